@@ -1,0 +1,155 @@
+//! The SQLite files on the drive: pragmas, migrations, the schema gate, backup.
+//!
+//! `control/node.sqlite` (queue, ledger, budgets) can be rebuilt from the files; `control/journal.sqlite` (runs, orders,
+//! switches) and `models/registry.sqlite` (models, trials) cannot, and are in the nightly backup.
+
+use crate::error::{Error, Result, code};
+use crate::root::{DataPath, DataRoot};
+use crate::schema::{APPLICATION_ID, VERSIONS};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::sync::{Mutex, MutexGuard};
+
+/// Which of the three databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    Node,
+    Journal,
+    Registry,
+}
+
+impl Which {
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Node => "control/node.sqlite",
+            Self::Journal => "control/journal.sqlite",
+            Self::Registry => "models/registry.sqlite",
+        }
+    }
+    fn version(self) -> u32 {
+        match self {
+            Self::Node => VERSIONS.node,
+            Self::Journal => VERSIONS.journal,
+            Self::Registry => VERSIONS.registry,
+        }
+    }
+    /// Statements that bring version n to n + 1, in order.
+    fn migrations(self) -> &'static [&'static str] {
+        match self {
+            Self::Node => &[include_str!("node_1.sql")],
+            Self::Journal => &[include_str!("journal_1.sql")],
+            Self::Registry => &[include_str!("registry_1.sql")],
+        }
+    }
+}
+
+/// An open database. Calls are short; one connection behind a mutex serves a process.
+pub struct Db {
+    root: DataRoot,
+    which: Which,
+    conn: Mutex<Connection>,
+}
+
+impl Db {
+    /// Open, creating and migrating as needed. A newer schema is refused with exit 8; an older one is backed up first.
+    pub fn open(root: &DataRoot, which: Which) -> Result<Self> {
+        let path = DataPath::new(which.path())?;
+        let place = root.locate(&path);
+        if let Some(folder) = place.parent() {
+            crate::store::create_folder(folder)?;
+        }
+        let mut conn = Connection::open(&place).map_err(|e| Error::from(e).during(&format!("opening {path}")))?;
+        configure(&conn, root.drive().fs.probe.wal)?;
+        migrate(root, which, &mut conn)?;
+        Ok(Self { root: root.clone(), which, conn: Mutex::new(conn) })
+    }
+
+    /// The connection, for reads. A poisoned lock is a bug of ours.
+    pub fn lock(&self) -> Result<MutexGuard<'_, Connection>> {
+        self.conn.lock().map_err(|_| Error::bug("a thread died while holding a database"))
+    }
+
+    /// Run `f` in one `BEGIN IMMEDIATE` transaction; committed (and on the platter) when this returns `Ok`.
+    pub fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let mut conn = self.lock()?;
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = f(&tx)?;
+        let (before, after) = match self.which {
+            Which::Registry => ("registry.commit.before", "registry.commit.after"),
+            _ => ("control.commit.before", "control.commit.after"),
+        };
+        self.root.host().failpoint(before)?;
+        tx.commit()?;
+        self.root.host().failpoint(after)?;
+        Ok(value)
+    }
+
+    /// `PRAGMA integrity_check`: `Ok(())`, or the first complaint.
+    pub fn integrity_check(&self) -> Result<()> {
+        let verdict: String = self.lock()?.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
+        if verdict == "ok" { Ok(()) } else { Err(Error::new(code::SSD_DAMAGED, format!("{} is damaged", self.which.path())).found(verdict)) }
+    }
+
+    /// Copy the database to `control/backup/<file>.<suffix>` with SQLite's online backup.
+    pub fn backup(&self, suffix: &str) -> Result<DataPath> {
+        backup_connection(&self.root, self.which, &*self.lock()?, suffix)
+    }
+
+    /// Checkpoint and leave WAL, so that the drive can be unplugged with a single file per database.
+    pub fn close_for_unplug(&self) -> Result<()> {
+        let conn = self.lock()?;
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        conn.query_row("PRAGMA journal_mode=DELETE", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    pub fn root(&self) -> &DataRoot {
+        &self.root
+    }
+}
+
+fn backup_connection(root: &DataRoot, which: Which, conn: &Connection, suffix: &str) -> Result<DataPath> {
+    let name = which.path().rsplit('/').next().unwrap_or("db");
+    let path = DataPath::new(format!("control/backup/{name}.{suffix}"))?;
+    let place = root.locate(&path);
+    if let Some(folder) = place.parent() {
+        crate::store::create_folder(folder)?;
+    }
+    let mut target = Connection::open(place)?;
+    rusqlite::backup::Backup::new(conn, &mut target)?.run_to_completion(512, std::time::Duration::ZERO, None)?;
+    Ok(path)
+}
+
+fn configure(conn: &Connection, wal: bool) -> Result<()> {
+    conn.busy_timeout(std::time::Duration::from_secs(30))?;
+    let wanted = if wal { "WAL" } else { "TRUNCATE" };
+    let got: String = conn.query_row(&format!("PRAGMA journal_mode={wanted}"), [], |r| r.get(0))?;
+    if wal && !got.eq_ignore_ascii_case("wal") {
+        conn.query_row("PRAGMA journal_mode=TRUNCATE", [], |_| Ok(()))?;
+    }
+    conn.execute_batch("PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA foreign_keys=ON;")?;
+    Ok(())
+}
+
+fn migrate(root: &DataRoot, which: Which, conn: &mut Connection) -> Result<()> {
+    let have: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    let want = which.version();
+    if have == want {
+        return Ok(());
+    }
+    if have > want {
+        return Err(Error::new(code::SSD_NEWER, format!("{} was written by a newer TradeML", which.path()))
+            .found(format!("its schema is {have}, this binary knows {want}"))
+            .fix("install the newer version, then run the same command"));
+    }
+    if have > 0 {
+        backup_connection(root, which, conn, &format!("before-v{want}"))?;
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let now_at: u32 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    for step in which.migrations().iter().skip(now_at as usize) {
+        tx.execute_batch(step)?;
+    }
+    tx.execute_batch(&format!("PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={want};"))?;
+    tx.commit()?;
+    Ok(())
+}

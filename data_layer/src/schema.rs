@@ -1,0 +1,97 @@
+//! Table names, columns and versions: the one place where a column name is spelled.
+
+/// Schema versions of the three databases (`user_version`). A newer drive is refused, an older one migrated.
+pub struct Versions {
+    pub node: u32,
+    pub journal: u32,
+    pub registry: u32,
+}
+
+pub const VERSIONS: Versions = Versions { node: 1, journal: 1, registry: 1 };
+
+/// SQLite's `application_id` of our databases ("TrML").
+pub const APPLICATION_ID: i32 = 0x5472_4D4C;
+
+/// Logical datasets: what the queue asks for.
+pub mod dataset {
+    pub const EQUITIES_EOD: &str = "equities_eod";
+    pub const EQUITIES_MINUTE: &str = "equities_minute";
+    pub const CORP_ACTIONS: &str = "corp_actions";
+    pub const LISTINGS: &str = "listings";
+    pub const MACROS_FRED: &str = "macros_fred";
+}
+
+/// Physical tables: what the ledger and the files are named after.
+pub mod table {
+    pub const RAW_EQUITIES_BARS: &str = "raw/equities_bars";
+    pub const RAW_LISTINGS: &str = "raw/listings";
+    pub const RAW_CORP_ACTIONS: &str = "raw/corp_actions";
+    pub const CURATED_EQUITIES: &str = "curated/equities_ohlcv_adj";
+    pub const REF_CORP_ACTIONS: &str = "reference/corp_actions";
+    pub const REF_DELISTINGS: &str = "reference/delistings";
+    pub const REF_UNIVERSE: &str = "reference/universe";
+    pub const REF_INDEX_MEMBERSHIP: &str = "reference/index_membership";
+}
+
+/// `partition_key` values of `raw/equities_bars`.
+pub mod timeframe {
+    pub const DAY: &str = "1d";
+    pub const MINUTE: &str = "1m";
+}
+
+/// Column names of the tables, in file order.
+pub mod columns {
+    pub const RAW_BARS: &[&str] = &[
+        "date",
+        "ts",
+        "symbol",
+        "open",
+        "high",
+        "low",
+        "close",
+        "vwap",
+        "volume",
+        "nbbo_spread",
+        "trades",
+        "session_id",
+        "source_name",
+        "source_uri",
+        "vendor_ts",
+        "api_version",
+        "feed",
+        "asked_symbol",
+    ];
+    pub const CURATED_EQUITIES: &[&str] = &[
+        "date",
+        "symbol",
+        "open",
+        "high",
+        "low",
+        "close",
+        "vwap",
+        "volume",
+        "price_factor",
+        "split_factor",
+        "div_cash",
+        "close_raw",
+        "session_id",
+        "source_name",
+    ];
+    pub const CORP_ACTIONS: &[&str] = &["symbol", "event_type", "ex_date", "record_date", "pay_date", "ratio", "cash", "source_priority"];
+    pub const LISTINGS: &[&str] = &["symbol", "name", "exchange", "asset_type", "ipo_date", "delisting_date", "status", "asof"];
+    pub const PARTITION_STATUS: &[&str] = &[
+        "id",
+        "source_name",
+        "table_name",
+        "symbol",
+        "dt",
+        "partition_key",
+        "status",
+        "qc_score",
+        "row_count",
+        "expected_rows",
+        "qc_code",
+        "first_observed_at",
+        "last_observed_at",
+    ];
+}

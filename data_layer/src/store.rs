@@ -1,0 +1,165 @@
+//! Files: Parquet with zstd, atomic writes, digests.
+//!
+//! The order is: temporary file in the same folder, write, fsync, read back and compare, rename, fsync of the folder.
+//! A file under its final name is therefore always whole. After an error from fsync nothing is retried on the same
+//! handle: the temporary file is removed and the caller stops.
+
+use crate::error::{Error, Result, code};
+use crate::root::{DataPath, DataRoot};
+use polars::prelude::{DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// Where a written file is, how long and what it hashes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileInfo {
+    pub path: DataPath,
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+/// Lower-case hexadecimal SHA-256.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// UTF-8 JSON with sorted keys and no spaces: what digests are taken of.
+pub fn canonical_json<T: Serialize>(value: &T) -> Result<String> {
+    // serde_json's map is sorted (its `preserve_order` feature is off), so a round trip through `Value` sorts keys.
+    Ok(serde_json::to_string(&serde_json::to_value(value)?)?)
+}
+
+/// SHA-256 of [`canonical_json`].
+pub fn digest_of<T: Serialize>(value: &T) -> Result<String> {
+    Ok(sha256_hex(canonical_json(value)?.as_bytes()))
+}
+
+/// Write a whole file, or nothing. Replaces an existing file atomically.
+pub fn write_atomic(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<FileInfo> {
+    write_atomic_at(root, path, bytes).map_err(|e| e.during(&format!("writing {path}")))
+}
+
+fn write_atomic_at(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<FileInfo> {
+    let host = root.host();
+    host.failpoint("store.write.before")?;
+    let target = root.locate(path);
+    let folder = target.parent().ok_or_else(|| Error::bug("a data path without a folder"))?;
+    create_folder(folder)?;
+    let temp = folder.join(format!(".{}.{}.tmp", path.file_name(), host.pid()));
+    let written = write_and_verify(&temp, bytes);
+    if let Err(error) = written {
+        drop(fs::remove_file(&temp));
+        return Err(error);
+    }
+    host.failpoint("store.rename.before")?;
+    fs::rename(&temp, &target)?;
+    File::open(folder)?.sync_all()?;
+    host.failpoint("store.rename.after")?;
+    host.ack("file", path.as_str());
+    Ok(FileInfo { path: path.clone(), sha256: sha256_hex(bytes), bytes: bytes.len() as u64 })
+}
+
+fn write_and_verify(temp: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(temp)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    if fs::read(temp)? != bytes {
+        return Err(Error::new(code::SSD_IO, "the drive returned other bytes than were written to it").fix("check the cable and the kernel log (dmesg)"));
+    }
+    Ok(())
+}
+
+/// Create a folder and make its name durable in every parent that was missing.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        create_folder(parent)?;
+        match fs::create_dir(folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e.into()),
+            _ => {}
+        }
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Read a whole file; `None` when there is none.
+pub fn read(root: &DataRoot, path: &DataPath) -> Result<Option<Vec<u8>>> {
+    match fs::read(root.locate(path)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::from(e).during(&format!("reading {path}"))),
+    }
+}
+
+/// Remove a file if it is there.
+pub fn remove(root: &DataRoot, path: &DataPath) -> Result<()> {
+    match fs::remove_file(root.locate(path)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Files below a folder (recursively) in sorted order, temporary files left out. Empty when there is no such folder.
+pub fn list(root: &DataRoot, folder: &DataPath) -> Result<Vec<DataPath>> {
+    let mut out = Vec::new();
+    let mut stack = vec![root.locate(folder)];
+    while let Some(dir) = stack.pop() {
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e.into()),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type()?.is_dir() {
+                stack.push(entry.path());
+            } else if !name.ends_with(".tmp") {
+                out.push(root.relative(&entry.path())?);
+            }
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// Parquet bytes of a frame: zstd at its default level (3), 131,072 rows a group, statistics on. Equal frames give equal bytes.
+pub fn parquet_bytes(frame: &mut DataFrame) -> Result<Vec<u8>> {
+    frame.rechunk_mut();
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Zstd(None)).with_row_group_size(Some(131_072)).set_parallel(false).finish(frame)?;
+    Ok(bytes)
+}
+
+/// [`parquet_bytes`], then [`write_atomic`].
+pub fn write_parquet(root: &DataRoot, path: &DataPath, frame: &mut DataFrame) -> Result<FileInfo> {
+    let bytes = parquet_bytes(frame)?;
+    write_atomic(root, path, &bytes)
+}
+
+/// A frame from Parquet bytes.
+pub fn parquet_frame(bytes: Vec<u8>) -> Result<DataFrame> {
+    Ok(ParquetReader::new(std::io::Cursor::new(bytes)).finish()?)
+}
+
+/// Read a Parquet file; an absent file is `DATA_MISSING`.
+pub fn read_parquet(root: &DataRoot, path: &DataPath) -> Result<DataFrame> {
+    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl fsck ROOT"))?;
+    parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
+}
+
+/// Read a Parquet file and refuse it unless its bytes hash to `sha256`.
+pub fn read_parquet_verified(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<DataFrame> {
+    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")))?;
+    if sha256_hex(&bytes) != sha256 {
+        return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl fsck ROOT"));
+    }
+    parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
+}

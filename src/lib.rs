@@ -1,0 +1,5 @@
+//! From clean data to an order.
+//!
+//! Modules in dependency order: a module uses only those above it (`tests/suite/tidy.rs` keeps this).
+
+pub mod types;
