@@ -62,8 +62,14 @@ struct Inner {
     host_label: String,
     sysroot: PathBuf,
     cwd: PathBuf,
-    fail: Option<FailPlan>,
     trace_steps: bool,
+    shared: Arc<Shared>,
+}
+
+/// What a host and the hosts derived from it have in common: one process, one fate.
+#[derive(Default)]
+struct Shared {
+    fail: Option<FailPlan>,
     trace_sink: Option<Mutex<Vec<String>>>,
     cancelled: AtomicBool,
     cancel_notify: tokio::sync::Notify,
@@ -129,7 +135,7 @@ impl Host {
         let trace_steps = env.get("TRADEML_TRACE").is_some_and(|v| v == "steps");
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let host_label = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Self::assemble(Inner { env, clock, machine_id, boot_id, host_label, sysroot, cwd, fail, trace_steps, ..Inner::blank() }))
+        Ok(Self::assemble(Inner { env, clock, machine_id, boot_id, host_label, sysroot, cwd, trace_steps, shared: Arc::new(Shared { fail, ..Shared::default() }) }))
     }
 
     /// A host for tests: a pinned clock, its own environment, no real machine behind it.
@@ -147,9 +153,28 @@ impl Host {
             boot_id: fake.boot_id,
             host_label: "test".into(),
             sysroot: fake.sysroot,
-            fail,
-            trace_sink: Some(Mutex::new(Vec::new())),
-            ..Inner::blank()
+            cwd: PathBuf::from("."),
+            trace_steps: false,
+            shared: Arc::new(Shared { fail, trace_sink: Some(Mutex::new(Vec::new())), ..Shared::default() }),
+        })
+    }
+
+    /// This machine seen through other glasses: `extra` on top of the environment, following a world's clock that
+    /// stands at `now`. Cancellation, failpoints and the HTTP client are shared with `self`.
+    #[must_use]
+    pub fn in_world(&self, extra: &BTreeMap<String, String>, now: UtcTime) -> Self {
+        let mut env = self.0.env.clone();
+        env.extend(extra.iter().map(|(k, v)| (k.clone(), v.clone())));
+        Self::assemble(Inner {
+            env,
+            clock: Clock::World(AtomicI64::new(now.micros())),
+            machine_id: self.0.machine_id.clone(),
+            boot_id: self.0.boot_id.clone(),
+            host_label: self.0.host_label.clone(),
+            sysroot: self.0.sysroot.clone(),
+            cwd: self.0.cwd.clone(),
+            trace_steps: self.0.trace_steps,
+            shared: Arc::clone(&self.0.shared),
         })
     }
 
@@ -263,23 +288,23 @@ impl Host {
     /// The process's HTTP client (rustls, no redirects to other hosts, no proxy to loopback). Only `fetch` and the
     /// broker adapters use it.
     pub fn http(&self) -> reqwest::Client {
-        self.0.http.get_or_init(build_http).clone()
+        self.0.shared.http.get_or_init(build_http).clone()
     }
     /// `--offline`: no call leaves this process.
     pub fn set_offline(&self, offline: bool) {
-        self.0.offline.store(offline, Ordering::SeqCst);
+        self.0.shared.offline.store(offline, Ordering::SeqCst);
     }
     pub fn is_offline(&self) -> bool {
-        self.0.offline.load(Ordering::SeqCst)
+        self.0.shared.offline.load(Ordering::SeqCst)
     }
 
     /// Run a future to its end from synchronous code; the only such bridge in the program.
     pub fn block_on<F: std::future::Future>(&self, future: F) -> Result<F::Output> {
-        if self.0.runtime.get().is_none() {
+        if self.0.shared.runtime.get().is_none() {
             let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            drop(self.0.runtime.set(built));
+            drop(self.0.shared.runtime.set(built));
         }
-        let runtime = self.0.runtime.get().ok_or_else(|| Error::bug("the async runtime did not start"))?;
+        let runtime = self.0.shared.runtime.get().ok_or_else(|| Error::bug("the async runtime did not start"))?;
         Ok(runtime.block_on(future))
     }
 
@@ -287,21 +312,21 @@ impl Host {
 
     /// Ask everything to stop at the next safe point (`signal`: 2, 15 or 1).
     pub fn cancel(&self, signal: i32) {
-        self.0.cancel_signal.store(i64::from(signal), Ordering::SeqCst);
-        self.0.cancelled.store(true, Ordering::SeqCst);
-        self.0.cancel_notify.notify_waiters();
+        self.0.shared.cancel_signal.store(i64::from(signal), Ordering::SeqCst);
+        self.0.shared.cancelled.store(true, Ordering::SeqCst);
+        self.0.shared.cancel_notify.notify_waiters();
     }
     /// Forget a cancellation: the user chose to go on from the pause menu.
     pub fn uncancel(&self) {
-        self.0.cancelled.store(false, Ordering::SeqCst);
+        self.0.shared.cancelled.store(false, Ordering::SeqCst);
     }
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::SeqCst)
+        self.0.shared.cancelled.load(Ordering::SeqCst)
     }
     /// Resolves when [`Host::cancel`] was called.
     pub async fn cancelled(&self) {
         loop {
-            let waiting = self.0.cancel_notify.notified();
+            let waiting = self.0.shared.cancel_notify.notified();
             if self.is_cancelled() {
                 return;
             }
@@ -313,7 +338,7 @@ impl Host {
         if !self.is_cancelled() {
             return Ok(());
         }
-        let code = if self.0.cancel_signal.load(Ordering::SeqCst) == 15 { code::USE_TERMINATED } else { code::USE_INTERRUPTED };
+        let code = if self.0.shared.cancel_signal.load(Ordering::SeqCst) == 15 { code::USE_TERMINATED } else { code::USE_INTERRUPTED };
         Err(Error::new(code, "stopped on request; the run can be resumed"))
     }
 
@@ -323,7 +348,7 @@ impl Host {
     /// when the plan says so.
     pub fn failpoint(&self, name: &'static str) -> Result<()> {
         debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
-        let Some(plan) = &self.0.fail else { return Ok(()) };
+        let Some(plan) = &self.0.shared.fail else { return Ok(()) };
         let dead = || Err(Error::new(code::BUG_CRASH_POINT, format!("crashed at {name}")));
         if let Crash::Unwind(flag) = &plan.crash
             && flag.load(Ordering::SeqCst)
@@ -344,7 +369,7 @@ impl Host {
 
     /// How many failpoints were passed (tests size their sweeps with it).
     pub fn failpoints_passed(&self) -> u64 {
-        self.0.fail.as_ref().map_or(0, |p| p.passed.load(Ordering::SeqCst))
+        self.0.shared.fail.as_ref().map_or(0, |p| p.passed.load(Ordering::SeqCst))
     }
 
     /// `STEP <n> <id>` on stderr when `TRADEML_TRACE=steps`.
@@ -359,7 +384,7 @@ impl Host {
     fn trace_line(&self, line: impl FnOnce() -> String) {
         if self.0.trace_steps {
             eprintln!("{}", line());
-        } else if let Some(sink) = &self.0.trace_sink
+        } else if let Some(sink) = &self.0.shared.trace_sink
             && let Ok(mut sink) = sink.lock()
         {
             sink.push(line());
@@ -367,30 +392,7 @@ impl Host {
     }
     /// What a fake host would have traced.
     pub fn traced(&self) -> Vec<String> {
-        self.0.trace_sink.as_ref().and_then(|s| s.lock().ok().map(|s| s.clone())).unwrap_or_default()
-    }
-}
-
-impl Inner {
-    fn blank() -> Self {
-        Self {
-            env: BTreeMap::new(),
-            clock: Clock::System,
-            machine_id: String::new(),
-            boot_id: String::new(),
-            host_label: String::new(),
-            sysroot: PathBuf::from("/"),
-            cwd: PathBuf::from("."),
-            fail: None,
-            trace_steps: false,
-            trace_sink: None,
-            cancelled: AtomicBool::new(false),
-            cancel_notify: tokio::sync::Notify::new(),
-            cancel_signal: AtomicI64::new(0),
-            http: OnceLock::new(),
-            runtime: OnceLock::new(),
-            offline: AtomicBool::new(false),
-        }
+        self.0.shared.trace_sink.as_ref().and_then(|s| s.lock().ok().map(|s| s.clone())).unwrap_or_default()
     }
 }
 
