@@ -1,1 +1,3 @@
-//! x
+//! The product: six guided wizards over shared engine modules.
+
+pub mod kit;

@@ -1,0 +1,131 @@
+//! Logs: UTC, JSON lines, from the first millisecond; to a state directory until the drive is known, then on the drive.
+//! Fourteen days are kept. A log is for people; the journal is the record.
+
+use data_layer::error::Result;
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Days a log file is kept.
+const KEPT_DAYS: i64 = 14;
+
+/// The running log. Dropping it flushes.
+pub struct Log {
+    target: Target,
+    _guard: WorkerGuard,
+}
+
+/// The file that lines go to, which changes once: when the drive becomes known.
+#[derive(Clone)]
+struct Target(Arc<Mutex<Place>>);
+
+struct Place {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Ok(mut place) = self.0.lock()
+            && let Some(file) = &mut place.file
+        {
+            // A full or failing drive must not end a run through its log.
+            drop(file.write_all(bytes));
+        }
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Begin logging for `name` in the host's state directory. Later calls in one process keep the first log.
+    pub fn start(host: &Host, name: &str) -> Self {
+        let folder = host.state_dir().join("log");
+        drop(data_layer::store::create_folder(&folder));
+        let path = folder.join(format!("{name}-{}.jsonl", host.now().compact()));
+        let file = open(&path);
+        let target = Target(Arc::new(Mutex::new(Place { path, file })));
+        let (writer, guard) = tracing_appender::non_blocking(target.clone());
+        let filter = host.env("TRADEML_LOG").unwrap_or("info,hyper=warn,reqwest=warn,rustls=warn").to_string();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_writer(NonBlocking(writer))
+            .with_env_filter(tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_default())
+            .with_timer(HostTimer(host.clone()))
+            .finish();
+        drop(tracing::subscriber::set_global_default(subscriber));
+        Self { target, _guard: guard }
+    }
+
+    /// Continue on the drive: what was logged so far is copied there, old logs are removed.
+    pub fn move_to(&self, root: &DataRoot) -> Result<()> {
+        let folder = root.base().join("logs");
+        data_layer::store::create_folder(&folder)?;
+        let Ok(mut place) = self.target.0.lock() else { return Ok(()) };
+        let Some(name) = place.path.file_name().map(PathBuf::from) else { return Ok(()) };
+        let moved = folder.join(name);
+        if moved == place.path {
+            return Ok(());
+        }
+        if let Ok(text) = std::fs::read(&place.path)
+            && std::fs::write(&moved, text).is_ok()
+        {
+            drop(std::fs::remove_file(&place.path));
+        }
+        place.file = open(&moved);
+        place.path = moved;
+        drop(place);
+        forget_old(&folder, root.host());
+        Ok(())
+    }
+
+    /// Where the log is, as shown to people (`~` for the home directory).
+    pub fn shown(&self, host: &Host) -> String {
+        let path = self.target.0.lock().map(|p| p.path.clone()).unwrap_or_default();
+        match host.env("HOME").and_then(|home| path.strip_prefix(home).ok()) {
+            Some(inside) => format!("~/{}", inside.display()),
+            None => path.display().to_string(),
+        }
+    }
+}
+
+fn open(path: &Path) -> Option<File> {
+    File::options().create(true).append(true).open(path).ok()
+}
+
+/// Remove logs whose file name carries a stamp of more than [`KEPT_DAYS`] days ago.
+fn forget_old(folder: &Path, host: &Host) {
+    let limit = host.now().plus_seconds(-KEPT_DAYS * 86_400).compact();
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let stamp = name.strip_suffix(".jsonl").and_then(|n| n.rsplit('-').next()).unwrap_or_default();
+        if stamp.len() == limit.len() && stamp < limit.as_str() {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+}
+
+struct NonBlocking(tracing_appender::non_blocking::NonBlocking);
+
+impl<'a> MakeWriter<'a> for NonBlocking {
+    type Writer = tracing_appender::non_blocking::NonBlocking;
+    fn make_writer(&'a self) -> Self::Writer {
+        self.0.clone()
+    }
+}
+
+struct HostTimer(Host);
+
+impl tracing_subscriber::fmt::time::FormatTime for HostTimer {
+    fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        write!(w, "{}", self.0.now())
+    }
+}

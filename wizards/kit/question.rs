@@ -1,0 +1,201 @@
+//! A question as data: the terminal, an answers file and a test script are three ways of answering the same value.
+
+use data_layer::error::{Error, code};
+use serde_json::{Value, json};
+
+/// What kind of answer is wanted.
+pub enum Kind {
+    Text,
+    Path,
+    Confirm,
+    Number { min: i64, max: i64 },
+    Select(Vec<Choice>),
+}
+
+/// One choice of a select.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    pub value: String,
+    pub label: String,
+}
+
+impl Choice {
+    pub fn new(value: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { value: value.into(), label: label.into() }
+    }
+}
+
+type Check = Box<dyn Fn(&Value) -> std::result::Result<(), String>>;
+
+/// A question. Its `id` is `<topic>.<name>`; the step that asks it has the same words with `-`.
+pub struct Question {
+    pub id: &'static str,
+    pub prompt: String,
+    pub help: String,
+    pub kind: Kind,
+    /// The default and the evidence for it ("USB SSD at /mnt/ssd, 931 GB free").
+    pub default: Option<(Value, String)>,
+    /// An environment variable that answers it.
+    pub env: Option<&'static str>,
+    check: Option<Check>,
+}
+
+impl Question {
+    fn of(id: &'static str, prompt: impl Into<String>, kind: Kind) -> Self {
+        Self { id, prompt: prompt.into(), help: String::new(), kind, default: None, env: None, check: None }
+    }
+    pub fn text(id: &'static str, prompt: impl Into<String>) -> Self {
+        Self::of(id, prompt, Kind::Text)
+    }
+    pub fn path(id: &'static str, prompt: impl Into<String>) -> Self {
+        Self::of(id, prompt, Kind::Path)
+    }
+    pub fn confirm(id: &'static str, prompt: impl Into<String>) -> Self {
+        Self::of(id, prompt, Kind::Confirm)
+    }
+    pub fn number(id: &'static str, prompt: impl Into<String>, min: i64, max: i64) -> Self {
+        Self::of(id, prompt, Kind::Number { min, max })
+    }
+    pub fn select(id: &'static str, prompt: impl Into<String>, choices: Vec<Choice>) -> Self {
+        Self::of(id, prompt, Kind::Select(choices))
+    }
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = help.into();
+        self
+    }
+    /// A default with the evidence that speaks for it.
+    #[must_use]
+    pub fn default(mut self, value: impl Into<Value>, evidence: impl Into<String>) -> Self {
+        self.default = Some((value.into(), evidence.into()));
+        self
+    }
+    #[must_use]
+    pub fn env(mut self, name: &'static str) -> Self {
+        self.env = Some(name);
+        self
+    }
+    /// A validator; its `Err` is shown beside the kept text.
+    #[must_use]
+    pub fn check(mut self, check: impl Fn(&Value) -> std::result::Result<(), String> + 'static) -> Self {
+        self.check = Some(Box::new(check));
+        self
+    }
+
+    /// Turn typed text into a value of this question's kind.
+    pub fn parse(&self, text: &str) -> std::result::Result<Value, String> {
+        let text = text.trim();
+        match &self.kind {
+            Kind::Text | Kind::Path => Ok(Value::from(text)),
+            Kind::Confirm => match text.to_ascii_lowercase().as_str() {
+                "y" | "yes" | "true" => Ok(Value::from(true)),
+                "n" | "no" | "false" => Ok(Value::from(false)),
+                _ => Err("answer yes or no".into()),
+            },
+            Kind::Number { .. } => text.parse::<i64>().map(Value::from).map_err(|_| format!("'{text}' is not a whole number")),
+            Kind::Select(choices) => {
+                let by_number = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).and_then(|i| choices.get(i));
+                let chosen = by_number.or_else(|| choices.iter().find(|c| c.value == text));
+                chosen.map(|c| Value::from(c.value.as_str())).ok_or_else(|| format!("choose 1 to {} or one of: {}", choices.len(), self.choice_names()))
+            }
+        }
+    }
+
+    /// Whether a value (from a file, a flag, the journal or a person) is acceptable.
+    pub fn validate(&self, value: &Value) -> std::result::Result<(), String> {
+        match (&self.kind, value) {
+            (Kind::Text | Kind::Path, Value::String(s)) if s.is_empty() => return Err("an answer is needed".into()),
+            (Kind::Text | Kind::Path, Value::String(_)) | (Kind::Confirm, Value::Bool(_)) => {}
+            (Kind::Number { min, max }, v) => match v.as_i64() {
+                Some(n) if (*min..=*max).contains(&n) => {}
+                _ => return Err(format!("a whole number from {min} to {max} is needed")),
+            },
+            (Kind::Select(choices), Value::String(s)) if choices.iter().any(|c| c.value == *s) => {}
+            (Kind::Select(_), _) => return Err(format!("choose one of: {}", self.choice_names())),
+            _ => return Err(format!("{} cannot be an answer here", value)),
+        }
+        self.check.as_ref().map_or(Ok(()), |check| check(value))
+    }
+
+    fn choice_names(&self) -> String {
+        match &self.kind {
+            Kind::Select(choices) => choices.iter().map(|c| c.value.as_str()).collect::<Vec<_>>().join(", "),
+            _ => String::new(),
+        }
+    }
+
+    /// The flag, the variable and the answers key that would have answered it.
+    pub fn missing(&self) -> Error {
+        let mut error = Error::new(code::USE_ANSWER_MISSING, format!("'{}' has no answer: {}", self.id, self.prompt))
+            .cause("there is nobody to ask (no terminal, --no-input, or an answers file without it)")
+            .fix(format!("--set {}=VALUE", self.id))
+            .fix(format!("in the answers file: answers: {{{}: VALUE}}", self.id));
+        if let Some(env) = self.env {
+            error = error.fix(format!("{env}=VALUE in the environment"));
+        }
+        error
+    }
+
+    /// The property of this question in `--questions` (JSON Schema draft-07).
+    pub fn schema(&self) -> Value {
+        let mut out = match &self.kind {
+            Kind::Text | Kind::Path => json!({"type": "string"}),
+            Kind::Confirm => json!({"type": "boolean"}),
+            Kind::Number { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+            Kind::Select(choices) => json!({"type": "string", "enum": choices.iter().map(|c| &c.value).collect::<Vec<_>>()}),
+        };
+        out["description"] = Value::from(self.prompt.as_str());
+        if let Some((value, source)) = &self.default {
+            out["default"] = value.clone();
+            out["x-trademl"] = json!({"default_source": source});
+        }
+        out
+    }
+
+    /// The value as a person reads it.
+    pub fn display(&self, value: &Value) -> String {
+        match (&self.kind, value) {
+            (Kind::Confirm, Value::Bool(b)) => if *b { "yes" } else { "no" }.to_string(),
+            (Kind::Select(choices), Value::String(s)) => choices.iter().find(|c| c.value == *s).map_or_else(|| s.clone(), |c| c.label.clone()),
+            (_, Value::String(s)) => s.clone(),
+            (_, other) => other.to_string(),
+        }
+    }
+}
+
+/// A key that is asked for once a machine and kept in its `.env`.
+#[derive(Clone, Debug)]
+pub struct SecretSpec {
+    /// The variable, e.g. `ALPACA_API_KEY`.
+    pub var: &'static str,
+    pub label: &'static str,
+    /// What is lost without it.
+    pub without: &'static str,
+    pub required: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_select_takes_numbers_and_names_and_nothing_else() {
+        let q = Question::select("a.b", "Which?", vec![Choice::new("one", "One"), Choice::new("two", "Two")]);
+        assert_eq!(q.parse("2").unwrap(), Value::from("two"));
+        assert_eq!(q.parse("one").unwrap(), Value::from("one"));
+        assert!(q.parse("3").is_err() && q.parse("0").is_err() && q.parse("").is_err());
+        assert!(q.validate(&Value::from("three")).is_err());
+    }
+
+    #[test]
+    fn numbers_and_confirmations_are_checked() {
+        let q = Question::number("a.n", "How many?", 1, 9);
+        assert!(q.validate(&q.parse("9").unwrap()).is_ok());
+        assert!(q.validate(&q.parse("10").unwrap()).is_err());
+        assert!(q.parse("x").is_err());
+        let c = Question::confirm("a.c", "Sure?");
+        assert_eq!(c.parse("YES").unwrap(), Value::from(true));
+        assert!(c.parse("maybe").is_err());
+        assert!(c.validate(&Value::from("yes")).is_err());
+    }
+}

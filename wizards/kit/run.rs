@@ -1,0 +1,593 @@
+//! A wizard run: straight-line Rust over a table of steps, resumable at any instant.
+//!
+//! The wizard's body is a function that is executed from the top each time: on a fresh start, after a crash, after
+//! "back" and after "change an answer". What the journal already holds is replayed; the rest is asked or done. State is
+//! therefore never anything but the fold of the journal.
+
+use super::act::Act;
+use super::journal::{Entry, Event, Journal, Record};
+use super::prompter::answers::Given;
+use super::prompter::{Place, Prompter, Reply, ReviewReply, SecretReply};
+use super::question::{Question, SecretSpec};
+use super::report::Reporter;
+use super::review::Plan;
+use super::step::{Scope, Step, Wizard};
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use data_layer::store::{digest_of, sha256_hex};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What a finished wizard hands back for the closing lines.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// One line for the person.
+    pub summary: String,
+    /// Runnable commands and when to use them.
+    pub next: Vec<(String, String)>,
+    /// Reports and pages: name, path relative to the drive.
+    pub links: Vec<(String, String)>,
+}
+
+/// How a run is allowed to behave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// Accept every default (never a gate).
+    pub yes: bool,
+    /// Show the plan and write nothing.
+    pub dry_run: bool,
+}
+
+/// The newest word of the journal about a step.
+#[derive(Clone)]
+struct StepState {
+    kind: Event,
+    visit: i64,
+    payload: Value,
+    inputs_sha256: String,
+    machine_id: String,
+}
+
+/// Why a body stopped early without an error.
+enum Turn {
+    /// Un-answer this step and start again from the top.
+    Rewind(String),
+    /// `--dry-run` has shown its plan.
+    PlanShown,
+}
+
+/// A typed confirmation to be asked for: nothing but the exact `token` passes.
+pub struct Gate<'a> {
+    pub account: &'a str,
+    pub trading_day: &'a str,
+    /// Exactly what the person is shown; its digest is recorded.
+    pub shown: &'a str,
+    pub token: &'a str,
+}
+
+/// One run of one wizard.
+pub struct Run<'a> {
+    host: Host,
+    root: DataRoot,
+    journal: Option<Journal>,
+    wizard: &'static Wizard,
+    id: String,
+    state: BTreeMap<String, StepState>,
+    given: &'a Given,
+    prompter: &'a mut dyn Prompter,
+    report: &'a Reporter,
+    manner: Manner,
+    /// (step, label, shown value) in the order of this pass.
+    answers: Vec<(String, String, String)>,
+    /// Questions without an answer and without anybody to ask, taken by default so that all can be named at once.
+    missing: Vec<Error>,
+    turn: Option<Turn>,
+    current: Option<&'static Step>,
+}
+
+/// What a run is made of.
+pub struct Parts<'a> {
+    pub host: Host,
+    pub root: DataRoot,
+    /// `None` only for a dry run.
+    pub journal: Option<Journal>,
+    pub wizard: &'static Wizard,
+    pub given: &'a Given,
+    pub prompter: &'a mut dyn Prompter,
+    pub report: &'a Reporter,
+    pub manner: Manner,
+}
+
+impl<'a> Run<'a> {
+    /// Continue the wizard's open run on this drive, or begin one.
+    pub fn begin(parts: Parts<'a>) -> Result<Self> {
+        let Parts { host, root, journal, wizard, given, prompter, report, manner } = parts;
+        let open = journal.as_ref().map(|j| j.open_run(wizard.name)).transpose()?.flatten();
+        let resumed = open.is_some();
+        let id = open.unwrap_or_else(|| ulid_now(&host));
+        report.set_run(&id);
+        let mut run = Self {
+            host,
+            root,
+            journal,
+            wizard,
+            id,
+            state: BTreeMap::new(),
+            given,
+            prompter,
+            report,
+            manner,
+            answers: Vec::new(),
+            missing: Vec::new(),
+            turn: None,
+            current: None,
+        };
+        if resumed {
+            run.fold()?;
+        } else {
+            let payload = json!({"version": env!("CARGO_PKG_VERSION"), "dataset": run.root.drive().dataset});
+            run.append("", 0, Event::Opened, Scope::Drive, "", &payload)?;
+        }
+        run.announce(resumed)?;
+        Ok(run)
+    }
+
+    /// Execute the body until it ends, rewinding as often as the person asks.
+    pub fn drive(mut self, body: impl Fn(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
+        loop {
+            self.answers.clear();
+            let result = body(&mut self);
+            match (self.turn.take(), result) {
+                (Some(Turn::PlanShown), _) => return Ok(Outcome { summary: "dry run: nothing was written".into(), ..Outcome::default() }),
+                (Some(Turn::Rewind(step)), _) => self.rewind(&step)?,
+                (None, Ok(outcome)) => {
+                    self.given.refuse_unused(self.wizard.name)?;
+                    self.append("", 0, Event::Closed, Scope::Drive, "", &json!({"summary": outcome.summary}))?;
+                    return Ok(outcome);
+                }
+                (None, Err(error)) => {
+                    self.record_failure(&error)?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    // --- the verbs --------------------------------------------------------------------------------------------------
+
+    /// A choice or a consent. Answered once; shown as answered on resume; on another machine only host-scope
+    /// questions come again.
+    pub fn ask<T: DeserializeOwned>(&mut self, step: &'static Step, mut question: Question) -> Result<T> {
+        let place = self.enter(step)?;
+        if let Some(done) = self.done(step)
+            && let Some(value) = done.payload.get("value").cloned()
+            && question.validate(&value).is_ok()
+        {
+            self.answered(step, &place, &question, &value, true);
+            return convert(value);
+        }
+        self.recall(step, &mut question)?;
+        let (value, source) = match self.given.look_up(&self.host, &question) {
+            Some((value, source)) => {
+                question.validate(&value).map_err(|why| {
+                    Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)).cause(format!("from: {source}"))
+                })?;
+                (value, source)
+            }
+            None => self.obtain(&place, &question)?,
+        };
+        self.commit(step, Event::Done, "", &json!({"id": question.id, "value": value, "source": source}))?;
+        self.answered(step, &place, &question, &value, false);
+        convert(value)
+    }
+
+    /// One screen for several keys. `store` keeps a key on this machine; the journal learns only the variables' names.
+    pub fn ask_secrets(
+        &mut self,
+        step: &'static Step,
+        specs: &[SecretSpec],
+        have: &dyn Fn(&str) -> Option<String>,
+        store: &mut dyn FnMut(&str, &SecretString) -> Result<()>,
+    ) -> Result<()> {
+        let place = self.enter(step)?;
+        let known = self.done(step).is_some() && specs.iter().all(|s| !s.required || have(s.var).is_some());
+        if !known {
+            let mut set = BTreeMap::new();
+            for spec in specs {
+                let given = self.given.secret(&self.host, spec)?;
+                let reply = match given {
+                    Some(reply) => reply,
+                    None => self.prompter.ask_secret(&place, spec, have(spec.var).as_deref())?,
+                };
+                match reply {
+                    SecretReply::Set(secret) => {
+                        store(spec.var, &secret)?;
+                        set.insert(spec.var, "set");
+                    }
+                    SecretReply::Keep => drop(set.insert(spec.var, "kept")),
+                    SecretReply::Skip => drop(set.insert(spec.var, "skipped")),
+                    SecretReply::Back => return Err(self.back()),
+                    SecretReply::Pause => return Err(paused()),
+                }
+            }
+            self.commit(step, Event::Done, "", &json!({"vars": set}))?;
+        }
+        let shown: Vec<String> = specs.iter().filter_map(|s| have(s.var).map(|masked| format!("{} {masked}", s.var))).collect();
+        let shown = if shown.is_empty() { "none".to_string() } else { shown.join(", ") };
+        self.step_done(step, &place, &shown, known);
+        self.answers.push((step.id.to_string(), step.title.to_string(), shown));
+        Ok(())
+    }
+
+    /// A computation or a write. Replayed when done with the same inputs; run again when in doubt, so `f` is idempotent.
+    pub fn act<T, I>(&mut self, step: &'static Step, inputs: &I, f: impl FnOnce(&Act<'_>) -> Result<T>) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        I: Serialize,
+    {
+        self.act_verified(step, inputs, |_, _| Ok(true), f)
+    }
+
+    /// [`Run::act`] whose result is checked against the world on every resume: `Ok(false)` makes it stale, and it runs again.
+    pub fn act_verified<T, I>(
+        &mut self,
+        step: &'static Step,
+        inputs: &I,
+        verify: impl FnOnce(&Act<'_>, &T) -> Result<bool>,
+        f: impl FnOnce(&Act<'_>) -> Result<T>,
+    ) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        I: Serialize,
+    {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let inputs = digest_of(inputs)?;
+        if let Some(done) = self.done(step).filter(|d| d.inputs_sha256 == inputs)
+            && let Ok(value) = serde_json::from_value::<T>(done.payload.clone())
+        {
+            if verify(&self.context(step), &value)? {
+                self.step_done(step, &place, "", true);
+                return Ok(value);
+            }
+            self.report.event(
+                "step.stale",
+                &format!("  stale  [{}/{}] {}: the drive no longer agrees; doing it again", place.n, place.of, step.title),
+                json!({"step": step.id}),
+            );
+        }
+        self.commit(step, Event::Started, &inputs, &json!({}))?;
+        self.report.event(
+            "step.started",
+            &format!("  ...    [{}/{}] {}", place.n, place.of, step.title),
+            json!({"step": step.id, "n": place.n, "of": place.of}),
+        );
+        let value = f(&self.context(step))?;
+        self.report.progress_done();
+        self.commit(step, Event::Done, &inputs, &serde_json::to_value(&value)?)?;
+        self.step_done(step, &place, "", false);
+        Ok(value)
+    }
+
+    /// A gate over facts: judged again on every pass, so nothing can be computed from it.
+    pub fn check(&mut self, step: &'static Step, f: impl FnOnce(&Act<'_>) -> Result<String>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let evidence = f(&self.context(step))?;
+        let payload = json!({"evidence": evidence});
+        if self.done(step).is_none_or(|d| d.payload != payload) {
+            self.commit(step, Event::Done, "", &payload)?;
+        }
+        self.step_done(step, &place, &evidence, false);
+        Ok(())
+    }
+
+    /// An effect outside (orders). In doubt, `find` asks the outside by idempotency key before `place` is tried.
+    pub fn send<T, I>(
+        &mut self,
+        step: &'static Step,
+        inputs: &I,
+        find: impl FnOnce(&Act<'_>) -> Result<Option<T>>,
+        place_it: impl FnOnce(&Act<'_>) -> Result<T>,
+    ) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        I: Serialize,
+    {
+        let place = self.enter(step)?;
+        let inputs = digest_of(inputs)?;
+        let before = self.state.get(step.id).filter(|s| s.inputs_sha256 == inputs).cloned();
+        if let Some(done) = before.as_ref().filter(|s| s.kind == Event::Done) {
+            self.step_done(step, &place, "", true);
+            return convert(done.payload.clone());
+        }
+        let in_doubt = before.is_some_and(|s| s.kind == Event::Started);
+        let found = if in_doubt { find(&self.context(step))? } else { None };
+        let value = match found {
+            Some(value) => value,
+            None => {
+                self.commit(step, Event::Started, &inputs, &json!({}))?;
+                place_it(&self.context(step))?
+            }
+        };
+        self.report.progress_done();
+        self.commit(step, Event::Done, &inputs, &serde_json::to_value(&value)?)?;
+        self.step_done(step, &place, "", false);
+        Ok(value)
+    }
+
+    /// Something that runs until it is stopped; entered again on resume.
+    pub fn keep_running(&mut self, step: &'static Step, f: impl FnOnce(&Act<'_>) -> Result<()>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.commit(step, Event::Started, "", &json!({}))?;
+        self.report.event(
+            "step.started",
+            &format!("  ...    [{}/{}] {}", place.n, place.of, step.title),
+            json!({"step": step.id, "n": place.n, "of": place.of}),
+        );
+        let result = f(&self.context(step));
+        self.report.progress_done();
+        result
+    }
+
+    /// The one screen before the first write. Accepted once for the same answers and the same plan.
+    pub fn review(&mut self, step: &'static Step, plan: impl FnOnce(&Act<'_>) -> Result<Plan>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let shown: Vec<(String, String)> = self.answers.iter().map(|(_, label, value)| (label.clone(), value.clone())).collect();
+        let inputs = digest_of(&shown)?;
+        if self.done(step).is_some_and(|d| d.inputs_sha256 == inputs) {
+            self.step_done(step, &place, "accepted", true);
+            return Ok(());
+        }
+        let plan = plan(&self.context(step))?;
+        let text = plan.render(&shown);
+        let work: BTreeMap<&str, u64> = plan.work.iter().map(|(k, n)| (k.as_str(), *n)).collect();
+        let event = json!({"answers": shown, "files": plan.files.iter().map(|f| &f.path).collect::<Vec<_>>(), "work": work, "notes": plan.notes});
+        if self.manner.dry_run {
+            self.report.event("review", &text, event);
+            self.turn = Some(Turn::PlanShown);
+            return Err(Error::bug("a shown plan is not an error"));
+        }
+        if !self.prompter.interactive() || self.manner.yes {
+            self.report.event("review", &text, event);
+            self.commit(step, Event::Done, &inputs, &json!({"accepted": true}))?;
+            return Ok(());
+        }
+        let steps: Vec<(String, String)> = self.answers.iter().map(|(step, label, value)| (step.clone(), format!("{label}: {value}"))).collect();
+        match self.prompter.review(&place, &text, &steps)? {
+            ReviewReply::Accept => self.commit(step, Event::Done, &inputs, &json!({"accepted": true})),
+            ReviewReply::Change(step) => Err(self.turn_back_to(&step)),
+            ReviewReply::Back => Err(self.back()),
+            ReviewReply::Pause => Err(paused()),
+        }
+    }
+
+    /// A typed confirmation. There is no default: end of input, another word or no terminal without a token refuse.
+    pub fn gate(&mut self, step: &'static Step, gate: &Gate<'_>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let shown_sha256 = sha256_hex(gate.shown.as_bytes());
+        if self.done(step).is_some_and(|d| d.payload["shown_sha256"] == shown_sha256.as_str()) {
+            self.step_done(step, &place, "confirmed before, nothing has changed", true);
+            return Ok(());
+        }
+        let typed = match self.given.take_token(gate.token) {
+            Some(token) => Some(token),
+            None => self.prompter.gate(&place, gate.shown, gate.token)?,
+        };
+        if typed.as_deref() != Some(gate.token) {
+            return Err(Error::new(code::GATE_REFUSED, "the confirmation was not given")
+                .cause(if typed.is_some() { "the typed words were not the ones asked for" } else { "there was nobody to confirm" })
+                .fix(format!("--confirm \"{}\"", gate.token)));
+        }
+        let payload = json!({
+            "gate": step.id, "shown_sha256": shown_sha256, "token_sha256": sha256_hex(gate.token.as_bytes()),
+            "account": gate.account, "trading_day": gate.trading_day,
+        });
+        self.commit(step, Event::Done, &shown_sha256, &payload)?;
+        self.step_done(step, &place, "confirmed", false);
+        Ok(())
+    }
+
+    // --- what bodies may look at ------------------------------------------------------------------------------------
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+    pub fn root(&self) -> &DataRoot {
+        &self.root
+    }
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+    pub fn report(&self) -> &Reporter {
+        self.report
+    }
+    /// Whether this run may ask a person (and draw a dashboard).
+    pub fn interactive(&self) -> bool {
+        self.prompter.interactive() && !self.manner.yes
+    }
+
+    // --- plumbing ---------------------------------------------------------------------------------------------------
+
+    fn context(&self, step: &'static Step) -> Act<'_> {
+        Act { host: &self.host, root: &self.root, report: self.report, step: step.id, run: &self.id }
+    }
+
+    fn enter(&mut self, step: &'static Step) -> Result<Place> {
+        self.host.check_cancelled()?;
+        self.current = Some(step);
+        Ok(Place { step: step.id, n: self.wizard.position(step.id), of: self.wizard.steps.len(), why: step.why })
+    }
+
+    /// The step's finished record, if it counts here: host steps only on the machine that did them.
+    fn done(&self, step: &Step) -> Option<StepState> {
+        let state = self.state.get(step.id).filter(|s| s.kind == Event::Done)?;
+        let here = step.scope != Scope::Host || state.machine_id == self.host.machine_id();
+        here.then(|| state.clone())
+    }
+
+    /// Offer what was answered the last time as the default, if it is still acceptable.
+    fn recall(&self, step: &Step, question: &mut Question) -> Result<()> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let Some(record) = journal.remembered(self.wizard.name, step.id)? else { return Ok(()) };
+        if step.scope == Scope::Host && record.machine_id != self.host.machine_id() {
+            return Ok(());
+        }
+        if let Some(value) = record.payload()?.get("value").filter(|v| question.validate(v).is_ok()) {
+            question.default = Some((value.clone(), "as answered the last time".into()));
+        }
+        Ok(())
+    }
+
+    fn obtain(&mut self, place: &Place, question: &Question) -> Result<(Value, String)> {
+        if let Some((value, evidence)) = question.default.as_ref().filter(|_| self.manner.yes) {
+            return Ok((value.clone(), format!("default: {evidence}")));
+        }
+        if !self.prompter.interactive() {
+            self.missing.push(question.missing());
+            return match &question.default {
+                Some((value, _)) => Ok((value.clone(), "missing".into())),
+                None => Err(self.all_missing()),
+            };
+        }
+        match self.prompter.ask(place, question)? {
+            Reply::Value(value) => Ok((value, "asked".into())),
+            Reply::Pause => Err(paused()),
+            Reply::Back => Err(self.back()),
+        }
+    }
+
+    /// Rewind to the question before this one; from the first one, ask it again.
+    fn back(&mut self) -> Error {
+        let here = self.current.map(|s| s.id).unwrap_or_default();
+        let target = self.answers.last().map_or(here.to_string(), |(step, _, _)| step.clone());
+        self.turn_back_to(&target)
+    }
+
+    fn turn_back_to(&mut self, step: &str) -> Error {
+        self.turn = Some(Turn::Rewind(step.to_string()));
+        Error::bug("a rewind is not an error")
+    }
+
+    fn rewind(&mut self, step: &str) -> Result<()> {
+        let visit = self.state.get(step).map_or(0, |s| s.visit) + 1;
+        let scope = self.wizard.steps.iter().find(|s| s.id == step).map_or(Scope::Drive, |s| s.scope);
+        self.append(step, visit, Event::Rewound, scope, "", &json!({}))
+    }
+
+    fn refuse_missing(&mut self) -> Result<()> {
+        if self.missing.is_empty() { Ok(()) } else { Err(self.all_missing()) }
+    }
+
+    fn all_missing(&mut self) -> Error {
+        let all = std::mem::take(&mut self.missing);
+        let mut error = match all.first() {
+            Some(first) if all.len() == 1 => return first.clone(),
+            Some(_) => Error::new(code::USE_ANSWER_MISSING, format!("{} questions have no answer and there is nobody to ask", all.len())),
+            None => Error::bug("no answer is missing"),
+        };
+        for one in &all {
+            error = error.fix(format!("{}: {}", one.body().what, one.body().fix.join("  or  ")));
+        }
+        error.fix("--yes accepts the defaults")
+    }
+
+    fn answered(&mut self, step: &'static Step, place: &Place, question: &Question, value: &Value, replayed: bool) {
+        let shown = question.display(value);
+        self.step_done(step, place, &shown, replayed);
+        self.answers.push((step.id.to_string(), step.title.to_string(), shown));
+    }
+
+    fn step_done(&self, step: &Step, place: &Place, evidence: &str, replayed: bool) {
+        let mark = if replayed { "kept  " } else { "done  " };
+        let tail = if evidence.is_empty() { String::new() } else { format!(": {evidence}") };
+        self.report.event(
+            "step.done",
+            &format!("  {mark} [{}/{}] {}{tail}", place.n, place.of, step.title),
+            json!({"step": step.id, "n": place.n, "of": place.of, "replayed": replayed, "evidence": evidence}),
+        );
+        self.host.trace_step(place.n, step.id);
+    }
+
+    fn commit(&mut self, step: &'static Step, kind: Event, inputs: &str, payload: &Value) -> Result<()> {
+        let visit = self.state.get(step.id).map_or(0, |s| s.visit);
+        self.append(step.id, visit, kind, step.scope, inputs, payload)
+    }
+
+    fn append(&mut self, step: &str, visit: i64, kind: Event, scope: Scope, inputs: &str, payload: &Value) -> Result<()> {
+        if let Some(journal) = &self.journal {
+            journal.append(&self.host, &self.id, self.wizard.name, &Entry { step, visit, kind, scope, inputs_sha256: inputs, payload })?;
+        }
+        let state = StepState { kind, visit, payload: payload.clone(), inputs_sha256: inputs.to_string(), machine_id: self.host.machine_id().to_string() };
+        self.state.insert(step.to_string(), state);
+        Ok(())
+    }
+
+    fn fold(&mut self) -> Result<()> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        for record in journal.records(&self.id)? {
+            let payload = record.payload()?;
+            let Record { step, visit, kind, inputs_sha256, machine_id, .. } = record;
+            // A refusal or a pause says nothing about the step's own state.
+            if matches!(kind, Event::Refused | Event::Paused) {
+                continue;
+            }
+            self.state.insert(step, StepState { kind, visit, payload, inputs_sha256, machine_id });
+        }
+        Ok(())
+    }
+
+    fn announce(&self, resumed: bool) -> Result<()> {
+        let count = |kind| self.state.iter().filter(|(step, s)| !step.is_empty() && s.kind == kind).count();
+        let (done, doubt) = (count(Event::Done), count(Event::Started));
+        let text = if resumed {
+            let by = self.state.values().any(|s| s.machine_id != self.host.machine_id());
+            let whose = if by { " begun on another machine: what belongs to a machine is asked again" } else { "" };
+            let in_doubt = if doubt > 0 { format!(", {doubt} was interrupted and is settled first") } else { String::new() };
+            format!("{}: continuing run {} ({done} of {} steps done{in_doubt}){whose}", self.wizard.name, self.id, self.wizard.steps.len())
+        } else {
+            format!("{}: {}", self.wizard.name, self.wizard.purpose)
+        };
+        self.report.event("run.opened", &text, json!({"resumed": resumed, "done": done, "in_doubt": doubt, "of": self.wizard.steps.len()}));
+        Ok(())
+    }
+
+    fn record_failure(&mut self, error: &Error) -> Result<()> {
+        let kind = match error.code() {
+            c if c == code::BUG_CRASH_POINT || c == code::SSD_TAKEN_OVER => return Ok(()),
+            c if c == code::USE_PAUSED || c == code::USE_INTERRUPTED || c == code::USE_TERMINATED => Event::Paused,
+            _ => Event::Refused,
+        };
+        let (step, scope) = self.current.map_or(("", Scope::Drive), |s| (s.id, s.scope));
+        let payload = json!({"code": error.code().id, "what": error.body().what});
+        // The drive may be the very thing that failed: the original error matters more than this record.
+        if let Some(journal) = &self.journal
+            && let Err(second) =
+                journal.append(&self.host, &self.id, self.wizard.name, &Entry { step, visit: 0, kind, scope, inputs_sha256: "", payload: &payload })
+        {
+            tracing::warn!(%second, "the refusal could not be journalled");
+        }
+        Ok(())
+    }
+}
+
+fn paused() -> Error {
+    Error::new(code::USE_PAUSED, "paused; every answer is kept")
+}
+
+fn convert<T: DeserializeOwned>(value: Value) -> Result<T> {
+    serde_json::from_value(value).map_err(|e| Error::bug(format!("a recorded answer has another type than its step wants: {e}")))
+}
+
+/// Only a run's id is random, and it never enters data, models or order ids.
+fn ulid_now(host: &Host) -> String {
+    let ms = u64::try_from(host.now().micros() / 1000).unwrap_or(0);
+    let random = u128::from_be_bytes(host.random_bytes::<16>());
+    ulid::Ulid::from_parts(ms, random).to_string()
+}

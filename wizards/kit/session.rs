@@ -1,0 +1,169 @@
+//! One call of one wizard: its flags, its front end, its drive, from the first line to the exit status.
+
+use super::journal::Journal;
+use super::logs::Log;
+use super::prompter::Prompter;
+use super::prompter::answers::{Answers, Given};
+use super::prompter::plain::Plain;
+use super::prompter::terminal::{Terminal, read_hidden_line};
+use super::report::{Reporter, Voice};
+use super::run::{Manner, Outcome, Parts, Run};
+use super::step::Wizard;
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use std::path::PathBuf;
+
+/// The switches that every wizard understands.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// The data root (the directory on the SSD); also TRADEML_ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Answers from a YAML or JSON file, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
+    /// Answer one question
+    #[arg(long = "set", value_name = "ID=VALUE")]
+    pub sets: Vec<String>,
+    /// A confirmation token for a gate; each is used once
+    #[arg(long = "confirm", value_name = "TOKEN")]
+    pub confirms: Vec<String>,
+    /// Accept every default (never a confirmation gate)
+    #[arg(long)]
+    pub yes: bool,
+    /// Never ask: what is not answered is an error
+    #[arg(long)]
+    pub no_input: bool,
+    /// Events as JSON lines on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// One plain line an event: no colour, no cursor movement
+    #[arg(long)]
+    pub plain: bool,
+    /// Show what would be done and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Make no network call
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// A finished call: what to say last, and the exit status.
+pub struct Ended {
+    pub exit: u8,
+    pub result: Result<Outcome>,
+}
+
+/// Everything one wizard call needs, ready to open a drive.
+pub struct Session {
+    pub host: Host,
+    pub flags: Flags,
+    pub voice: Voice,
+    pub given: Given,
+    pub prompter: Box<dyn Prompter>,
+    pub report: Reporter,
+    pub wizard: &'static Wizard,
+}
+
+impl Session {
+    /// Read the flags and the answers, choose the front end.
+    pub fn new(host: &Host, flags: Flags, wizard: &'static Wizard, log: &Log) -> Result<Self> {
+        let text = flags.answers.as_deref().map(super::read_text).transpose()?;
+        let given = Given::new(wizard.name, text.as_deref(), &flags.sets, &flags.confirms)?;
+        host.set_offline(flags.offline);
+        let voice = voice(host, &flags);
+        let prompter = front_end(&flags, voice);
+        let report = Reporter::new(host, voice, wizard.name, Some(log.shown(host)));
+        Ok(Self { host: host.clone(), flags, voice, given, prompter, report, wizard })
+    }
+
+    /// A session without a terminal, for `demo` and for tests: answers from `text`, events to `report`.
+    pub fn headless(host: &Host, wizard: &'static Wizard, text: &str, confirms: &[String], report: Reporter) -> Result<Self> {
+        let given = Given::new(wizard.name, Some(text), &[], confirms)?;
+        Ok(Self { host: host.clone(), flags: Flags::default(), voice: report.voice(), given, prompter: Box::new(Answers), report, wizard })
+    }
+
+    /// Open the journal on `root` and execute the body to its end.
+    pub fn run(&mut self, root: &DataRoot, body: impl Fn(&mut Run<'_>) -> Result<Outcome>) -> Result<Outcome> {
+        let journal = if self.flags.dry_run { None } else { Some(Journal::open(root)?) };
+        let parts = Parts {
+            host: self.host.clone(),
+            root: root.clone(),
+            journal,
+            wizard: self.wizard,
+            given: &self.given,
+            prompter: self.prompter.as_mut(),
+            report: &self.report,
+            manner: Manner { yes: self.flags.yes, dry_run: self.flags.dry_run },
+        };
+        Run::begin(parts)?.drive(body)
+    }
+
+    /// Say how it ended and give the exit status.
+    pub fn finish(&self, result: &Result<Outcome>) -> u8 {
+        match result {
+            Ok(outcome) => {
+                self.report.event("run.closed", &outcome.summary, serde_json::json!({"summary": outcome.summary}));
+                for (name, path) in &outcome.links {
+                    self.report.event("link", &format!("  {name}: {path}"), serde_json::json!({"name": name, "path": path}));
+                }
+                self.report.finish("done", 0, &outcome.next, None);
+                0
+            }
+            Err(error) => {
+                let exit = error.code().exit.status();
+                let status = match exit {
+                    3 => "refused",
+                    5 | 130 | 143 => "paused",
+                    2 if error.is(code::USE_ANSWER_MISSING) => "action_required",
+                    _ => "failed",
+                };
+                let again = (format!("trademl {}", self.wizard.name), "continues this run where it stopped".to_string());
+                self.report.finish(status, exit, &[again], Some(error));
+                exit
+            }
+        }
+    }
+}
+
+/// How to speak: flags first, then what the terminal can do.
+fn voice(host: &Host, flags: &Flags) -> Voice {
+    let dumb = host.env("TERM").is_none_or(|t| t == "dumb");
+    let capable = console::Term::stderr().is_term() && !dumb;
+    let colour = host.env("NO_COLOR").is_none() && capable;
+    console::set_colors_enabled_stderr(colour);
+    console::set_colors_enabled(colour);
+    if flags.json {
+        Voice::Json
+    } else if flags.plain || host.env("ACCESSIBLE").is_some() || !capable {
+        Voice::Plain
+    } else {
+        Voice::Rich
+    }
+}
+
+fn front_end(flags: &Flags, voice: Voice) -> Box<dyn Prompter> {
+    let stdin_is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let from_stdin = flags.answers.as_deref() == Some(std::path::Path::new("-"));
+    if flags.no_input || flags.json || from_stdin || (!stdin_is_terminal && !flags.plain) {
+        return Box::new(Answers);
+    }
+    match voice {
+        Voice::Rich => Box::new(Terminal::default()),
+        _ => {
+            let hidden = stdin_is_terminal.then_some(read_hidden_line as fn() -> Result<Option<String>>);
+            Box::new(Plain::new(std::io::BufReader::new(std::io::stdin()), std::io::stderr(), hidden))
+        }
+    }
+}
+
+/// The data root that the flags, the environment or this machine's `.env` name; it must exist.
+pub fn require_root(host: &Host, flags: &Flags, remembered: Option<&str>) -> Result<DataRoot> {
+    let place = flags.root.clone().or_else(|| host.env("TRADEML_ROOT").or(remembered).map(PathBuf::from)).ok_or_else(|| {
+        Error::new(code::SSD_NO_ROOT, "no data root is known on this machine")
+            .fix("trademl pi-data-node")
+            .fix("--root DIR, or TRADEML_ROOT=DIR in the environment")
+    })?;
+    DataRoot::open(host, &host.cwd().join(place))
+}
