@@ -20,13 +20,12 @@ pub(super) fn rows(h: &History<'_>) -> Vec<Vec<f64>> {
     vec![rolling(&dollars, WINDOW, mean), amihud(&per_dollar)]
 }
 
-/// `1e6 x mean(|R| / dollars)` over the sessions of the window that traded.
+/// `1e6 x mean(|R| / dollars)` over those of the last 20 sessions that traded.
 fn amihud(per_dollar: &[f64]) -> Vec<f64> {
     let mut out = vec![f64::NAN; per_dollar.len()];
-    // The window spans 20 sessions, and the first of them needs the close before it.
-    for t in WINDOW..per_dollar.len() {
+    for t in 0..per_dollar.len() {
         let (mut n, mut sum) = (0_usize, 0.0);
-        for v in &per_dollar[t + 1 - WINDOW..=t] {
+        for v in &per_dollar[(t + 1).saturating_sub(WINDOW)..=t] {
             if !v.is_nan() {
                 n += 1;
                 sum += v;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::features::fixture::{golden, table};
+use crate::features::fixture::{golden, table, unit};
 use data_layer::time::TradingDay;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -142,10 +142,10 @@ fn impossible_configurations_are_refused() {
 /// Two sets of names that never trade in the same group, and labels that are the market's return: a predictor that copies
 /// the label of the training row whose span overlaps most. Gives the correlation of prediction and label.
 fn copycat_score(scope: PurgeScope) -> f64 {
-    let (n, span) = (160, 10);
-    let cfg = CpcvConfig { groups: 4, test_groups: 1, embargo_sessions: 10, scope };
-    let group = folds(n, 4);
-    let step = |t: usize| ((t * 7919 + 13) % 101) as f64 / 101.0 - 0.5;
+    let (n, span) = (960, 10);
+    let cfg = CpcvConfig { groups: 24, test_groups: 1, embargo_sessions: 10, scope };
+    let group = folds(n, 24);
+    let step = |t: usize| unit(3, t, 0, 0) - 0.5;
     let label = |row: &Row| (row.t0..row.t0 + span).map(step).sum::<f64>();
     let set = |g: usize, t: usize| Row { symbol: g % 2, t0: t, t1: Some(t + span) };
     let rows: Vec<Row> = group.iter().enumerate().flat_map(|(g, days)| days.clone().map(move |t| set(g, t))).filter(|r| r.t0 + span < n).collect();

@@ -37,7 +37,7 @@ impl Comparison {
     fn compare(&mut self, panel: &Panel, base: &FeatureBlock, other: &FeatureBlock, days: Range<usize>) {
         for (f, tally) in self.tallies.iter_mut().enumerate() {
             let found = base.columns.get(f).zip(other.columns.get(f)).filter(|_| base.names.get(f) == other.names.get(f));
-            match found.filter(|(a, b)| a.rows() == b.rows() && a.rows() == panel.n_symbols() && a.cols().min(b.cols()) >= days.end) {
+            match found {
                 Some((a, b)) => tally.compare(panel, a, b, days.clone()),
                 None => {
                     tally.different += 1;
@@ -73,12 +73,21 @@ impl Tally {
     }
 }
 
+/// The features of an altered panel; no columns at all if they do not have that panel's shape.
+fn rebuild(panel: &Panel, build: FeatureFn<'_>) -> Result<FeatureBlock> {
+    let mut block = build(panel).map_err(|e| e.during("recomputing features to look for look-ahead"))?;
+    if block.check_shape(panel).is_err() {
+        block.columns.clear();
+    }
+    Ok(block)
+}
+
 /// Compute the features on panels that end at each sampled day, whose later days are different, or that miss bars, and
 /// compare every value up to that day.
 pub(super) fn check_recomputed(report: &mut LeakReport, panel: &Panel, build: FeatureFn<'_>) -> Result<()> {
     let panel = sample::thinned(panel);
     let dates = sample::dates(&panel);
-    let rebuild = |p: &Panel| build(p).map_err(|e| e.during("recomputing features to look for look-ahead"));
+    let rebuild = |p: &Panel| rebuild(p, build);
     let base = rebuild(&panel)?;
     let names = base.names.clone();
     let mut truncate = Comparison::new("truncate", "on the last day of a panel that ends there", names.len());

@@ -50,14 +50,8 @@ fn momentum(p: &Panel, ahead: usize) -> Matrix {
     each(p, |s, t| if t < 5 { f64::NAN } else { get(&p.close, s, t + ahead) / p.close.at(s, t - 5) - 1.0 })
 }
 
-/// A missing close of the last five days taken from the next day that has one.
+/// A missing close taken from the next day that has one.
 fn filled_back(p: &Panel) -> Matrix {
-    let first = |s: usize, t: usize| (t..p.n_days()).map(|i| p.close.at(s, i)).find(|c| !c.is_nan()).unwrap_or(f64::NAN);
-    each(p, |s, t| first(s, t.saturating_sub(5)).max(first(s, t.saturating_sub(1))) / p.close.at(s, t))
-}
-
-/// The same, for the missing day itself.
-fn filled_back_today(p: &Panel) -> Matrix {
     let mut m = Matrix::missing(p.n_symbols(), p.n_days());
     for s in 0..p.n_symbols() {
         for t in 1..p.n_days() {
@@ -100,8 +94,7 @@ fn zoo() -> Zoo {
         ("next_open_gap", |p| each(p, |s, t| get(&p.open, s, t + 1) / p.close.at(s, t) - 1.0)),
         ("next_volume", |p| each(p, |s, t| get(&p.volume, s, t + 1))),
         ("label", |p| labels_of(p)),
-        ("back_filled_history", filled_back),
-        ("back_filled_today", filled_back_today),
+        ("back_filled", filled_back),
         ("interpolated", interpolated),
         ("look_ahead_max", |p| each(p, |s, t| (t..t + 5).map(|i| get(&p.high, s, i)).fold(0.0, f64::max) / p.close.at(s, t))),
         ("tomorrows_momentum", |p| momentum(p, 1)),
