@@ -12,6 +12,11 @@ use std::collections::BTreeMap;
 /// Sessions between a signal and the entry of its trade.
 pub const ENTRY_LAG: usize = 1;
 
+/// How many sessions after the signal its label ends: the `span` that cross-validation purges.
+pub const fn span(horizon: usize, entry_lag: usize) -> usize {
+    entry_lag + horizon
+}
+
 /// What happens to a position whose name stops trading before the horizon ends.
 #[derive(Clone, Copy, Debug)]
 pub enum Delisting<'a> {

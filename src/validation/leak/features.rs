@@ -93,7 +93,7 @@ pub(super) fn check_recomputed(report: &mut LeakReport, panel: &Panel, build: Fe
     let mut truncate = Comparison::new("truncate", "on the last day of a panel that ends there", names.len());
     let mut append = Comparison::new("append", "on earlier days once later rows are appended", names.len());
     let mut change = Comparison::new("future_change", "when every later day is changed", names.len());
-    let mut fill = Comparison::new("back_fill", "on a day with missing bars once later bars are known", names.len());
+    let mut fill = Comparison::new("back_fill", "beside missing bars once later bars are known", names.len());
     for &t in &dates {
         let early = rebuild(&panel.truncated(t))?;
         truncate.compare(&panel, &early, &base, t..t + 1);
@@ -103,7 +103,9 @@ pub(super) fn check_recomputed(report: &mut LeakReport, panel: &Panel, build: Fe
         change.compare(&panel, &base, &rebuild(&sample::with_other_future(&panel, t + 1))?, 0..t + 1);
     }
     let holes: Vec<usize> = dates.iter().copied().step_by(4).collect();
-    let gapped = sample::with_gaps(&panel, &holes);
+    // A bar may be missing on the day itself, or on the day before it.
+    let missing: Vec<usize> = holes.iter().flat_map(|&t| [t.saturating_sub(1), t]).collect();
+    let gapped = sample::with_gaps(&panel, &missing);
     let full = rebuild(&gapped)?;
     for &t in &holes {
         fill.compare(&gapped, &rebuild(&gapped.truncated(t))?, &full, t..t + 1);

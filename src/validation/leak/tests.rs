@@ -256,3 +256,23 @@ fn too_little_to_inspect_is_an_error() {
     let e = inspect(&panel, &honest, &labels_of(&panel), SPAN, &[], 5).unwrap_err();
     assert!(e.is(code::ML_UNDEFINED));
 }
+
+#[test]
+fn each_recomputation_catches_what_it_is_there_for() {
+    let panel = random_panel(9, 12, 170, 0.0);
+    let names = ["full_sample_z", "member_tomorrow", "back_filled", "interpolated"];
+    let build = |p: &Panel| {
+        let columns = vec![full_sample_z(p), each(p, |s, t| get(&p.member, s, t + 1)), filled_back(p), interpolated(p)];
+        Ok(block(&names, columns))
+    };
+    let report = inspect(&panel, &build, &labels_of(&panel), SPAN, &honest_splits(170, SPAN), 5).unwrap();
+    let caught = |name: &str, check: &str| assert!(failed(&report, name).contains(check), "{name} by {check}: {:?}", failed(&report, name));
+    for check in ["truncate", "append", "future_change", "back_fill"] {
+        caught("full_sample_z", check);
+    }
+    caught("member_tomorrow", "future_change");
+    // Without a gap of its own, this panel shows these two only because gaps are planted in it.
+    caught("back_filled", "back_fill");
+    caught("interpolated", "back_fill");
+    assert!(!failed(&report, "interpolated").contains("truncate"));
+}
