@@ -3,3 +3,6 @@
 //! Modules in dependency order: a module uses only those above it (`tests/suite/tidy.rs` keeps this).
 
 pub mod types;
+pub mod features;
+pub mod labels;
+pub mod validation;

@@ -1,0 +1,111 @@
+//! `equities_xs` v1: daily cross-sectional features of US equities.
+//!
+//! Windows count exchange sessions. A symbol without a close on a day has no features that day. Returns come from adjusted
+//! prices only; levels in dollars from unadjusted prices only.
+
+pub mod calendar;
+pub mod context;
+pub mod gap;
+pub mod liquidity;
+pub mod momentum;
+pub mod volatility;
+
+#[cfg(test)]
+mod tests;
+
+use crate::features::standardise::standardise;
+use crate::features::{FeatureBlock, FeatureSpec, Scaling};
+use crate::types::{Matrix, Panel};
+use context::PointInTime;
+use data_layer::error::Result;
+use rayon::prelude::*;
+
+/// Name and version of this feature set, for artifacts.
+pub const FEATURE_SET: &str = "equities_xs.v1";
+
+const SESSIONS_PER_YEAR: f64 = 252.0;
+
+/// One symbol's history with every impossible number turned into a missing one. Each slice has one value per session.
+struct History<'a> {
+    open: Vec<f64>,
+    close: Vec<f64>,
+    close_raw: Vec<f64>,
+    volume: Vec<f64>,
+    symbol: &'a str,
+}
+
+impl<'a> History<'a> {
+    fn of(panel: &'a Panel, s: usize) -> Self {
+        let price = |m: &Matrix| m.row(s).iter().map(|&p| if p.is_finite() && p > 0.0 { p } else { f64::NAN }).collect();
+        let volume = panel.volume.row(s).iter().map(|&v| if v.is_finite() && v >= 0.0 { v } else { f64::NAN }).collect();
+        Self { open: price(&panel.open), close: price(&panel.close), close_raw: price(&panel.close_raw), volume, symbol: &panel.symbols[s] }
+    }
+}
+
+const fn spec(name: &'static str, family: &'static str, unit: &'static str, lookback_sessions: usize, scaling: Scaling) -> FeatureSpec {
+    FeatureSpec { name, family, unit, lookback_sessions, scaling }
+}
+
+/// The features computed from prices and volumes alone, in the order of the columns.
+pub fn registry() -> Vec<FeatureSpec> {
+    registry_with(&PointInTime::default())
+}
+
+/// The features that can be computed with these sources, in the order of the columns.
+pub fn registry_with(sources: &PointInTime) -> Vec<FeatureSpec> {
+    let priced = [momentum::SPECS, gap::SPECS, volatility::SPECS, liquidity::SPECS, calendar::SPECS];
+    priced.into_iter().flatten().copied().chain(sources.specs()).collect()
+}
+
+/// The longest lookback: no earlier session can have every feature.
+pub fn warm_up_sessions() -> usize {
+    registry().iter().map(|s| s.lookback_sessions).max().unwrap_or(0)
+}
+
+/// What the model sees: members of the universe only, z-scored per date (calendar features as they are).
+pub fn build(panel: &Panel) -> Result<FeatureBlock> {
+    build_with(panel, &PointInTime::default())
+}
+
+/// [`build`] with point-in-time sources.
+pub fn build_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlock> {
+    Ok(standardise(panel, build_raw_with(panel, sources)?, &registry_with(sources)))
+}
+
+/// Features in their own units, for every symbol of the panel whether a member or not.
+pub fn build_raw(panel: &Panel) -> Result<FeatureBlock> {
+    build_raw_with(panel, &PointInTime::default())
+}
+
+/// [`build_raw`] with point-in-time sources.
+pub fn build_raw_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlock> {
+    let specs = registry_with(sources);
+    let dates = calendar::rows(&panel.days);
+    let per_symbol: Vec<Vec<Vec<f64>>> = (0..panel.n_symbols()).into_par_iter().map(|s| symbol_rows(panel, s, &dates, sources)).collect();
+    let mut columns = vec![Matrix::missing(panel.n_symbols(), panel.n_days()); specs.len()];
+    for (s, rows) in per_symbol.iter().enumerate() {
+        for (column, row) in columns.iter_mut().zip(rows) {
+            column.row_mut(s).copy_from_slice(row);
+        }
+    }
+    let names = specs.iter().map(|f| f.name.to_owned()).collect();
+    let units = specs.iter().map(|f| f.unit).collect();
+    let block = FeatureBlock { names, units, columns, excluded: sources.excluded() };
+    block.check_shape(panel)?;
+    Ok(block)
+}
+
+/// All features of one symbol: one row of sessions per feature.
+fn symbol_rows(panel: &Panel, s: usize, dates: &[Vec<f64>], sources: &PointInTime) -> Vec<Vec<f64>> {
+    let h = History::of(panel, s);
+    let mut rows = momentum::rows(&h);
+    rows.extend(gap::rows(&h));
+    rows.extend(volatility::rows(&h));
+    rows.extend(liquidity::rows(&h));
+    rows.extend(dates.iter().cloned());
+    rows.extend(sources.rows(h.symbol, &panel.days, &h));
+    for t in (0..h.close.len()).filter(|&t| h.close[t].is_nan()) {
+        rows.iter_mut().for_each(|row| row[t] = f64::NAN);
+    }
+    rows
+}
