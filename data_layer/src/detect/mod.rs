@@ -5,6 +5,7 @@
 
 pub mod drives;
 pub mod machine;
+mod mounts;
 pub mod probe;
 pub mod recognise;
 pub mod recommend;

@@ -102,7 +102,7 @@ fn refused(fs_type: &str, lost: &str, dir: &Path, mounted: Option<&Drive>) -> Er
 /// A folder below `/mnt` or `/media` that is on the system disk is a mount point whose drive is absent: writing there would
 /// fill the SD card.
 fn refuse_empty_mount_point(host: &Host, dir: &Path, mounted: Option<&Drive>, unmounted: &[Unmounted], words: Option<&str>) -> Result<()> {
-    let logical = drives::logical(host, dir);
+    let logical = super::mounts::logical(host, dir);
     let conventional = ["/mnt/", "/media/", "/run/media/", "/Volumes/"].iter().any(|p| logical.starts_with(p));
     let on_system = mounted.is_some_and(|m| m.mount_point == "/");
     if !conventional || !on_system || words.is_some() || dir.join(crate::root::SENTINEL).exists() {

@@ -77,7 +77,7 @@ pub fn on_drive(host: &Host, mount_point: &str) -> Vec<Existing> {
         .iter()
         .filter_map(|place| {
             let mut found = existing(host, place)?;
-            found.path = super::drives::logical(host, place);
+            found.path = super::mounts::logical(host, place);
             Some(found)
         })
         .collect()
