@@ -44,8 +44,9 @@ pub fn view(frame: &mut Frame<'_>, model: &Model) {
     y = sections(frame, page.left, page.right, two, column, y);
     events(frame, model, y);
     let foot = Rect { y: area.height.saturating_sub(1), height: 1.min(area.height), ..area };
-    frame
-        .render_widget(Paragraph::new(fit("q leaves (the work goes on where it runs as a service)   up/down scrolls   ? help", usize::from(area.width))), foot);
+    let wide = "q leaves this view (a service goes on)   up/down scrolls the events   ? help   Ctrl-C stops";
+    let keys = if area.width >= 90 { wide } else { "q leave   up/down scroll   ? help   Ctrl-C stop" };
+    frame.render_widget(Paragraph::new(fit(keys, usize::from(area.width))), foot);
 }
 
 fn help() -> Vec<Line<'static>> {
