@@ -231,6 +231,10 @@ impl Host {
     pub fn env(&self, name: &str) -> Option<&str> {
         self.0.env.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
+    /// Every variable of the process's environment: for prefixes such as `NODE_MAX_INFLIGHT_`.
+    pub fn env_all(&self) -> &BTreeMap<String, String> {
+        &self.0.env
+    }
     /// The directory the program was started in.
     pub fn cwd(&self) -> &Path {
         &self.0.cwd

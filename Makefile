@@ -1,0 +1,51 @@
+# TradeML. Two commands matter: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+ENV := . "$(TARGET)/tools/env.sh"
+DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
+TRADEML := "$(TARGET)/debug/trademl"
+
+.PHONY: help setup demo test node clients bench docs fmt lint
+
+help: ## Show this list
+	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables: CARGO_TARGET_DIR (where to build), TRADEML_DEMO_ROOT (where the demo puts its data; default ~/trademl-demo)\n'
+
+setup: ## Check for compiler, cmake 3.28 and libclang, and install what is missing
+	@.ci/setup
+
+demo: setup ## Build, then run all six wizards on replayed real prices
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@printf '\n==> The demo keeps its data in %s (run `make demo` again to continue after an interruption)\n\n' "$(DEMO_ROOT)"
+	@$(ENV); exec $(TRADEML) --root "$(DEMO_ROOT)" demo
+
+test: setup ## Build and run every test, and print the totals
+	@$(ENV); .ci/test
+
+node: ## Build the data node for a Raspberry Pi (no LightGBM): a stripped release binary
+	@.ci/setup --node
+	@$(ENV); cargo build --locked --release --package trademl --bin trademl --no-default-features --features node
+	@ls -lh "$(TARGET)/release/trademl"
+
+clients: setup ## Check the sandbox against the vendors' own Python clients (needs a network to install them)
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@$(ENV); .ci/clients
+
+bench: setup ## Measure speed: TOPICS="a b", SCALE=S, INPUTS=DIR (docs/benchmarks.md)
+	@$(ENV); cargo build --locked --release --package trademl --bin trademl
+	@$(ENV); .ci/bench
+
+docs: ## Rewrite the generated pages below docs/ from the code
+	@.ci/setup
+	@$(ENV); TRADEML_REGENERATE_DOCS=1 cargo test --locked --workspace up_to_date
+
+fmt: ## Format the sources
+	@cargo fmt --all
+
+lint: setup ## Formatting and clippy's laws
+	@$(ENV); cargo fmt --all --check
+	@$(ENV); cargo clippy --locked --workspace --all-targets
