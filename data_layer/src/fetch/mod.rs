@@ -1,0 +1,243 @@
+//! The only caller of vendors: budget, send, retry, classification, quarantine of bad bodies.
+//!
+//! The order is: offline? stopped? short windows, then the durable budget (which counts the call), then the wire. What
+//! comes back is either a body worth decoding or a refusal with a class; trouble that may pass is retried here with a
+//! jittered back-off. No key, host or port is in anything this module returns or writes.
+
+use crate::budget::{self, Grant, Pacer, Per, Slices};
+use crate::control::Db;
+use crate::error::{Error, Result, code};
+use crate::host::Host;
+use crate::queue::{Kind, count};
+use crate::root::{DataPath, DataRoot};
+use crate::sourcing::vendors::is_loopback;
+use crate::sourcing::{EdgeConfig, Vendor, Vendors};
+use crate::time::UtcTime;
+use crate::vendor::classify::{Answer, Class, classify};
+use crate::vendor::{Auth, Request};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub mod transport;
+pub use transport::{Broken, Call, Network, Raw, Transport};
+
+/// Longest body that is accepted, decompressed.
+pub const MAX_BODY_BYTES: usize = 256 << 20;
+/// Deadline of one request, to the last byte.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+const RETRIES: u32 = 3;
+
+/// Everything a call needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Fetcher {
+    pub host: Host,
+    /// `None` before there is a drive: a key may be tried while no ledger exists yet.
+    pub db: Option<Arc<Db>>,
+    pub vendors: Arc<Vendors>,
+    pub transport: Arc<dyn Transport>,
+    pub pacer: Arc<Pacer>,
+    pub slices: Slices,
+    pub edge: Arc<EdgeConfig>,
+    pub deadline: Duration,
+    /// Requests that left this process.
+    pub calls: Arc<AtomicU64>,
+}
+
+/// A body worth decoding.
+#[derive(Clone, Debug)]
+pub struct Body {
+    pub http: u16,
+    pub bytes: Vec<u8>,
+    pub sha256: String,
+}
+
+/// Why there is no body.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// The vendor's (or the wire's) refusal; `words` are redacted.
+    Vendor { class: Class, words: String, until: Option<UtcTime>, http: u16 },
+    /// Our own ledger's: the vendor was not asked.
+    Local { words: String, until: UtcTime },
+}
+
+impl Fetcher {
+    /// One GET through budget and retries. `Err` is trouble of ours (drive, cancellation, a missing key), never the
+    /// vendor's.
+    pub async fn get(&self, request: &Request, kind: Kind) -> Result<std::result::Result<Body, Refusal>> {
+        let mut attempt = 0;
+        loop {
+            self.host.check_cancelled()?;
+            let call = self.call(request)?;
+            if let Some(refusal) = self.admit(request, kind).await? {
+                return Ok(Err(refusal));
+            }
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            let (class, words, http, wait) = match self.transport.send(&call).await? {
+                Err(broken) => (Class::Transient, broken.to_string(), 0, None),
+                Ok(raw) => {
+                    let answer = Answer { vendor: request.vendor, status: raw.status, headers: &raw.headers, body: &raw.body };
+                    let verdict = classify(&answer);
+                    let now = self.host.now();
+                    match verdict.class {
+                        Class::Ok => {
+                            let sha256 = crate::store::sha256_hex(&raw.body);
+                            return Ok(Ok(Body { http: raw.status, bytes: raw.body, sha256 }));
+                        }
+                        Class::RateLimited { per, seconds } => {
+                            let until = self.freeze(request.vendor, per, seconds, &raw, now).await?;
+                            let words = self.vendors.redact(&verdict.words);
+                            return Ok(Err(Refusal::Vendor { class: verdict.class, words, until: Some(until), http: raw.status }));
+                        }
+                        class => (class, verdict.words, raw.status, retry_after(&raw, now)),
+                    }
+                }
+            };
+            if class != Class::Transient || attempt >= RETRIES {
+                let words = self.vendors.redact(&words);
+                return Ok(Err(Refusal::Vendor { class, words, until: None, http }));
+            }
+            attempt += 1;
+            let wait = wait.filter(|d| *d <= Duration::from_secs(60)).unwrap_or_else(|| self.backoff(attempt));
+            self.host.sleep(wait).await;
+        }
+    }
+
+    /// 2, 4, 8 seconds, each between half and the whole of it: workers that failed together do not return together.
+    fn backoff(&self, attempt: u32) -> Duration {
+        let full = 2_000u64 << attempt.saturating_sub(1).min(4);
+        let [random] = self.host.random_bytes::<1>();
+        Duration::from_millis(full / 2 + full / 2 * u64::from(random) / 255)
+    }
+
+    /// The call with address and keys, after the last checks that keep worlds and the real market apart.
+    fn call(&self, request: &Request) -> Result<Call> {
+        let base = self.vendors.base(request.base)?;
+        let unreachable = |why: &str| Error::new(code::NET_UNREACHABLE, format!("{} was not asked", request.vendor)).cause(why.to_string());
+        if self.host.is_offline() {
+            return Err(unreachable("--offline is set"));
+        }
+        if !is_loopback(base) {
+            let world = self.db.as_ref().is_some_and(|db| db.root().is_world());
+            if world || self.host.clock_is_simulated() {
+                return Err(Error::new(code::NET_FORBIDDEN_HOST, format!("{} was not asked", request.vendor))
+                    .cause("a simulated world or clock may talk to this machine only")
+                    .fix("set the base URLs that `trademl sandbox` prints"));
+            }
+        }
+        let mut call = Call {
+            url: format!("{base}{}", request.path),
+            query: request.query.clone(),
+            secret_query: Vec::new(),
+            headers: Vec::new(),
+            timeout: self.deadline,
+            max_bytes: MAX_BODY_BYTES,
+        };
+        match request.auth {
+            Auth::Headers(list) => {
+                for (name, variable) in list {
+                    call.headers.push(((*name).to_string(), self.vendors.key(variable)?.clone()));
+                }
+            }
+            Auth::Query(name, variable) => call.secret_query.push((name.to_string(), self.vendors.key(variable)?.clone())),
+            Auth::None => {}
+        }
+        Ok(call)
+    }
+
+    /// Budget and pacing; `Some` when the call may not leave. When it may, it is already counted.
+    async fn admit(&self, request: &Request, kind: Kind) -> Result<Option<Refusal>> {
+        let vendor = request.vendor;
+        let short = self.short_windows(vendor)?;
+        self.pacer.admit(&self.host, vendor.as_str(), &short, request.weight).await?;
+        let (Some(db), Some(limits)) = (&self.db, self.vendors.endpoints.limits(vendor, self.slices)) else { return Ok(None) };
+        let now = self.host.now();
+        let grant = db.write(|tx| {
+            let grant = budget::spend(tx, now, &limits, kind, request.weight)?;
+            if grant == Grant::Granted {
+                count(tx, &format!("calls.{vendor}"), 1)?;
+            }
+            Ok(grant)
+        })?;
+        Ok(match grant {
+            Grant::Granted => None,
+            Grant::Blocked { per, until } => Some(Refusal::Local { words: format!("the budget of this {} is used up", per.as_str()), until }),
+            Grant::Frozen { until, reason } => Some(Refusal::Local { words: reason, until }),
+        })
+    }
+
+    /// Second and minute windows with what was learned about them.
+    fn short_windows(&self, vendor: Vendor) -> Result<Vec<budget::WindowSpec>> {
+        let mut specs = self.vendors.endpoints.short_windows(vendor);
+        if let Some(db) = &self.db {
+            let mut conn = db.lock()?;
+            let tx = conn.transaction()?;
+            for spec in &mut specs {
+                spec.calls = budget::effective_cap(&tx, self.host.now(), vendor.as_str(), *spec)?;
+            }
+        }
+        Ok(specs)
+    }
+
+    /// The vendor refused for its rate: learn, and be silent until its header, its window or our configuration says.
+    async fn freeze(&self, vendor: Vendor, per: Option<Per>, seconds: Option<f64>, raw: &Raw, now: UtcTime) -> Result<UtcTime> {
+        let number = |name: &str| raw.headers.get(name).and_then(|v| v.trim().parse::<f64>().ok());
+        let reset = number("x-ratelimit-reset").map(|epoch| Duration::from_secs_f64((epoch - now.micros() as f64 / 1e6).clamp(1.0, 3_600.0)));
+        let silence = retry_after(raw, now).or(reset).unwrap_or_else(|| {
+            let configured = self.edge.freeze_seconds(vendor) as f64;
+            Duration::from_secs_f64(seconds.unwrap_or(match per {
+                Some(Per::Second) => 1.5,
+                Some(Per::Minute) => 60.0,
+                // After an hour's or a day's limit one call an hour finds out when it opens again.
+                Some(_) => 3_600.0,
+                None => configured,
+            }))
+        });
+        let until = now.plus(silence);
+        if let (Some(db), Some(limits)) = (&self.db, self.vendors.endpoints.limits(vendor, self.slices)) {
+            let counted = match per {
+                Some(p) if p < Per::Hour => Some(self.pacer.counted(vendor.as_str(), p, now).await),
+                _ => None,
+            };
+            let stated = number("x-ratelimit-limit").map(|n| n as u64).filter(|n| *n > 0);
+            db.write(|tx| {
+                if let Some(per) = per {
+                    budget::learn(tx, now, &limits, per, counted, stated)?;
+                }
+                budget::freeze(tx, now, vendor.as_str(), until, "the vendor's rate limit")
+            })?;
+        }
+        Ok(until)
+    }
+
+    /// Keep a body that could not be used: `raw/_quarantine/<day>/<sha>.gz` and a `.json` that says why.
+    pub fn quarantine(&self, root: &DataRoot, request: &Request, http: u16, body: &[u8], why: &str) -> Result<DataPath> {
+        let sha = crate::store::sha256_hex(body);
+        let folder = DataPath::new(format!("raw/_quarantine/{}", self.host.now().utc_day()))?;
+        let path = folder.join(&format!("{sha}.gz"))?;
+        // A refusal may repeat the key: what is kept is redacted first when it is text.
+        let kept = std::str::from_utf8(body).map_or_else(|_| body.to_vec(), |text| self.vendors.redact(text).into_bytes());
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(&kept)?;
+        crate::store::write_atomic(root, &path, &gz.finish()?)?;
+        let note = serde_json::json!({
+            "v": 1, "source_uri": request.source_uri(), "http": http, "bytes": body.len(), "body_sha256": sha, "why": self.vendors.redact(why),
+        });
+        crate::store::write_atomic(root, &folder.join(&format!("{sha}.json"))?, crate::store::canonical_json(&note)?.as_bytes())?;
+        Ok(path)
+    }
+}
+
+/// `Retry-After` in seconds or as an HTTP date.
+fn retry_after(raw: &Raw, now: UtcTime) -> Option<Duration> {
+    let text = raw.headers.get("retry-after")?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.clamp(0.001, 86_400.0)));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_microsecond();
+    Some(Duration::from_micros(u64::try_from(at - now.micros()).unwrap_or(1).min(86_400_000_000)))
+}
+
+#[cfg(test)]
+mod tests;

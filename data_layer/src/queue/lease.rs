@@ -1,0 +1,288 @@
+//! Taking, keeping, finishing and giving back rows of the queue.
+
+use super::{Kind, MAX_ATTEMPTS, NOT_ENTITLED, count};
+use crate::error::Result;
+use crate::time::{DateRange, TradingDay, UtcTime};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Whoever takes leases: one value per drain. While it lives, its leases are respected by its own process; once it is
+/// dropped, or the process is gone, they are void at once and nobody waits for their time to run out.
+#[derive(Debug)]
+pub struct Worker {
+    pub node_id: String,
+    pub boot_id: String,
+    pub pid: u32,
+    pub ttl: Duration,
+    owner: String,
+}
+
+/// Owners alive in this process (a process id alone may be reused after a restart).
+static LIVE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn live() -> std::sync::MutexGuard<'static, BTreeSet<String>> {
+    LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Worker {
+    pub fn new(host: &crate::host::Host, node_id: &str, ttl: Duration) -> Self {
+        let owner = format!("{node_id}:{}", hex::encode(host.random_bytes::<8>()));
+        live().insert(owner.clone());
+        Self { node_id: node_id.to_string(), boot_id: host.boot_id().to_string(), pid: host.pid(), ttl, owner }
+    }
+    /// What stands in `lease_owner`.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+    /// Whether the holder of a lease taken on this boot is still there.
+    fn holder_alive(&self, owner: &str, pid: u32) -> bool {
+        if pid == self.pid {
+            return live().contains(owner);
+        }
+        let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+        rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        live().remove(&self.owner);
+    }
+}
+
+/// A leased row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub id: i64,
+    pub token: i64,
+    pub dataset: String,
+    pub symbol: String,
+    pub range: DateRange,
+    pub kind: Kind,
+    pub vendor: String,
+    pub attempts: i64,
+    pub run_id: Option<String>,
+}
+
+/// Return to `PENDING` every lease that ran out, belongs to another boot, or whose holder is gone.
+pub fn expire(tx: &Transaction<'_>, now: UtcTime, worker: &Worker) -> Result<u64> {
+    let mut st = tx.prepare_cached("SELECT DISTINCT lease_owner, lease_pid FROM backfill_queue WHERE status = 'LEASED' AND lease_boot = ?1")?;
+    let holders: Vec<(Option<String>, Option<u32>)> =
+        st.query_map([&worker.boot_id], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<_, _>>()?;
+    let mut freed = tx.execute(
+        "UPDATE backfill_queue SET status = 'PENDING', lease_owner = NULL, updated_at = ?1
+         WHERE status = 'LEASED' AND (lease_expires_at IS NULL OR lease_expires_at <= ?1 OR lease_boot IS NOT ?2)",
+        params![now.to_string(), worker.boot_id],
+    )?;
+    for (owner, pid) in holders {
+        let owner = owner.unwrap_or_default();
+        if !worker.holder_alive(&owner, pid.unwrap_or(0)) {
+            freed += tx.execute(
+                "UPDATE backfill_queue SET status = 'PENDING', lease_owner = NULL, updated_at = ?1 WHERE status = 'LEASED' AND lease_owner = ?2",
+                params![now.to_string(), owner],
+            )?;
+        }
+    }
+    Ok(freed as u64)
+}
+
+/// What a runner may take.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    pub vendor: &'a str,
+    /// Datasets whose lane is open.
+    pub datasets: &'a [String],
+    /// Most rows of a batch, by dataset.
+    pub max: &'a dyn BatchSize,
+}
+
+/// How many rows of a dataset fit one batch.
+pub trait BatchSize: std::fmt::Debug {
+    fn rows(&self, dataset: &str) -> usize;
+}
+
+impl BatchSize for usize {
+    fn rows(&self, _dataset: &str) -> usize {
+        *self
+    }
+}
+
+/// Lease the next batch: the first due row of the vendor (FORWARD before all else, then priority, age, id) and the rows
+/// that share its dataset, kind and window, in the same order. Empty when nothing is due.
+pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>) -> Result<Vec<Lease>> {
+    expire(tx, now, worker)?;
+    if wanted.datasets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let due = due_clause(wanted.datasets.len());
+    let head: Option<(String, String, String, String)> = tx
+        .prepare_cached(&format!("SELECT dataset, kind, start_date, end_date FROM backfill_queue WHERE {due} ORDER BY {LEASE_ORDER} LIMIT 1"))?
+        .query_row(params_from_iter(due_params(wanted, now)), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+        .optional()?;
+    let Some((dataset, kind, start, end)) = head else { return Ok(Vec::new()) };
+    let limit = wanted.max.rows(&dataset).max(1);
+    let rows: Vec<Raw> = tx
+        .prepare_cached(&format!(
+            "SELECT id, lease_token, dataset, symbol, start_date, end_date, kind, vendor, attempts, run_id FROM backfill_queue
+             WHERE vendor = ?1 AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?2)
+               AND dataset = ?3 AND kind = ?4 AND start_date = ?5 AND end_date = ?6 ORDER BY {LEASE_ORDER} LIMIT ?7"
+        ))?
+        .query_map(params![wanted.vendor, now.to_string(), dataset, kind, start, end, i64::try_from(limit).unwrap_or(1)], Raw::read)?
+        .collect::<std::result::Result<_, _>>()?;
+    let expires = now.plus(worker.ttl).to_string();
+    let mut take = tx.prepare_cached(
+        "UPDATE backfill_queue SET status = 'LEASED', lease_owner = ?2, lease_boot = ?3, lease_pid = ?4, lease_token = lease_token + 1,
+           lease_expires_at = ?5, updated_at = ?6 WHERE id = ?1",
+    )?;
+    let mut out = Vec::with_capacity(rows.len());
+    for raw in rows {
+        take.execute(params![raw.id, worker.owner, worker.boot_id, worker.pid, expires, now.to_string()])?;
+        out.push(raw.lease()?);
+    }
+    Ok(out)
+}
+
+const LEASE_ORDER: &str = "(kind <> 'FORWARD'), priority, created_at, id";
+
+fn due_clause(datasets: usize) -> String {
+    let marks = vec!["?"; datasets].join(", ");
+    format!("vendor = ? AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?) AND dataset IN ({marks})")
+}
+
+fn due_params(wanted: &Wanted<'_>, now: UtcTime) -> Vec<String> {
+    let mut out = vec![wanted.vendor.to_string(), now.to_string()];
+    out.extend(wanted.datasets.iter().cloned());
+    out
+}
+
+struct Raw {
+    id: i64,
+    token: i64,
+    text: [String; 6],
+    attempts: i64,
+    run_id: Option<String>,
+}
+
+impl Raw {
+    fn read(r: &Row<'_>) -> rusqlite::Result<Self> {
+        let text = [r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?, r.get(7)?];
+        Ok(Self { id: r.get(0)?, token: r.get(1)?, text, attempts: r.get(8)?, run_id: r.get(9)? })
+    }
+    fn lease(self) -> Result<Lease> {
+        let [dataset, symbol, start, end, kind, vendor] = self.text;
+        let range = DateRange::new(start.parse::<TradingDay>()?, end.parse::<TradingDay>()?)?;
+        Ok(Lease {
+            id: self.id,
+            token: self.token + 1,
+            dataset,
+            symbol,
+            range,
+            kind: Kind::parse(&kind)?,
+            vendor,
+            attempts: self.attempts,
+            run_id: self.run_id,
+        })
+    }
+}
+
+/// Whether a lease is still ours.
+pub fn holds(conn: &Connection, lease: &Lease) -> Result<bool> {
+    Ok(conn.prepare_cached("SELECT 1 FROM backfill_queue WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'")?.exists(params![lease.id, lease.token])?)
+}
+
+/// Push the end of a lease out; `false` when it is no longer ours.
+pub fn renew(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, lease: &Lease) -> Result<bool> {
+    let n = tx.prepare_cached("UPDATE backfill_queue SET lease_expires_at = ?3 WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'")?.execute(params![
+        lease.id,
+        lease.token,
+        now.plus(worker.ttl).to_string()
+    ])?;
+    Ok(n == 1)
+}
+
+/// Finish a row. `false`, and nothing changed, when the lease is no longer ours.
+pub fn complete(tx: &Transaction<'_>, now: UtcTime, lease: &Lease, outcome: &str) -> Result<bool> {
+    let n = tx
+        .prepare_cached(
+            "UPDATE backfill_queue SET status = 'DONE', outcome = ?3, lease_owner = NULL, last_error = NULL, updated_at = ?4
+             WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'",
+        )?
+        .execute(params![lease.id, lease.token, outcome, now.to_string()])?;
+    count(tx, "tasks.done", n as u64)?;
+    Ok(n == 1)
+}
+
+/// What to do with a row that could not be finished.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Failure {
+    /// Trouble that may pass: counts as an attempt, waits longer each time, `FAILED` after [`MAX_ATTEMPTS`].
+    Attempt { error: String, base: Duration },
+    /// Not the row's fault (a rate limit, a closed budget, a window still too fresh): waits, counts nothing.
+    Postpone { error: String, until: UtcTime },
+    /// Given back untouched: we are stopping.
+    Release,
+}
+
+/// Give a row back. `Ok(true)` when it is now `FAILED`.
+pub fn fail(tx: &Transaction<'_>, now: UtcTime, lease: &Lease, failure: &Failure) -> Result<bool> {
+    let (status, attempts, not_before, error) = match failure {
+        Failure::Attempt { error, base } => {
+            let attempts = lease.attempts + 1;
+            let wait = base.saturating_mul(1u32 << u32::try_from(lease.attempts.clamp(0, 7)).unwrap_or(7)).min(Duration::from_secs(3_600));
+            let dead = attempts >= MAX_ATTEMPTS;
+            (if dead { "FAILED" } else { "PENDING" }, attempts, Some(now.plus(wait)), Some(error))
+        }
+        Failure::Postpone { error, until } => ("PENDING", lease.attempts, Some(*until), Some(error)),
+        Failure::Release => ("PENDING", lease.attempts, None, None),
+    };
+    let n = tx
+        .prepare_cached(
+            "UPDATE backfill_queue SET status = ?3, attempts = ?4, next_not_before = ?5, last_error = coalesce(?6, last_error), lease_owner = NULL, updated_at = ?7
+             WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'",
+        )?
+        .execute(params![lease.id, lease.token, status, attempts, not_before.map(|t| t.to_string()), error, now.to_string()])?;
+    let failed = n == 1 && status == "FAILED";
+    count(tx, "tasks.failed", u64::from(failed))?;
+    Ok(failed)
+}
+
+/// Close every waiting row of a lane that the key's plan does not include.
+pub fn close_lane(tx: &Transaction<'_>, now: UtcTime, vendor: &str, dataset: &str, words: &str) -> Result<u64> {
+    let n = tx.execute(
+        "UPDATE backfill_queue SET status = 'DONE', outcome = ?4, last_error = ?5, updated_at = ?3 WHERE vendor = ?1 AND dataset = ?2 AND status = 'PENDING'",
+        params![vendor, dataset, now.to_string(), NOT_ENTITLED, words],
+    )?;
+    count(tx, "tasks.done", n as u64)?;
+    Ok(n as u64)
+}
+
+/// What a vendor's rows are waiting for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// Earliest moment at which a waiting row is due.
+    pub next_due: Option<UtcTime>,
+    /// The same over rows that were tried before.
+    pub next_retry: Option<UtcTime>,
+    pub pending: u64,
+    pub leased: u64,
+}
+
+/// The state of a vendor's open rows in some datasets.
+pub fn outlook(conn: &Connection, vendor: &str, datasets: &[String]) -> Result<Outlook> {
+    let marks = vec!["?"; datasets.len()].join(", ");
+    let sql = format!(
+        "SELECT min(CASE WHEN status = 'PENDING' THEN coalesce(next_not_before, created_at) END),
+                coalesce(sum(status = 'PENDING'), 0), coalesce(sum(status = 'LEASED'), 0),
+                min(CASE WHEN status = 'PENDING' AND last_error IS NOT NULL THEN coalesce(next_not_before, created_at) END)
+         FROM backfill_queue WHERE vendor = ? AND status IN ('PENDING', 'LEASED') AND dataset IN ({marks})"
+    );
+    let mut all = vec![vendor.to_string()];
+    all.extend(datasets.iter().cloned());
+    let (due, pending, leased, retry): (Option<String>, i64, i64, Option<String>) =
+        conn.prepare_cached(&sql)?.query_row(params_from_iter(all), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
+    let next_due = due.map(|t| UtcTime::parse(&t)).transpose()?;
+    let next_retry = retry.map(|t| UtcTime::parse(&t)).transpose()?;
+    Ok(Outlook { next_due, next_retry, pending: pending.unsigned_abs(), leased: leased.unsigned_abs() })
+}

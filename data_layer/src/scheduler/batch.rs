@@ -1,0 +1,337 @@
+//! One batch: clamp, ask, decode, write, finish. Everything a batch brought is committed in one transaction, or nothing.
+
+use super::IngestContext;
+use super::tasks::{Clamp, clamp};
+use crate::bookmarks::{self, Bookmark};
+use crate::error::{Error, Result, code};
+use crate::fetch::Refusal;
+use crate::queue::{self, Failure, Lease};
+use crate::schema::{dataset, table, timeframe};
+use crate::segment::{self, Asked, Manifest, Place, RequestRecord};
+use crate::sourcing::entitlement::{self, LiveStatus};
+use crate::sourcing::{Entry, Vendor};
+use crate::time::UtcTime;
+use crate::vendor::classify::Class;
+use crate::vendor::{Batch, Connector, Request, Rows, connector};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// First wait after an attempt that failed; doubles each time.
+const RETRY_BASE: Duration = Duration::from_secs(15);
+
+/// What a batch came to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub tasks_done: u64,
+    pub rows: u64,
+    pub failed: u64,
+    /// The key is wrong: ask this vendor nothing more.
+    pub stop_vendor: bool,
+    /// This dataset is not asked again in this drain.
+    pub halt_lane: bool,
+    pub notices: Vec<Error>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.tasks_done += other.tasks_done;
+        self.rows += other.rows;
+        self.failed += other.failed;
+        self.stop_vendor |= other.stop_vendor;
+        self.halt_lane |= other.halt_lane;
+        self.notices.extend(other.notices);
+    }
+}
+
+/// What asking brought.
+enum Gathered {
+    Rows(Rows, Vec<RequestRecord>),
+    Refused(Request, Refusal),
+    Malformed(Request, u16, Vec<u8>, String),
+}
+
+/// Run leases that share vendor, dataset, kind and window to their end.
+pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>) -> Result<Tally> {
+    let mut total = Tally::default();
+    let Some(first) = leases.first() else { return Ok(total) };
+    let entry = ctx.vendors().endpoints.entry(vendor, &first.dataset).cloned();
+    let (Some(entry), Some(connector)) = (entry, connector(vendor)) else {
+        return Err(Error::bug(format!("{vendor} has no lane for {}", first.dataset)));
+    };
+    let now = ctx.host().now();
+    let range = match clamp(&ctx.vendors().endpoints, &entry, first.range, now)? {
+        Clamp::Ask(range) => range,
+        Clamp::TooEarly(until) => return put_back(ctx, &leases, &Failure::Postpone { error: "not due yet".into(), until }),
+        Clamp::BeforeDepth => return finish_without_rows(ctx, &leases, "BEFORE_DEPTH"),
+    };
+    let mut groups = vec![leases];
+    while let Some(group) = groups.pop() {
+        let mut symbols: Vec<String> = group.iter().map(|l| l.symbol.clone()).filter(|s| !s.is_empty()).collect();
+        symbols.sort();
+        let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows };
+        let gathered = match gather(ctx, connector, &batch, &group).await {
+            Ok(gathered) => gathered,
+            Err(e) if ctx.host().is_cancelled() => {
+                drop(e);
+                total.add(put_back(ctx, &group, &Failure::Release)?);
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        match gathered {
+            Gathered::Rows(rows, records) => total.add(commit_off_thread(ctx, vendor, group, batch, rows, records).await?),
+            Gathered::Malformed(request, http, body, why) => {
+                ctx.fetcher.quarantine(&ctx.root, &request, http, &body, &why)?;
+                total.add(put_back(ctx, &group, &Failure::Attempt { error: format!("malformed answer: {why}"), base: RETRY_BASE })?);
+            }
+            Gathered::Refused(_, Refusal::Vendor { class: Class::UnknownSymbol, words, .. }) => {
+                total.add(without_unknown(ctx, group, &words, &mut groups)?);
+            }
+            Gathered::Refused(request, refusal) => total.add(refused(ctx, &entry, &group, &request, refusal)?),
+        }
+    }
+    Ok(total)
+}
+
+/// Ask every request of the plan, every page of each. Absence is known only after the last page.
+async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, leases: &[Lease]) -> Result<Gathered> {
+    let mut all: Option<Rows> = None;
+    let mut records = Vec::new();
+    let kind = leases.first().map_or(queue::Kind::Gap, |l| l.kind);
+    let mut renewed = ctx.host().now();
+    for request in connector.plan(batch)? {
+        let mut page = request.clone();
+        let (mut digests, mut seen, mut rows_here, mut http) = (Vec::new(), BTreeSet::new(), 0u64, 0u16);
+        loop {
+            renewed = renew(ctx, leases, renewed)?;
+            let body = match ctx.fetcher.get(&page, kind).await? {
+                Ok(body) => body,
+                Err(refusal) => return Ok(Gathered::Refused(page, refusal)),
+            };
+            let decoded = connector.decode(batch, &page, &body.bytes).and_then(|p| match p.next {
+                Some(ref token) if !seen.insert(token.clone()) => Err("the page token repeats: the pages go in a circle".to_string()),
+                _ => Ok(p),
+            });
+            let decoded = match decoded {
+                Ok(decoded) => decoded,
+                Err(why) => return Ok(Gathered::Malformed(page, body.http, body.bytes, why)),
+            };
+            http = body.http.max(http);
+            rows_here += decoded.rows.len() as u64;
+            digests.push(body.sha256.clone());
+            let merged = match all.as_mut() {
+                None => {
+                    all = Some(decoded.rows);
+                    Ok(())
+                }
+                Some(have) => have.append(decoded.rows),
+            };
+            if let Err(why) = merged {
+                return Ok(Gathered::Malformed(page, body.http, body.bytes, why));
+            }
+            let Some(token) = decoded.next else { break };
+            page = request.page(&token);
+        }
+        let body_sha256 = if digests.len() == 1 { digests.concat() } else { crate::store::sha256_hex(digests.concat().as_bytes()) };
+        records.push(RequestRecord {
+            source_uri: request.source_uri(),
+            http,
+            pages: u32::try_from(digests.len()).unwrap_or(u32::MAX),
+            rows: rows_here,
+            body_sha256,
+            api_version: request.api_version.to_string(),
+        });
+    }
+    // A window without a session has nothing to ask: an answer of no rows.
+    let mut rows = all.unwrap_or(Rows::Bars(Vec::new()));
+    match rows.settle() {
+        Ok(()) => Ok(Gathered::Rows(rows, records)),
+        Err(why) => {
+            let request = connector.plan(batch)?.into_iter().next().ok_or_else(|| Error::bug("rows without a request"))?;
+            Ok(Gathered::Malformed(request, 200, Vec::new(), why))
+        }
+    }
+}
+
+/// Keep the leases for as long as pages come.
+fn renew(ctx: &IngestContext, leases: &[Lease], last: UtcTime) -> Result<UtcTime> {
+    let now = ctx.host().now();
+    if now.seconds_since(last) < ctx.worker.ttl.as_secs_f64() / 3.0 {
+        return Ok(last);
+    }
+    ctx.db.write(|tx| leases.iter().try_for_each(|l| queue::renew(tx, now, &ctx.worker, l).map(drop)))?;
+    Ok(now)
+}
+
+/// Encoding and synchronous writes leave the asynchronous threads alone.
+async fn commit_off_thread(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>, batch: Batch, rows: Rows, records: Vec<RequestRecord>) -> Result<Tally> {
+    let ctx = ctx.clone();
+    let work = tokio::task::spawn_blocking(move || commit(&ctx, vendor, &leases, &batch, &rows, records));
+    work.await.map_err(|e| Error::bug("a commit died").cause(e.to_string()))?
+}
+
+/// Segments, manifest, transaction.
+fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, rows: &Rows, requests: Vec<RequestRecord>) -> Result<Tally> {
+    if !still_ours(ctx, leases)? {
+        return Ok(Tally::default());
+    }
+    let (table, tf) = place_of(&batch.dataset);
+    let host = ctx.host();
+    let mut segments = Vec::new();
+    for (range, mut frame, symbols) in rows.frames(vendor, batch.range)? {
+        let place = Place { table, vendor: vendor.as_str(), tf, range, symbols: if batch.symbols.is_empty() { &[] } else { &symbols } };
+        let segment = segment::write(&ctx.root, &place, &mut frame)?;
+        host.ack("segment", &segment.sha256);
+        segments.push(segment);
+    }
+    let manifest = Manifest {
+        v: 1,
+        dataset: batch.dataset.clone(),
+        table: table.to_string(),
+        tf: tf.to_string(),
+        vendor: vendor.as_str().to_string(),
+        segments,
+        requests,
+        asked: Asked { symbols: batch.symbols.clone(), t0: batch.range.start, t1: batch.range.end },
+        complete: true,
+        ingested_at: host.now(),
+        node_id: ctx.worker.node_id.clone(),
+        code: concat!("trademl ", env!("CARGO_PKG_VERSION")).to_string(),
+        world: ctx.root.drive().dataset.clone(),
+    };
+    let path = segment::write_manifest(&ctx.root, &manifest)?;
+    let now = host.now();
+    let counts = rows.counts();
+    let pages: u64 = manifest.requests.iter().map(|r| u64::from(r.pages)).sum();
+    let mut done = Vec::new();
+    let fresh = ctx.db.write(|tx| {
+        let fresh = segment::register(tx, &path, &manifest)?;
+        queue::count(tx, "rows.raw", fresh)?;
+        for lease in leases {
+            let rows = if lease.symbol.is_empty() { rows.len() as u64 } else { counts.get(lease.symbol.as_str()).copied().unwrap_or(0) };
+            let outcome = if rows == 0 && table == table::RAW_EQUITIES_BARS { "EMPTY" } else { "OK" };
+            if queue::complete(tx, now, lease, outcome)? {
+                let key = bookmarks::Key { vendor: vendor.as_str(), dataset: &lease.dataset, symbol: &lease.symbol, range: lease.range };
+                bookmarks::put(tx, &key, &Bookmark { cursor: None, pages, rows, complete: true, updated_at: now })?;
+                done.push(lease.id);
+            }
+        }
+        Ok(fresh)
+    })?;
+    for id in &done {
+        host.ack("task", &id.to_string());
+    }
+    Ok(Tally { tasks_done: done.len() as u64, rows: fresh, ..Tally::default() })
+}
+
+/// Whether at least one lease is still held: a worker that slept through all of them writes nothing.
+fn still_ours(ctx: &IngestContext, leases: &[Lease]) -> Result<bool> {
+    let conn = ctx.db.lock()?;
+    for lease in leases {
+        if queue::holds(&conn, lease)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Table and time frame of a dataset.
+fn place_of(name: &str) -> (&'static str, &'static str) {
+    match name {
+        dataset::CORP_ACTIONS => (table::RAW_CORP_ACTIONS, "none"),
+        dataset::LISTINGS => (table::RAW_LISTINGS, "none"),
+        dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),
+        _ => (table::RAW_EQUITIES_BARS, timeframe::DAY),
+    }
+}
+
+fn put_back(ctx: &IngestContext, leases: &[Lease], failure: &Failure) -> Result<Tally> {
+    let now = ctx.host().now();
+    let failed = ctx.db.write(|tx| {
+        let mut failed = 0;
+        for lease in leases {
+            failed += u64::from(queue::fail(tx, now, lease, failure)?);
+        }
+        Ok(failed)
+    })?;
+    Ok(Tally { failed, ..Tally::default() })
+}
+
+fn finish_without_rows(ctx: &IngestContext, leases: &[Lease], outcome: &str) -> Result<Tally> {
+    let now = ctx.host().now();
+    let done = ctx.db.write(|tx| {
+        let mut done = 0;
+        for lease in leases {
+            done += u64::from(queue::complete(tx, now, lease, outcome)?);
+        }
+        Ok(done)
+    })?;
+    Ok(Tally { tasks_done: done, ..Tally::default() })
+}
+
+/// One unknown symbol must not spoil the batch it shares a request with: it is finished, or the batch is halved until it
+/// stands alone.
+fn without_unknown(ctx: &IngestContext, mut group: Vec<Lease>, words: &str, groups: &mut Vec<Vec<Lease>>) -> Result<Tally> {
+    if group.len() == 1 {
+        return finish_without_rows(ctx, &group, "UNKNOWN_SYMBOL");
+    }
+    let named = |l: &Lease| words.split(|c: char| !(c.is_ascii_alphanumeric() || "./-".contains(c))).any(|w| w.trim_matches(['.', '-']) == l.symbol);
+    let (unknown, rest): (Vec<Lease>, Vec<Lease>) = group.iter().cloned().partition(named);
+    if unknown.len() == 1 {
+        groups.push(rest);
+        return finish_without_rows(ctx, &unknown, "UNKNOWN_SYMBOL");
+    }
+    let half = group.split_off(group.len() / 2);
+    groups.push(half);
+    groups.push(group);
+    Ok(Tally::default())
+}
+
+/// What a refusal means for the rows, the lane and the vendor.
+fn refused(ctx: &IngestContext, entry: &Entry, leases: &[Lease], request: &Request, refusal: Refusal) -> Result<Tally> {
+    let now = ctx.host().now();
+    let vendor = entry.vendor;
+    let (class, words, until, http) = match refusal {
+        Refusal::Local { words, until } => return put_back(ctx, leases, &Failure::Postpone { error: words, until }),
+        Refusal::Vendor { class, words, until, http } => (class, words, until, http),
+    };
+    match class {
+        Class::RateLimited { .. } => {
+            put_back(ctx, leases, &Failure::Postpone { error: format!("rate limited: {words}"), until: until.unwrap_or(now.plus_seconds(60)) })
+        }
+        Class::WindowTooFresh => put_back(ctx, leases, &Failure::Postpone { error: words, until: now.plus_seconds(15 * 60) }),
+        Class::NotEntitled => {
+            let done = ctx.db.write(|tx| {
+                let mut done = 0;
+                for lease in leases {
+                    done += u64::from(queue::complete(tx, now, lease, queue::NOT_ENTITLED)?);
+                }
+                entitlement::record(tx, entry, LiveStatus::EntitlementBlocked, &words, now)?;
+                Ok(done + queue::close_lane(tx, now, vendor.as_str(), &entry.dataset, &words)?)
+            })?;
+            let notice = Error::new(code::KEY_NOT_ENTITLED, format!("the {vendor} key's plan does not include {}", entry.dataset)).cause(words);
+            Ok(Tally { tasks_done: done, halt_lane: true, notices: vec![notice], ..Tally::default() })
+        }
+        Class::BadKey => {
+            let mut tally = put_back(ctx, leases, &Failure::Release)?;
+            tally.stop_vendor = true;
+            tally.notices.push(Error::new(code::KEY_REJECTED, format!("{vendor} rejected the key")).cause(words).fix("trademl pi-data-node"));
+            Ok(tally)
+        }
+        Class::Transient | Class::Malformed | Class::SuspiciousEmpty => {
+            let error = if words.is_empty() { format!("HTTP {http}") } else { words };
+            put_back(ctx, leases, &Failure::Attempt { error, base: RETRY_BASE })
+        }
+        other => {
+            ctx.fetcher.quarantine(&ctx.root, request, http, words.as_bytes(), &format!("{other:?}"))?;
+            let mut tally = put_back(ctx, leases, &Failure::Postpone { error: words.clone(), until: now.plus_seconds(6 * 3_600) })?;
+            tally.halt_lane = true;
+            tally.notices.push(
+                Error::new(code::NET_MALFORMED, format!("{vendor} refused {} in words that are not known", entry.dataset))
+                    .cause(words)
+                    .found(format!("HTTP {http}")),
+            );
+            Ok(tally)
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Which vendor serves which dataset: the registry of `configs/endpoints.yml` and what each key was found entitled to.
+//!
+//! Vendors, lanes' statuses and windows are typed: a misspelt name stops the program at start and never becomes a vendor
+//! whose budget does not apply. No number here is a constant of the code.
+
+use crate::budget::{Limits, Per, Reset, Slices, WindowSpec};
+use crate::error::{Error, Result, code};
+use crate::root::{DataPath, DataRoot};
+use crate::time::TradingDay;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub mod entitlement;
+pub mod settings;
+pub mod vendors;
+pub use entitlement::Entitlement;
+pub use settings::{BackfillConfig, EdgeConfig};
+pub use vendors::{Base, Secret, Vendors, vendors_from};
+
+/// Every vendor there is, in its one spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vendor {
+    Alpaca,
+    Tiingo,
+    Massive,
+    Finnhub,
+    AlphaVantage,
+    Fmp,
+    Fred,
+    SecEdgar,
+    Treasury,
+}
+
+impl Vendor {
+    pub const ALL: &'static [Self] =
+        &[Self::Alpaca, Self::Tiingo, Self::Massive, Self::Finnhub, Self::AlphaVantage, Self::Fmp, Self::Fred, Self::SecEdgar, Self::Treasury];
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alpaca => "alpaca",
+            Self::Tiingo => "tiingo",
+            Self::Massive => "massive",
+            Self::Finnhub => "finnhub",
+            Self::AlphaVantage => "alpha_vantage",
+            Self::Fmp => "fmp",
+            Self::Fred => "fred",
+            Self::SecEdgar => "sec_edgar",
+            Self::Treasury => "treasury",
+        }
+    }
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|v| v.as_str() == text).ok_or_else(|| {
+            let all: Vec<&str> = Self::ALL.iter().map(|v| v.as_str()).collect();
+            Error::new(code::CFG_UNKNOWN_KEY, format!("'{text}' is not a vendor")).cause(format!("the vendors are {}", all.join(", ")))
+        })
+    }
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Datasets that an entry may name.
+pub const DATASETS: &[&str] =
+    &["equities_eod", "equities_minute", "corp_actions", "calendars", "listings", "delistings", "macros_fred", "earnings_calendar", "fundamentals", "treasury"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocStatus {
+    Documented,
+    Undocumented,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnableStatus {
+    Core,
+    Supplemental,
+    ResearchOnly,
+    Disabled,
+}
+
+/// Where a number comes from: the vendor's documents, a public report, a live observation, our assumption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Evidence {
+    S,
+    R,
+    O,
+    A,
+}
+
+/// One vendor x dataset x lane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub vendor: Vendor,
+    pub dataset: String,
+    pub lane: String,
+    pub endpoint: String,
+    pub priority: u32,
+    #[serde(default)]
+    pub hard_rpm: Option<u64>,
+    #[serde(default)]
+    pub soft_daily_cap: Option<u64>,
+    #[serde(default)]
+    pub burst_limit: Option<u64>,
+    pub windows: Vec<WindowSpec>,
+    pub reset: Reset,
+    #[serde(default = "one")]
+    pub weight: u64,
+    /// The first day the plan serves.
+    #[serde(default)]
+    pub depth_from: Option<TradingDay>,
+    /// How long after the close a session's data may be asked for.
+    #[serde(default)]
+    pub min_age_minutes: i64,
+    #[serde(default = "one_usize")]
+    pub batch_symbols: usize,
+    #[serde(default = "one_usize")]
+    pub page_rows: usize,
+    pub doc_status: DocStatus,
+    pub enable_status: EnableStatus,
+    pub evidence: Evidence,
+    pub observed_on: TradingDay,
+    pub source_note: String,
+    #[serde(default)]
+    pub notes: String,
+}
+
+fn one() -> u64 {
+    1
+}
+fn one_usize() -> usize {
+    1
+}
+
+impl Entry {
+    /// Whether the registry lets this lane be asked at all (what the key shows is judged apart).
+    pub fn enabled(&self) -> bool {
+        self.doc_status == DocStatus::Documented && self.enable_status != EnableStatus::Disabled
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    entries: Vec<Entry>,
+}
+
+/// The registry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoints {
+    entries: Vec<Entry>,
+    /// On a simulated world's drive the plan's depth does not apply: the world says itself how far it reaches.
+    ignore_depth: bool,
+}
+
+const BUILT_IN: &str = include_str!("../../../configs/endpoints.yml");
+
+impl Endpoints {
+    /// The registry built into the program.
+    pub fn built_in() -> Result<Self> {
+        Self::parse(BUILT_IN, "endpoints.yml")
+    }
+
+    /// The drive's `control/configs/endpoints.yml` if there is one, else the built-in registry.
+    pub fn load(root: &DataRoot) -> Result<Self> {
+        let path = DataPath::new("control/configs/endpoints.yml")?;
+        let mut out = match crate::store::read(root, &path)? {
+            Some(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), path.as_str())?,
+            None => Self::built_in()?,
+        };
+        out.ignore_depth = root.is_world();
+        Ok(out)
+    }
+
+    /// Parse and check; `name` appears in refusals.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        let file: File = parse_yaml(text, name)?;
+        require_version(file.version, name)?;
+        let mut seen = BTreeMap::new();
+        let mut shape: BTreeMap<Vendor, (Vec<WindowSpec>, Reset)> = BTreeMap::new();
+        for e in &file.entries {
+            let bad = |why: String| Err(Error::new(code::CFG_VALUE, format!("{name}: {} {} {}: {why}", e.vendor, e.dataset, e.lane)));
+            if !DATASETS.contains(&e.dataset.as_str()) {
+                return Err(Error::new(code::CFG_UNKNOWN_KEY, format!("{name}: '{}' is not a dataset", e.dataset)));
+            }
+            if seen.insert((e.vendor, e.dataset.clone(), e.lane.clone()), ()).is_some() {
+                return bad("the lane is listed twice".into());
+            }
+            if e.windows.is_empty() || e.windows.iter().any(|w| w.calls == 0) || e.weight == 0 || e.batch_symbols == 0 || e.page_rows == 0 {
+                return bad("limits must be at least 1, and there must be one".into());
+            }
+            if e.source_note.is_empty() {
+                return bad("a number without its source is not accepted".into());
+            }
+            let (windows, reset) = shape.entry(e.vendor).or_insert_with(|| (e.windows.clone(), e.reset));
+            if *windows != e.windows || *reset != e.reset {
+                return bad("all lanes of a vendor share one key, so they must state the same windows and reset".into());
+            }
+        }
+        Ok(Self { entries: file.entries, ignore_depth: false })
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The vendors for a dataset on a given day, best first: enabled lanes that reach back that far.
+    pub fn routes(&self, dataset: &str, asof: TradingDay) -> Vec<&Entry> {
+        let mut out: Vec<&Entry> = self
+            .entries
+            .iter()
+            .filter(|e| e.dataset == dataset && e.enabled())
+            .filter(|e| self.ignore_depth || e.depth_from.is_none_or(|d| d <= asof))
+            .collect();
+        out.sort_by_key(|e| (e.priority, e.vendor));
+        out
+    }
+
+    /// The vendor that is asked first; a refusal names the dataset and the day.
+    pub fn route(&self, dataset: &str, asof: TradingDay) -> Result<&Entry> {
+        self.routes(dataset, asof)
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::new(code::DATA_MISSING, format!("no enabled vendor lane serves {dataset} on {asof}")).fix("trademl doctor"))
+    }
+
+    /// The lane of one vendor for a dataset.
+    pub fn entry(&self, vendor: Vendor, dataset: &str) -> Option<&Entry> {
+        self.entries.iter().filter(|e| e.vendor == vendor && e.dataset == dataset).min_by_key(|e| e.priority)
+    }
+
+    /// The first day a lane may be asked for, or `None` when the drive belongs to a world.
+    pub fn depth(&self, entry: &Entry) -> Option<TradingDay> {
+        if self.ignore_depth { None } else { entry.depth_from }
+    }
+
+    /// A vendor's limits.
+    pub fn limits(&self, vendor: Vendor, slices: Slices) -> Option<Limits> {
+        let e = self.entries.iter().find(|e| e.vendor == vendor)?;
+        Some(Limits { vendor: vendor.as_str().into(), windows: e.windows.clone(), reset: e.reset, slices })
+    }
+
+    /// The short windows, which the in-process limiter keeps.
+    pub fn short_windows(&self, vendor: Vendor) -> Vec<WindowSpec> {
+        let of = self.entries.iter().find(|e| e.vendor == vendor);
+        of.map_or_else(Vec::new, |e| e.windows.iter().copied().filter(|w| w.per < Per::Hour).collect())
+    }
+}
+
+/// Parse YAML with unknown keys refused; errors name the file.
+pub(crate) fn parse_yaml<T: DeserializeOwned>(text: &str, name: &str) -> Result<T> {
+    serde_yaml::from_str(text).map_err(|e| {
+        let why = e.to_string();
+        let kind = if why.contains("unknown field") || why.contains("unknown variant") { code::CFG_UNKNOWN_KEY } else { code::CFG_PARSE };
+        Error::new(kind, format!("{name} cannot be used")).cause(why)
+    })
+}
+
+pub(crate) fn require_version(version: u32, name: &str) -> Result<()> {
+    if version == 1 { Ok(()) } else { Err(Error::new(code::CFG_VALUE, format!("{name} has version {version}; this program reads version 1"))) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Alpaca's market data: bars, corporate actions, calendar and clock.
+//!
+//! Bars come sorted by symbol, then time, over pages that cross symbols: a symbol missing on page 1 may come on page 2, so
+//! absence is known only after the last page. `limit` is always sent (the default of 1,000 rows would cut silently) and
+//! the token is always followed. Stamps are bar starts in UTC; a day bar carries New York's midnight.
+
+use super::{Action, Auth, Bar, Batch, Connector, Page, Request, Rows};
+use crate::calendar::Calendar;
+use crate::error::{Error, Result};
+use crate::schema::dataset;
+use crate::sourcing::{Base, Vendor};
+use crate::time::{DateRange, TradingDay, UtcTime, new_york};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Version of the data API, stored with every row.
+pub const DATA_VERSION: &str = "v2";
+
+pub(crate) const AUTH: Auth = Auth::Headers(&[("APCA-API-KEY-ID", "ALPACA_API_KEY"), ("APCA-API-SECRET-KEY", "ALPACA_API_SECRET")]);
+
+/// The connector.
+pub struct Alpaca;
+
+impl Connector for Alpaca {
+    fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
+        let cal = Calendar::xnys();
+        match batch.dataset.as_str() {
+            dataset::EQUITIES_EOD => {
+                let sessions = cal.sessions(batch.range);
+                let Some(last) = sessions.last() else { return Ok(Vec::new()) };
+                // `end` is the last session's close: an instant that has passed, whatever the clock says, so that the same
+                // task always asks the same question.
+                Ok(vec![bars(batch, "1Day", midnight(batch.range.start), cal.close(*last))])
+            }
+            dataset::EQUITIES_MINUTE => {
+                // By session, not by range: pre- and after-market bars cannot be filtered out by the server.
+                Ok(cal.sessions(batch.range).iter().map(|day| bars(batch, "1Min", cal.open(*day), cal.close(*day).plus_seconds(-60))).collect())
+            }
+            dataset::CORP_ACTIONS => Ok(vec![request(
+                Base::AlpacaData,
+                "/v1/corporate-actions",
+                vec![
+                    ("symbols", batch.symbols.join(",")),
+                    ("start", batch.range.start.to_string()),
+                    ("end", batch.range.end.plus_days(-1).to_string()),
+                    ("limit", batch.page_rows.min(1_000).to_string()),
+                ],
+                "v1",
+            )]),
+            other => Err(Error::bug(format!("alpaca does not serve {other}"))),
+        }
+    }
+
+    fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+        if batch.dataset == dataset::CORP_ACTIONS { decode_actions(request, body) } else { decode_bars(batch, request, body) }
+    }
+
+    fn may_be_empty(&self, _dataset: &str) -> bool {
+        true
+    }
+}
+
+/// `GET /v2/clock` on the trading host: the cheapest authenticated call there is.
+pub fn clock() -> Request {
+    request(Base::AlpacaTrading, "/v2/clock", Vec::new(), DATA_VERSION)
+}
+
+/// `GET /v2/calendar` for a window.
+pub fn calendar(range: DateRange) -> Request {
+    request(Base::AlpacaTrading, "/v2/calendar", vec![("start", range.start.to_string()), ("end", range.end.plus_days(-1).to_string())], DATA_VERSION)
+}
+
+/// Session dates of a `/v2/calendar` answer, for comparison with the built-in calendar.
+pub fn decode_calendar(body: &[u8]) -> std::result::Result<Vec<TradingDay>, String> {
+    #[derive(Deserialize)]
+    struct Day {
+        date: TradingDay,
+    }
+    let days: Vec<Day> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    Ok(days.into_iter().map(|d| d.date).collect())
+}
+
+/// The feed for bars that end at `end`: the whole market once 16 minutes have passed, before that nothing at all (a free
+/// key would see IEX alone, a few percent of the volume).
+pub fn feed_for(end: UtcTime, now: UtcTime) -> Option<&'static str> {
+    (now.seconds_since(end) >= 16.0 * 60.0).then_some("sip")
+}
+
+fn request(base: Base, path: &str, query: Vec<(&str, String)>, api_version: &'static str) -> Request {
+    let query = query.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    Request { vendor: Vendor::Alpaca, base, path: path.to_string(), query, auth: AUTH, api_version, weight: 1 }
+}
+
+fn bars(batch: &Batch, timeframe: &str, start: UtcTime, end: UtcTime) -> Request {
+    request(
+        Base::AlpacaData,
+        "/v2/stocks/bars",
+        vec![
+            ("symbols", batch.symbols.join(",")),
+            ("timeframe", timeframe.to_string()),
+            ("start", rfc3339(start)),
+            ("end", rfc3339(end)),
+            ("limit", batch.page_rows.min(10_000).to_string()),
+            ("adjustment", "raw".to_string()),
+            ("feed", "sip".to_string()),
+            // No symbol mapping: rows carry the ticker of their own day.
+            ("asof", "-".to_string()),
+            ("sort", "asc".to_string()),
+        ],
+        DATA_VERSION,
+    )
+}
+
+/// New York's midnight at the start of a date.
+fn midnight(day: TradingDay) -> UtcTime {
+    new_york().to_zoned(day.date().at(0, 0, 0, 0)).map_or(UtcTime::from_micros(0), |z| UtcTime::from_micros(z.timestamp().as_microsecond()))
+}
+
+fn rfc3339(t: UtcTime) -> String {
+    let text = t.to_string();
+    format!("{}Z", text.split('.').next().unwrap_or(&text))
+}
+
+#[derive(Deserialize)]
+struct BarsBody {
+    /// `null` when no symbol has a bar.
+    bars: Option<BTreeMap<String, Vec<RawBar>>>,
+    #[serde(default)]
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawBar {
+    t: String,
+    o: Option<f64>,
+    h: Option<f64>,
+    l: Option<f64>,
+    c: Option<f64>,
+    v: Option<f64>,
+    #[serde(default)]
+    n: Option<i64>,
+    #[serde(default)]
+    vw: Option<f64>,
+}
+
+fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+    let parsed: BarsBody = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    let asked: BTreeSet<&str> = batch.symbols.iter().map(String::as_str).collect();
+    let feed = request.query_value("feed").unwrap_or_default().to_string();
+    let uri = first_page_uri(request);
+    let zone = new_york();
+    let mut rows = Vec::new();
+    for (symbol, list) in parsed.bars.unwrap_or_default() {
+        if !asked.contains(symbol.as_str()) {
+            return Err(format!("bars of '{symbol}', which was not asked for"));
+        }
+        for raw in list {
+            let ts = UtcTime::parse(&raw.t).map_err(|e| e.to_string())?;
+            let date = ts.day_in(&zone);
+            if !batch.range.contains(date) {
+                return Err(format!("a bar of {symbol} at {}, outside {}", raw.t, batch.range));
+            }
+            rows.push(Bar {
+                date,
+                ts,
+                symbol: symbol.clone(),
+                ohlc: [raw.o, raw.h, raw.l, raw.c],
+                vwap: raw.vw,
+                volume: raw.v,
+                trades: raw.n,
+                source_uri: uri.clone(),
+                vendor_ts: raw.t,
+                feed: feed.clone(),
+                asked_symbol: symbol.clone(),
+            });
+        }
+    }
+    Ok(Page { rows: Rows::Bars(rows), next: parsed.next_page_token.filter(|t| !t.is_empty()) })
+}
+
+/// Rows name the question, not the page it was answered on.
+fn first_page_uri(request: &Request) -> String {
+    let mut first = request.clone();
+    first.query.retain(|(k, _)| k != "page_token");
+    first.source_uri()
+}
+
+#[derive(Deserialize)]
+struct ActionsBody {
+    corporate_actions: BTreeMap<String, Vec<Value>>,
+    #[serde(default)]
+    next_page_token: Option<String>,
+}
+
+fn decode_actions(request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+    let parsed: ActionsBody = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    let uri = first_page_uri(request);
+    let mut rows = Vec::new();
+    for (container, list) in parsed.corporate_actions {
+        // `forward_splits` holds events of type `forward_split`; a container we do not know is kept as it is.
+        let event_type = container.strip_suffix('s').unwrap_or(&container).to_string();
+        for object in list {
+            rows.push(action(&event_type, &object, &uri).ok_or_else(|| format!("an entry of {container} without a symbol or with a bad date"))?);
+        }
+    }
+
+    Ok(Page { rows: Rows::Actions(rows), next: parsed.next_page_token.filter(|t| !t.is_empty()) })
+}
+
+/// One event; split ratios are new/old, a stock dividend of 5 % is 1.05.
+fn action(event_type: &str, object: &Value, uri: &str) -> Option<Action> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).filter(|s| !s.is_empty());
+    let number = |key: &str| object.get(key).and_then(Value::as_f64);
+    let day = |key: &str| text(key).map(str::parse::<TradingDay>).transpose().ok();
+    let symbol = ["symbol", "source_symbol", "acquiree_symbol", "old_symbol"].iter().find_map(|k| text(k))?;
+    let rate = |new: &str, old: &str| number(new).zip(number(old)).filter(|(_, o)| *o > 0.0).map(|(n, o)| n / o);
+    let (ratio, cash) = match event_type {
+        "forward_split" | "reverse_split" | "unit_split" => (rate("new_rate", "old_rate"), None),
+        "stock_dividend" => (number("rate").map(|r| 1.0 + r), None),
+        "cash_dividend" | "cash_merger" | "redemption" => (None, number("rate")),
+        "spin_off" => (rate("new_rate", "source_rate"), None),
+        "stock_merger" => (rate("acquirer_rate", "acquiree_rate"), None),
+        "stock_and_cash_merger" => (rate("acquirer_rate", "acquiree_rate"), number("cash_rate")),
+        "worthless_removal" => (None, Some(0.0)),
+        _ => (None, None),
+    };
+    let process_date = day("process_date")?;
+    Some(Action {
+        symbol: symbol.to_string(),
+        event_type: event_type.to_string(),
+        ex_date: day("ex_date")?.or(day("effective_date")?).or(process_date),
+        record_date: day("record_date")?,
+        pay_date: day("payable_date")?,
+        ratio,
+        cash,
+        process_date,
+        new_symbol: ["new_symbol", "acquirer_symbol"].iter().find_map(|k| text(k)).map(str::to_string),
+        vendor_id: text("id").unwrap_or_default().to_string(),
+        source_uri: uri.to_string(),
+        body: crate::store::canonical_json(object).ok()?,
+    })
+}
+
+#[cfg(test)]
+#[path = "alpaca_tests.rs"]
+mod tests;

@@ -1,0 +1,240 @@
+//! What an answer means: one ordered rule for every vendor.
+//!
+//! Status and structured codes decide before any text does. The body of a success is a refusal only by its *structure*
+//! (Alpha Vantage: an object whose only key is `Information`, `Note` or `Error Message`; Tiingo: an object with `detail`
+//! where a list is due; Finnhub: a page of HTML); only then is its text read. It is never searched for words like "plan"
+//! or "code": headlines and `mic_code` contain them. A text that fits two classes takes the shorter freeze.
+
+use crate::budget::Per;
+use crate::sourcing::Vendor;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The class of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Class {
+    /// A success by its structure: decode it.
+    Ok,
+    /// Trouble that may pass by itself.
+    Transient,
+    /// The key is wrong.
+    BadKey,
+    /// Too much was asked; `seconds` is how long to stay silent when no header says so.
+    RateLimited {
+        per: Option<Per>,
+        seconds: Option<f64>,
+    },
+    /// The window reaches into data that is not served yet.
+    WindowTooFresh,
+    /// The window holds more than one call may carry.
+    SplitWindow,
+    /// The plan does not include this lane.
+    NotEntitled,
+    UnknownSymbol,
+    /// An order id was used before: look the order up.
+    Duplicate,
+    /// A write was refused for its contents.
+    Refused,
+    /// Not the lane's format: never taken for empty.
+    Malformed,
+    /// Nothing there, said properly.
+    ValidEmpty,
+    /// Nothing there, said in a way that needs a second opinion.
+    SuspiciousEmpty,
+    /// A refusal that was never seen before: stop the lane, keep the body, tell the user.
+    Unclassified,
+}
+
+/// What was answered.
+#[derive(Clone, Debug)]
+pub struct Answer<'a> {
+    pub vendor: Vendor,
+    pub status: u16,
+    /// Lower-case names.
+    pub headers: &'a BTreeMap<String, String>,
+    pub body: &'a [u8],
+}
+
+/// A class with the vendor's own words (not yet redacted), at most 300 characters of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub class: Class,
+    pub words: String,
+}
+
+/// Apply the rule; the first test that fits wins.
+pub fn classify(a: &Answer<'_>) -> Verdict {
+    let json: Option<Value> = serde_json::from_slice(a.body).ok();
+    let class = if (200..300).contains(&a.status) { success(a, json.as_ref()) } else { refusal(a, json.as_ref()) };
+    let words = if class == Class::Ok { String::new() } else { words_of(a.body, json.as_ref()) };
+    Verdict { class, words }
+}
+
+/// The text of a refusal: its message field if it has one, else the beginning of the body.
+fn words_of(body: &[u8], json: Option<&Value>) -> String {
+    let field = json.and_then(|v| {
+        ["message", "error_message", "error", "detail", "Information", "Note", "Error Message"].iter().find_map(|k| v.get(k).and_then(Value::as_str))
+    });
+    let text = field.map_or_else(|| String::from_utf8_lossy(&body[..body.len().min(2_000)]).into_owned(), str::to_string);
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}
+
+fn limited(per: Per) -> Class {
+    Class::RateLimited { per: Some(per), seconds: None }
+}
+
+fn is_html(body: &[u8]) -> bool {
+    let start: String = String::from_utf8_lossy(&body[..body.len().min(200)]).trim_start().chars().take(15).collect();
+    let start = start.to_ascii_lowercase();
+    start.starts_with("<!doctype") || start.starts_with("<html")
+}
+
+/// A 2xx: a refusal only by structure.
+fn success(a: &Answer<'_>, json: Option<&Value>) -> Class {
+    if is_html(a.body) {
+        return Class::Malformed;
+    }
+    match (a.vendor, json) {
+        (Vendor::AlphaVantage, Some(Value::Object(map))) => match map.iter().next() {
+            None => Class::SuspiciousEmpty,
+            Some((key, Value::String(text))) if map.len() == 1 && matches!(key.as_str(), "Information" | "Note" | "Error Message") => {
+                alpha_vantage_refusal(key, text)
+            }
+            _ => Class::Ok,
+        },
+        (Vendor::Tiingo, Some(Value::Object(map))) => match map.get("detail") {
+            Some(Value::String(text)) => tiingo_text(text).unwrap_or(Class::Unclassified),
+            _ => Class::Ok,
+        },
+        (Vendor::Finnhub, Some(Value::Object(map))) if map.get("s").and_then(Value::as_str) == Some("no_data") => Class::ValidEmpty,
+        _ => Class::Ok,
+    }
+}
+
+/// The one vendor that refuses with HTTP 200. The burst text also names the day's limit and the premium plans, so it is
+/// tested first: it asks for the shortest silence.
+fn alpha_vantage_refusal(key: &str, text: &str) -> Class {
+    let lower = text.to_ascii_lowercase();
+    if key == "Error Message" {
+        return if lower.contains("apikey is invalid") { Class::BadKey } else { Class::UnknownSymbol };
+    }
+    if lower.contains("per second") {
+        return Class::RateLimited { per: Some(Per::Second), seconds: Some(1.5) };
+    }
+    if lower.contains("per minute") {
+        return limited(Per::Minute);
+    }
+    if lower.contains("per day") {
+        return limited(Per::Day);
+    }
+    if lower.contains("premium endpoint") {
+        return Class::NotEntitled;
+    }
+    Class::Unclassified
+}
+
+fn tiingo_text(text: &str) -> Option<Class> {
+    let lower = text.to_ascii_lowercase();
+    if lower.contains("allocation") {
+        let per = if lower.contains("hourly") {
+            Per::Hour
+        } else if lower.contains("month") {
+            Per::Month
+        } else {
+            Per::Day
+        };
+        return Some(limited(per));
+    }
+    if lower.contains("do not have permission") {
+        return Some(Class::NotEntitled);
+    }
+    lower.contains("not found").then_some(Class::UnknownSymbol)
+}
+
+/// Everything but a 2xx.
+fn refusal(a: &Answer<'_>, json: Option<&Value>) -> Class {
+    let lower = words_of(a.body, json).to_ascii_lowercase();
+    if bad_key(a, &lower) {
+        return Class::BadKey;
+    }
+    if let Some(class) = rate(a, json, &lower) {
+        return class;
+    }
+    if let Some(class) = special(a, json, &lower) {
+        return class;
+    }
+    match a.status {
+        402 | 403 if plan_words(&lower) => Class::NotEntitled,
+        404 => Class::UnknownSymbol,
+        500..=599 | 408 => Class::Transient,
+        _ => Class::Unclassified,
+    }
+}
+
+fn bad_key(a: &Answer<'_>, lower: &str) -> bool {
+    let known = match a.vendor {
+        // Alpaca answers a wrong key with 403 and nothing but this word.
+        Vendor::Alpaca => a.status == 403 && matches!(lower.trim_end_matches('.'), "forbidden"),
+        Vendor::Fred => a.status == 400 && lower.contains("api_key is not registered"),
+        _ => false,
+    };
+    a.status == 401 || known
+}
+
+fn rate(a: &Answer<'_>, json: Option<&Value>, lower: &str) -> Option<Class> {
+    let code = json.and_then(|v| v.get("code").or_else(|| v.get("error_code"))).and_then(Value::as_i64);
+    let text = match a.vendor {
+        Vendor::Tiingo => tiingo_text(lower).filter(|c| matches!(c, Class::RateLimited { .. })),
+        Vendor::Fmp if lower.contains("limit reach") => Some(limited(Per::Day)),
+        _ => None,
+    };
+    if text.is_some() || (a.status != 429 && code != Some(429)) {
+        return text;
+    }
+    Some(match a.vendor {
+        Vendor::SecEdgar => Class::RateLimited { per: None, seconds: Some(600.0) },
+        Vendor::Fred => Class::RateLimited { per: Some(Per::Second), seconds: Some(20.0) },
+        Vendor::Fmp => limited(Per::Day),
+        Vendor::Alpaca | Vendor::Massive | Vendor::Finnhub => limited(Per::Minute),
+        _ => Class::RateLimited { per: None, seconds: None },
+    })
+}
+
+/// Refusals that hold plan words or a plain 4xx and mean something else.
+fn special(a: &Answer<'_>, json: Option<&Value>, lower: &str) -> Option<Class> {
+    match (a.vendor, a.status) {
+        (Vendor::SecEdgar, 403) if is_html(a.body) || lower.contains("request rate threshold") || lower.contains("undeclared automated tool") => {
+            Some(Class::RateLimited { per: None, seconds: Some(600.0) })
+        }
+        (Vendor::Alpaca, 403) if lower.contains("recent sip") => Some(Class::WindowTooFresh),
+        (Vendor::Alpaca, 403) if json.and_then(|v| v.get("code")).and_then(Value::as_i64) == Some(40_310_000) => Some(Class::Refused),
+        (Vendor::Alpaca, 422) if lower.contains("client_order_id must be unique") => Some(Class::Duplicate),
+        (Vendor::Alpaca, 422) => Some(Class::Refused),
+        (Vendor::Alpaca, 400) if lower.contains("invalid symbol") => Some(Class::UnknownSymbol),
+        (Vendor::Fred, 400) if lower.contains("maximum number of vintage dates") => Some(Class::SplitWindow),
+        (Vendor::Fred, 400) if lower.contains("does not exist") => Some(Class::UnknownSymbol),
+        // An address of ours that the vendor has retired: a bug, not a plan.
+        (Vendor::Fmp, 403) if lower.contains("legacy endpoint") => Some(Class::Unclassified),
+        _ => None,
+    }
+}
+
+fn plan_words(lower: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "subscription",
+        "not entitled",
+        "upgrade",
+        "your plan",
+        "premium",
+        "special endpoint",
+        "don't have access",
+        "do not have permission",
+        "not authorized",
+        "exclusively",
+    ];
+    WORDS.iter().any(|w| lower.contains(w))
+}
+
+#[cfg(test)]
+#[path = "classify_tests.rs"]
+mod tests;

@@ -1,0 +1,129 @@
+//! Decoded rows as frames with the columns of [`crate::schema::columns`], sorted, one frame per calendar year.
+
+use super::{Action, Bar, Listing, Rows};
+use crate::error::Result;
+
+use crate::sourcing::Vendor;
+use crate::time::{DateRange, TradingDay};
+use polars::prelude::{Column, DataFrame, DataType, NamedFrom, Series, TimeUnit, TimeZone};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Split rows by the calendar year they belong to (a bar's session, an action's process date, a listing's date).
+pub(super) fn by_year(rows: &Rows, vendor: Vendor, range: DateRange) -> Result<Parts> {
+    match rows {
+        Rows::Bars(v) => split(v, range, |b| (b.date, &b.symbol), |part| bars(part, vendor)),
+        Rows::Actions(v) => split(v, range, |a| (a.process_date.or(a.ex_date).unwrap_or(range.start), &a.symbol), |part| actions(part, vendor)),
+        Rows::Listings(v) => split(v, range, |l| (l.asof, &l.symbol), |part| listings(part, vendor)),
+    }
+}
+
+/// Year by year: the part of the window, the frame, the symbols.
+type Parts = Vec<(DateRange, DataFrame, Vec<String>)>;
+
+fn split<T>(rows: &[T], range: DateRange, key: impl Fn(&T) -> (TradingDay, &String), frame: impl Fn(&[&T]) -> Result<DataFrame>) -> Result<Parts> {
+    let last = range.end.plus_days(-1);
+    let mut years: BTreeMap<i16, Vec<&T>> = BTreeMap::new();
+    for row in rows {
+        years.entry(key(row).0.clamp(range.start, last).year()).or_default().push(row);
+    }
+    let mut out = Vec::new();
+    for (year, part) in years {
+        let start = TradingDay::ymd(year, 1, 1).unwrap_or(range.start).max(range.start);
+        let end = TradingDay::ymd(year + 1, 1, 1).unwrap_or(range.end).min(range.end);
+        let symbols: BTreeSet<&String> = part.iter().map(|r| key(r).1).collect();
+        out.push((DateRange::new(start, end)?, frame(&part)?, symbols.into_iter().cloned().collect()));
+    }
+    Ok(out)
+}
+
+fn dates(name: &str, days: Vec<Option<i32>>) -> Result<Column> {
+    Ok(Column::from(Series::new(name.into(), days).cast(&DataType::Date)?))
+}
+fn texts(name: &str, values: Vec<Option<&str>>) -> Column {
+    Column::from(Series::new(name.into(), values))
+}
+fn floats(name: &str, values: Vec<Option<f64>>) -> Column {
+    Column::from(Series::new(name.into(), values))
+}
+fn same<'a>(n: usize, value: &'a str) -> Vec<Option<&'a str>> {
+    vec![Some(value); n]
+}
+
+/// Columns of `raw/equities_bars`.
+fn bars(rows: &[&Bar], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    let sessions: Vec<String> = rows.iter().map(|b| format!("XNYS-{}", b.date)).collect();
+    let price = |i: usize| rows.iter().map(|b| b.ohlc[i]).collect::<Vec<_>>();
+    let stamps: Vec<i64> = rows.iter().map(|b| b.ts.micros()).collect();
+    let ts = Series::new("ts".into(), stamps).cast(&DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))?;
+    let trades: Vec<Option<i64>> = rows.iter().map(|b| b.trades).collect();
+    let frame = DataFrame::new(
+        n,
+        vec![
+            dates("date", rows.iter().map(|b| Some(b.date.0)).collect())?,
+            Column::from(ts),
+            texts("symbol", rows.iter().map(|b| Some(b.symbol.as_str())).collect()),
+            floats("open", price(0)),
+            floats("high", price(1)),
+            floats("low", price(2)),
+            floats("close", price(3)),
+            floats("vwap", rows.iter().map(|b| b.vwap).collect()),
+            floats("volume", rows.iter().map(|b| b.volume).collect()),
+            floats("nbbo_spread", vec![None; n]),
+            Column::from(Series::new("trades".into(), trades)),
+            texts("session_id", sessions.iter().map(|s| Some(s.as_str())).collect()),
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", rows.iter().map(|b| Some(b.source_uri.as_str())).collect()),
+            texts("vendor_ts", rows.iter().map(|b| Some(b.vendor_ts.as_str())).collect()),
+            texts("api_version", same(n, super::alpaca::DATA_VERSION)),
+            texts("feed", rows.iter().map(|b| Some(b.feed.as_str())).collect()),
+            texts("asked_symbol", rows.iter().map(|b| Some(b.asked_symbol.as_str())).collect()),
+        ],
+    )?;
+    Ok(frame)
+}
+
+/// Columns of `raw/corp_actions`: the reference table's, then what the vendor said beyond them.
+fn actions(rows: &[&Action], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    let day = |get: fn(&Action) -> Option<TradingDay>| rows.iter().map(|a| get(a).map(|d| d.0)).collect::<Vec<_>>();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("symbol", rows.iter().map(|a| Some(a.symbol.as_str())).collect()),
+            texts("event_type", rows.iter().map(|a| Some(a.event_type.as_str())).collect()),
+            dates("ex_date", day(|a| a.ex_date))?,
+            dates("record_date", day(|a| a.record_date))?,
+            dates("pay_date", day(|a| a.pay_date))?,
+            floats("ratio", rows.iter().map(|a| a.ratio).collect()),
+            floats("cash", rows.iter().map(|a| a.cash).collect()),
+            Column::from(Series::new("source_priority".into(), vec![1i64; n])),
+            dates("process_date", day(|a| a.process_date))?,
+            texts("new_symbol", rows.iter().map(|a| a.new_symbol.as_deref()).collect()),
+            texts("vendor_id", rows.iter().map(|a| Some(a.vendor_id.as_str())).collect()),
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", rows.iter().map(|a| Some(a.source_uri.as_str())).collect()),
+            texts("body", rows.iter().map(|a| Some(a.body.as_str())).collect()),
+        ],
+    )?)
+}
+
+/// Columns of `raw/listings`, then the source.
+fn listings(rows: &[&Listing], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("symbol", rows.iter().map(|l| Some(l.symbol.as_str())).collect()),
+            texts("name", rows.iter().map(|l| Some(l.name.as_str())).collect()),
+            texts("exchange", rows.iter().map(|l| Some(l.exchange.as_str())).collect()),
+            texts("asset_type", rows.iter().map(|l| Some(l.asset_type.as_str())).collect()),
+            dates("ipo_date", rows.iter().map(|l| l.ipo_date.map(|d| d.0)).collect())?,
+            dates("delisting_date", rows.iter().map(|l| l.delisting_date.map(|d| d.0)).collect())?,
+            texts("status", rows.iter().map(|l| Some(l.status.as_str())).collect()),
+            dates("asof", rows.iter().map(|l| Some(l.asof.0)).collect())?,
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", rows.iter().map(|l| Some(l.source_uri.as_str())).collect()),
+        ],
+    )?)
+}
