@@ -3,3 +3,4 @@
 //! Modules in dependency order: a module uses only those above it (`tests/suite/tidy.rs` keeps this).
 
 pub mod types;
+pub mod execution;
