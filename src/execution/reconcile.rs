@@ -98,7 +98,7 @@ pub fn run(host: &Host, db: &Db, broker: &dyn Broker, account: &str) -> Result<R
     let started = host.now();
     let since = last_success(db, account)?;
     r.out.id = format!("{account}|{started}");
-    r.out.first_contact = since.is_none() && r.log.fills(account)?.is_empty();
+    r.out.first_contact = since.is_none();
     let result = r.all(since);
     let mut out = r.out;
     out.complete = result.is_ok();
