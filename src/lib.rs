@@ -6,3 +6,5 @@ pub mod types;
 pub mod features;
 pub mod labels;
 pub mod validation;
+pub mod execution;
+pub mod pipelines;

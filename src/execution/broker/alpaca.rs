@@ -1,0 +1,459 @@
+//! Alpaca's Trading API (specification of 2026-06) for paper accounts.
+//!
+//! Numbers come as strings. A live host is refused: there is no way to make the consent that it would need. The one
+//! boundary where transport and answers become outcomes is [`classify_submit`] and [`Transport`].
+
+use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
+use crate::execution::gates::LiveConsent;
+use crate::execution::order::{Intent, OrderType, Tif};
+use crate::types::Side;
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use data_layer::time::UtcTime;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const PAPER_HOST: &str = "paper-api.alpaca.markets";
+const BASE_VARIABLE: &str = "TRADEML_BASE_URL_ALPACA_TRADING";
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pages of a listing; more than this is a loop on the other side.
+const MAX_PAGES: usize = 1_000;
+
+/// The key pair of a paper account.
+pub struct AlpacaKeys {
+    pub key: SecretString,
+    pub secret: SecretString,
+}
+
+/// A paper account at Alpaca, or at a double on loopback.
+pub struct AlpacaBroker {
+    host: Host,
+    base: String,
+    keys: AlpacaKeys,
+}
+
+/// An answer, whatever its status.
+struct Answer {
+    status: u16,
+    retry_after_s: Option<u64>,
+    body: String,
+}
+
+/// No answer: the request may or may not have arrived.
+struct Transport(String);
+
+enum Verb<'a> {
+    Get,
+    Delete,
+    Post(&'a Value),
+}
+
+impl AlpacaBroker {
+    /// Refuses a live host, plain HTTP beyond loopback, and a root and a host of different worlds.
+    pub fn new(root: &DataRoot, keys: AlpacaKeys, consent: Option<LiveConsent>) -> Result<Self> {
+        let host = root.host().clone();
+        let base = host.env(BASE_VARIABLE).map_or_else(|| format!("https://{PAPER_HOST}"), |b| b.trim_end_matches('/').to_string());
+        let loopback = check_base(&base, consent.as_ref())?;
+        if root.is_world() && !loopback {
+            return Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{}' data; its orders go to the sandbox only", root.drive().dataset))
+                .fix("trademl sandbox"));
+        }
+        Ok(Self { host, base, keys })
+    }
+
+    fn call(&self, verb: &Verb<'_>, path: &str, query: &[(&str, String)]) -> Result<Answer, Transport> {
+        if self.host.is_offline() {
+            return Err(Transport("this run is offline".into()));
+        }
+        let url = format!("{}{path}", self.base);
+        let client = self.host.http();
+        let request = match verb {
+            Verb::Get => client.get(&url),
+            Verb::Delete => client.delete(&url),
+            Verb::Post(body) => client.post(&url).json(body),
+        };
+        let request = request
+            .query(query)
+            .header("APCA-API-KEY-ID", self.keys.key.expose_secret())
+            .header("APCA-API-SECRET-KEY", self.keys.secret.expose_secret())
+            .timeout(CALL_TIMEOUT);
+        let exchange = async {
+            let response = request.send().await.map_err(|e| Transport(transport_words(e.is_timeout(), e.is_connect())))?;
+            let status = response.status().as_u16();
+            let retry_after_s = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+            let body = response.text().await.map_err(|_| Transport("the answer broke off".into()))?;
+            Ok(Answer { status, retry_after_s, body })
+        };
+        self.host.block_on(exchange).map_err(|e| Transport(e.to_string()))?
+    }
+
+    fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
+        let answer = self.call(&Verb::Get, path, query).map_err(|t| unreachable_error(&t.0))?;
+        if answer.status == 200 {
+            return serde_json::from_str(&answer.body).map_err(|e| Error::new(code::NET_MALFORMED, format!("Alpaca answered {path} with something else than JSON")).cause(e.to_string()));
+        }
+        Err(status_error(path, &answer))
+    }
+
+    fn list(&self, path: &str, query: &[(&str, String)]) -> Result<Vec<Value>> {
+        match self.get(path, query)? {
+            Value::Array(items) => Ok(items),
+            _ => Err(malformed(path)),
+        }
+    }
+
+    /// All orders of a status after a moment, paged by submission time.
+    fn orders(&self, status: &str, after: Option<UtcTime>) -> Result<Vec<BrokerOrder>> {
+        let mut out: Vec<BrokerOrder> = Vec::new();
+        let mut from = after;
+        for _ in 0..MAX_PAGES {
+            let mut query = vec![("status", status.to_string()), ("limit", "500".to_string()), ("direction", "asc".to_string())];
+            query.extend(from.map(|t| ("after", t.to_string())));
+            let page = self.list("/v2/orders", &query)?;
+            let full = page.len() >= 500;
+            for item in &page {
+                let order = parse_order(item).ok_or_else(|| malformed("/v2/orders"))?;
+                if !out.iter().any(|o| o.id == order.id) {
+                    out.push(order);
+                }
+            }
+            let newest = out.iter().filter_map(|o| o.submitted_at).max();
+            if !full || newest == from {
+                return Ok(out);
+            }
+            from = newest;
+        }
+        Err(Error::new(code::NET_MALFORMED, "Alpaca's order list does not end"))
+    }
+}
+
+/// Whether the base is loopback. Everything but the paper host and loopback is refused.
+fn check_base(base: &str, consent: Option<&LiveConsent>) -> Result<bool> {
+    let (scheme, rest) = base.split_once("://").unwrap_or(("", base));
+    let authority = rest.split(['/', '?']).next().unwrap_or("");
+    if authority.contains('@') {
+        return Err(Error::new(code::NET_FORBIDDEN_HOST, "a base URL may not carry credentials"));
+    }
+    let name = authority.rsplit_once(':').map_or(authority, |(h, _)| h).trim_matches(['[', ']']);
+    let loopback = name == "localhost" || name == "::1" || name.strip_prefix("127.").is_some_and(|r| r.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    if scheme != "https" && !(scheme == "http" && loopback) {
+        return Err(Error::new(code::NET_FORBIDDEN_HOST, "plain HTTP is allowed to loopback only").found(format!("{BASE_VARIABLE}={scheme}://{name}")));
+    }
+    if loopback || name == PAPER_HOST || consent.is_some() {
+        return Ok(loopback);
+    }
+    Err(Error::new(code::ORD_LIVE, format!("{name} is not the paper-trading host"))
+        .cause("this program sends orders to paper accounts only")
+        .fix(format!("unset {BASE_VARIABLE}")))
+}
+
+fn transport_words(timeout: bool, connect: bool) -> String {
+    if timeout {
+        "no answer in time".into()
+    } else if connect {
+        "the connection failed".into()
+    } else {
+        "the connection broke".into()
+    }
+}
+
+fn unreachable_error(why: &str) -> Error {
+    Error::new(code::NET_UNREACHABLE, "Alpaca cannot be reached").cause(why)
+}
+
+fn malformed(path: &str) -> Error {
+    Error::new(code::NET_MALFORMED, format!("Alpaca's answer to {path} does not have the documented form"))
+}
+
+fn status_error(path: &str, answer: &Answer) -> Error {
+    let (code_text, text) = broker_words(&answer.body).unwrap_or_else(|| (answer.status.to_string(), "no reason given".into()));
+    match answer.status {
+        401 | 403 => Error::new(code::KEY_REJECTED, "Alpaca rejected the key")
+            .cause(format!("{code_text}: {text}"))
+            .fix("paper keys and live keys are different: make paper keys at https://app.alpaca.markets/paper/dashboard/overview"),
+        429 => Error::new(code::NET_RATE_LIMITED, "Alpaca's rate limit is exhausted").cause(text),
+        400..=499 => Error::new(code::ORD_REFUSED, format!("Alpaca refused {path}")).cause(format!("{code_text}: {text}")),
+        status => Error::new(code::NET_UNREACHABLE, format!("Alpaca answered {path} with status {status}")).cause(text),
+    }
+}
+
+/// `{"code": 40010001, "message": "…"}`, whose code is a number or, rarely, a string.
+fn broker_words(body: &str) -> Option<(String, String)> {
+    let v: Value = serde_json::from_str(body).ok()?;
+    let text = v.get("message")?.as_str()?.to_string();
+    let code_text = v.get("code").map_or_else(String::new, |c| c.as_str().map_or_else(|| c.to_string(), str::to_string));
+    Some((code_text, text))
+}
+
+/// A number, whether it came as one or as a string; never `NaN`.
+fn number(v: Option<&Value>) -> Option<f64> {
+    let n = match v? {
+        Value::Number(n) => n.as_f64()?,
+        Value::String(s) => s.trim().parse().ok()?,
+        _ => return None,
+    };
+    n.is_finite().then_some(n)
+}
+
+fn text<'v>(v: &'v Value, key: &str) -> Option<&'v str> {
+    v.get(key).and_then(Value::as_str)
+}
+
+fn stamp(v: &Value, key: &str) -> Option<UtcTime> {
+    text(v, key).and_then(|t| UtcTime::parse(t).ok())
+}
+
+fn side_of(word: &str) -> Option<Side> {
+    match word {
+        "buy" => Some(Side::Buy),
+        "sell" | "sell_short" => Some(Side::Sell),
+        _ => None,
+    }
+}
+
+/// An order body; `None` when something that identifies it is missing.
+pub fn parse_order(v: &Value) -> Option<BrokerOrder> {
+    let kind = match text(v, "type").filter(|t| !t.is_empty()).or_else(|| text(v, "order_type"))? {
+        "market" => OrderType::Market,
+        "limit" => OrderType::Limit,
+        "stop" => OrderType::Stop,
+        "stop_limit" => OrderType::StopLimit,
+        _ => return None,
+    };
+    let tif = match text(v, "time_in_force")? {
+        "day" => Tif::Day,
+        "ioc" => Tif::Ioc,
+        "fok" => Tif::Fok,
+        "gtc" => Tif::Gtc,
+        "opg" => Tif::Opg,
+        _ => return None,
+    };
+    Some(BrokerOrder {
+        id: text(v, "id")?.to_string(),
+        client_order_id: text(v, "client_order_id")?.to_string(),
+        symbol: text(v, "symbol")?.to_string(),
+        side: side_of(text(v, "side")?)?,
+        qty: number(v.get("qty"))?,
+        order_type: kind,
+        tif,
+        limit_price: number(v.get("limit_price")),
+        stop_price: number(v.get("stop_price")),
+        status: text(v, "status")?.to_string(),
+        filled_qty: number(v.get("filled_qty")).unwrap_or(0.0),
+        filled_avg_price: number(v.get("filled_avg_price")).filter(|p| *p > 0.0),
+        submitted_at: stamp(v, "submitted_at"),
+        updated_at: stamp(v, "updated_at").or_else(|| stamp(v, "submitted_at")),
+    })
+}
+
+/// A row of `/v2/account/activities/FILL`.
+pub fn parse_fill(v: &Value) -> Option<BrokerFill> {
+    let kind = match text(v, "type") {
+        Some("trade_bust") => FillKind::Bust,
+        Some("trade_correct") => FillKind::Correct,
+        _ => FillKind::Fill,
+    };
+    Some(BrokerFill {
+        id: text(v, "id")?.to_string(),
+        order_id: text(v, "order_id")?.to_string(),
+        symbol: text(v, "symbol")?.to_string(),
+        side: side_of(text(v, "side")?)?,
+        qty: number(v.get("qty"))?,
+        price: number(v.get("price"))?,
+        fee: number(v.get("commission")),
+        at: stamp(v, "transaction_time")?,
+        kind,
+    })
+}
+
+fn parse_position(v: &Value) -> Option<BrokerPosition> {
+    let qty = number(v.get("qty"))?;
+    let signed = if text(v, "side") == Some("short") { -qty.abs() } else { qty };
+    Some(BrokerPosition {
+        symbol: text(v, "symbol")?.to_string(),
+        qty: signed,
+        avg_price: number(v.get("avg_entry_price"))?,
+        price: number(v.get("current_price")),
+    })
+}
+
+/// The body of a POST.
+fn order_body(i: &Intent) -> Value {
+    let kind = match i.order_type {
+        OrderType::Market => "market",
+        OrderType::Limit => "limit",
+        OrderType::Stop => "stop",
+        OrderType::StopLimit => "stop_limit",
+    };
+    let tif = match i.tif {
+        Tif::Day => "day",
+        Tif::Ioc => "ioc",
+        Tif::Fok => "fok",
+        Tif::Gtc => "gtc",
+        Tif::Opg => "opg",
+    };
+    let side = if i.side == Side::Buy { "buy" } else { "sell" };
+    let mut body = json!({
+        "symbol": i.symbol, "qty": i.qty.to_string(), "side": side, "type": kind, "time_in_force": tif, "client_order_id": i.client_order_id
+    });
+    for (key, price) in [("limit_price", i.limit_price), ("stop_price", i.stop_price)] {
+        if let Some(p) = price {
+            body[key] = json!(p.to_string());
+        }
+    }
+    body
+}
+
+/// Status and body of a POST to an outcome. What is not certain is unknown.
+pub fn classify_submit(status: u16, retry_after_s: Option<u64>, body: &str, intent: &Intent) -> Submitted {
+    let words = broker_words(body);
+    match (status, words) {
+        (200..=299, _) => match serde_json::from_str::<Value>(body).ok().as_ref().and_then(parse_order) {
+            Some(order) if order.matches(intent) => Submitted::Accepted(order),
+            Some(_) => Submitted::Unknown("the broker's answer is about another order".into()),
+            None => Submitted::Unknown("the broker's answer cannot be read".into()),
+        },
+        (429, _) => Submitted::RateLimited { retry_after_s: retry_after_s.unwrap_or(60).clamp(1, 300) },
+        (408 | 409, _) => Submitted::Unknown(format!("status {status}")),
+        (422, Some((_, text))) if text.to_ascii_lowercase().contains("client_order_id must be unique") => Submitted::Duplicate,
+        (400..=499, Some((code, text))) => Submitted::Refused { code, text },
+        _ => Submitted::Unknown(format!("status {status}")),
+    }
+}
+
+impl Broker for AlpacaBroker {
+    fn name(&self) -> &'static str {
+        "alpaca"
+    }
+    fn refuses_duplicates(&self) -> bool {
+        true
+    }
+    fn account(&self) -> Result<BrokerAccount> {
+        let v = self.get("/v2/account", &[])?;
+        let read = || {
+            let flag = |key: &str| v.get(key).and_then(Value::as_bool).unwrap_or(false);
+            let status = text(&v, "status")?.to_string();
+            Some(BrokerAccount {
+                account: text(&v, "account_number")?.to_string(),
+                equity: number(v.get("equity"))?,
+                cash: number(v.get("cash"))?,
+                buying_power: number(v.get("buying_power"))?,
+                currency: text(&v, "currency").unwrap_or("USD").to_string(),
+                blocked: status != "ACTIVE" || flag("trading_blocked") || flag("account_blocked") || flag("trade_suspended_by_user"),
+                status,
+            })
+        };
+        read().ok_or_else(|| malformed("/v2/account"))
+    }
+    fn clock(&self) -> Result<BrokerClock> {
+        let v = self.get("/v2/clock", &[])?;
+        let now = stamp(&v, "timestamp").ok_or_else(|| malformed("/v2/clock"))?;
+        let is_open = v.get("is_open").and_then(Value::as_bool).ok_or_else(|| malformed("/v2/clock"))?;
+        Ok(BrokerClock { now, is_open, next_open: stamp(&v, "next_open"), next_close: stamp(&v, "next_close") })
+    }
+    fn submit(&self, intent: &Intent) -> Submitted {
+        match self.call(&Verb::Post(&order_body(intent)), "/v2/orders", &[]) {
+            Ok(a) => classify_submit(a.status, a.retry_after_s, &a.body, intent),
+            Err(Transport(why)) => Submitted::Unknown(why),
+        }
+    }
+    fn find_by_client_id(&self, client_order_id: &str) -> Lookup {
+        match self.call(&Verb::Get, "/v2/orders:by_client_order_id", &[("client_order_id", client_order_id.to_string())]) {
+            Ok(a) if a.status == 200 => match serde_json::from_str::<Value>(&a.body).ok().as_ref().and_then(parse_order) {
+                Some(order) if order.client_order_id == client_order_id => Lookup::Found(order),
+                _ => Lookup::Unknown("the broker's answer cannot be read".into()),
+            },
+            // A 404 counts only in the broker's own words: a proxy's page says nothing about an order.
+            Ok(a) if a.status == 404 && broker_words(&a.body).is_some() => Lookup::NotFound,
+            Ok(a) => Lookup::Unknown(format!("status {}", a.status)),
+            Err(Transport(why)) => Lookup::Unknown(why),
+        }
+    }
+    fn cancel(&self, broker_order_id: &str) -> Result<()> {
+        let path = format!("/v2/orders/{broker_order_id}");
+        let a = self.call(&Verb::Delete, &path, &[]).map_err(|t| unreachable_error(&t.0))?;
+        // 422: no longer cancelable, which the next look-up explains.
+        if matches!(a.status, 200..=299 | 404 | 422) { Ok(()) } else { Err(status_error(&path, &a)) }
+    }
+    fn open_orders(&self) -> Result<Vec<BrokerOrder>> {
+        self.orders("open", None)
+    }
+    fn orders_since(&self, after: UtcTime) -> Result<Vec<BrokerOrder>> {
+        self.orders("all", Some(after))
+    }
+    fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>> {
+        const PATH: &str = "/v2/account/activities/FILL";
+        let mut out: Vec<BrokerFill> = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let mut query = vec![("page_size", "100".to_string()), ("direction", "asc".to_string())];
+            query.extend(after.map(|t| ("after", t.to_string())));
+            query.extend(out.last().map(|f| ("page_token", f.id.clone())));
+            let page = self.list(PATH, &query)?;
+            let before = out.len();
+            for item in &page {
+                let fill = parse_fill(item).ok_or_else(|| malformed(PATH))?;
+                if !out.iter().any(|f| f.id == fill.id) {
+                    out.push(fill);
+                }
+            }
+            if page.len() < 100 || out.len() == before {
+                return Ok(out);
+            }
+        }
+        Err(Error::new(code::NET_MALFORMED, "Alpaca's list of fills does not end"))
+    }
+    fn positions(&self) -> Result<Vec<BrokerPosition>> {
+        let items = self.list("/v2/positions", &[])?;
+        items.iter().map(|v| parse_position(v).ok_or_else(|| malformed("/v2/positions"))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::order::tests::intent;
+
+    #[test]
+    fn a_live_host_and_plain_http_are_refused() {
+        assert!(check_base("https://api.alpaca.markets", None).unwrap_err().is(code::ORD_LIVE));
+        assert!(check_base("https://paper-api.alpaca.markets.evil.example", None).unwrap_err().is(code::ORD_LIVE));
+        assert!(check_base("https://paper-api.alpaca.markets@evil.example", None).unwrap_err().is(code::NET_FORBIDDEN_HOST));
+        assert!(check_base("http://paper-api.alpaca.markets", None).unwrap_err().is(code::NET_FORBIDDEN_HOST));
+        assert!(check_base("http://127.evil.example", None).is_err());
+        assert!(!check_base("https://paper-api.alpaca.markets", None).unwrap());
+        assert!(check_base("http://127.0.0.1:8080/alpaca_trading", None).unwrap());
+    }
+
+    #[test]
+    fn lesson_089_every_status_of_a_post_has_its_class() {
+        let i = intent("AAPL", Side::Buy, 10.0);
+        let body = json!({"id": "b1", "client_order_id": i.client_order_id, "symbol": "AAPL", "side": "buy", "qty": "10", "type": "market",
+            "time_in_force": "day", "status": "accepted", "filled_qty": "0", "limit_price": null})
+        .to_string();
+        let class = |status, body: &str| classify_submit(status, None, body, &i);
+        assert!(matches!(class(200, &body), Submitted::Accepted(_)));
+        assert!(matches!(class(200, &body.replace("\"10\"", "\"11\"")), Submitted::Unknown(_)));
+        assert!(matches!(class(200, "<html>"), Submitted::Unknown(_)));
+        assert_eq!(class(422, r#"{"code": 40010001, "message": "client_order_id must be unique"}"#), Submitted::Duplicate);
+        assert!(matches!(class(422, r#"{"code": 40010001, "message": "qty must be integer"}"#), Submitted::Refused { .. }));
+        assert!(matches!(class(403, r#"{"code":40310000,"message":"insufficient buying power"}"#), Submitted::Refused { .. }));
+        assert!(matches!(class(403, "<html>"), Submitted::Unknown(_)));
+        for status in [408, 409, 500, 502, 503, 504] {
+            assert!(matches!(class(status, r#"{"code":1,"message":"x"}"#), Submitted::Unknown(_)), "{status}");
+        }
+        assert_eq!(class(429, ""), Submitted::RateLimited { retry_after_s: 60 });
+    }
+
+    #[test]
+    fn numbers_are_read_as_strings_or_numbers_and_positions_carry_their_sign() {
+        let p = parse_position(&json!({"symbol": "AAPL", "qty": "-5", "side": "short", "avg_entry_price": "100.0", "current_price": "120.0"})).unwrap();
+        assert_eq!((p.qty, p.avg_price), (-5.0, 100.0));
+        assert_eq!(number(Some(&json!("NaN"))), None);
+        let f = parse_fill(&json!({"activity_type": "FILL", "cum_qty": "2", "id": "20220202135509981::2d7be4ff", "leaves_qty": "0", "order_id": "b5",
+            "price": "174.78", "qty": "2", "side": "buy", "symbol": "AAPL", "transaction_time": "2022-02-02T18:55:09.981482Z", "type": "fill"}))
+        .unwrap();
+        assert_eq!((f.qty, f.price, f.kind), (2.0, 174.78, FillKind::Fill));
+    }
+}

@@ -1,0 +1,203 @@
+//! A broker in memory for tests: it keeps its own truth, loses acknowledgements on demand and counts what it was sent.
+
+use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
+use crate::execution::order::Intent;
+use crate::execution::positions::Book;
+use data_layer::control::{Db, Which};
+use data_layer::error::Result;
+use data_layer::host::{FakeHost, Host};
+use data_layer::root::{DataRoot, FsFacts};
+use data_layer::time::UtcTime;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+/// 16:30 in New York on 30 November 2017: the market has closed.
+pub fn evening() -> UtcTime {
+    UtcTime::parse("2017-11-30T21:30:00Z").unwrap()
+}
+
+pub fn host_at(now: UtcTime, crash_at: Option<(String, u64)>) -> Host {
+    Host::fake(FakeHost { now, crash_at, ..FakeHost::default() })
+}
+
+/// A root of a world with its journal, at [`evening`].
+pub fn journal() -> (tempfile::TempDir, DataRoot, Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = DataRoot::create(&host_at(evening(), None), dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+    let db = Db::open(&root, Which::Journal).unwrap();
+    (dir, root, db)
+}
+
+/// What happens to the n-th POST (counted from 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Accepted, but the answer is lost.
+    LostAck,
+    /// Never arrives, and the answer is lost too.
+    LostRequest,
+    RateLimited,
+    Refused,
+    /// Accepted with another quantity than asked for.
+    WrongPayload,
+}
+
+#[derive(Default)]
+pub struct Truth {
+    pub now: Option<UtcTime>,
+    pub orders: BTreeMap<String, BrokerOrder>,
+    pub fills: Vec<BrokerFill>,
+    pub posts: Vec<String>,
+    pub refused_duplicates: usize,
+    pub faults: BTreeMap<usize, Fault>,
+    pub blind_lookups: BTreeSet<usize>,
+    pub lookups: usize,
+    pub hide_fills: bool,
+}
+
+/// Cheap to share: the truth outlives hosts and journals.
+pub struct FakeBroker {
+    pub truth: Mutex<Truth>,
+    pub dedups: bool,
+    pub prices: BTreeMap<String, f64>,
+}
+
+impl FakeBroker {
+    pub fn new(now: UtcTime) -> Self {
+        let prices = [("AAPL", 170.0), ("MSFT", 84.0), ("XOM", 83.0), ("BBB", 50.0)].into_iter().map(|(s, p)| (s.to_string(), p)).collect();
+        Self { truth: Mutex::new(Truth { now: Some(now), ..Truth::default() }), dedups: true, prices }
+    }
+    pub fn set_now(&self, now: UtcTime) {
+        self.truth.lock().unwrap().now = Some(now);
+    }
+    /// Fill everything that is open at the given moment.
+    pub fn fill_all(&self, at: UtcTime) {
+        let mut t = self.truth.lock().unwrap();
+        let open: Vec<String> = t.orders.values().filter(|o| o.is_open()).map(|o| o.client_order_id.clone()).collect();
+        for id in open {
+            let o = t.orders.get_mut(&id).unwrap();
+            let price = self.prices[&o.symbol];
+            (o.status, o.filled_qty, o.filled_avg_price, o.updated_at) = ("filled".into(), o.qty, Some(price), Some(at));
+            let fill = BrokerFill {
+                id: format!("exec-{id}"),
+                order_id: o.id.clone(),
+                symbol: o.symbol.clone(),
+                side: o.side,
+                qty: o.qty,
+                price,
+                fee: Some(0.0),
+                at,
+                kind: FillKind::Fill,
+            };
+            t.fills.push(fill);
+        }
+    }
+    fn book(&self) -> Book {
+        let mut book = Book::default();
+        for f in &self.truth.lock().unwrap().fills {
+            book.trade("", &f.symbol, f.side.sign() * f.qty, f.price, 0.0);
+        }
+        book
+    }
+}
+
+fn as_order(i: &Intent, now: Option<UtcTime>, n: usize) -> BrokerOrder {
+    BrokerOrder {
+        id: format!("b{n}"),
+        client_order_id: i.client_order_id.clone(),
+        symbol: i.symbol.clone(),
+        side: i.side,
+        qty: i.qty,
+        order_type: i.order_type,
+        tif: i.tif,
+        limit_price: i.limit_price,
+        stop_price: i.stop_price,
+        status: "accepted".into(),
+        filled_qty: 0.0,
+        filled_avg_price: None,
+        submitted_at: now,
+        updated_at: now,
+    }
+}
+
+impl Broker for FakeBroker {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+    fn refuses_duplicates(&self) -> bool {
+        self.dedups
+    }
+    fn account(&self) -> Result<BrokerAccount> {
+        let book = self.book();
+        let equity = 100_000.0 + book.cash + book.per_symbol().iter().map(|(s, q)| q * self.prices[s]).sum::<f64>();
+        Ok(BrokerAccount {
+            account: "SIM1".into(),
+            equity,
+            cash: 100_000.0 + book.cash,
+            buying_power: 200_000.0,
+            currency: "USD".into(),
+            status: "ACTIVE".into(),
+            blocked: false,
+        })
+    }
+    fn clock(&self) -> Result<BrokerClock> {
+        super::shadow::exchange_clock(self.truth.lock().unwrap().now.unwrap())
+    }
+    fn submit(&self, intent: &Intent) -> Submitted {
+        let mut t = self.truth.lock().unwrap();
+        let n = t.posts.len();
+        t.posts.push(intent.client_order_id.clone());
+        let fault = t.faults.get(&n).copied();
+        match fault {
+            Some(Fault::LostRequest) => return Submitted::Unknown("no answer in time".into()),
+            Some(Fault::RateLimited) => return Submitted::RateLimited { retry_after_s: 3 },
+            Some(Fault::Refused) => return Submitted::Refused { code: "40310000".into(), text: "insufficient buying power".into() },
+            _ => {}
+        }
+        if self.dedups && t.orders.contains_key(&intent.client_order_id) {
+            t.refused_duplicates += 1;
+            return Submitted::Duplicate;
+        }
+        let mut order = as_order(intent, t.now, n);
+        if fault == Some(Fault::WrongPayload) {
+            order.qty += 1.0;
+        }
+        t.orders.insert(intent.client_order_id.clone(), order.clone());
+        match fault {
+            Some(Fault::LostAck | Fault::WrongPayload) => Submitted::Unknown("no answer in time".into()),
+            _ => Submitted::Accepted(order),
+        }
+    }
+    fn find_by_client_id(&self, client_order_id: &str) -> Lookup {
+        let mut t = self.truth.lock().unwrap();
+        let n = t.lookups;
+        t.lookups += 1;
+        if t.blind_lookups.contains(&n) {
+            return Lookup::Unknown("status 503".into());
+        }
+        t.orders.get(client_order_id).cloned().map_or(Lookup::NotFound, Lookup::Found)
+    }
+    fn cancel(&self, broker_order_id: &str) -> Result<()> {
+        for o in self.truth.lock().unwrap().orders.values_mut().filter(|o| o.id == broker_order_id) {
+            o.status = "canceled".into();
+        }
+        Ok(())
+    }
+    fn open_orders(&self) -> Result<Vec<BrokerOrder>> {
+        Ok(self.truth.lock().unwrap().orders.values().filter(|o| o.is_open()).cloned().collect())
+    }
+    fn orders_since(&self, after: UtcTime) -> Result<Vec<BrokerOrder>> {
+        Ok(self.truth.lock().unwrap().orders.values().filter(|o| o.submitted_at > Some(after)).cloned().collect())
+    }
+    fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>> {
+        let t = self.truth.lock().unwrap();
+        if t.hide_fills {
+            return Ok(Vec::new());
+        }
+        Ok(t.fills.iter().filter(|f| after.is_none_or(|a| f.at >= a)).cloned().collect())
+    }
+    fn positions(&self) -> Result<Vec<BrokerPosition>> {
+        let book = self.book();
+        let held = book.positions.iter().filter(|(_, p)| p.qty != 0.0);
+        Ok(held.map(|((_, s), p)| BrokerPosition { symbol: s.clone(), qty: p.qty, avg_price: p.avg_price, price: self.prices.get(s).copied() }).collect())
+    }
+}

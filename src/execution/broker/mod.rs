@@ -1,0 +1,153 @@
+//! What every broker must be able to do, in the words of the order path.
+//!
+//! Calls are synchronous: network adapters bridge with [`Host::block_on`](data_layer::host::Host::block_on), so that the
+//! order path reads from top to bottom and crashes at named points only.
+
+use super::order::{Intent, OrderType, Tif};
+use crate::types::Side;
+use data_layer::error::Result;
+use data_layer::time::UtcTime;
+use serde::{Deserialize, Serialize};
+
+pub mod alpaca;
+pub mod shadow;
+pub mod simulated;
+#[cfg(test)]
+pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod double;
+#[cfg(test)]
+pub(crate) mod fake;
+
+/// Whose money it is and how much. Account currency.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrokerAccount {
+    pub account: String,
+    pub equity: f64,
+    pub cash: f64,
+    pub buying_power: f64,
+    pub currency: String,
+    pub status: String,
+    /// The broker does not let this account trade.
+    pub blocked: bool,
+}
+
+/// The broker's view of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerClock {
+    pub now: UtcTime,
+    pub is_open: bool,
+    pub next_open: Option<UtcTime>,
+    pub next_close: Option<UtcTime>,
+}
+
+/// An order as the broker tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrokerOrder {
+    pub id: String,
+    pub client_order_id: String,
+    pub symbol: String,
+    pub side: Side,
+    pub qty: f64,
+    pub order_type: OrderType,
+    pub tif: Tif,
+    pub limit_price: Option<f64>,
+    pub stop_price: Option<f64>,
+    pub status: String,
+    pub filled_qty: f64,
+    pub filled_avg_price: Option<f64>,
+    pub submitted_at: Option<UtcTime>,
+    pub updated_at: Option<UtcTime>,
+}
+
+impl BrokerOrder {
+    /// Whether this is the order that `intent` describes.
+    pub fn matches(&self, intent: &Intent) -> bool {
+        use super::order::{close, same_price};
+        self.client_order_id == intent.client_order_id
+            && self.symbol == intent.symbol
+            && self.side == intent.side
+            && close(self.qty, intent.qty)
+            && self.order_type == intent.order_type
+            && self.tif == intent.tif
+            && same_price(self.limit_price, intent.limit_price)
+            && same_price(self.stop_price, intent.stop_price)
+    }
+    pub fn is_open(&self) -> bool {
+        !super::state::is_closed(&self.status, self.tif)
+    }
+}
+
+/// What kind of execution a fill is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FillKind {
+    Fill,
+    Bust,
+    Correct,
+}
+
+/// One execution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrokerFill {
+    pub id: String,
+    /// The broker's order id.
+    pub order_id: String,
+    pub symbol: String,
+    pub side: Side,
+    pub qty: f64,
+    pub price: f64,
+    pub fee: Option<f64>,
+    pub at: UtcTime,
+    pub kind: FillKind,
+}
+
+/// Signed shares at an average price.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrokerPosition {
+    pub symbol: String,
+    pub qty: f64,
+    pub avg_price: f64,
+    pub price: Option<f64>,
+}
+
+/// What came of sending an order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Submitted {
+    Accepted(BrokerOrder),
+    /// A definitive no, with the broker's code and words.
+    Refused { code: String, text: String },
+    /// The id is taken: fetch it and compare.
+    Duplicate,
+    /// Not sent; wait this long, look it up, then send again.
+    RateLimited { retry_after_s: u64 },
+    /// It may or may not have arrived: ask, never assume.
+    Unknown(String),
+}
+
+/// What came of asking for an order by its client id.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    Found(BrokerOrder),
+    NotFound,
+    Unknown(String),
+}
+
+/// A broker, or something that stands in for one.
+pub trait Broker {
+    /// `alpaca`, `simulated`, `shadow`.
+    fn name(&self) -> &'static str;
+    /// Whether the broker itself refuses a second order with the same client id; without that nothing is ever re-sent.
+    fn refuses_duplicates(&self) -> bool;
+    fn account(&self) -> Result<BrokerAccount>;
+    fn clock(&self) -> Result<BrokerClock>;
+    fn submit(&self, intent: &Intent) -> Submitted;
+    fn find_by_client_id(&self, client_order_id: &str) -> Lookup;
+    fn cancel(&self, broker_order_id: &str) -> Result<()>;
+    fn open_orders(&self) -> Result<Vec<BrokerOrder>>;
+    /// All orders, in whatever state, submitted after `after`.
+    fn orders_since(&self, after: UtcTime) -> Result<Vec<BrokerOrder>>;
+    /// Executions at or after `after`, oldest first.
+    fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>>;
+    fn positions(&self) -> Result<Vec<BrokerPosition>>;
+}

@@ -1,0 +1,243 @@
+//! A broker inside this program: accepts orders into a persistent book and fills them at the next session's open.
+//!
+//! Its book is rows of `order_reports` with the source `sim_book`; fills are a function of the book, the prices and the
+//! time, so a killed process loses nothing and a copied drive sees the same executions.
+
+use super::shadow::exchange_clock;
+use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
+use crate::execution::order::{Intent, OrderType};
+use crate::execution::positions::Book;
+use data_layer::calendar::Calendar;
+use data_layer::control::Db;
+use data_layer::error::{Error, Result, code};
+use data_layer::store::canonical_json;
+use data_layer::time::{TradingDay, UtcTime};
+use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+const BOOK: &str = "sim_book";
+
+/// Raw (unadjusted) prices of sessions that are over or running; `None` = no bar.
+pub trait PriceSource {
+    fn open(&self, symbol: &str, day: TradingDay) -> Option<f64>;
+    /// The last close at or before `day`.
+    fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64>;
+}
+
+/// A simulated account; its name begins with `SIM`.
+pub struct SimulatedBroker<'a> {
+    db: &'a Db,
+    prices: &'a dyn PriceSource,
+    account: String,
+    start_cash: f64,
+    /// Cost of one side in basis points of the notional, booked as a fee.
+    cost_bps: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    account: String,
+    order: BrokerOrder,
+    canceled_at: Option<UtcTime>,
+}
+
+impl<'a> SimulatedBroker<'a> {
+    /// `cost_bps_round_trip` is split evenly over the two sides.
+    pub fn new(db: &'a Db, prices: &'a dyn PriceSource, account: &str, start_cash: f64, cost_bps_round_trip: f64) -> Result<Self> {
+        if !account.starts_with("SIM") || !(start_cash > 0.0 && cost_bps_round_trip >= 0.0) {
+            return Err(Error::new(code::CFG_VALUE, "a simulated account needs a name that begins with SIM, cash and a cost of at least 0 bps"));
+        }
+        Ok(Self { db, prices, account: account.to_string(), start_cash, cost_bps: cost_bps_round_trip / 2.0 })
+    }
+
+    fn now(&self) -> UtcTime {
+        self.db.root().host().now()
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let conn = self.db.lock()?;
+        let mut q = conn.prepare("SELECT body_json FROM order_reports WHERE source = ?1 ORDER BY received_at, report_id")?;
+        let bodies = q.query_map([BOOK], |r| r.get::<_, String>(0))?.collect::<std::result::Result<Vec<_>, _>>()?;
+        let mut out = Vec::new();
+        for body in bodies {
+            let entry: Entry = serde_json::from_str(&body)?;
+            if entry.account == self.account {
+                out.push(entry);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The first session with a bar that opened after the order came in, with its opening price, up to now.
+    fn execution(&self, e: &Entry) -> Result<Option<(UtcTime, f64)>> {
+        let calendar = Calendar::xnys();
+        let (now, Some(submitted)) = (self.now(), e.order.submitted_at) else { return Ok(None) };
+        let mut day = calendar.last_closed(submitted)?;
+        if calendar.open(calendar.next(day)?) <= submitted {
+            day = calendar.next(day)?;
+        }
+        loop {
+            day = calendar.next(day)?;
+            let open = calendar.open(day);
+            if open > now || e.canceled_at.is_some_and(|at| at < open) {
+                return Ok(None);
+            }
+            if let Some(price) = self.prices.open(&e.order.symbol, day).filter(|p| self.would_fill(&e.order, *p)) {
+                return Ok(Some((open, price)));
+            }
+            // A day order dies with the first session it could have traded in.
+            if now >= calendar.close(day) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Market orders fill at any price; a limit order only where the open is through its limit.
+    fn would_fill(&self, order: &BrokerOrder, price: f64) -> bool {
+        if order.order_type == OrderType::Market {
+            return price.is_finite() && price > 0.0;
+        }
+        order.limit_price.is_some_and(|limit| order.side.sign() * (limit - price) > 0.0) && order.stop_price.is_none()
+    }
+
+    fn present(&self, e: &Entry) -> Result<BrokerOrder> {
+        let mut order = e.order.clone();
+        if let Some((at, price)) = self.execution(e)? {
+            (order.status, order.filled_qty, order.filled_avg_price, order.updated_at) = ("filled".into(), order.qty, Some(price), Some(at));
+        } else if let Some(at) = e.canceled_at {
+            (order.status, order.updated_at) = ("canceled".into(), Some(at));
+        } else if let Some(submitted) = order.submitted_at {
+            let calendar = Calendar::xnys();
+            let session = calendar.session_at(submitted).map_or_else(|| calendar.next(calendar.last_closed(submitted)?), Ok)?;
+            let close = calendar.close(if calendar.open(session) <= submitted { calendar.next(session)? } else { session });
+            if self.now() >= close {
+                (order.status, order.updated_at) = ("expired".into(), Some(close));
+            }
+        }
+        Ok(order)
+    }
+
+    fn book(&self) -> Result<Book> {
+        let mut book = Book::default();
+        for f in self.fills_since(None)? {
+            book.trade("", &f.symbol, f.side.sign() * f.qty, f.price, f.fee.unwrap_or(0.0));
+        }
+        Ok(book)
+    }
+
+    fn accept(&self, intent: &Intent) -> Result<Submitted> {
+        let now = self.now();
+        let order = BrokerOrder {
+            id: format!("sim-{}", &intent.client_order_id),
+            client_order_id: intent.client_order_id.clone(),
+            symbol: intent.symbol.clone(),
+            side: intent.side,
+            qty: intent.qty,
+            order_type: intent.order_type,
+            tif: intent.tif,
+            limit_price: intent.limit_price,
+            stop_price: intent.stop_price,
+            status: "accepted".into(),
+            filled_qty: 0.0,
+            filled_avg_price: None,
+            submitted_at: Some(now),
+            updated_at: Some(now),
+        };
+        if self.prices.last_close(&intent.symbol, Calendar::xnys().last_closed(now)?).is_none() {
+            return Ok(Submitted::Refused { code: "40010001".into(), text: format!("asset \"{}\" not found", intent.symbol) });
+        }
+        let entry = Entry { account: self.account.clone(), order: order.clone(), canceled_at: None };
+        let inserted = self.db.write(|tx| {
+            Ok(tx.execute(
+                "INSERT OR IGNORE INTO order_reports (source, report_id, order_id, broker_ts, status, body_json, received_at) VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?3)",
+                params![BOOK, intent.client_order_id, now.to_string(), "accepted", canonical_json(&entry)?],
+            )?)
+        })?;
+        Ok(if inserted == 1 { Submitted::Accepted(order) } else { Submitted::Duplicate })
+    }
+}
+
+impl Broker for SimulatedBroker<'_> {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+    fn refuses_duplicates(&self) -> bool {
+        true
+    }
+    fn account(&self) -> Result<BrokerAccount> {
+        let book = self.book()?;
+        let day = Calendar::xnys().last_closed(self.now())?;
+        let cash = self.start_cash + book.cash;
+        let mut equity = cash;
+        for (symbol, qty) in book.per_symbol() {
+            let price = self.prices.last_close(&symbol, day);
+            equity += qty * price.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{symbol} is held and has no close at or before {day}")))?;
+        }
+        let (account, currency, status) = (self.account.clone(), "USD".to_string(), "ACTIVE".to_string());
+        Ok(BrokerAccount { account, equity, cash, buying_power: 2.0 * equity, currency, status, blocked: false })
+    }
+    fn clock(&self) -> Result<BrokerClock> {
+        exchange_clock(self.now())
+    }
+    fn submit(&self, intent: &Intent) -> Submitted {
+        self.accept(intent).unwrap_or_else(|e| Submitted::Unknown(e.to_string()))
+    }
+    fn find_by_client_id(&self, client_order_id: &str) -> Lookup {
+        let found = self.entries().and_then(|all| all.iter().find(|e| e.order.client_order_id == client_order_id).map(|e| self.present(e)).transpose());
+        match found {
+            Ok(Some(order)) => Lookup::Found(order),
+            Ok(None) => Lookup::NotFound,
+            Err(e) => Lookup::Unknown(e.to_string()),
+        }
+    }
+    fn cancel(&self, broker_order_id: &str) -> Result<()> {
+        let now = self.now();
+        self.db.write(|tx| {
+            let id = broker_order_id.trim_start_matches("sim-");
+            let body: Option<String> =
+                tx.query_row("SELECT body_json FROM order_reports WHERE source = ?1 AND report_id = ?2", [BOOK, id], |r| r.get(0)).optional()?;
+            let Some(body) = body else { return Err(Error::new(code::ORD_REFUSED, "the simulated broker has no such order")) };
+            let mut entry: Entry = serde_json::from_str(&body)?;
+            entry.canceled_at = entry.canceled_at.or(Some(now));
+            tx.execute("UPDATE order_reports SET body_json = ?1 WHERE source = ?2 AND report_id = ?3", params![canonical_json(&entry)?, BOOK, id])?;
+            Ok(())
+        })
+    }
+    fn open_orders(&self) -> Result<Vec<BrokerOrder>> {
+        let all = self.entries()?.iter().map(|e| self.present(e)).collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().filter(BrokerOrder::is_open).collect())
+    }
+    fn orders_since(&self, after: UtcTime) -> Result<Vec<BrokerOrder>> {
+        self.entries()?.iter().filter(|e| e.order.submitted_at > Some(after)).map(|e| self.present(e)).collect()
+    }
+    fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>> {
+        let mut out = Vec::new();
+        for e in self.entries()? {
+            let Some((at, price)) = self.execution(&e)? else { continue };
+            if after.is_some_and(|t| at < t) {
+                continue;
+            }
+            let fee = e.order.qty * price * self.cost_bps / 1e4;
+            out.push(BrokerFill {
+                id: format!("simfill-{}", e.order.client_order_id),
+                order_id: e.order.id.clone(),
+                symbol: e.order.symbol.clone(),
+                side: e.order.side,
+                qty: e.order.qty,
+                price,
+                fee: Some(fee),
+                at,
+                kind: FillKind::Fill,
+            });
+        }
+        out.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        Ok(out)
+    }
+    fn positions(&self) -> Result<Vec<BrokerPosition>> {
+        let (book, day) = (self.book()?, Calendar::xnys().last_closed(self.now())?);
+        let held = book.positions.iter().filter(|(_, p)| p.qty != 0.0);
+        Ok(held
+            .map(|((_, symbol), p)| BrokerPosition { symbol: symbol.clone(), qty: p.qty, avg_price: p.avg_price, price: self.prices.last_close(symbol, day) })
+            .collect())
+    }
+}

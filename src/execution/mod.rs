@@ -1,0 +1,18 @@
+//! The order path: intent, journal, gates, submit, outcome, fills, positions, reconcile.
+//!
+//! One path for simulated, paper and (never by a wizard) live accounts; only the [`broker::Broker`] differs.
+//! An order's row is written and on the platter before it is sent; its id is a function of what it is, so a copied
+//! drive mints the same ids; an outcome that is not known is asked for, never assumed.
+//! (The backtest's account and cost model, `account.rs` and `cost.rs`, live beside these.)
+
+pub mod order;
+pub mod state;
+pub mod sizing;
+pub mod log;
+pub mod positions;
+pub mod risk;
+pub mod switches;
+pub mod gates;
+pub mod broker;
+pub mod submit;
+pub mod reconcile;

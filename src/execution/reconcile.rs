@@ -1,0 +1,401 @@
+//! Reconciliation: what the broker says against what the journal says, and quarantine where they differ.
+//!
+//! Runs at start, before a rebalance and after a session. It repairs missed reports and fills, asks for orders of unknown
+//! outcome, sets unknown broker orders aside as orphans, and compares positions to the share.
+
+use super::broker::{Broker, BrokerFill, BrokerOrder, FillKind, Lookup};
+use super::log::{FillRow, OrderLog, OrderRow};
+use super::positions::{self, EXTERNAL};
+use super::state::{Source, name};
+use super::submit::absorb;
+use crate::types::Side;
+use data_layer::control::Db;
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::store::canonical_json;
+use data_layer::time::UtcTime;
+use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Single look-ups in one run.
+const MAX_LOOKUPS: usize = 100;
+/// Orders are fetched from this long before the last success.
+const OVERLAP_S: i64 = 60;
+/// After this long and two clean runs, an order that the broker never saw is closed.
+const NEVER_REACHED_AFTER_S: f64 = 300.0;
+const TOLERANCE_SHARES: f64 = 1e-9;
+
+/// One thing on which the broker and the journal differ (or differed until now).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// `orphan_order`, `orphan_fill`, `missed_fill`, `quantity`, `adopted`, `reopened`, `unknown_order`, `never_reached`, `bust`.
+    pub kind: String,
+    pub subject: String,
+    pub detail: String,
+}
+
+/// What a run found and did.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct ReconcileReport {
+    pub id: String,
+    /// Everything could be fetched and compared.
+    pub complete: bool,
+    pub first_contact: bool,
+    pub orders_seen: usize,
+    pub new_fills: usize,
+    pub unknown_orders: Vec<String>,
+    pub differences: Vec<Difference>,
+    pub quarantined: Vec<String>,
+    pub released: Vec<String>,
+}
+
+/// Put a symbol of every strategy under quarantine; once, until it is released.
+pub fn quarantine(db: &Db, symbol: &str, reason: &str, now: UtcTime) -> Result<()> {
+    db.write(|tx| {
+        let key = format!("*:{symbol}");
+        let held: Option<i64> = tx.query_row("SELECT 1 FROM quarantine WHERE key = ?1 AND released_at IS NULL", [&key], |r| r.get(0)).optional()?;
+        if held.is_none() {
+            tx.execute("INSERT OR REPLACE INTO quarantine (key, symbol, since, reason) VALUES (?1, ?2, ?3, ?4)", params![key, symbol, now.to_string(), reason])?;
+        }
+        Ok(())
+    })
+}
+
+/// Symbols under quarantine, with the reason.
+pub fn quarantined(db: &Db) -> Result<BTreeMap<String, String>> {
+    let conn = db.lock()?;
+    let mut q = conn.prepare("SELECT symbol, reason FROM quarantine WHERE released_at IS NULL")?;
+    Ok(q.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<_, _>>()?)
+}
+
+/// End a quarantine by an operator with a reason (or by a reconcile that explains it); never by time.
+pub fn release(db: &Db, symbol: &str, by: &str, reason: &str, now: UtcTime) -> Result<()> {
+    if by.is_empty() || reason.is_empty() {
+        return Err(Error::new(code::GATE_REFUSED, "a release from quarantine needs an operator and a reason"));
+    }
+    db.write(|tx| {
+        let key = format!("*:{symbol}");
+        tx.execute(
+            "UPDATE quarantine SET released_at = ?1, released_by = ?2, release_reason = ?3 WHERE key = ?4 AND released_at IS NULL",
+            params![now.to_string(), by, reason, key],
+        )?;
+        Ok(())
+    })
+}
+
+/// The start of the last complete run of an account.
+pub fn last_success(db: &Db, account: &str) -> Result<Option<UtcTime>> {
+    let conn = db.lock()?;
+    let at: Option<String> = conn
+        .query_row("SELECT max(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'", [account], |r| r.get(0))?;
+    at.map(|t| UtcTime::parse(&t)).transpose()
+}
+
+/// One run. An `Err` means that the broker could not be asked: the gate stays shut.
+pub fn run(host: &Host, db: &Db, broker: &dyn Broker, account: &str) -> Result<ReconcileReport> {
+    let mut r = Run { host, log: OrderLog::new(db), broker, account, out: ReconcileReport::default() };
+    let started = host.now();
+    let since = last_success(db, account)?;
+    r.out.id = format!("{account}|{started}");
+    r.out.first_contact = since.is_none();
+    let result = r.all(since);
+    let mut out = r.out;
+    out.complete = result.is_ok();
+    let differences = canonical_json(&(&out.differences, result.as_ref().err().map(ToString::to_string)))?;
+    db.write(|tx| {
+        tx.execute(
+            "INSERT OR REPLACE INTO reconciles (id, started_at, ok, differences_json) VALUES (?1, ?2, ?3, ?4)",
+            params![out.id, started.to_string(), out.complete, differences],
+        )?;
+        Ok(())
+    })?;
+    result.map(|()| out)
+}
+
+struct Run<'a> {
+    host: &'a Host,
+    log: OrderLog<'a>,
+    broker: &'a dyn Broker,
+    account: &'a str,
+    out: ReconcileReport,
+}
+
+impl Run<'_> {
+    fn all(&mut self, since: Option<UtcTime>) -> Result<()> {
+        let mut seen: BTreeMap<String, BrokerOrder> = BTreeMap::new();
+        for order in self.broker.open_orders()? {
+            seen.insert(order.id.clone(), order);
+        }
+        if let Some(t) = since {
+            for order in self.broker.orders_since(t.plus_seconds(-OVERLAP_S))? {
+                seen.insert(order.id.clone(), order);
+            }
+        }
+        self.out.orders_seen = seen.len();
+        for order in seen.values() {
+            self.take_in(order)?;
+        }
+        self.look_up_unseen(&seen)?;
+        if self.out.first_contact {
+            self.adopt()?;
+        } else {
+            for fill in self.broker.fills_since(None)? {
+                self.take_fill(&fill)?;
+            }
+        }
+        self.repair_missed_fills()?;
+        self.compare_positions()
+    }
+
+    fn differs(&mut self, kind: &str, subject: &str, detail: String) {
+        self.out.differences.push(Difference { kind: kind.into(), subject: subject.into(), detail });
+    }
+
+    fn hold(&mut self, symbol: &str, reason: &str) -> Result<()> {
+        quarantine(self.log.db(), symbol, reason, self.host.now())?;
+        self.out.quarantined.push(symbol.to_string());
+        Ok(())
+    }
+
+    fn take_in(&mut self, order: &BrokerOrder) -> Result<()> {
+        let now = self.host.now();
+        let Some(row) = self.log.order(&order.client_order_id)? else { return self.orphan(order) };
+        if !order.matches(&row.intent) {
+            self.differs("unknown_order", row.id(), "the broker holds another order under this id".into());
+            return self.hold(&order.symbol, "the broker holds another order under one of our ids");
+        }
+        let applied = absorb(&self.log, order, Source::Reconcile, now)?;
+        if applied.reopened {
+            self.differs("reopened", row.id(), format!("it was {}, the broker says {}", row.state, order.status));
+        }
+        if applied.unknown_status {
+            self.differs("unknown_order", row.id(), format!("the status '{}' is in no specification", order.status));
+        }
+        Ok(())
+    }
+
+    fn orphan(&mut self, order: &BrokerOrder) -> Result<()> {
+        let (body, now) = (canonical_json(order)?, self.host.now());
+        let fresh = self.log.db().write(|tx| {
+            let settled = (!order.is_open()).then(|| now.to_string());
+            let n = tx.execute(
+                "INSERT OR IGNORE INTO orphan_orders (broker_order_id, body_json, seen_at, settled_at) VALUES (?1, ?2, ?3, ?4)",
+                params![order.id, body, now.to_string(), settled],
+            )?;
+            tx.execute(
+                "UPDATE orphan_orders SET body_json = ?2, settled_at = coalesce(settled_at, ?3) WHERE broker_order_id = ?1",
+                params![order.id, body, settled],
+            )?;
+            Ok(n == 1)
+        })?;
+        if fresh || order.is_open() {
+            self.differs("orphan_order", &order.id, format!("{} {} {} is not ours", order.side.as_str(), order.qty, order.symbol));
+            self.hold(&order.symbol, "an order that is not ours")?;
+        }
+        Ok(())
+    }
+
+    /// Ask one by one for our orders that the lists did not show, whatever their age.
+    fn look_up_unseen(&mut self, seen: &BTreeMap<String, BrokerOrder>) -> Result<()> {
+        let known: BTreeSet<&str> = seen.values().map(|o| o.client_order_id.as_str()).collect();
+        let open = self.log.open_orders(self.account)?;
+        let unseen = open.iter().filter(|o| o.state != name::PLANNED && !known.contains(o.id()));
+        for row in unseen.take(MAX_LOOKUPS) {
+            match self.broker.find_by_client_id(row.id()) {
+                Lookup::Found(order) => self.take_in(&order)?,
+                Lookup::NotFound => self.not_found(row)?,
+                Lookup::Unknown(why) => return Err(Error::new(code::NET_UNREACHABLE, format!("the broker did not say what became of {}", row.id())).cause(why)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The broker does not know the order. After five minutes and two clean runs it is taken for never having arrived.
+    fn not_found(&mut self, row: &OrderRow) -> Result<()> {
+        let (now, id) = (self.host.now(), row.id());
+        self.out.unknown_orders.push(id.to_string());
+        let clean_runs: i64 = self.log.db().lock()?.query_row(
+            "SELECT count(*) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|' AND started_at > ?2",
+            params![self.account, row.intent.created_at.to_string()],
+            |r| r.get(0),
+        )?;
+        let old = now.seconds_since(row.intent.created_at) >= NEVER_REACHED_AFTER_S;
+        // An order that may still be sent again under its own id is left to the sender.
+        let resendable = self.broker.refuses_duplicates() && now < row.intent.expires_at;
+        if old && clean_runs >= 2 && !resendable {
+            self.log.mark(id, name::NEVER_REACHED, Some(("never_reached", "the broker never saw it")), now)?;
+            self.differs("never_reached", id, "the broker never saw it".into());
+        }
+        Ok(())
+    }
+
+    /// First contact: what the account holds belongs to somebody else and is never touched.
+    fn adopt(&mut self) -> Result<()> {
+        for p in self.broker.positions()? {
+            if p.qty == 0.0 {
+                continue;
+            }
+            let now = self.host.now();
+            self.log.insert_fill(&FillRow {
+                fill_id: format!("adopted-{}-{}", self.account, p.symbol),
+                order_id: String::new(),
+                ts: now,
+                symbol: p.symbol.clone(),
+                side: if p.qty > 0.0 { Side::Buy } else { Side::Sell },
+                qty: p.qty.abs(),
+                price: p.avg_price,
+                fee: None,
+                kind: "adopted".into(),
+                replaces: None,
+                source: "reconcile".into(),
+                account: self.account.to_string(),
+                strategy: EXTERNAL.into(),
+            })?;
+            self.differs("adopted", &p.symbol, format!("{} shares were there before", p.qty));
+        }
+        Ok(())
+    }
+
+    fn take_fill(&mut self, fill: &BrokerFill) -> Result<()> {
+        let Some(row) = self.log.by_broker_id(self.account, &fill.order_id)? else { return self.foreign_fill(fill) };
+        let sign = if fill.kind == FillKind::Bust { -1.0 } else { 1.0 };
+        let kind = super::order::word(fill.kind)?;
+        let new = self.log.insert_fill(&FillRow {
+            fill_id: fill.id.clone(),
+            order_id: row.id().to_string(),
+            ts: fill.at,
+            symbol: fill.symbol.clone(),
+            side: fill.side,
+            qty: sign * fill.qty,
+            price: fill.price,
+            fee: fill.fee,
+            kind,
+            replaces: None,
+            source: "reconcile".into(),
+            account: self.account.to_string(),
+            strategy: row.intent.strategy.clone(),
+        })?;
+        self.out.new_fills += usize::from(new);
+        if new && fill.kind != FillKind::Fill {
+            self.differs("bust", &fill.id, format!("an execution of {} was taken back or corrected", fill.symbol));
+            self.hold(&fill.symbol, "an execution was taken back or corrected")?;
+        }
+        Ok(())
+    }
+
+    /// An execution of an order that is not ours belongs to `external`, and is booked once.
+    fn foreign_fill(&mut self, fill: &BrokerFill) -> Result<()> {
+        if self.adopted_before(fill)? {
+            return Ok(());
+        }
+        let new = self.log.insert_fill(&FillRow {
+            fill_id: fill.id.clone(),
+            order_id: String::new(),
+            ts: fill.at,
+            symbol: fill.symbol.clone(),
+            side: fill.side,
+            qty: if fill.kind == FillKind::Bust { -fill.qty } else { fill.qty },
+            price: fill.price,
+            fee: fill.fee,
+            kind: "fill".into(),
+            replaces: None,
+            source: "reconcile".into(),
+            account: self.account.to_string(),
+            strategy: EXTERNAL.into(),
+        })?;
+        if new {
+            self.differs("orphan_fill", &fill.id, format!("{} {} {} of an order that is not ours", fill.side.as_str(), fill.qty, fill.symbol));
+            self.hold(&fill.symbol, "an execution of an order that is not ours")?;
+        }
+        Ok(())
+    }
+
+    /// Executions from before the first contact are inside the adopted positions.
+    fn adopted_before(&self, fill: &BrokerFill) -> Result<bool> {
+        let first: Option<String> = self.log.db().lock()?.query_row(
+            "SELECT min(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'",
+            [self.account],
+            |r| r.get(0),
+        )?;
+        first.map_or(Ok(false), |t| Ok(fill.at < UtcTime::parse(&t)?))
+    }
+
+    /// A broker that reports a filled quantity without executions: a synthetic fill stands in until the real one comes.
+    fn repair_missed_fills(&mut self) -> Result<()> {
+        let mut booked: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        for f in self.log.fills(self.account)? {
+            let sum = booked.entry(f.order_id).or_insert((0.0, 0.0));
+            *sum = (sum.0 + f.qty, sum.1 + f.qty * f.price);
+        }
+        for (row, avg) in self.filled_orders()? {
+            let (have, notional) = booked.get(row.id()).copied().unwrap_or((0.0, 0.0));
+            let missing = row.filled_qty - have;
+            if missing <= TOLERANCE_SHARES {
+                continue;
+            }
+            let price = avg.map_or(row.intent.reference_price, |a| (a * row.filled_qty - notional) / missing);
+            let now = self.host.now();
+            self.log.insert_fill(&FillRow {
+                fill_id: format!("{}_reconcile_{}_{missing}", row.id(), row.filled_qty),
+                order_id: row.id().to_string(),
+                ts: now,
+                symbol: row.intent.symbol.clone(),
+                side: row.intent.side,
+                qty: missing,
+                price,
+                fee: None,
+                kind: "synthetic".into(),
+                replaces: None,
+                source: "reconcile".into(),
+                account: self.account.to_string(),
+                strategy: row.intent.strategy.clone(),
+            })?;
+            self.differs("missed_fill", row.id(), format!("{missing} of {} filled shares had no execution", row.filled_qty));
+        }
+        Ok(())
+    }
+
+    /// Own orders with fills, and the average price that the broker last reported for them.
+    fn filled_orders(&self) -> Result<Vec<(OrderRow, Option<f64>)>> {
+        let conn = self.log.db().lock()?;
+        let mut q = conn.prepare(
+            "SELECT o.order_id, (SELECT r.body_json FROM order_reports r WHERE r.order_id = o.order_id AND r.filled_qty = o.filled_qty AND r.source != 'sim_book' \
+             ORDER BY r.received_at DESC LIMIT 1) FROM orders o WHERE o.account = ?1 AND o.filled_qty > 0",
+        )?;
+        let rows = q.query_map([self.account], |r| Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
+        drop(q);
+        drop(conn);
+        let mut out = Vec::new();
+        for (id, body) in rows {
+            let avg = body.and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok()).and_then(|v| v.get("filled_avg_price").and_then(serde_json::Value::as_f64));
+            if let Some(row) = self.log.order(&id)? {
+                out.push((row, avg));
+            }
+        }
+        Ok(out)
+    }
+
+    /// I1: the fold of the journal equals the broker's positions, share for share.
+    fn compare_positions(&mut self) -> Result<()> {
+        let ours = positions::book(&self.log, self.account)?.per_symbol();
+        let theirs: BTreeMap<String, f64> = self.broker.positions()?.into_iter().map(|p| (p.symbol, p.qty)).collect();
+        let held = quarantined(self.log.db())?;
+        let symbols: BTreeSet<&String> = ours.keys().chain(theirs.keys()).chain(held.keys()).collect();
+        for symbol in symbols {
+            let (mine, broker) = (ours.get(symbol).copied().unwrap_or(0.0), theirs.get(symbol).copied().unwrap_or(0.0));
+            if (mine - broker).abs() > TOLERANCE_SHARES {
+                self.differs("quantity", symbol, format!("the journal has {mine}, the broker {broker}"));
+                self.hold(symbol, QUANTITY)?;
+            } else if held.get(symbol).is_some_and(|reason| reason == QUANTITY) {
+                release(self.log.db(), symbol, "reconcile", "the quantities are equal again", self.host.now())?;
+                self.out.released.push(symbol.clone());
+            }
+        }
+        self.out.quarantined.sort();
+        self.out.quarantined.dedup();
+        Ok(())
+    }
+}
+
+const QUANTITY: &str = "the journal and the broker hold different quantities";

@@ -1,0 +1,282 @@
+//! From a passed gate to a known outcome: the intent is on the platter before the POST, an unknown outcome is asked for,
+//! and nothing is sent twice on a guess.
+
+use super::broker::{Broker, BrokerOrder, Lookup, Submitted};
+use super::log::{Applied, OrderLog, OrderRow, Report};
+use super::reconcile::quarantine;
+use super::state::{Source, is_unknown, name};
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::store::digest_of;
+use data_layer::time::UtcTime;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Waits before the look-ups of an unknown order.
+const LOOKUP_WAITS_S: [u64; 3] = [2, 4, 8];
+/// Two "no such order" must be this far apart before the order may be sent again.
+const NOT_FOUND_APART_S: f64 = 5.0;
+/// POSTs of one order in one visit, the first included.
+const MAX_POSTS: usize = 3;
+
+/// How an order stands after it was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    Accepted,
+    Refused {
+        code: String,
+        text: String,
+    },
+    /// Still not known: counts in full against the limits, and its symbol takes no increase.
+    Unknown {
+        why: String,
+    },
+}
+
+/// The pieces that sending needs.
+pub struct Sender<'a> {
+    pub host: &'a Host,
+    pub log: OrderLog<'a>,
+    pub broker: &'a dyn Broker,
+}
+
+impl Sender<'_> {
+    /// Gate 13 and the POST. The row must be `planned`.
+    pub fn send(&self, id: &str) -> Result<Outcome> {
+        let state = self.require(id)?.state;
+        if state != name::PLANNED || !self.log.mark(id, name::INTENDED, None, self.host.now())? {
+            return Err(Error::new(code::ORD_REFUSED, format!("order {id} is {state}, not planned: it is not sent")));
+        }
+        self.host.failpoint("order.intent.after")?;
+        let row = self.require(id)?;
+        self.post(&row)
+    }
+
+    /// Find out about an order that may or may not have been sent; send it (again) only when it certainly never arrived.
+    pub fn resolve(&self, id: &str) -> Result<Outcome> {
+        let row = self.require(id)?;
+        if !is_unknown(&row.state) {
+            return Ok(outcome_of(&row));
+        }
+        self.ask_then_maybe_post(&row, 0)
+    }
+
+    fn post(&self, row: &OrderRow) -> Result<Outcome> {
+        self.post_nth(row, 1)
+    }
+
+    fn post_nth(&self, row: &OrderRow, nth: usize) -> Result<Outcome> {
+        self.host.failpoint("order.send.before")?;
+        let submitted = self.broker.submit(&row.intent);
+        self.host.failpoint("order.send.after")?;
+        match submitted {
+            Submitted::Accepted(order) if order.matches(&row.intent) => self.accept(row, &order),
+            Submitted::Accepted(_) => self.unknown(row, "the broker's answer is about another order", nth),
+            Submitted::Refused { code, text } => self.refuse(row, code, text),
+            Submitted::Duplicate => self.unknown(row, "the broker has this id already", nth),
+            Submitted::Unknown(why) => self.unknown(row, &why, nth),
+            Submitted::RateLimited { retry_after_s } => {
+                self.host.block_on(self.host.sleep(Duration::from_secs(retry_after_s)))?;
+                self.unknown(row, "the broker's rate limit is exhausted", nth)
+            }
+        }
+    }
+
+    fn unknown(&self, row: &OrderRow, why: &str, nth: usize) -> Result<Outcome> {
+        self.log.mark(row.id(), name::UNCONFIRMED, Some(("unknown", why)), self.host.now())?;
+        self.ask_then_maybe_post(row, nth)
+    }
+
+    fn ask_then_maybe_post(&self, row: &OrderRow, posts: usize) -> Result<Outcome> {
+        let mut first_not_found: Option<UtcTime> = None;
+        let mut certain = false;
+        let mut why = "it was not found and not refused".to_string();
+        for wait in LOOKUP_WAITS_S {
+            self.host.block_on(self.host.sleep(Duration::from_secs(wait)))?;
+            match self.broker.find_by_client_id(row.id()) {
+                Lookup::Found(order) => return self.found(row, &order),
+                Lookup::NotFound => {
+                    let now = self.host.now();
+                    certain |= first_not_found.is_some_and(|first| now.seconds_since(first) >= NOT_FOUND_APART_S);
+                    first_not_found.get_or_insert(now);
+                }
+                Lookup::Unknown(reason) => {
+                    (first_not_found, certain, why) = (None, false, reason);
+                }
+            }
+        }
+        let may_send = certain && self.broker.refuses_duplicates() && self.host.now() < row.intent.expires_at && posts < MAX_POSTS;
+        if may_send { self.post_nth(row, posts + 1) } else { Ok(Outcome::Unknown { why }) }
+    }
+
+    /// The broker knows the id: equal is accepted, different halts everything about the symbol.
+    fn found(&self, row: &OrderRow, order: &BrokerOrder) -> Result<Outcome> {
+        if order.matches(&row.intent) {
+            return self.accept(row, order);
+        }
+        quarantine(self.log.db(), &row.intent.symbol, "the broker holds another order under one of our ids", self.host.now())?;
+        Err(Error::new(code::ORD_HALT, format!("order {} is another order at the broker", row.id()))
+            .found(format!("{:?} {} {} instead of {:?} {} {}", order.side, order.qty, order.symbol, row.intent.side, row.intent.qty, row.intent.symbol))
+            .fix("look at the order at the broker's own site before anything else"))
+    }
+
+    fn accept(&self, row: &OrderRow, order: &BrokerOrder) -> Result<Outcome> {
+        self.log.apply(&report_of(order, Source::Reconcile, self.host.now())?)?;
+        self.host.ack("order", row.id());
+        Ok(outcome_of(&self.require(row.id())?))
+    }
+
+    fn refuse(&self, row: &OrderRow, code: String, text: String) -> Result<Outcome> {
+        self.log.apply(&Report {
+            source: Source::Reconcile,
+            report_id: format!("{}:refused:{}", row.id(), row.intent.attempt),
+            order_id: row.id().to_string(),
+            broker_ts: None,
+            status: name::REJECTED.into(),
+            filled_qty: 0.0,
+            broker_order_id: None,
+            refusal: Some((code.clone(), text.clone())),
+            body: serde_json::json!({"code": code, "message": text}),
+            received_at: self.host.now(),
+        })?;
+        self.host.ack("order", row.id());
+        Ok(Outcome::Refused { code, text })
+    }
+
+    fn require(&self, id: &str) -> Result<OrderRow> {
+        self.log.order(id)?.ok_or_else(|| Error::bug(format!("order {id} is not in the journal")))
+    }
+}
+
+/// What the stored state of an order amounts to.
+pub fn outcome_of(row: &OrderRow) -> Outcome {
+    if is_unknown(&row.state) {
+        return Outcome::Unknown { why: row.state.clone() };
+    }
+    if row.state == name::REJECTED {
+        let (code, text) = (row.refusal_code.clone().unwrap_or_default(), row.refusal_text.clone().unwrap_or_default());
+        return Outcome::Refused { code, text };
+    }
+    Outcome::Accepted
+}
+
+/// A broker's order as a report; equal reports have equal ids.
+pub fn report_of(order: &BrokerOrder, source: Source, now: UtcTime) -> Result<Report> {
+    Ok(Report {
+        source,
+        report_id: digest_of(order)?,
+        order_id: order.client_order_id.clone(),
+        broker_ts: order.updated_at,
+        status: order.status.clone(),
+        filled_qty: order.filled_qty,
+        broker_order_id: Some(order.id.clone()),
+        refusal: None,
+        body: serde_json::to_value(order)?,
+        received_at: now,
+    })
+}
+
+/// Apply what a broker says about an order, and act on what that reveals.
+pub(crate) fn absorb(log: &OrderLog<'_>, order: &BrokerOrder, source: Source, now: UtcTime) -> Result<Applied> {
+    let applied = log.apply(&report_of(order, source, now)?)?;
+    if applied.reopened {
+        quarantine(log.db(), &order.symbol, "the broker knows an order that was taken for over", now)?;
+    }
+    Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::broker::fake::{FakeBroker, Fault, evening, journal};
+    use crate::execution::order::{OrderSet, Pins, tests::intent};
+    use crate::types::Side;
+    use data_layer::control::Db;
+
+    fn set(db: &Db, symbols: &[&str]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (n, s) in symbols.iter().enumerate() {
+            let mut i = intent(s, Side::Buy, 10.0);
+            i.line = n as u32;
+            i.client_order_id = i.mint_id();
+            lines.push(i);
+        }
+        let first = &lines[0];
+        let mut set = OrderSet {
+            run_key: first.run_key.clone(),
+            order_set_hash: String::new(),
+            account: "SIM1".into(),
+            strategy: first.strategy.clone(),
+            trading_day: first.trading_day,
+            rebalance_no: 0,
+            equity: 100_000.0,
+            pinned_at: evening(),
+            run_id: None,
+            pins: Pins::default(),
+            lines,
+        };
+        set.order_set_hash = set.compute_hash().unwrap();
+        OrderLog::new(db).pin_set(&set).unwrap();
+        set.lines.iter().map(|l| l.client_order_id.clone()).collect()
+    }
+
+    #[test]
+    fn lesson_089_lost_acknowledgements_and_lost_requests_end_in_exactly_one_order() {
+        for fault in [Fault::LostAck, Fault::LostRequest, Fault::RateLimited] {
+            let (_dir, root, db) = journal();
+            let broker = FakeBroker::new(evening());
+            broker.truth.lock().unwrap().faults.insert(0, fault);
+            let id = set(&db, &["AAPL"]).remove(0);
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+            assert_eq!(sender.send(&id).unwrap(), Outcome::Accepted, "{fault:?}");
+            let t = broker.truth.lock().unwrap();
+            assert_eq!(t.orders.len(), 1);
+            assert_eq!(t.posts.len(), if fault == Fault::LostAck { 1 } else { 2 });
+            assert_eq!(sender.log.order(&id).unwrap().unwrap().state, "accepted");
+        }
+    }
+
+    #[test]
+    fn lesson_102_a_broker_without_dedup_never_sees_a_second_post() {
+        let (_dir, root, db) = journal();
+        let mut broker = FakeBroker::new(evening());
+        broker.dedups = false;
+        broker.truth.lock().unwrap().faults.insert(0, Fault::LostRequest);
+        let id = set(&db, &["AAPL"]).remove(0);
+        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+        assert!(matches!(sender.send(&id).unwrap(), Outcome::Unknown { .. }));
+        assert!(matches!(sender.resolve(&id).unwrap(), Outcome::Unknown { .. }));
+        assert_eq!(broker.truth.lock().unwrap().posts.len(), 1);
+    }
+
+    #[test]
+    fn lesson_117_a_404_between_blind_look_ups_is_not_enough_to_send_again() {
+        let (_dir, root, db) = journal();
+        let broker = FakeBroker::new(evening());
+        {
+            let mut t = broker.truth.lock().unwrap();
+            t.faults.insert(0, Fault::LostRequest);
+            t.blind_lookups.extend([1, 2]);
+        }
+        let id = set(&db, &["AAPL"]).remove(0);
+        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+        assert!(matches!(sender.send(&id).unwrap(), Outcome::Unknown { .. }));
+        assert_eq!(broker.truth.lock().unwrap().posts.len(), 1);
+        assert_eq!(sender.log.order(&id).unwrap().unwrap().remaining(), 10.0);
+        assert_eq!(sender.resolve(&id).unwrap(), Outcome::Accepted);
+    }
+
+    #[test]
+    fn another_payload_under_our_id_halts_and_a_refusal_is_final() {
+        let (_dir, root, db) = journal();
+        let broker = FakeBroker::new(evening());
+        broker.truth.lock().unwrap().faults.extend([(0, Fault::WrongPayload), (1, Fault::Refused)]);
+        let ids = set(&db, &["AAPL", "MSFT"]);
+        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+        assert!(sender.send(&ids[0]).unwrap_err().is(code::ORD_HALT));
+        assert!(matches!(sender.send(&ids[1]).unwrap(), Outcome::Refused { .. }));
+        assert!(sender.send(&ids[1]).is_err());
+        assert_eq!(sender.log.order(&ids[1]).unwrap().unwrap().remaining(), 0.0);
+    }
+}

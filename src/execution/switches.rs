@@ -1,0 +1,240 @@
+//! The kill switch and the circuit breaker. Missing, unreadable or older than the drive's generation means stopped.
+
+use data_layer::control::Db;
+use data_layer::error::{Error, Result, code};
+use data_layer::root::DataPath;
+use data_layer::store;
+use data_layer::time::{TradingDay, UtcTime, new_york};
+use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+/// A person may drop this file on the drive to stop all increases.
+pub const STOP_FILE: &str = "control/STOP";
+/// A switch for every account at once.
+pub const ALL_ACCOUNTS: &str = "*";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    Kill,
+    Breaker,
+}
+
+impl Switch {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill_switch",
+            Self::Breaker => "circuit_breaker",
+        }
+    }
+    fn go(self) -> &'static str {
+        match self {
+            Self::Kill => "ACTIVE",
+            Self::Breaker => "OPEN",
+        }
+    }
+    fn stop(self) -> &'static str {
+        match self {
+            Self::Kill => "ENGAGED",
+            Self::Breaker => "TRIPPED",
+        }
+    }
+}
+
+/// Why a breaker trips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TripReason {
+    DailyLossExceeded,
+    MaxDrawdown,
+    DataStale,
+    BrokerErrors,
+    Slippage,
+    ReconcileFailed,
+    Manual,
+}
+
+/// What a switch says now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchState {
+    /// Increases are refused.
+    pub stopped: bool,
+    /// `ACTIVE`, `ENGAGED`, `OPEN` or `TRIPPED`.
+    pub state: String,
+    pub reason: String,
+    pub operator: String,
+    pub at: Option<UtcTime>,
+}
+
+fn stopped(switch: Switch, reason: impl Into<String>) -> SwitchState {
+    SwitchState { stopped: true, state: switch.stop().into(), reason: reason.into(), operator: "-".into(), at: None }
+}
+
+/// The newest row for the account (or for all accounts) counts. Anything that cannot be read counts as stopped.
+pub fn read(db: &Db, switch: Switch, account: &str) -> SwitchState {
+    if switch == Switch::Kill {
+        match DataPath::new(STOP_FILE).and_then(|p| store::read(db.root(), &p)) {
+            Ok(None) => {}
+            Ok(Some(_)) => return stopped(switch, format!("the file {STOP_FILE} is there")),
+            Err(e) => return stopped(switch, format!("{STOP_FILE} cannot be looked at: {e}")),
+        }
+    }
+    match newest(db, switch, account) {
+        Ok(Some(state)) => state,
+        Ok(None) => stopped(switch, "it was never set for this account"),
+        Err(e) => stopped(switch, format!("it cannot be read: {e}")),
+    }
+}
+
+fn newest(db: &Db, switch: Switch, account: &str) -> Result<Option<SwitchState>> {
+    let conn = db.lock()?;
+    let row = conn
+        .query_row(
+            "SELECT state, reason, operator, generation, at FROM switches WHERE name = ?1 AND account IN (?2, ?3) ORDER BY seq DESC LIMIT 1",
+            params![switch.name(), account, ALL_ACCOUNTS],
+            |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?, r.get::<_, i64>(3)?, r.get::<_, String>(4)?)),
+        )
+        .optional()?;
+    let Some((state, reason, operator, row_generation, at)) = row else { return Ok(None) };
+    if row_generation < generation(&conn)? {
+        return Ok(Some(stopped(switch, "its newest row is from before the drive was taken over")));
+    }
+    // Only the exact word lets anything through.
+    let is_go = state == switch.go();
+    let state = if is_go { state } else { switch.stop().to_string() };
+    Ok(Some(SwitchState { stopped: !is_go, state, reason, operator, at: Some(UtcTime::parse(&at)?) }))
+}
+
+/// The drive's generation; 0 before the first take-over.
+fn generation(conn: &rusqlite::Connection) -> Result<i64> {
+    let text: Option<String> = conn.query_row("SELECT value FROM meta WHERE key = 'generation'", [], |r| r.get(0)).optional()?;
+    text.map_or(Ok(0), |t| t.parse().map_err(|_| Error::new(code::SSD_DAMAGED, "the journal's generation is not a number")))
+}
+
+fn append(db: &Db, switch: Switch, account: &str, state: &str, reason: &str, operator: &str, now: UtcTime) -> Result<()> {
+    if operator.is_empty() || reason.is_empty() {
+        return Err(Error::new(code::GATE_REFUSED, "a switch needs an operator and a reason"));
+    }
+    db.write(|tx| {
+        let generation = generation(tx)?;
+        tx.execute(
+            "INSERT INTO switches (name, account, state, reason, operator, generation, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![switch.name(), account, state, reason, operator, generation, now.to_string()],
+        )?;
+        Ok(())
+    })
+}
+
+/// Stop all increases of an account (`*` = every account). Allowed at any time.
+pub fn engage(db: &Db, account: &str, reason: &str, operator: &str, now: UtcTime) -> Result<()> {
+    append(db, Switch::Kill, account, Switch::Kill.stop(), reason, operator, now)
+}
+
+/// Trip the breaker once per reason: a breaker that is already tripped for this reason is left as it is.
+pub fn trip(db: &Db, account: &str, reason: TripReason, detail: &str, now: UtcTime) -> Result<bool> {
+    let word = super::order::word(reason)?;
+    if let Ok(Some(state)) = newest(db, Switch::Breaker, account)
+        && state.stopped
+        && state.reason.starts_with(&word)
+    {
+        return Ok(false);
+    }
+    append(db, Switch::Breaker, account, Switch::Breaker.stop(), &format!("{word}: {detail}"), "trademl", now)?;
+    Ok(true)
+}
+
+/// The first `ACTIVE` and `OPEN` rows of an account, written when its paper-trading gate was passed. Never resets a
+/// switch that has a history.
+pub fn arm(db: &Db, account: &str, operator: &str, now: UtcTime) -> Result<()> {
+    for switch in [Switch::Kill, Switch::Breaker] {
+        if newest(db, switch, account)?.is_none() {
+            append(db, switch, account, switch.go(), "armed at the paper-trading gate", operator, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// What has to be typed to let increases through again: the account for the kill switch, the reason for the breaker.
+pub fn reset_token(db: &Db, switch: Switch, account: &str) -> String {
+    match switch {
+        Switch::Kill => format!("RESET {account}"),
+        Switch::Breaker => {
+            let state = read(db, switch, account);
+            format!("RESET {}", state.reason.split(':').next().unwrap_or("-"))
+        }
+    }
+}
+
+/// Let increases through again after the typed confirmation; never by time or restart.
+pub fn reset(db: &Db, switch: Switch, account: &str, typed: &str, operator: &str, reason: &str, now: UtcTime) -> Result<()> {
+    let wanted = reset_token(db, switch, account);
+    if typed != wanted {
+        return Err(Error::new(code::GATE_REFUSED, format!("the {} stays {}", switch.name(), switch.stop())).fix(format!("type exactly: {wanted}")));
+    }
+    append(db, switch, account, switch.go(), reason, operator, now)
+}
+
+/// Trips of an account on one trading day, by the exchange's calendar.
+pub fn trips_on(db: &Db, account: &str, day: TradingDay) -> Result<u32> {
+    let conn = db.lock()?;
+    let mut q = conn.prepare("SELECT at FROM switches WHERE name = 'circuit_breaker' AND account = ?1 AND state = 'TRIPPED' ORDER BY seq DESC LIMIT 1000")?;
+    let mut rows = q.query([account])?;
+    let mut n = 0;
+    while let Some(r) = rows.next()? {
+        n += u32::from(UtcTime::parse(&r.get::<_, String>(0)?)?.day_in(&new_york()) == day);
+    }
+    Ok(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::broker::fake::journal;
+    use data_layer::control::Which;
+
+    #[test]
+    fn lesson_093_missing_corrupt_or_older_state_is_stopped_and_stays_so_after_a_restart() {
+        let (_dir, root, db) = journal();
+        let now = root.host().now();
+        for s in [Switch::Kill, Switch::Breaker] {
+            assert!(read(&db, s, "SIM1").stopped);
+        }
+        arm(&db, "SIM1", "me", now).unwrap();
+        assert!(!read(&db, Switch::Kill, "SIM1").stopped && !read(&db, Switch::Breaker, "SIM1").stopped);
+        assert!(trip(&db, "SIM1", TripReason::MaxDrawdown, "11 %", now).unwrap());
+        assert!(!trip(&db, "SIM1", TripReason::MaxDrawdown, "12 %", now).unwrap());
+        arm(&db, "SIM1", "me", now).unwrap();
+        drop(db);
+        let db = Db::open(&root, Which::Journal).unwrap();
+        assert!(read(&db, Switch::Breaker, "SIM1").stopped);
+        assert!(reset(&db, Switch::Breaker, "SIM1", "yes", "me", "looked", now).is_err());
+        reset(&db, Switch::Breaker, "SIM1", "RESET MAX_DRAWDOWN", "me", "looked", now).unwrap();
+        assert!(!read(&db, Switch::Breaker, "SIM1").stopped);
+        db.lock().unwrap().execute("UPDATE switches SET state = 'active ' WHERE name = 'kill_switch'", []).unwrap();
+        assert!(read(&db, Switch::Kill, "SIM1").stopped);
+        db.lock().unwrap().execute("INSERT INTO meta VALUES ('generation', '3')", []).unwrap();
+        assert!(read(&db, Switch::Breaker, "SIM1").stopped);
+    }
+
+    #[test]
+    fn the_stop_file_and_a_stop_for_all_accounts_hold_everyone() {
+        let (_dir, root, db) = journal();
+        let now = root.host().now();
+        arm(&db, "SIM1", "me", now).unwrap();
+        store::write_atomic(&root, &DataPath::new(STOP_FILE).unwrap(), b"stop").unwrap();
+        assert!(read(&db, Switch::Kill, "SIM1").stopped);
+        store::remove(&root, &DataPath::new(STOP_FILE).unwrap()).unwrap();
+        assert!(!read(&db, Switch::Kill, "SIM1").stopped);
+        engage(&db, ALL_ACCOUNTS, "holiday", "me", now).unwrap();
+        assert!(read(&db, Switch::Kill, "SIM1").stopped);
+    }
+
+    #[test]
+    fn trips_are_counted_by_trading_day() {
+        let (_dir, root, db) = journal();
+        let now = root.host().now();
+        trip(&db, "SIM1", TripReason::BrokerErrors, "3", now).unwrap();
+        trip(&db, "SIM1", TripReason::DataStale, "1 h", now).unwrap();
+        assert_eq!(trips_on(&db, "SIM1", now.day_in(&new_york())).unwrap(), 2);
+        assert_eq!(trips_on(&db, "SIM1", now.day_in(&new_york()).plus_days(1)).unwrap(), 0);
+    }
+}

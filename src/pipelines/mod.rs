@@ -1,0 +1,3 @@
+//! What the wizards call: whole steps, each resumable.
+
+pub mod paper_day;

@@ -1,0 +1,207 @@
+//! Planning: targets to a pinned order set, and the preview that a person confirms.
+
+use super::{AccountCheck, PaperDay};
+use crate::execution::order::{Intent, OrderSet, OrderType, Pins, Reason, Reference, Skipped, Tif, run_key, word};
+use crate::execution::positions;
+use crate::execution::risk::{self, Exposure, Line};
+use crate::execution::sizing::SizeInput;
+use crate::types::Side;
+use data_layer::error::{Error, Result, code};
+use data_layer::store::digest_of;
+use data_layer::time::TradingDay;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a rebalance is computed from, once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanInput {
+    pub asof: TradingDay,
+    /// `strategy`, `version`, `sha256` of the model that is followed.
+    pub champion: BTreeMap<String, String>,
+    /// Shares of equity, negative for shorts.
+    pub targets: BTreeMap<String, f64>,
+    /// For every name in the targets and in the positions.
+    pub prices: BTreeMap<String, Reference>,
+    /// 0 is the scheduled rebalance of the day.
+    pub rebalance_no: u32,
+    /// What the portfolio rule and its caps had to say.
+    pub notes: Vec<String>,
+}
+
+/// A line as it is shown before the confirmation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreviewLine {
+    pub symbol: String,
+    pub side: Side,
+    pub qty: f64,
+    pub reference_price: f64,
+    pub notional_usd: f64,
+    pub held_before: f64,
+    pub target_weight: f64,
+    pub reason: Reason,
+    pub reduce_only: bool,
+}
+
+/// The whole set in figures. `shown_sha256` is what a consent refers to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    pub run_key: String,
+    pub account: String,
+    pub asof: Option<TradingDay>,
+    pub trading_day: TradingDay,
+    pub equity: f64,
+    pub champion: BTreeMap<String, String>,
+    pub lines: Vec<PreviewLine>,
+    pub skipped: Vec<Skipped>,
+    pub notes: Vec<String>,
+    pub orders: usize,
+    pub notional_usd: f64,
+    /// Shares of equity once everything has filled at the reference prices.
+    pub gross_after: f64,
+    pub net_after: f64,
+    pub turnover: f64,
+    /// The worst case on the way there, in dollars.
+    pub worst: Exposure,
+    pub order_set_hash: String,
+    pub confirmation: String,
+    pub shown_sha256: String,
+}
+
+impl PaperDay<'_> {
+    /// The pinned set of (account, strategy, trading day, rebalance): computed once, afterwards only read.
+    pub fn plan(&self, account: &AccountCheck, input: &PlanInput) -> Result<OrderSet> {
+        let key = run_key(&account.account, &self.config.strategy, account.trading_day, input.rebalance_no);
+        if let Some(set) = self.log().set(&key)? {
+            return Ok(set);
+        }
+        if input.asof != account.asof {
+            return Err(Error::new(code::GATE_GREEN, format!("the targets are of {}, the last closed session is {}", input.asof, account.asof))
+                .cause("orders are never planned from older data")
+                .fix("trademl paper-trade"));
+        }
+        let book = positions::book(&self.log(), &account.account)?;
+        let held = book.of_strategy(&self.config.strategy);
+        let open = self.open_remaining(&account.account)?;
+        let sized =
+            (self.sizer)(&SizeInput { targets: &input.targets, positions: &held, open_remaining: &open, prices: &input.prices, equity: account.equity });
+        let now = self.host.now();
+        let mut set = OrderSet {
+            run_key: key.clone(),
+            order_set_hash: String::new(),
+            account: account.account.clone(),
+            strategy: self.config.strategy.clone(),
+            trading_day: account.trading_day,
+            rebalance_no: input.rebalance_no,
+            equity: account.equity,
+            pinned_at: now,
+            run_id: self.config.run_id.clone(),
+            pins: Pins {
+                asof: Some(input.asof),
+                champion: input.champion.clone(),
+                targets: input.targets.clone(),
+                prices: input.prices.clone(),
+                positions: held,
+                skipped: sized.skipped,
+                notes: input.notes.clone(),
+            },
+            lines: Vec::new(),
+        };
+        for (n, line) in sized.lines.into_iter().enumerate() {
+            let price = input.prices.get(&line.symbol).map_or(f64::NAN, |p| p.price);
+            let mut intent = Intent {
+                client_order_id: String::new(),
+                run_key: key.clone(),
+                account: account.account.clone(),
+                strategy: self.config.strategy.clone(),
+                trading_day: account.trading_day,
+                rebalance_no: input.rebalance_no,
+                line: u32::try_from(n).map_err(|_| Error::bug("too many order lines"))?,
+                symbol_id: line.symbol.clone(),
+                symbol: line.symbol,
+                side: line.side,
+                qty: line.qty,
+                order_type: OrderType::Market,
+                limit_price: None,
+                stop_price: None,
+                tif: Tif::Day,
+                style: "next_open".into(),
+                reduce_only: line.reduces,
+                reason: line.reason,
+                parent: None,
+                slice: 0,
+                attempt: 0,
+                reference_price: price,
+                created_at: now,
+                expires_at: account.expires_at,
+            };
+            intent.client_order_id = intent.mint_id();
+            set.lines.push(intent);
+        }
+        set.order_set_hash = set.compute_hash()?;
+        self.log().pin_set(&set)
+    }
+
+    /// Signed open remainders of the strategy's own orders.
+    fn open_remaining(&self, account: &str) -> Result<BTreeMap<String, f64>> {
+        let mut out = BTreeMap::new();
+        for o in self.log().open_orders(account)? {
+            if o.intent.strategy == self.config.strategy && o.remaining() > 0.0 {
+                *out.entry(o.intent.symbol.clone()).or_insert(0.0) += o.intent.side.sign() * o.remaining();
+            }
+        }
+        Ok(out)
+    }
+
+    /// The pinned set in figures; a function of what is pinned, so it reads the same after any crash.
+    pub fn preview(&self, run_key: &str) -> Result<Preview> {
+        let set = self.require_set(run_key)?;
+        let prices: BTreeMap<String, f64> = set.pins.prices.iter().map(|(s, r)| (s.clone(), r.price)).collect();
+        let mut after = set.pins.positions.clone();
+        let mut worst: BTreeMap<String, Line> = after.iter().map(|(s, q)| (s.clone(), Line { held: *q, ..Line::default() })).collect();
+        let mut lines = Vec::new();
+        for l in &set.lines {
+            *after.entry(l.symbol.clone()).or_insert(0.0) += l.signed_qty();
+            worst = risk::with(&worst, l);
+            lines.push(PreviewLine {
+                symbol: l.symbol.clone(),
+                side: l.side,
+                qty: l.qty,
+                reference_price: l.reference_price,
+                notional_usd: l.notional_usd(),
+                held_before: set.pins.positions.get(&l.symbol).copied().unwrap_or(0.0),
+                target_weight: set.pins.targets.get(&l.symbol).copied().unwrap_or(0.0),
+                reason: l.reason,
+                reduce_only: l.reduce_only,
+            });
+        }
+        let value = |q: f64, s: &String| q * prices.get(s).copied().unwrap_or(0.0) / set.equity;
+        let notional: f64 = lines.iter().map(|l| l.notional_usd).sum();
+        let mut preview = Preview {
+            run_key: set.run_key.clone(),
+            account: set.account.clone(),
+            asof: set.pins.asof,
+            trading_day: set.trading_day,
+            equity: set.equity,
+            champion: set.pins.champion.clone(),
+            orders: lines.len(),
+            lines,
+            skipped: set.pins.skipped.clone(),
+            notes: set.pins.notes.clone(),
+            notional_usd: notional,
+            gross_after: after.iter().map(|(s, q)| value(q.abs(), s)).sum(),
+            net_after: after.iter().map(|(s, q)| value(*q, s)).sum(),
+            turnover: notional / set.equity,
+            worst: risk::exposure(&worst, &prices).unwrap_or_default(),
+            order_set_hash: set.order_set_hash.clone(),
+            confirmation: super::confirmation_token(&set.account, set.trading_day),
+            shown_sha256: String::new(),
+        };
+        preview.shown_sha256 = digest_of(&preview)?;
+        Ok(preview)
+    }
+}
+
+/// A reason as one word, for tables.
+pub fn reason_word(reason: Reason) -> String {
+    word(reason).unwrap_or_default()
+}
