@@ -3,3 +3,8 @@
 //! Modules in dependency order: a module uses only those above it (`tests/suite/tidy.rs` keeps this).
 
 pub mod types;
+pub mod validation;
+pub mod portfolio;
+pub mod execution;
+pub mod backtest;
+pub mod reports;
