@@ -154,7 +154,7 @@ mod tests {
         let err = of_date(&[0.1, 0.2, 0.3], &[0.3, 0.1, 0.2]).unwrap_err();
         assert!(err.is(code::ML_UNDEFINED) && err.body().found.as_deref() == Some("3"));
         let mut scores: Vec<f64> = (0..10).map(f64::from).collect();
-        assert_eq!(of_date(&scores, &scores.clone()).unwrap(), 1.0);
+        assert!((of_date(&scores, &scores.clone()).unwrap() - 1.0).abs() < 1e-12);
         scores[4] = f64::NAN;
         assert!(of_date(&scores, &(0..10).map(f64::from).collect::<Vec<_>>()).is_err());
     }
