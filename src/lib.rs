@@ -8,3 +8,8 @@ pub mod labels;
 pub mod validation;
 pub mod execution;
 pub mod pipelines;
+pub mod validation;
+pub mod portfolio;
+pub mod execution;
+pub mod backtest;
+pub mod reports;

@@ -16,3 +16,7 @@ pub mod gates;
 pub mod broker;
 pub mod submit;
 pub mod reconcile;
+//! What happens to orders: what they cost and what they leave in the account.
+
+pub mod cost;
+pub mod account;

@@ -1,0 +1,254 @@
+//! The daily loop: scores at the close of t become orders, orders fill at the open of t + 1, the account is marked at the close.
+//!
+//! Sizes come from the close of t, so an order never knows its own fill price. Prices are adjusted, so splits and dividends
+//! are inside them. An order for a session without an open is dropped and noted; a position in a delisted symbol is closed
+//! at its last price; a position without a bar keeps its last mark.
+
+use crate::execution::account::{Account, Event, Trade, session_return};
+use crate::execution::cost::{CostModel, Liquidity, Pricing};
+use crate::portfolio::delta::plan;
+use crate::portfolio::{DeltaInput, DeltaLine, RuleConfig, limits, targets};
+use crate::types::{Matrix, Panel, Side};
+use data_layer::error::{Error, Result, code};
+use data_layer::time::TradingDay;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Sessions of volume and returns that price impact, and the fewest that will do.
+const LIQUIDITY_SESSIONS: usize = 20;
+const LIQUIDITY_LEAST: usize = 15;
+
+/// One execution.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct FillRecord {
+    pub day: TradingDay,
+    /// Row of the panel.
+    pub symbol: usize,
+    pub side: Side,
+    pub qty: f64,
+    pub price: f64,
+    /// Cost in account currency.
+    pub cost: f64,
+}
+
+/// Something that did not go as the rule wanted, kept for the report.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Note {
+    pub day: TradingDay,
+    pub symbol: Option<String>,
+    pub what: String,
+}
+
+/// A simulation. The vectors have one entry per session after the first decision: `days[0]` is the first session on which
+/// an order could fill.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct BacktestResult {
+    pub days: Vec<TradingDay>,
+    /// Return of each session before costs.
+    pub gross: Vec<f64>,
+    /// Return of each session after costs.
+    pub net: Vec<f64>,
+    /// Traded notional (buys and sells) over the equity before.
+    pub turnover: Vec<f64>,
+    /// At the close, in account currency.
+    pub equity: Vec<f64>,
+    /// Absolute positions over equity at the close.
+    pub gross_exposure: Vec<f64>,
+    pub capital: f64,
+    /// Fees, impact and borrow, in account currency.
+    pub costs: f64,
+    pub rebalances: usize,
+    pub fills: Vec<FillRecord>,
+    /// Round trips; those without a closing day are marked to the last close.
+    pub trades: Vec<Trade<usize>>,
+    pub notes: Vec<Note>,
+}
+
+/// Trade `scores` (`symbols x days`, known at each close) over the sessions `days` of the panel.
+///
+/// The first decision is at the close of `days.start`, later ones every `rule.rebalance_sessions`; none at the last close.
+/// A rebalance without enough scores keeps the book and is noted. Undefined when not one rebalance was possible.
+pub fn run(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, days: Range<usize>) -> Result<BacktestResult> {
+    rule.validate()?;
+    cost.validate()?;
+    if (scores.rows(), scores.cols()) != (panel.n_symbols(), panel.n_days()) {
+        return Err(Error::bug("the scores do not have the shape of the panel"));
+    }
+    if days.end > panel.n_days() || days.len() < 2 {
+        return Err(Error::new(code::ML_UNDEFINED, "a simulation needs at least two sessions").found(format!("{} of {}", days.len(), panel.n_days())));
+    }
+    let account = Account::opened(panel.days[days.start], rule.capital_usd)?;
+    let mut sim = Simulation { panel, scores, rule, cost, account, pending: Vec::new(), fills: Vec::new(), notes: Vec::new(), rebalances: 0 };
+    sim.account.close_session(panel.days[days.start]);
+    sim.decide(days.start)?;
+    let mut out = Series::default();
+    for t in days.start + 1..days.end {
+        sim.session(t, &mut out)?;
+        if (t - days.start).is_multiple_of(rule.rebalance_sessions) && t + 1 < days.end {
+            sim.decide(t)?;
+        }
+    }
+    if sim.rebalances == 0 {
+        return Err(Error::new(code::ML_UNDEFINED, "nothing was traded").cause("no rebalance day had enough scores for the rule"));
+    }
+    let totals = sim.account.totals();
+    Ok(BacktestResult {
+        days: panel.days[days.start + 1..days.end].to_vec(),
+        gross: out.gross,
+        net: out.net,
+        turnover: out.turnover,
+        equity: out.equity,
+        gross_exposure: out.exposure,
+        capital: rule.capital_usd,
+        costs: totals.fees + totals.borrow,
+        rebalances: sim.rebalances,
+        trades: sim.account.trades(),
+        fills: sim.fills,
+        notes: sim.notes,
+    })
+}
+
+#[derive(Default)]
+struct Series {
+    gross: Vec<f64>,
+    net: Vec<f64>,
+    turnover: Vec<f64>,
+    equity: Vec<f64>,
+    exposure: Vec<f64>,
+}
+
+struct Simulation<'a> {
+    panel: &'a Panel,
+    scores: &'a Matrix,
+    rule: &'a RuleConfig,
+    cost: &'a CostModel,
+    account: Account<usize>,
+    pending: Vec<DeltaLine>,
+    fills: Vec<FillRecord>,
+    notes: Vec<Note>,
+    rebalances: usize,
+}
+
+fn price(m: &Matrix, symbol: usize, t: usize) -> Option<f64> {
+    Some(m.at(symbol, t)).filter(|p| p.is_finite() && *p > 0.0)
+}
+
+impl Simulation<'_> {
+    fn note(&mut self, t: usize, symbol: Option<usize>, what: impl Into<String>) {
+        let symbol = symbol.map(|s| self.panel.symbols[s].clone());
+        self.notes.push(Note { day: self.panel.days[t], symbol, what: what.into() });
+    }
+
+    /// Targets and orders from what is known at the close of `t`.
+    fn decide(&mut self, t: usize) -> Result<()> {
+        let member = |s: &usize| self.panel.member.at(*s, t) > 0.0;
+        let prices: BTreeMap<usize, f64> = (0..self.panel.n_symbols()).filter_map(|s| Some((s, price(&self.panel.close, s, t)?))).collect();
+        let scored: Vec<(usize, f64)> =
+            (0..self.panel.n_symbols()).filter(member).map(|s| (s, if prices.contains_key(&s) { self.scores.at(s, t) } else { f64::NAN })).collect();
+        let raw = match targets(&scored, self.rule) {
+            Ok(t) => t,
+            Err(e) if e.is(code::ML_UNDEFINED) => {
+                self.note(t, None, format!("no rebalance: {}", e.body().found.clone().unwrap_or_default()));
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let weights = match &self.rule.limits {
+            Some(l) => limits::apply(&raw.weights, l)?.weights,
+            None => raw.weights,
+        };
+        let input = DeltaInput {
+            targets: &weights,
+            positions: &self.account.quantities(),
+            prices: &prices,
+            equity: self.account.equity(),
+            open_remaining: &BTreeMap::new(),
+            fractional: self.rule.fractional,
+        };
+        self.pending = plan(&input)?.lines;
+        self.rebalances += 1;
+        Ok(())
+    }
+
+    fn session(&mut self, t: usize, out: &mut Series) -> Result<()> {
+        let day = self.panel.days[t];
+        let before = *self.account.closings().values().next_back().ok_or_else(|| Error::bug("no closing before the first session"))?;
+        let traded = self.account.totals().traded;
+        self.carry(t)?;
+        for line in std::mem::take(&mut self.pending) {
+            match price(&self.panel.open, line.symbol, t) {
+                Some(open) => self.fill(t, line.symbol, line.side, line.qty, open)?,
+                None => self.note(t, Some(line.symbol), format!("order dropped, no open: {} {}", line.side.as_str(), line.qty)),
+            }
+        }
+        self.close_delisted(t)?;
+        let held: Vec<usize> = self.account.positions().keys().copied().collect();
+        for s in held {
+            if let Some(close) = price(&self.panel.close, s, t) {
+                self.account.mark(day, &s, close)?;
+            }
+        }
+        let after = self.account.close_session(day);
+        let net = session_return(&before, &after)?;
+        out.net.push(net);
+        out.gross.push(net + (after.costs - before.costs) / before.equity);
+        out.turnover.push((self.account.totals().traded - traded) / before.equity);
+        out.equity.push(after.equity);
+        out.exposure.push(self.account.exposure().0 / after.equity);
+        Ok(())
+    }
+
+    /// Borrow on what was short overnight.
+    fn carry(&mut self, t: usize) -> Result<()> {
+        let rate = self.cost.borrow_rate_per_session();
+        if rate == 0.0 {
+            return Ok(());
+        }
+        let shorts: Vec<(usize, f64)> = self.account.positions().iter().filter(|(_, p)| p.qty < 0.0).map(|(s, p)| (*s, -p.qty)).collect();
+        for (symbol, qty) in shorts {
+            let mark = self.account.mark_of(&symbol).map_or(0.0, |m| m.1);
+            self.account.apply(self.panel.days[t], Event::Borrow { symbol, amount: qty * mark * rate })?;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, t: usize, symbol: usize, side: Side, qty: f64, price: f64) -> Result<()> {
+        let day = self.panel.days[t];
+        let liquidity = if matches!(self.cost.pricing, Pricing::Impact { .. }) { self.liquidity(symbol, t) } else { None };
+        let cost = self.cost.rate(side, qty, price, liquidity)? * qty * price;
+        self.account.apply(day, Event::Fill { symbol, side, qty, price, fee: cost })?;
+        self.fills.push(FillRecord { day, symbol, side, qty, price, cost });
+        Ok(())
+    }
+
+    /// Volatility and volume over the sessions before `t`.
+    fn liquidity(&self, symbol: usize, t: usize) -> Option<Liquidity> {
+        let from = t.checked_sub(LIQUIDITY_SESSIONS + 1)?;
+        let close = &self.panel.close.row(symbol)[from..t];
+        let returns: Vec<f64> = close.windows(2).map(|w| w[1] / w[0] - 1.0).filter(|r| r.is_finite()).collect();
+        let volume: Vec<f64> = self.panel.volume.row(symbol)[from..t].iter().copied().filter(|v| v.is_finite()).collect();
+        if returns.len() < LIQUIDITY_LEAST || volume.len() < LIQUIDITY_LEAST {
+            return None;
+        }
+        Some(Liquidity { sigma_daily: super::metric::std(&returns), adv_shares: super::metric::mean(&volume) })
+    }
+
+    /// Positions in symbols that traded for the last time before `t` end at their last price.
+    fn close_delisted(&mut self, t: usize) -> Result<()> {
+        let day = self.panel.days[t];
+        let gone = |s: &usize| self.panel.delisted[*s].is_some_and(|last| last < day);
+        let held: Vec<(usize, f64)> = self.account.positions().iter().filter(|(s, _)| gone(s)).map(|(s, p)| (*s, p.qty)).collect();
+        for (symbol, qty) in held {
+            let last = self.account.mark_of(&symbol).map_or(0.0, |m| m.1);
+            let side = if qty > 0.0 { Side::Sell } else { Side::Buy };
+            self.fill(t, symbol, side, qty.abs(), last)?;
+            self.note(t, Some(symbol), format!("delisted: the position was closed at its last price of {last}"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -1,0 +1,13 @@
+//! From scores to target weights to order sizes: the one path that backtest, shadow and paper share.
+//!
+//! `targets` makes raw sleeve weights from a cross-section of scores, [`limits::apply`] shrinks them under the caps and
+//! says which one bound, `delta` turns them into share quantities against what is already held.
+
+pub mod rule;
+pub mod limits;
+pub mod delta;
+pub mod sizing;
+
+pub use delta::{DeltaInput, DeltaLine, DeltaPlan, Reason, Skipped, delta};
+pub use limits::{Binding, Limited, Limits};
+pub use rule::{Excluded, Rule, RuleConfig, Targets, targets};
