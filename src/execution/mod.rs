@@ -3,8 +3,10 @@
 //! One path for simulated, paper and (never by a wizard) live accounts; only the [`broker::Broker`] differs.
 //! An order's row is written and on the platter before it is sent; its id is a function of what it is, so a copied
 //! drive mints the same ids; an outcome that is not known is asked for, never assumed.
-//! (The backtest's account and cost model, `account.rs` and `cost.rs`, live beside these.)
+//! The account and the cost model are the backtest's as well.
 
+pub mod cost;
+pub mod account;
 pub mod order;
 pub mod state;
 pub mod sizing;
@@ -16,7 +18,3 @@ pub mod gates;
 pub mod broker;
 pub mod submit;
 pub mod reconcile;
-//! What happens to orders: what they cost and what they leave in the account.
-
-pub mod cost;
-pub mod account;

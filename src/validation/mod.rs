@@ -1,9 +1,7 @@
-//! Judging numbers: splits that do not leak, and the detectors and gates that say so.
+//! Judging numbers: splits that do not leak, is a result luck, does it meet the bars; and the detectors that say so.
 
 pub mod cpcv;
 pub mod leak;
-//! Judging numbers: is a result luck, and does it meet the bars.
-
 pub mod pbo;
 pub mod dsr;
 pub mod hurdles;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The one integration binary. Unit tests live beside the code; here is what needs several parts, or the real program.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, clippy::too_many_lines)]
+
+mod tidy;

@@ -198,6 +198,16 @@ impl Journal {
         Ok(found)
     }
 
+    /// Whether a run that its caller tagged so was finished.
+    pub fn closed_with_tag(&self, wizard: &str, tag: &str) -> Result<bool> {
+        for opened in self.select("WHERE wizard = ?1 AND kind = 'opened' ORDER BY seq DESC", params![wizard])? {
+            if opened.payload()?["tag"] == tag {
+                return Ok(!self.select("WHERE run_id = ?1 AND kind = 'closed'", params![opened.run_id])?.is_empty());
+            }
+        }
+        Ok(false)
+    }
+
     /// The first and last record of every run, newest run first.
     pub fn runs(&self) -> Result<Vec<(Record, Record)>> {
         let opened = self.select("WHERE kind = 'opened' ORDER BY seq DESC", params![])?;

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub next: Vec<(String, String)>,
     /// Reports and pages: name, path relative to the drive.
     pub links: Vec<(String, String)>,
+    /// Exit 3 although everything was done: the recorded verdict is a refusal.
+    pub refused: bool,
 }
 
 /// How a run is allowed to behave.
@@ -100,12 +102,14 @@ pub struct Parts<'a> {
     pub prompter: &'a mut dyn Prompter,
     pub report: &'a Reporter,
     pub manner: Manner,
+    /// A caller's own name for this run (`demo 2017-12-01`), so that it can see what is already finished.
+    pub tag: Option<String>,
 }
 
 impl<'a> Run<'a> {
     /// Continue the wizard's open run on this drive, or begin one.
     pub fn begin(parts: Parts<'a>) -> Result<Self> {
-        let Parts { host, root, journal, wizard, given, prompter, report, manner } = parts;
+        let Parts { host, root, journal, wizard, given, prompter, report, manner, tag } = parts;
         let open = journal.as_ref().map(|j| j.open_run(wizard.name)).transpose()?.flatten();
         let resumed = open.is_some();
         let id = open.unwrap_or_else(|| ulid_now(&host));
@@ -129,7 +133,7 @@ impl<'a> Run<'a> {
         if resumed {
             run.fold()?;
         } else {
-            let payload = json!({"version": env!("CARGO_PKG_VERSION"), "dataset": run.root.drive().dataset});
+            let payload = json!({"version": env!("CARGO_PKG_VERSION"), "dataset": run.root.drive().dataset, "tag": tag});
             run.append("", 0, Event::Opened, Scope::Drive, "", &payload)?;
         }
         run.announce(resumed)?;
@@ -146,7 +150,7 @@ impl<'a> Run<'a> {
                 (Some(Turn::Rewind(step)), _) => self.rewind(&step)?,
                 (None, Ok(outcome)) => {
                     self.given.refuse_unused(self.wizard.name)?;
-                    self.append("", 0, Event::Closed, Scope::Drive, "", &json!({"summary": outcome.summary}))?;
+                    self.append("", 0, Event::Closed, Scope::Drive, "", &json!({"summary": outcome.summary, "refused": outcome.refused}))?;
                     return Ok(outcome);
                 }
                 (None, Err(error)) => {

@@ -49,12 +49,6 @@ pub struct Flags {
     pub offline: bool,
 }
 
-/// A finished call: what to say last, and the exit status.
-pub struct Ended {
-    pub exit: u8,
-    pub result: Result<Outcome>,
-}
-
 /// Everything one wizard call needs, ready to open a drive.
 pub struct Session {
     pub host: Host,
@@ -64,6 +58,7 @@ pub struct Session {
     pub prompter: Box<dyn Prompter>,
     pub report: Reporter,
     pub wizard: &'static Wizard,
+    pub tag: Option<String>,
 }
 
 impl Session {
@@ -75,13 +70,15 @@ impl Session {
         let voice = voice(host, &flags);
         let prompter = front_end(&flags, voice);
         let report = Reporter::new(host, voice, wizard.name, Some(log.shown(host)));
-        Ok(Self { host: host.clone(), flags, voice, given, prompter, report, wizard })
+        Ok(Self { host: host.clone(), flags, voice, given, prompter, report, wizard, tag: None })
     }
 
-    /// A session without a terminal, for `demo` and for tests: answers from `text`, events to `report`.
-    pub fn headless(host: &Host, wizard: &'static Wizard, text: &str, confirms: &[String], report: Reporter) -> Result<Self> {
-        let given = Given::new(wizard.name, Some(text), &[], confirms)?;
-        Ok(Self { host: host.clone(), flags: Flags::default(), voice: report.voice(), given, prompter: Box::new(Answers), report, wizard })
+    /// A session without a terminal, for `demo` and for tests: answers from `text` and `sets`, events to `report`. `tag`
+    /// names the run for its caller.
+    pub fn headless(host: &Host, wizard: &'static Wizard, text: &str, sets: &[String], tag: &str, report: Reporter) -> Result<Self> {
+        let given = Given::new(wizard.name, Some(text), sets, &[])?;
+        let flags = Flags { yes: true, ..Flags::default() };
+        Ok(Self { host: host.clone(), flags, voice: report.voice(), given, prompter: Box::new(Answers), report, wizard, tag: Some(tag.to_string()) })
     }
 
     /// Open the journal on `root` and execute the body to its end.
@@ -96,6 +93,7 @@ impl Session {
             prompter: self.prompter.as_mut(),
             report: &self.report,
             manner: Manner { yes: self.flags.yes, dry_run: self.flags.dry_run },
+            tag: self.tag.clone(),
         };
         Run::begin(parts)?.drive(body)
     }
@@ -108,8 +106,9 @@ impl Session {
                 for (name, path) in &outcome.links {
                     self.report.event("link", &format!("  {name}: {path}"), serde_json::json!({"name": name, "path": path}));
                 }
-                self.report.finish("done", 0, &outcome.next, None);
-                0
+                let (status, exit) = if outcome.refused { ("refused", 3) } else { ("done", 0) };
+                self.report.finish(status, exit, &outcome.next, None);
+                exit
             }
             Err(error) => {
                 let exit = error.code().exit.status();

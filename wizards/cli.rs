@@ -1,0 +1,183 @@
+//! The command line. One doc comment per command is its help.
+
+use crate::kit::session::Flags;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// From a bare Raspberry Pi and an SSD to a governed paper-trading book, in six guided wizards.
+///
+/// Every wizard can be stopped at any instant and continued, here or on another machine, by the same command.
+#[derive(Parser, Debug)]
+#[command(name = "trademl", version, arg_required_else_help = true, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `trademl` can do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Set up this machine and the SSD as a data node, and fill it with market data
+    PiDataNode(Flags),
+    /// Train a model on GREEN data, under honest gates
+    #[cfg(feature = "research")]
+    Train(Flags),
+    /// Judge the newest challenger against the champion
+    #[cfg(feature = "research")]
+    Evaluate(Flags),
+    /// Score champion and challengers day by day, sending nothing
+    #[cfg(feature = "research")]
+    Shadow(Flags),
+    /// Open and run the paper book, behind confirmation gates
+    #[cfg(feature = "research")]
+    PaperTrade(Flags),
+    /// Answer signal requests over HTTP
+    #[cfg(feature = "research")]
+    Serve(Flags),
+    /// The whole journey on embedded real prices, without keys or network
+    #[cfg(feature = "research")]
+    Demo(DemoArgs),
+    /// Wizard runs on a drive: list, show, export, resume
+    Runs(RunsArgs),
+    /// The outside world in a box: vendors and a broker on loopback
+    Sandbox(SandboxArgs),
+    /// The data node's work without its wizard
+    Node(NodeArgs),
+    /// One screen about a drive: coverage, queue, budgets
+    Status(RootArgs),
+    /// Prove a drive: every digest, the databases, the journal's chain
+    Fsck(FsckArgs),
+    /// Rebuild control/node.sqlite from the files, without a vendor call
+    Rebuild(RootArgs),
+    /// Bring a folder of nightly exports into a data root
+    Import(ImportArgs),
+    /// Make a drive safe to unplug
+    Eject(RootArgs),
+    /// Names of the points at which TRADEML_FAILPOINT can stop the process
+    Failpoints,
+    /// Write the generated pages under docs/
+    #[command(hide = true)]
+    Docs {
+        /// The repository's docs folder
+        folder: PathBuf,
+    },
+}
+
+/// A command on one data root.
+#[derive(Args, Debug, Clone)]
+pub struct RootArgs {
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trademl demo`.
+#[derive(Args, Debug, Clone)]
+pub struct DemoArgs {
+    /// Where the demonstration drive is (created; continued when it is there)
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Events as JSON lines on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// One plain line an event
+    #[arg(long)]
+    pub plain: bool,
+    /// Live forward only this many sessions
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<usize>,
+}
+
+/// `trademl runs`.
+#[derive(Args, Debug)]
+pub struct RunsArgs {
+    #[command(subcommand)]
+    pub command: RunsCommand,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum RunsCommand {
+    /// Every run on the drive, newest first
+    List,
+    /// Every record of one run
+    Show {
+        /// The run's id, or its beginning
+        id: String,
+    },
+    /// An answers file that repeats a run, without secrets
+    Export {
+        /// The run's id, or its beginning
+        id: String,
+    },
+    /// Continue an open run
+    Resume {
+        /// The run's id, or its beginning
+        id: String,
+    },
+}
+
+/// `trademl sandbox`.
+#[derive(Args, Debug, Clone)]
+pub struct SandboxArgs {
+    /// Which world: replay (real prices)
+    #[arg(long, default_value = "replay")]
+    pub world: String,
+    /// Serve this folder of Parquet instead of the embedded prices
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A plan of faults to inject
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Where the broker's book and the clock are kept
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Port on loopback; 0 = any
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+}
+
+/// `trademl node`.
+#[derive(Args, Debug)]
+pub struct NodeArgs {
+    #[command(subcommand)]
+    pub command: NodeCommand,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum NodeCommand {
+    /// Run until stopped: forward ingest, plan, work, maintenance
+    Run,
+    /// Drain what is due, audit, curate, then end
+    Once,
+}
+
+/// `trademl fsck`.
+#[derive(Args, Debug)]
+pub struct FsckArgs {
+    /// The data root
+    pub dir: PathBuf,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trademl import`.
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// A folder of exports (exports/nightly/YYYY-MM-DD)
+    pub dir: PathBuf,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}

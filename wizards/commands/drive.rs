@@ -1,0 +1,95 @@
+//! Commands about one drive: status, fsck, rebuild, import, eject.
+
+use super::{open_root, say};
+use crate::cli::{FsckArgs, ImportArgs, RootArgs};
+use crate::kit::journal::Journal;
+use data_layer::control::{Db, Which};
+use data_layer::error::{Error, Result, code};
+use data_layer::fsck::{self as proof, Severity};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use data_layer::schema::{table, timeframe};
+use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
+use serde_json::{Value, json};
+
+/// Coverage, queue and runs of a drive.
+pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    let db = Db::open(&root, Which::Node)?;
+    let mut coverage = serde_json::Map::new();
+    for (name, table_name, key) in [("raw daily bars", table::RAW_EQUITIES_BARS, timeframe::DAY), ("curated daily bars", table::CURATED_EQUITIES, ""), ("delistings", table::REF_DELISTINGS, "")] {
+        if let Some(held) = ledger::held(&db, table_name)? {
+            let c = ledger::coverage(&db, table_name, key, held)?;
+            coverage.insert(name.into(), json!({"expected": c.expected, "green": c.green, "amber": c.amber, "red": c.red, "codes": c.codes, "window": held}));
+        }
+    }
+    let queued: Vec<Value> = queue::counts(&db)?.into_iter().map(|((dataset, kind, status), n)| json!({"dataset": dataset, "kind": kind, "status": status, "tasks": n})).collect();
+    let stage = stage::load_optional(&root)?;
+    if args.json {
+        let out = json!({"v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued});
+        say(&out.to_string());
+        return Ok(0);
+    }
+    let held = stage.as_ref().map_or("no stage yet".to_string(), |s| format!("stage {}, {} symbols", s.stage, s.universe.symbols.len()));
+    say(&format!("drive {}  dataset {}  {held}", root.drive().drive_id, root.drive().dataset));
+    for (name, c) in &coverage {
+        let (green, expected) = (c["green"].as_u64().unwrap_or(0), c["expected"].as_u64().unwrap_or(0));
+        let share = if expected == 0 { 0.0 } else { green as f64 * 100.0 / expected as f64 };
+        say(&format!("  {name:<20} {share:6.2} % GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], c["codes"]));
+    }
+    for row in &queued {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
+        say(&format!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
+    }
+    Ok(0)
+}
+
+/// Prove a drive; exit 0 only if everything acknowledged is there and true.
+pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
+    let root = DataRoot::open(host, &host.cwd().join(&args.dir))?;
+    let mut findings = proof::run(&root)?;
+    if let Err(error) = Journal::open(&root) {
+        findings.push(proof::Finding::fail("journal-chain", &error.body().what, error.body().found.clone().unwrap_or_default()));
+    }
+    let worst_is_fail = findings.iter().any(|f| f.status == Severity::Fail);
+    if args.json {
+        say(&json!({"v": 1, "ok": !worst_is_fail, "checks": findings}).to_string());
+    } else {
+        for f in &findings {
+            say(&format!("{:<5} {:<24} {}", f.status.as_str(), f.id, f.what));
+            if !f.found.is_empty() && f.status != Severity::Pass {
+                say(&format!("      found: {}", f.found));
+            }
+        }
+    }
+    if !worst_is_fail {
+        return Ok(0);
+    }
+    Err(Error::new(code::SSD_DAMAGED, "the drive is damaged").fix(format!("trademl rebuild --root {}", args.dir.display())))
+}
+
+/// Rebuild the control database from the files.
+pub fn rebuild(host: &Host, args: &RootArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    let report = rebuilding::node_db(&root)?;
+    say(&format!("{report:?}"));
+    Ok(0)
+}
+
+/// Bring exports into a root.
+pub fn import(host: &Host, args: &ImportArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    let report = export::import(&root, &host.cwd().join(&args.dir))?;
+    say(&format!("{report:?}"));
+    Ok(0)
+}
+
+/// Leave WAL, so that each database is one whole file, and say that the drive may be unplugged.
+pub fn eject(host: &Host, args: &RootArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    for which in [Which::Node, Which::Journal, Which::Registry] {
+        Db::open(&root, which)?.close_for_unplug()?;
+    }
+    say("safe to unplug");
+    Ok(0)
+}

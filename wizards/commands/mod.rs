@@ -1,0 +1,153 @@
+//! The headless commands, and the door to the wizards.
+
+pub mod docs;
+pub mod drive;
+#[cfg(feature = "research")]
+pub mod demo;
+pub mod node;
+pub mod runs;
+pub mod sandbox;
+
+use crate::cli::Command;
+use crate::kit::logs::Log;
+use crate::kit::report::error_text;
+use crate::kit::session::{Flags, Session};
+use crate::kit::{Outcome, Run, Wizard, signals};
+use crate::steps;
+use data_layer::error::{Error, Result};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+
+/// Do what the command line asks for; the exit status.
+pub fn dispatch(command: Command) -> u8 {
+    let host = match Host::real() {
+        Ok(host) => host,
+        Err(error) => return complain(&error, None),
+    };
+    let log = Log::start(&host, name(&command));
+    if let Err(error) = signals::listen(&host) {
+        return complain(&error, None);
+    }
+    let shown = log.shown(&host);
+    match perform(&host, &log, command) {
+        Ok(status) => status,
+        Err(error) => complain(&error, Some(&shown)),
+    }
+}
+
+fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
+    match command {
+        Command::PiDataNode(flags) => pi_data_node(host, log, flags),
+        #[cfg(feature = "research")]
+        Command::Train(flags) => on_drive(host, log, flags, &crate::train::WIZARD, crate::train::run),
+        #[cfg(feature = "research")]
+        Command::Evaluate(flags) => on_drive(host, log, flags, &crate::evaluate::WIZARD, crate::evaluate::run),
+        #[cfg(feature = "research")]
+        Command::Shadow(flags) => on_drive(host, log, flags, &crate::shadow::WIZARD, crate::shadow::run),
+        #[cfg(feature = "research")]
+        Command::PaperTrade(flags) => on_drive(host, log, flags, &crate::paper_trade::WIZARD, crate::paper_trade::run),
+        #[cfg(feature = "research")]
+        Command::Serve(flags) => on_drive(host, log, flags, &crate::serve::WIZARD, crate::serve::run),
+        #[cfg(feature = "research")]
+        Command::Demo(args) => demo::run(host, log, &args),
+        Command::Runs(args) => runs_command(host, log, &args),
+        Command::Sandbox(args) => sandbox::run(host, &args),
+        Command::Node(args) => node::run(host, log, &args),
+        Command::Status(args) => drive::status(host, &args),
+        Command::Fsck(args) => drive::fsck(host, &args),
+        Command::Rebuild(args) => drive::rebuild(host, &args),
+        Command::Import(args) => drive::import(host, &args),
+        Command::Eject(args) => drive::eject(host, &args),
+        Command::Failpoints => {
+            say(&data_layer::host::FAILPOINTS.join("\n"));
+            Ok(0)
+        }
+        Command::Docs { folder } => docs::write(&folder).map(|()| 0),
+    }
+}
+
+/// The first wizard finds, or makes, the drive that the others expect.
+fn pi_data_node(host: &Host, log: &Log, flags: Flags) -> Result<u8> {
+    let mut session = Session::new(host, flags, &crate::pi_data_node::WIZARD, log)?;
+    let result = steps::preamble::find_drive(&mut session).and_then(|found| {
+        log.move_to(&found.root)?;
+        let guard = steps::preamble::hold(&found.root, session.wizard.name)?;
+        session.host = found.world.host.clone();
+        let result = session.run(&found.root, crate::pi_data_node::run);
+        drop(guard);
+        result
+    });
+    Ok(session.finish(&result))
+}
+
+/// A wizard on a drive that exists, inside the drive's world.
+fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body: fn(&mut Run<'_>) -> Result<Outcome>) -> Result<u8> {
+    let mut session = Session::new(host, flags, wizard, log)?;
+    let result = open_root(host, session.flags.root.clone()).and_then(|root| {
+        log.move_to(&root)?;
+        let guard = steps::preamble::hold(&root, wizard.name)?;
+        let (root, world) = steps::world::of_root(host, &root)?;
+        session.host = world.host.clone();
+        let result = session.run(&root, body);
+        drop(guard);
+        result
+    });
+    Ok(session.finish(&result))
+}
+
+fn runs_command(host: &Host, log: &Log, args: &crate::cli::RunsArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    let (text, resume) = runs::run(&root, &args.command)?;
+    match resume {
+        None => {
+            say(text.trim_end());
+            Ok(0)
+        }
+        Some(wizard) => {
+            let place = root.base().display().to_string();
+            let again = crate::cli_for(&wizard, &place)?;
+            perform(host, log, again)
+        }
+    }
+}
+
+/// The data root of `--root`, the environment, or this machine's `.env`.
+pub fn open_root(host: &Host, root: Option<std::path::PathBuf>) -> Result<DataRoot> {
+    let remembered = steps::keys::remembered_root(host)?;
+    crate::kit::session::require_root(host, &Flags { root, ..Flags::default() }, remembered.as_deref())
+}
+
+/// The result of a headless command.
+#[allow(clippy::print_stdout)]
+pub fn say(text: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stdout(), "{text}"));
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(error: &Error, log: Option<&str>) -> u8 {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr(), "{}", error_text(error.body(), log)));
+    error.code().exit.status()
+}
+
+fn name(command: &Command) -> &'static str {
+    match command {
+        Command::PiDataNode(_) => "pi-data-node",
+        #[cfg(feature = "research")]
+        Command::Train(_) => "train",
+        #[cfg(feature = "research")]
+        Command::Evaluate(_) => "evaluate",
+        #[cfg(feature = "research")]
+        Command::Shadow(_) => "shadow",
+        #[cfg(feature = "research")]
+        Command::PaperTrade(_) => "paper-trade",
+        #[cfg(feature = "research")]
+        Command::Serve(_) => "serve",
+        #[cfg(feature = "research")]
+        Command::Demo(_) => "demo",
+        Command::Node(_) => "node",
+        Command::Sandbox(_) => "sandbox",
+        _ => "command",
+    }
+}

@@ -1,0 +1,51 @@
+//! The paper book: reconciled first, previewed, confirmed by typed words, sent once, reported every day.
+//!
+//! No live endpoint can be reached from here: a live broker needs a consent that this program's wizards cannot make.
+
+use crate::kit::{Gate, Outcome, Run, Scope, Step, Verb, Wizard};
+use crate::steps::paper::{self, Desk};
+use data_layer::error::Result;
+
+const BROKER: Step = Step::new("broker-kind", Verb::Ask, Scope::Drive, "Broker", "A simulated book needs nobody; a paper account proves the order path.");
+const BROKER_KEYS: Step = Step::new("broker-keys", Verb::Ask, Scope::Host, "Broker keys", "Paper keys only; they stay on this machine.");
+const MAX_ORDERS: Step = Step::new("limits-max-orders", Verb::Ask, Scope::Drive, "Most orders a day", "A ceiling that no model can raise.");
+const NEXT: Step = Step::new("orders-next-session", Verb::Ask, Scope::Drive, "Orders for the next session", "A day can be settled and reported without new orders.");
+const ACCOUNT: Step = Step::new("account", Verb::Act, Scope::Account, "Account and endpoint", "The account's own number is shown before anything is sent to it.");
+const RECONCILE: Step = Step::new("reconcile", Verb::Act, Scope::Account, "Reconciled", "What the broker holds decides; a difference stops increases.");
+const REPORT: Step = Step::new("daily-report", Verb::Act, Scope::Drive, "Daily report", "One JSON a day, and views that add nothing to it.");
+const CHAMPION: Step = Step::new("champion", Verb::Check, Scope::Drive, "Champion and limits", "Only the champion trades, named with its verdict and its age.");
+const GREEN: Step = Step::new("green", Verb::Check, Scope::Drive, "Data of the day", "Stale or unchecked prices never make an order.");
+const PLAN: Step = Step::new("plan", Verb::Act, Scope::Account, "Order set pinned", "Computed once, written ahead, never recomputed.");
+const CONFIRM: Step = Step::new("confirm", Verb::Gate, Scope::Account, "Typed confirmation", "Naming the account and the day is the only way through.");
+const SUBMIT: Step = Step::new("submit", Verb::Send, Scope::Account, "Orders sent", "An intent is on the drive before its order is on the wire; an id is sent once.");
+
+pub const WIZARD: Wizard = Wizard {
+    name: "paper-trade",
+    purpose: "open and run the paper book, behind confirmation gates",
+    steps: &[BROKER, BROKER_KEYS, MAX_ORDERS, NEXT, ACCOUNT, RECONCILE, REPORT, CHAMPION, GREEN, PLAN, CONFIRM, SUBMIT],
+};
+
+/// The runbook.
+pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
+    let broker: String = run.ask(&BROKER, paper::broker_question())?;
+    if broker == "alpaca" {
+        paper::ask_keys(run, &BROKER_KEYS)?;
+    }
+    let max_orders: i64 = run.ask(&MAX_ORDERS, paper::max_orders_question())?;
+    let next_session: bool = run.ask(&NEXT, paper::next_session_question())?;
+    let desk = Desk::open(run.host(), run.root(), &broker, max_orders)?;
+
+    let account = run.act(&ACCOUNT, &broker, |act| desk.account(act))?;
+    run.act(&RECONCILE, &account.account, |act| desk.reconcile(act, &account))?;
+    let report = run.act(&REPORT, &account.account, |act| desk.daily_report(act, &account))?;
+    run.check(&CHAMPION, |act| desk.champion(act))?;
+    if !next_session {
+        return Ok(paper::settled(&report));
+    }
+    run.check(&GREEN, |act| desk.data_is_fresh(act))?;
+    let plan = run.act(&PLAN, &account.account, |act| desk.plan(act, &account))?;
+    let day = plan.trading_day.to_string();
+    run.gate(&CONFIRM, &Gate { account: &account.account, trading_day: &day, shown: &plan.preview, token: &plan.token })?;
+    let sent = run.send(&SUBMIT, &plan.run_key, |act| desk.find(act, &plan), |act| desk.submit(act, &plan))?;
+    Ok(paper::outcome(&plan, &sent, &report))
+}

@@ -1,0 +1,67 @@
+//! Keys and settings of this machine: asked for once, kept in its private `.env`, never on the drive.
+
+use crate::kit::{Run, SecretSpec, Step};
+use data_layer::env_file;
+use data_layer::error::Result;
+use data_layer::host::Host;
+use secrecy::ExposeSecret;
+
+/// The node's name until the user chose one.
+pub const DEFAULT_NODE: &str = "node-1";
+
+const DATA_KEYS: &[SecretSpec] = &[
+    SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca key id (free paper account)", without: "no daily bars: the drive stays empty", required: true },
+    SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca secret", without: "no daily bars: the drive stays empty", required: true },
+    SecretSpec { var: "ALPHA_VANTAGE_API_KEY", label: "Alpha Vantage key (free)", without: "no dated listings: nobody can say what is missing", required: true },
+];
+
+/// Ask for the data vendors' keys. What the process environment already holds is used and not copied anywhere.
+pub fn ask_for_data(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
+    let host = run.host().clone();
+    let shown = host.clone();
+    let have = move |var: &str| stored(&shown, var).map(|value| masked(&value));
+    let mut store = |var: &str, secret: &secrecy::SecretString| {
+        if host.env(var).is_some() {
+            return Ok(());
+        }
+        let mut file = env_file::read(&host)?;
+        file.set(var, secret.expose_secret());
+        env_file::save(&host, &file).map(drop)
+    };
+    run.ask_secrets(step, DATA_KEYS, &have, &mut store)
+}
+
+/// A variable of the process or of this machine's `.env`.
+pub fn stored(host: &Host, var: &str) -> Option<String> {
+    env_file::load(host).ok()?.remove(var).filter(|v| !v.is_empty())
+}
+
+/// `PK…7Q`: enough to tell two keys apart, not enough to use one.
+pub fn masked(value: &str) -> String {
+    let chars: Vec<char> = value.chars().collect();
+    if chars.len() < 12 {
+        return "(set)".into();
+    }
+    format!("{}{}...{}{}", chars[0], chars[1], chars[chars.len() - 2], chars[chars.len() - 1])
+}
+
+/// How this node calls itself in leases and logs.
+pub fn node_id(host: &Host) -> Result<String> {
+    Ok(env_file::load(host)?.remove("EDGE_NODE_ID").unwrap_or_else(|| DEFAULT_NODE.into()))
+}
+
+/// The drive that this machine used the last time.
+pub fn remembered_root(host: &Host) -> Result<Option<String>> {
+    Ok(env_file::read(host)?.get("TRADEML_ROOT").filter(|v| !v.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_key_cannot_be_used() {
+        assert_eq!(masked("PKABCDEFGHIJKLMNOP7Q"), "PK...7Q");
+        assert_eq!(masked("short"), "(set)");
+    }
+}

@@ -1,0 +1,221 @@
+//! What `pi-data-node` writes: this machine's settings, the control database, the machine record, `stage.yml`.
+
+use super::node;
+use crate::kit::{Act, FileChange, Outcome, Plan};
+use data_layer::control::{Db, Which};
+use data_layer::detect;
+use data_layer::env_file::{self, EnvFile};
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::{DataPath, DataRoot, LAYOUT, encode_symbol};
+use data_layer::stage::{self, Lane, Stage, Universe};
+use data_layer::store;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Stage 0: the hundred names.
+const STAGE_0: &str = include_str!("../../data_layer/assets/universe/stage0_100.txt");
+
+/// The answers, ready to be written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    pub node_id: String,
+    pub universe: Universe,
+    pub maintenance: String,
+    pub service: String,
+}
+
+impl Setup {
+    /// Read the universe and keep the answers together.
+    pub fn new(node_id: String, source: &str, file: Option<&str>, maintenance: String, service: String) -> Result<Self> {
+        let universe = match file {
+            // Only the file's name is recorded: a path belongs to a machine.
+            Some(path) => Universe::new(format!("file:{}", Path::new(path).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())), symbols_of(&crate::kit::read_text(Path::new(path))?)?),
+            None => Universe::new(format!("{source}:stage0-100"), symbols_of(STAGE_0)?),
+        };
+        Ok(Self { node_id, universe, maintenance, service })
+    }
+}
+
+/// Symbols of a list: one a line, `#` comments and blanks left out, duplicates refused.
+fn symbols_of(text: &str) -> Result<Vec<String>> {
+    let mut out: Vec<String> = text.lines().map(|l| l.split('#').next().unwrap_or("").trim().to_string()).filter(|l| !l.is_empty()).collect();
+    let count = out.len();
+    out.sort();
+    out.dedup();
+    if out.len() != count {
+        return Err(Error::new(code::USE_ANSWER_INVALID, "the list of symbols names one of them twice"));
+    }
+    for symbol in &out {
+        encode_symbol(symbol)?;
+    }
+    if out.is_empty() { Err(Error::new(code::USE_ANSWER_INVALID, "the list of symbols is empty")) } else { Ok(out) }
+}
+
+// --- validators of the questions ------------------------------------------------------------------------------------
+
+pub fn plain_name(value: &Value) -> std::result::Result<(), String> {
+    let name = value.as_str().unwrap_or_default();
+    let good = (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if good { Ok(()) } else { Err("letters, digits, '-', '_' and '.', at most 40 of them".into()) }
+}
+
+pub fn readable_symbols(value: &Value) -> std::result::Result<(), String> {
+    let text = crate::kit::read_text(Path::new(value.as_str().unwrap_or_default())).map_err(|e| e.to_string())?;
+    symbols_of(&text).map(drop).map_err(|e| e.to_string())
+}
+
+pub fn wall_time(value: &Value) -> std::result::Result<(), String> {
+    let parts: Vec<Option<u8>> = value.as_str().unwrap_or_default().split(':').map(|p| p.parse().ok()).collect();
+    match parts.as_slice() {
+        [Some(h), Some(m)] if *h < 24 && *m < 60 => Ok(()),
+        _ => Err("a time of day such as 02:00 is needed".into()),
+    }
+}
+
+// --- the review -----------------------------------------------------------------------------------------------------
+
+/// Everything that will be written, with the exact differences, and what can be promised.
+pub fn plan(act: &Act<'_>, setup: &Setup) -> Result<Plan> {
+    let before = env_file::read(act.host)?;
+    let after = patched(act.host, act.root, setup)?;
+    let stage = intended_stage(act, setup, BTreeMap::new())?;
+    let window = node::pin_window(act)?;
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for task in node::bootstrap(act.root, &stage, window, act.run)? {
+        *counts.entry(format!("{} {}", task.kind.as_str(), task.dataset)).or_default() += 1;
+    }
+    let sessions = data_layer::calendar::Calendar::xnys().sessions(window).len();
+    let files = vec![
+        FileChange { path: "this machine's .env (mode 0600, outside the drive)".into(), before: Some(shown(&before)), after: shown(&after) },
+        FileChange { path: stage::PATH.into(), before: stage::load_optional(act.root)?.map(|s| s.render()), after: stage.render() },
+    ];
+    Ok(Plan { files, work: counts.into_iter().collect(), notes: promises(setup, sessions) })
+}
+
+/// The file's lines with secret values masked.
+fn shown(file: &EnvFile) -> String {
+    file.values(&BTreeMap::new()).iter().fold(String::new(), |all, (key, value)| all + &format!("{key}={}\n", env_file::shown(key, value)))
+}
+
+/// What will be there in an hour, a day, a week: arithmetic on the free plans' limits (`docs/vendors.md`).
+fn promises(setup: &Setup, sessions: usize) -> Vec<String> {
+    let symbols = setup.universe.symbols.len();
+    let calls = symbols.div_ceil(100) * (symbols.min(100) * sessions).div_ceil(10_000);
+    vec![
+        format!("in an hour: {symbols} symbols x {sessions} sessions of daily bars ({calls} calls at 200 a minute), audited and curated"),
+        "in a day: each new session within 20 minutes of the close, exported at the maintenance time".into(),
+        "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
+        format!("space: about {} MB on the drive", (symbols * sessions * 200).div_ceil(1_000_000)),
+        "to undo: remove the data root; the lines of .env are the only trace on this machine".into(),
+    ]
+}
+
+// --- the writes -----------------------------------------------------------------------------------------------------
+
+fn patched(host: &Host, root: &DataRoot, setup: &Setup) -> Result<EnvFile> {
+    let mut file = env_file::read(host)?;
+    let machine = detect::machine::detect(host);
+    file.set("EDGE_NODE_ID", &setup.node_id);
+    file.set("TRADEML_ENV", "local");
+    file.set("TRADEML_ROOT", &root.base().display().to_string());
+    if file.get("NODE_MAX_INFLIGHT_DEFAULT").is_none() {
+        file.set("NODE_MAX_INFLIGHT_DEFAULT", &machine.suggested_inflight().to_string());
+    }
+    Ok(file)
+}
+
+pub fn write_env(act: &Act<'_>, setup: &Setup) -> Result<Vec<String>> {
+    let report = env_file::save(act.host, &patched(act.host, act.root, setup)?)?;
+    Ok(report.changes.into_iter().map(|c| c.key).collect())
+}
+
+pub fn create_control(act: &Act<'_>) -> Result<u32> {
+    for folder in LAYOUT {
+        store::create_folder(&act.root.locate(&DataPath::new(*folder)?))?;
+    }
+    Db::open(act.root, Which::Node)?;
+    Ok(data_layer::schema::VERSIONS.node)
+}
+
+pub fn control_is_there(act: &Act<'_>, _: &u32) -> Result<bool> {
+    Ok(act.root.locate(&DataPath::new(Which::Node.path())?).exists())
+}
+
+/// `control/machines/<machine_id>.yml`: no host name, path, key or serial number.
+pub fn write_machine(act: &Act<'_>, setup: &Setup) -> Result<String> {
+    let machine = detect::machine::detect(act.host);
+    let path = DataPath::new(format!("control/machines/{}.yml", act.host.machine_id()))?;
+    let seen = act.host.now().to_string();
+    let first = store::read(act.root, &path)?.and_then(|b| serde_yaml::from_slice::<Value>(&b).ok()).and_then(|v| v["first_seen"].as_str().map(str::to_string));
+    let record = json!({
+        "version": 1, "machine_id": act.host.machine_id(), "node_id": setup.node_id, "first_seen": first.unwrap_or_else(|| seen.clone()), "last_seen": seen,
+        "trademl": env!("CARGO_PKG_VERSION"), "os": machine.os, "arch": machine.arch, "model": machine.model, "memory_mb": machine.memory_mb,
+        "timezone": machine.timezone, "maintenance": setup.maintenance, "service": setup.service, "host_steps": [],
+    });
+    let text = serde_yaml::to_string(&record).map_err(|e| Error::bug(e.to_string()))?;
+    store::write_atomic(act.root, &path, text.as_bytes())?;
+    Ok(path.to_string())
+}
+
+fn intended_stage(act: &Act<'_>, setup: &Setup, lanes: BTreeMap<String, Lane>) -> Result<Stage> {
+    let today = data_layer::calendar::Calendar::xnys().last_closed(act.host.now())?;
+    Ok(match stage::load_optional(act.root)? {
+        Some(mut have) => {
+            have.universe = setup.universe.clone();
+            have.lanes.extend(lanes);
+            have
+        }
+        None => Stage::initial(today, setup.universe.clone(), lanes),
+    })
+}
+
+pub fn write_stage(act: &Act<'_>, setup: &Setup, lanes: &BTreeMap<String, Lane>) -> Result<String> {
+    let stage = intended_stage(act, setup, lanes.clone())?;
+    stage::write(act.root, &stage)?;
+    Ok(stage.universe.sha256)
+}
+
+/// `stage.yml` is there, whole, and holds the universe that was written.
+pub fn stage_is_whole(act: &Act<'_>, universe_sha256: &String) -> Result<bool> {
+    Ok(stage::load_optional(act.root)?.is_some_and(|s| s.universe.sha256 == *universe_sha256))
+}
+
+// --- the last words -------------------------------------------------------------------------------------------------
+
+/// Set up, to be filled later.
+pub fn set_up_only(root: &DataRoot) -> Outcome {
+    let next = vec![(format!("trademl node run --root {}", root.base().display()), "fill the drive, and keep it full".into())];
+    Outcome { summary: "the node is set up; the queue is seeded".into(), next, ..Outcome::default() }
+}
+
+/// Set up and filled.
+pub fn filled(root: &DataRoot, _start: &str) -> Outcome {
+    let place = root.base().display();
+    let next = vec![
+        (format!("trademl train --root {place}"), "train a model on what is GREEN".into()),
+        (format!("trademl node run --root {place}"), "keep the drive full".into()),
+        (format!("trademl status --root {place}"), "coverage, queue and budgets".into()),
+    ];
+    Outcome { summary: "the drive is filled, audited and curated".into(), next, ..Outcome::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbol_lists_are_read_strictly() {
+        assert_eq!(symbols_of("MSFT\n# comment\n\nAAPL # apple\n").unwrap(), ["AAPL", "MSFT"]);
+        assert!(symbols_of("A\nA\n").is_err() && symbols_of("\n").is_err());
+        assert_eq!(symbols_of(STAGE_0).unwrap().len(), 100);
+    }
+
+    #[test]
+    fn times_and_names_are_checked() {
+        assert!(wall_time(&"02:00".into()).is_ok() && wall_time(&"24:00".into()).is_err() && wall_time(&"2".into()).is_err());
+        assert!(plain_name(&"pi-1".into()).is_ok() && plain_name(&"a b".into()).is_err() && plain_name(&"".into()).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! Before a run: what this machine is, which drive it is, and whether somebody else is writing on it.
+
+use super::keys;
+use super::world::{self, World};
+use crate::kit::prompter::{Place, Prompter, Reply};
+use crate::kit::session::Session;
+use crate::kit::{Choice, Question};
+use data_layer::attach;
+use data_layer::detect::{self, Detected};
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::{DataRoot, SENTINEL};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A drive, and the world it lives in.
+pub struct Found {
+    pub root: DataRoot,
+    pub world: World,
+}
+
+const WHY_DRIVE: &str = "Everything that must survive lives on one drive that can move to another machine.";
+const WHY_MARKET: &str = "A practice drive needs no key and no network; practice and real data never mix.";
+
+/// Find or make the data root. Its answers are not journalled: the journal lives on the drive, and a mount path
+/// belongs to a machine.
+pub fn find_drive(session: &mut Session) -> Result<Found> {
+    let host = session.host.clone();
+    let detected = detect::detect(&host);
+    show(session, &detected);
+    let place = choose_place(session, &detected)?;
+    if place.join(SENTINEL).exists() {
+        let root = DataRoot::open(&host, &place)?;
+        let (root, world) = world::of_root(&host, &root)?;
+        return Ok(Found { root, world });
+    }
+    let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
+    let accepted = detect::accept(&host, &place, words.as_deref())?;
+    for warning in &accepted.warnings {
+        session.report.note(&format!("  note: {warning}"));
+    }
+    let dataset = choose_market(session)?;
+    let world = world::enter(&host, &dataset, &place.join("sandbox"), None)?;
+    let root = DataRoot::create(&world.host, &place, &dataset, accepted.fs, accepted.accepted_without)?;
+    Ok(Found { root, world })
+}
+
+/// Hold the drive and the wizard's lock while the value lives.
+pub struct Hold {
+    attached: attach::Attachment,
+    _lock: attach::LockGuard,
+}
+
+impl Hold {
+    /// Say that this machine is still at it.
+    pub fn heartbeat(&self) -> Result<()> {
+        self.attached.heartbeat()
+    }
+}
+
+/// Attach the drive (refused while another machine's heart beats on it) and take the wizard's lock.
+pub fn hold(root: &DataRoot, wizard: &str) -> Result<Hold> {
+    let node = keys::node_id(root.host())?;
+    let attached = attach::attach(root, &node, true)?;
+    let lock = attach::lock(root, &format!("wizard-{wizard}"))?;
+    Ok(Hold { attached, _lock: lock })
+}
+
+fn show(session: &Session, detected: &Detected) {
+    session.report.event("host.detected", "What I found", serde_json::to_value(detected).unwrap_or_default());
+    for fact in detected.facts() {
+        session.report.note(&format!("  {:<13}{}   ({})", fact.name, fact.value, fact.evidence));
+    }
+}
+
+fn choose_place(session: &mut Session, detected: &Detected) -> Result<PathBuf> {
+    let host = session.host.clone();
+    let remembered = keys::remembered_root(&host)?;
+    let named = session.flags.root.clone().or_else(|| host.env("TRADEML_ROOT").map(PathBuf::from)).or_else(|| remembered.map(PathBuf::from));
+    if let Some(place) = named {
+        return Ok(host.cwd().join(place));
+    }
+    let recommended = &detected.recommendation;
+    let question = Question::path("storage.root", "Where shall the data live?")
+        .default(recommended.path.clone(), recommended.reason.clone())
+        .help("A folder on an SSD with ext4, xfs, btrfs or APFS. A plain folder is fine for practice. Nothing is ever formatted.")
+        .check(absolute);
+    let value = preamble_answer(session, "storage-root", 1, WHY_DRIVE, &question)?;
+    Ok(host.cwd().join(value.as_str().unwrap_or_default()))
+}
+
+fn absolute(value: &Value) -> std::result::Result<(), String> {
+    if value.as_str().is_some_and(|p| Path::new(p).is_absolute()) { Ok(()) } else { Err("an absolute path is needed, such as /mnt/ssd/data_layer".into()) }
+}
+
+/// `real`, the embedded practice world, or whatever a sandbox named in the environment serves.
+fn choose_market(session: &mut Session) -> Result<String> {
+    let host = session.host.clone();
+    if let Some(base) = world::outside_base(&host) {
+        let face = host.block_on(data_layer::sandbox::client::world(&host, &base))??;
+        session.report.note(&format!("  market       {}   (the sandbox that the environment names)", face.dataset));
+        return Ok(face.dataset);
+    }
+    let choices = vec![
+        Choice::new("practice", "practise: 100 companies, real prices of 2013-2018, no keys, no network"),
+        Choice::new("real", "the real market: free vendor keys are asked for next"),
+    ];
+    let question = Question::select("market.world", "Which market?", choices).default("practice", "nothing can go wrong here; a real drive can be made at any time");
+    let value = preamble_answer(session, "market-world", 2, WHY_MARKET, &question)?;
+    Ok(if value == "real" { "real".to_string() } else { world::PRACTICE.to_string() })
+}
+
+fn override_question() -> Question {
+    Question::text("storage.without_guarantees", "Accept a filesystem without guarantees?")
+}
+
+/// A question before there is a journal: flags and answers first, then the person; `back` has nowhere to go.
+fn preamble_answer(session: &mut Session, step: &'static str, n: usize, why: &'static str, question: &Question) -> Result<Value> {
+    let checked = |value: Value| question.validate(&value).map(|()| value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)));
+    if let Some((value, _)) = session.given.look_up(&session.host, question) {
+        return checked(value);
+    }
+    if let Some((value, _)) = question.default.as_ref().filter(|_| session.flags.yes) {
+        return Ok(value.clone());
+    }
+    if !session.prompter.interactive() {
+        return Err(question.missing());
+    }
+    loop {
+        let place = Place { step, n, of: 2, why };
+        match session.prompter.ask(&place, question)? {
+            Reply::Value(value) => return Ok(value),
+            Reply::Back => session.report.note("  this is the first question"),
+            Reply::Pause => return Err(Error::new(code::USE_PAUSED, "left before a drive was chosen; nothing was written")),
+        }
+    }
+}
+
+/// Whether the machine's clock can be believed: not before this program was built (a Pi has no battery clock). A world's
+/// clock is compared with the newest stored stamp only, by those who store stamps.
+pub fn believe_clock(host: &Host, root: &DataRoot) -> Result<()> {
+    const BUILT: &str = "2026-01-01T00:00:00Z";
+    if root.is_world() || host.clock_is_simulated() || host.now() >= data_layer::time::UtcTime::parse(BUILT)? {
+        return Ok(());
+    }
+    Err(Error::new(code::HOST_CLOCK, "this machine's clock is wrong")
+        .found(format!("it says {}, before this program was built", host.now()))
+        .fix("sudo timedatectl set-ntp true, wait a minute, then run the same command"))
+}

@@ -1,0 +1,174 @@
+//! `train`'s steps: from a configuration to a challenger in the registry.
+
+use crate::kit::{Act, Choice, Outcome, Plan, Question};
+use data_layer::config::{self, Loaded};
+use data_layer::control::{Db, Which};
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::ledger;
+use data_layer::root::DataRoot;
+use data_layer::schema::table;
+use data_layer::snapshot;
+use engine::models::artifact;
+use engine::models::registry::Registry;
+use engine::pipelines::config::{EQUITIES_XS, TrainingConfig};
+use engine::pipelines::cv::{self, CvReport};
+use engine::pipelines::fit::{self, Fit};
+use engine::pipelines::prepare::{self, Prepared};
+use engine::pipelines::train::{self, Pinned, Windows};
+use engine::validation::gate::{self, GateReport};
+use engine::validation::leak::LeakReport;
+use std::cell::OnceCell;
+
+/// The strategies that can be trained.
+pub fn model_question() -> Question {
+    Question::select("model.name", "Which model?", vec![Choice::new("equities_xs", "equities_xs: daily cross-section of US stocks")])
+        .default("equities_xs", "the only sleeve with a lane that fills today")
+}
+
+/// The merged training configuration: built-in, then the drive's, then this machine's.
+pub fn config(host: &Host, root: &DataRoot, model: &str) -> Result<Loaded<TrainingConfig>> {
+    let loaded: Loaded<TrainingConfig> = config::load(&format!("training/{model}"), EQUITIES_XS, host, Some(root))?;
+    loaded.value.validate()?;
+    Ok(loaded)
+}
+
+/// What the run will ask of the data and of the model.
+pub fn plan(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Plan> {
+    let c = &config.value;
+    let cells = c.cells()?.len();
+    let splits = c.cpcv().n_splits();
+    let mut notes = vec![
+        format!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
+        format!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
+        format!("bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %", c.bars.sharpe, c.bars.max_drawdown * 100.0, c.bars.dsr, c.bars.pbo * 100.0),
+        format!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
+    ];
+    for (dependency, threshold) in &c.dependencies {
+        notes.push(format!("needs {dependency} at {:.0} % GREEN", threshold * 100.0));
+    }
+    Ok(Plan { work: vec![("fits (configurations x splits)".into(), (cells * splits) as u64)], notes, ..Plan::default() })
+}
+
+/// Pin the window: up to the newest session that the drive has audited.
+pub fn pin_window(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Windows> {
+    let db = Db::open(act.root, Which::Node)?;
+    let held = ledger::held(&db, table::CURATED_EQUITIES)?
+        .ok_or_else(|| Error::new(code::DATA_MISSING, "the drive holds no curated prices yet").fix("trademl pi-data-node"))?;
+    let windows = train::windows(&config.value, held.end.plus_days(-1), held)?;
+    if let Some(note) = &windows.cap_note {
+        act.note(note);
+    }
+    Ok(windows)
+}
+
+/// The ledger as the gate sees it.
+struct LedgerSource<'a>(&'a Db);
+
+impl gate::CoverageSource for LedgerSource<'_> {
+    fn coverage(&self, table: &str, window: data_layer::time::DateRange) -> Result<gate::Coverage> {
+        let c = ledger::coverage(self.0, table, "", window)?;
+        Ok(gate::Coverage { expected: c.expected, green: c.green, amber: c.amber, red: c.red, codes: c.codes })
+    }
+}
+
+fn judge(act: &Act<'_>, config: &TrainingConfig, window: data_layer::time::DateRange) -> Result<GateReport> {
+    let db = Db::open(act.root, Which::Node)?;
+    gate::judge(&config.dependencies, window, config.no_lane, &LedgerSource(&db))
+}
+
+/// Refuse unless every dependency is GREEN enough.
+pub fn green(act: &Act<'_>, config: &Loaded<TrainingConfig>, windows: &Windows) -> Result<String> {
+    let report = judge(act, &config.value, windows.used)?;
+    report.require()?;
+    Ok(report.minimum.map_or_else(|| "every dependency stated".to_string(), |m| format!("{:.2} % GREEN at least, over {}", m * 100.0, windows.used)))
+}
+
+/// Pin the files, and with them the version.
+pub fn pin_snapshot(act: &Act<'_>, config: &Loaded<TrainingConfig>, windows: &Windows) -> Result<Pinned> {
+    let snapshot = snapshot::pin(act.root, windows.used)?;
+    let asof = windows.used.end.plus_days(-1);
+    let pinned = train::pin(act.root, &config.value, asof, windows.used, &snapshot.to_string(), act.run)?;
+    act.note(&format!("snapshot {}, version {}", pinned.snapshot, pinned.version));
+    Ok(pinned)
+}
+
+/// Whether the snapshot's files are still there.
+pub fn snapshot_is_whole(act: &Act<'_>, pinned: &Pinned) -> Result<bool> {
+    Ok(snapshot::files(act.root, &pinned.snapshot).is_ok_and(|files| !files.is_empty()))
+}
+
+/// The panel, features and labels of one pass; made when first needed.
+pub struct Workbench<'a> {
+    root: DataRoot,
+    pinned: &'a Pinned,
+    prepared: OnceCell<Prepared>,
+}
+
+impl<'a> Workbench<'a> {
+    pub fn new(root: &DataRoot, pinned: &'a Pinned) -> Self {
+        Self { root: root.clone(), pinned, prepared: OnceCell::new() }
+    }
+
+    fn prepared(&self) -> Result<&Prepared> {
+        if self.prepared.get().is_none() {
+            let made = prepare::prepare(&self.root, self.pinned)?;
+            drop(self.prepared.set(made));
+        }
+        self.prepared.get().ok_or_else(|| Error::bug("the workbench lost its panel"))
+    }
+
+    pub fn search_for_leaks(&self) -> Result<LeakReport> {
+        train::leak_check(self.pinned, self.prepared()?)
+    }
+
+    pub fn cross_validate(&self, act: &Act<'_>) -> Result<CvReport> {
+        let report = cv::cross_validate(&self.root, self.pinned, self.prepared()?, act)?;
+        for note in &report.notes {
+            act.note(note);
+        }
+        Ok(report)
+    }
+
+    pub fn fit(&self, act: &Act<'_>, cv: &CvReport, leaks: &LeakReport) -> Result<Fit> {
+        let gate = judge(act, &self.pinned.config, self.pinned.window)?;
+        fit::fit_final(&self.root, self.pinned, self.prepared()?, cv, &gate, leaks)
+    }
+}
+
+/// The gate over the leak detector's findings, in words.
+pub fn require_no_leak(report: &LeakReport) -> Result<String> {
+    train::require_no_leak(report)?;
+    Ok(format!("{} checks, nothing found", report.checks.len()))
+}
+
+/// Whether the artifact's files still hash to what its manifest says.
+pub fn artifact_is_whole(act: &Act<'_>, fit: &Fit) -> Result<bool> {
+    Ok(artifact::load(act.root, &fit.path, &fit.sha256).is_ok())
+}
+
+/// Enter the model as a challenger, beside the honest baseline champion.
+pub fn register(act: &Act<'_>, pinned: &Pinned, cv: &CvReport, fit: &Fit) -> Result<String> {
+    Registry::open(act.root)?.ensure_baseline(act.root, &pinned.strategy)?;
+    let row = fit::register_challenger(act.root, pinned, cv, fit)?;
+    Ok(row.version)
+}
+
+/// What is said last.
+pub fn outcome(pinned: &Pinned, cv: &CvReport) -> Result<Outcome> {
+    let chosen = cv.chosen();
+    let number = |v: Option<f64>, digits: usize| v.map_or("undefined".to_string(), |v| format!("{v:.digits$}"));
+    let summary = format!(
+        "challenger {} of {}: mean rank IC {}, net Sharpe {} out of sample, PBO {}, DSR {} over {} trials",
+        pinned.version,
+        pinned.strategy,
+        number(chosen.ic.as_ref().map(|i| i.mean), 4),
+        number(chosen.sharpe_annual, 2),
+        number(cv.overfitting.pbo, 2),
+        number(cv.overfitting.deflated.map(|d| d.dsr), 3),
+        cv.overfitting.trials,
+    );
+    let next = vec![("trademl evaluate".to_string(), "judge it against the champion".to_string())];
+    let links = vec![("model".to_string(), format!("models/{}/{}", pinned.strategy, pinned.version))];
+    Ok(Outcome { summary, next, links, refused: false })
+}
