@@ -42,6 +42,8 @@ bench: setup ## Measure speed: TOPICS="a b", SCALE=S, INPUTS=DIR (docs/benchmark
 docs: ## Rewrite the generated pages below docs/ from the code
 	@.ci/setup
 	@$(ENV); TRADEML_REGENERATE_DOCS=1 cargo test --locked --workspace up_to_date
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@$(TRADEML) docs docs
 
 fmt: ## Format the sources
 	@cargo fmt --all
