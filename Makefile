@@ -21,7 +21,7 @@ setup: ## Check for compiler, cmake 3.28 and libclang, and install what is missi
 demo: setup ## Build, then run all six wizards on replayed real prices
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@printf '\n==> The demo keeps its data in %s (run `make demo` again to continue after an interruption)\n\n' "$(DEMO_ROOT)"
-	@$(ENV); exec $(TRADEML) --root "$(DEMO_ROOT)" demo
+	@$(ENV); exec $(TRADEML) demo --root "$(DEMO_ROOT)"
 
 test: setup ## Build and run every test, and print the totals
 	@$(ENV); .ci/test
@@ -42,6 +42,8 @@ bench: setup ## Measure speed: TOPICS="a b", SCALE=S, INPUTS=DIR (docs/benchmark
 docs: ## Rewrite the generated pages below docs/ from the code
 	@.ci/setup
 	@$(ENV); TRADEML_REGENERATE_DOCS=1 cargo test --locked --workspace up_to_date
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@$(TRADEML) docs docs
 
 fmt: ## Format the sources
 	@cargo fmt --all

@@ -94,6 +94,48 @@ mod tests {
         }
     }
 
+    /// Numbers of failures (`lesson_017_…`) with the names of the tests that carry them.
+    fn lessons() -> std::collections::BTreeMap<u32, std::collections::BTreeSet<String>> {
+        let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut stack: Vec<_> = ["data_layer/src", "src", "wizards", "tests"].iter().map(|f| top.join(f)).collect();
+        let mut out = std::collections::BTreeMap::new();
+        while let Some(dir) = stack.pop() {
+            for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()) {
+                if path.is_dir() {
+                    stack.push(path);
+                } else if path.extension().is_some_and(|e| e == "rs") {
+                    let text = std::fs::read_to_string(path).unwrap();
+                    for name in text.split("fn lesson_").skip(1) {
+                        let name: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                        let Ok(number) = name.chars().take(3).collect::<String>().parse() else { continue };
+                        out.entry(number).or_insert_with(std::collections::BTreeSet::new).insert(format!("lesson_{name}"));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn failures_page_is_up_to_date() {
+        let place = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/failures.md");
+        let page = std::fs::read_to_string(place).unwrap();
+        let lessons = lessons();
+        let mut numbers = Vec::new();
+        let wanted: Vec<String> = page
+            .lines()
+            .map(|line| {
+                let cells: Vec<&str> = line.split(" | ").collect();
+                let Some(number) = cells[0].trim_start_matches("| ").parse::<u32>().ok().filter(|_| cells.len() == 3) else { return line.to_string() };
+                numbers.push(number);
+                let tests = lessons.get(&number).map_or("-".to_string(), |names| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" "));
+                format!("{} | {} | {tests} |", cells[0], cells[1])
+            })
+            .collect();
+        assert_eq!(numbers, (1..=126).collect::<Vec<u32>>());
+        same_or_rewrite("docs/failures.md", &(wanted.join("\n") + "\n"));
+    }
+
     #[test]
     fn error_ids_are_unique() {
         let ids: std::collections::BTreeSet<&str> = code::ALL.iter().map(|c| c.id).collect();

@@ -4,6 +4,8 @@
 //! A file under its final name is therefore always whole. After an error from fsync nothing is retried on the same
 //! handle: the temporary file is removed and the caller stops.
 
+#![allow(clippy::disallowed_methods)] // the one place that writes files on the drive
+
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
 use polars::prelude::{DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};

@@ -7,25 +7,25 @@ use std::io::{Read, Seek, Write};
 
 /// Held while it lives.
 #[derive(Debug)]
-pub struct LockGuard {
+pub struct Guard {
     file: File,
     name: String,
 }
 
-impl LockGuard {
+impl Guard {
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-impl Drop for LockGuard {
+impl Drop for Guard {
     fn drop(&mut self) {
         drop(self.file.unlock());
     }
 }
 
 /// Take `control/locks/<name>`, or fail with `SSD_HELD` and who holds it. Names: `node`, `wizard-<name>`, `account-<id>`.
-pub fn lock(root: &DataRoot, name: &str) -> Result<LockGuard> {
+pub fn lock(root: &DataRoot, name: &str) -> Result<Guard> {
     let mut file = open(root, name)?;
     match file.try_lock() {
         Ok(()) => sign(root, file, name),
@@ -42,10 +42,10 @@ pub fn lock(root: &DataRoot, name: &str) -> Result<LockGuard> {
 }
 
 /// Wait for a lock that is only ever held for a moment.
-pub fn wait_lock(root: &DataRoot, name: &str) -> Result<LockGuard> {
+pub fn wait_lock(root: &DataRoot, name: &str) -> Result<Guard> {
     let file = open(root, name)?;
     file.lock().map_err(|e| Error::from(e).during(&format!("locking control/locks/{name}")))?;
-    Ok(LockGuard { file, name: name.to_string() })
+    Ok(Guard { file, name: name.to_string() })
 }
 
 /// Whether somebody holds a lock now. For `status`; the answer may be old when it arrives.
@@ -62,12 +62,12 @@ pub fn is_locked(root: &DataRoot, name: &str) -> Result<bool> {
 }
 
 /// The lock of one wizard: the same wizard twice is refused.
-pub fn wizard_lock(root: &DataRoot, wizard: &str) -> Result<LockGuard> {
+pub fn wizard_lock(root: &DataRoot, wizard: &str) -> Result<Guard> {
     lock(root, &format!("wizard-{wizard}"))
 }
 
 /// The lock of whoever may send orders for an account.
-pub fn account_lock(root: &DataRoot, account: &str) -> Result<LockGuard> {
+pub fn account_lock(root: &DataRoot, account: &str) -> Result<Guard> {
     lock(root, &format!("account-{}", crate::root::encode_symbol(account)?))
 }
 
@@ -80,11 +80,11 @@ fn open(root: &DataRoot, name: &str) -> Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(place).map_err(|e| Error::from(e).during(&format!("opening {path}")))
 }
 
-fn sign(root: &DataRoot, mut file: File, name: &str) -> Result<LockGuard> {
+fn sign(root: &DataRoot, mut file: File, name: &str) -> Result<Guard> {
     let host = root.host();
     let text = format!("pid {} on machine {} since {}\n", host.pid(), host.machine_id(), host.now());
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(text.as_bytes())?;
-    Ok(LockGuard { file, name: name.to_string() })
+    Ok(Guard { file, name: name.to_string() })
 }

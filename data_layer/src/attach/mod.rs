@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::time::Duration;
 
-pub use locks::{LockGuard, account_lock, is_locked, lock, wait_lock, wizard_lock};
+pub use locks::{Guard, account_lock, is_locked, lock, wait_lock, wizard_lock};
 
 /// Where the attachment is recorded, below the root.
 pub const ATTACH_FILE: &str = "control/attach.json";
@@ -116,9 +116,11 @@ impl Attachment {
         })
     }
 
-    /// Leave the drive in order, so that another machine need not wait for the heartbeat to age.
+    /// Leave the drive in order, so that another machine need not wait for the heartbeat to age. Happens by itself when the
+    /// value is dropped; a killed process leaves a heartbeat that ages.
     pub fn detach(&self) -> Result<()> {
-        self.rewrite(|record, now| record.released_at = Some(now))
+        let released = self.record.lock().is_ok_and(|r| r.released_at.is_some());
+        if released { Ok(()) } else { self.rewrite(|record, now| record.released_at = Some(now)) }
     }
 
     fn rewrite(&self, change: impl FnOnce(&mut AttachRecord, UtcTime)) -> Result<()> {
@@ -132,6 +134,12 @@ impl Attachment {
         let mut record = self.record.lock().map_err(|_| Error::bug("a thread died while writing the heartbeat"))?;
         change(&mut record, self.root.host().now());
         write_record(&self.root, &record)
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        drop(self.detach());
     }
 }
 

@@ -52,7 +52,7 @@ fn another_machines_young_heartbeat_holds_the_drive_until_it_ages() {
 #[test]
 fn a_released_drive_or_a_confirmed_take_over_need_not_wait() {
     let dir = tempfile::tempdir().unwrap();
-    attach(&open(&machine("a", "b1", 0), dir.path()), "pi", false).unwrap().detach().unwrap();
+    drop(attach(&open(&machine("a", "b1", 0), dir.path()), "pi", false).unwrap());
     let b = attach(&open(&machine("b", "b2", 1), dir.path()), "mac", true).unwrap();
     assert_eq!(b.generation(), 2);
     let c = take_over(&open(&machine("c", "b3", 2), dir.path()), "pc").unwrap();

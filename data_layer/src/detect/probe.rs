@@ -3,6 +3,8 @@
 //! Detection of the type comes first (a foreign or network filesystem is refused, or accepted with an override that records
 //! the lost guarantees); then the abilities are tried out in a temporary folder that is removed again.
 
+#![allow(clippy::disallowed_methods)] // tries a filesystem out, in a folder that it removes again
+
 use super::drives::{Drive, Transport, Unmounted};
 use super::{Fact, drives, recommend};
 use crate::error::{Error, Result, code};
