@@ -12,6 +12,7 @@ pub mod schema;
 pub mod host;
 pub mod root;
 pub mod store;
+pub mod frame;
 pub mod control;
 pub mod docs;
 pub mod config;
@@ -27,3 +28,17 @@ pub mod vendor;
 pub mod segment;
 pub mod fetch;
 pub mod scheduler;
+pub mod ledger;
+pub mod qc;
+pub mod stage;
+pub mod segment;
+pub mod reference;
+pub mod audit;
+pub mod curate;
+pub mod snapshot;
+pub mod export;
+pub mod rebuild;
+pub mod fsck;
+
+#[cfg(test)]
+pub(crate) mod testkit;

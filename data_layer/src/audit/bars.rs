@@ -1,0 +1,236 @@
+//! Day bars out of raw segments: which were collected, and which one serves a day when several say something about it.
+
+use crate::error::Result;
+use crate::frame;
+use crate::ledger::Status;
+use crate::qc::{Bar, QcCode, bar_code};
+use crate::reference::sources;
+use crate::root::{DataPath, DataRoot};
+use crate::segment::{Manifest, Segment};
+use crate::time::{DateRange, TradingDay, UtcTime};
+use polars::prelude::DataFrame;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The manifests of one raw table and timeframe, oldest first. A manifest is known by its position.
+pub struct Catalogue {
+    pub manifests: Vec<(DataPath, Manifest)>,
+}
+
+/// A complete answer about a symbol: this vendor was asked about `days` and sent all it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub days: DateRange,
+    pub vendor: &'a str,
+    pub at: UtcTime,
+}
+
+impl Catalogue {
+    pub fn load(root: &DataRoot, table: &str, tf: &str) -> Result<Self> {
+        let mut manifests = sources::manifests(root, table)?;
+        manifests.retain(|(_, m)| m.tf == tf);
+        Ok(Self { manifests })
+    }
+    /// Complete answers by symbol, oldest first, that meet the days wanted of it.
+    pub fn asks<'a>(&'a self, wanted: &BTreeMap<String, DateRange>) -> BTreeMap<&'a str, Vec<Ask<'a>>> {
+        let mut out: BTreeMap<&str, Vec<Ask<'_>>> = BTreeMap::new();
+        for (_, m) in self.manifests.iter().filter(|(_, m)| m.complete && m.asked.t0 < m.asked.t1) {
+            let ask = Ask { days: DateRange { start: m.asked.t0, end: m.asked.t1 }, vendor: &m.vendor, at: m.ingested_at };
+            for symbol in &m.asked.symbols {
+                if wanted.get(symbol).is_some_and(|days| days.intersect(&ask.days).is_some()) {
+                    out.entry(symbol).or_default().push(ask);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A bar and the manifest that brought it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub bar: Bar,
+    pub manifest: usize,
+}
+
+/// A segment that cannot be used, and whom that concerns.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    pub path: DataPath,
+    pub code: QcCode,
+    pub symbols: BTreeSet<String>,
+    pub days: DateRange,
+    pub vendor: String,
+}
+
+/// What reading the segments gave.
+#[derive(Default)]
+pub struct Collected {
+    pub rows: BTreeMap<String, Vec<Candidate>>,
+    pub damaged: Vec<Damaged>,
+    pub segments_read: u64,
+    pub bytes_read: u64,
+}
+
+/// Read every segment that holds something wanted, verify it, and keep the rows wanted.
+pub fn collect(root: &DataRoot, catalogue: &Catalogue, wanted: &BTreeMap<String, DateRange>) -> Result<Collected> {
+    let mut out = Collected::default();
+    if wanted.is_empty() {
+        return Ok(out);
+    }
+    let mut names: HashMap<String, Arc<str>> = HashMap::new();
+    for (index, (_, manifest)) in catalogue.manifests.iter().enumerate() {
+        for segment in manifest.segments.iter().filter(|s| concerns(s, wanted)) {
+            root.host().check_cancelled()?;
+            out.segments_read += 1;
+            out.bytes_read += segment.bytes;
+            let code = match sources::read(root, segment)? {
+                Ok(rows) => match take(&rows, segment, index, wanted, &mut names, &mut out.rows) {
+                    Ok(true) => continue,
+                    _ => QcCode::Schema,
+                },
+                Err(code) => code,
+            };
+            let days = DateRange { start: segment.t0, end: segment.t1 };
+            let symbols = segment.symbols.iter().cloned().collect();
+            out.damaged.push(Damaged { path: segment.path.clone(), code, symbols, days, vendor: manifest.vendor.clone() });
+        }
+    }
+    Ok(out)
+}
+
+fn concerns(segment: &Segment, wanted: &BTreeMap<String, DateRange>) -> bool {
+    let days = DateRange { start: segment.t0, end: segment.t1 };
+    segment.symbols.iter().any(|s| wanted.get(s).is_some_and(|w| w.intersect(&days).is_some()))
+}
+
+/// Add a segment's rows. `Ok(false)`, or an error: the contents are not what the manifest describes.
+fn take(
+    rows: &DataFrame,
+    segment: &Segment,
+    manifest: usize,
+    wanted: &BTreeMap<String, DateRange>,
+    names: &mut HashMap<String, Arc<str>>,
+    out: &mut BTreeMap<String, Vec<Candidate>>,
+) -> Result<bool> {
+    let (symbol, day) = (frame::texts(rows, "symbol")?, frame::days(rows, "date")?);
+    let (open, high) = (frame::floats(rows, "open")?, frame::floats(rows, "high")?);
+    let (low, close) = (frame::floats(rows, "low")?, frame::floats(rows, "close")?);
+    let (vwap, volume) = (frame::floats(rows, "vwap")?, frame::floats(rows, "volume")?);
+    let (session, feed) = (frame::texts(rows, "session_id")?, frame::texts(rows, "feed")?);
+    let declared: BTreeSet<&str> = segment.symbols.iter().map(String::as_str).collect();
+    // First the whole segment is checked, then rows are taken: a bad segment contributes nothing.
+    let mut last = "";
+    for (s, d) in symbol.iter().zip(&day) {
+        let (Some(s), Some(d)) = (s, d) else { return Ok(false) };
+        if *d < segment.t0 || *d >= segment.t1 || (*s != last && !declared.contains(s)) {
+            return Ok(false);
+        }
+        last = s;
+    }
+    let mut intern = |text: Option<&str>| {
+        text.map(|t| match names.get(t) {
+            Some(known) => known.clone(),
+            None => names.entry(t.to_string()).or_insert_with(|| t.into()).clone(),
+        })
+    };
+    let mut current: (&str, Option<DateRange>) = ("", None);
+    let mut pending: Vec<Candidate> = Vec::new();
+    for i in 0..symbol.len() {
+        let (Some(s), Some(d)) = (symbol[i], day[i]) else { continue };
+        if s != current.0 {
+            if !pending.is_empty() {
+                out.entry(current.0.to_string()).or_default().append(&mut pending);
+            }
+            current = (s, wanted.get(s).copied());
+        }
+        if !current.1.is_some_and(|days| days.contains(d)) {
+            continue;
+        }
+        let (session_id, feed) = (intern(session[i]), intern(feed[i]));
+        let bar = Bar { day: d, open: open[i], high: high[i], low: low[i], close: close[i], vwap: vwap[i], volume: volume[i], session_id, feed };
+        pending.push(Candidate { bar, manifest });
+    }
+    if !pending.is_empty() {
+        out.entry(current.0.to_string()).or_default().append(&mut pending);
+    }
+    Ok(true)
+}
+
+/// Where the bar that serves a day came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    pub vendor: String,
+    /// First and newest ingest of the serving vendor's bar of that day.
+    pub first: UtcTime,
+    pub last: UtcTime,
+    /// Rows of that day in the serving answer; more than one is an error.
+    pub rows: u64,
+    /// An older answer of the same vendor had other values.
+    pub revised: bool,
+    /// The close of the next best vendor, where there is one.
+    pub other_close: Option<f64>,
+}
+
+/// A symbol's bars in order of the day, one per day, with their origins.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    pub bars: Vec<Bar>,
+    pub origins: Vec<Origin>,
+}
+
+/// Choose one bar per day: per vendor the newest complete answer, then the first vendor of `order` whose bar is sound.
+pub fn resolve(mut candidates: Vec<Candidate>, catalogue: &Catalogue, order: &[String]) -> Series {
+    candidates.sort_by_key(|c| (c.bar.day, c.manifest));
+    let mut out = Series::default();
+    let mut rest = candidates.as_slice();
+    while let Some(first) = rest.first() {
+        let n = rest.iter().take_while(|c| c.bar.day == first.bar.day).count();
+        let (today, later) = rest.split_at(n);
+        rest = later;
+        let mut vendors: Vec<(Rank, &Candidate, Origin)> = by_vendor(today, catalogue, order);
+        vendors.sort_by(|a, b| a.0.cmp(&b.0));
+        let other_close = vendors.get(1).and_then(|v| v.1.bar.close);
+        if let Some((_, chosen, origin)) = vendors.into_iter().next() {
+            out.bars.push(chosen.bar.clone());
+            out.origins.push(Origin { other_close, ..origin });
+        }
+    }
+    out
+}
+
+/// Sound bars first, then the configured order, then the name.
+type Rank = (bool, usize, String);
+
+fn by_vendor<'a>(today: &'a [Candidate], catalogue: &Catalogue, order: &[String]) -> Vec<(Rank, &'a Candidate, Origin)> {
+    let of = |c: &Candidate| &catalogue.manifests[c.manifest].1;
+    let names: BTreeSet<&str> = today.iter().map(|c| of(c).vendor.as_str()).collect();
+    let mut out = Vec::with_capacity(names.len());
+    for name in names {
+        let mine: Vec<&Candidate> = today.iter().filter(|c| of(c).vendor == name).collect();
+        let Some(chosen) = mine.iter().copied().max_by_key(|c| (of(c).complete, c.manifest)) else { continue };
+        let rows = mine.iter().filter(|c| c.manifest == chosen.manifest).count() as u64;
+        let times = || mine.iter().map(|c| of(c).ingested_at);
+        let origin = Origin {
+            vendor: name.to_string(),
+            first: times().min().unwrap_or(of(chosen).ingested_at),
+            last: times().max().unwrap_or(of(chosen).ingested_at),
+            rows,
+            revised: mine.iter().any(|c| c.manifest < chosen.manifest && values(&c.bar) != values(&chosen.bar)),
+            other_close: None,
+        };
+        let unsound = rows > 1 || bar_code(&chosen.bar).status() == Status::Red;
+        let place = order.iter().position(|o| o == name).unwrap_or(order.len());
+        out.push(((unsound, place, name.to_string()), chosen, origin));
+    }
+    out
+}
+
+fn values(bar: &Bar) -> [Option<f64>; 6] {
+    [bar.open, bar.high, bar.low, bar.close, bar.vwap, bar.volume]
+}
+
+/// The first and last day of a series.
+pub fn extent(series: &Series) -> Option<(TradingDay, TradingDay)> {
+    Some((series.bars.first()?.day, series.bars.last()?.day))
+}

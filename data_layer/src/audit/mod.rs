@@ -1,0 +1,158 @@
+//! The audit: expected against present, by reading contents.
+//!
+//! Expected = the exchange's sessions x the listing intervals of the stage's symbols, never what arrived. Present = rows
+//! of segments whose bytes were read and hashed. Every expected (symbol, session) pair gets one row in the ledger.
+
+use crate::calendar::Calendar;
+use crate::control::Db;
+use crate::error::Result;
+use crate::ledger::{self, Change, Coverage, scope::Scope};
+use crate::qc::{Action, QcCode};
+use crate::reference::{self, ListingSpans};
+use crate::root::DataRoot;
+use crate::schema::{dataset, table, timeframe};
+use crate::stage;
+use crate::time::{DateRange, TradingDay};
+use std::collections::BTreeMap;
+
+pub mod bars;
+mod config;
+mod gaps;
+mod plan;
+pub(crate) mod state;
+mod verdict;
+
+pub use config::AuditConfig;
+pub use gaps::{Gap, gaps};
+pub use plan::AuditScope;
+
+/// What an audit found and changed.
+#[derive(Clone, Debug, Default)]
+pub struct AuditReport {
+    /// The days the ledger now answers for.
+    pub scope: Option<Scope>,
+    pub symbols_judged: usize,
+    pub partitions_judged: u64,
+    /// Ledger rows written or removed.
+    pub changed: u64,
+    pub segments_read: u64,
+    pub bytes_read: u64,
+    /// Segments whose bytes are not what their manifest says.
+    pub damaged: Vec<(String, QcCode)>,
+    /// Bars whose values a later answer of the same vendor changed.
+    pub revisions: u64,
+    /// Stored bars on days on which the symbol was not listed.
+    pub unexpected_bars: u64,
+    /// Closes on which two sources differ by more than the note threshold.
+    pub close_notes: u64,
+    /// Sessions of the window that have not happened yet.
+    pub pending_sessions: u64,
+    /// Coverage of `raw/equities_bars` over the window that was asked about.
+    pub coverage: Coverage,
+    /// What is worth asking a vendor for again.
+    pub gaps: Vec<Gap>,
+}
+
+/// Audit with the built-in thresholds. `asof` is the last session that is due; sessions of `window` after it are pending.
+pub fn audit_scan(root: &DataRoot, db: &Db, scope: AuditScope, asof: TradingDay, window: DateRange) -> Result<AuditReport> {
+    audit_scan_with(root, db, scope, asof, window, &AuditConfig::builtin()?)
+}
+
+/// Audit: read what is new (or everything), bring `partition_status` in line, and list the gaps.
+pub fn audit_scan_with(root: &DataRoot, db: &Db, scope: AuditScope, asof: TradingDay, window: DateRange, config: &AuditConfig) -> Result<AuditReport> {
+    let stage = stage::load(root)?;
+    let calendar = Calendar::xnys();
+    let asked = Scope { start: window.start, asof: asof.min(window.end.plus_days(-1)) };
+    let known = ledger::scope::in_db(&*db.lock()?)?;
+    let whole = asked.join(known).join(ledger::scope::on_drive(root)?);
+    ledger::scope::set_on_drive(root, whole)?;
+
+    let mut report = AuditReport { scope: Some(whole), ..AuditReport::default() };
+    let pending = DateRange { start: asof.plus_days(1).max(window.start), end: window.end };
+    report.pending_sessions = calendar.sessions(pending).len() as u64;
+    let catalogue = bars::Catalogue::load(root, table::RAW_EQUITIES_BARS, timeframe::DAY)?;
+    let symbols = if stage.is_active(dataset::EQUITIES_EOD) { stage.universe.symbols.clone() } else { Vec::new() };
+    let facts = Facts { spans: ListingSpans::load(root)?, actions: effects(root)? };
+    let plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
+
+    judge(root, db, &catalogue, &facts, &plan, config, &mut report)?;
+    plan::finish(db, &catalogue, &plan, whole)?;
+    report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()))?;
+    report.coverage = ledger::coverage(db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
+    report.gaps = gaps(root, db, &catalogue, window)?;
+    Ok(report)
+}
+
+/// What the reference tables say.
+pub(crate) struct Facts {
+    pub spans: ListingSpans,
+    pub actions: BTreeMap<String, Vec<Action>>,
+}
+
+fn effects(root: &DataRoot) -> Result<BTreeMap<String, Vec<Action>>> {
+    let all = reference::load_actions(root)?;
+    Ok(all.into_iter().map(|(symbol, list)| (symbol, list.iter().filter_map(reference::CorpAction::effect).collect())).collect())
+}
+
+/// Judge the planned (symbol, days) rectangles and write the differences.
+fn judge(
+    root: &DataRoot,
+    db: &Db,
+    catalogue: &bars::Catalogue,
+    facts: &Facts,
+    plan: &plan::Plan,
+    config: &AuditConfig,
+    report: &mut AuditReport,
+) -> Result<()> {
+    let mut collected = bars::collect(root, catalogue, &plan.reach)?;
+    (report.segments_read, report.bytes_read) = (collected.segments_read, collected.bytes_read);
+    report.damaged = collected.damaged.iter().map(|d| (d.path.to_string(), d.code)).collect();
+    let sources = ledger::sources(db, table::RAW_EQUITIES_BARS)?;
+    let asks = catalogue.asks(&plan.dirty);
+    let mut changes: Vec<Change> = Vec::new();
+    for (symbol, days) in &plan.dirty {
+        root.host().check_cancelled()?;
+        let series = bars::resolve(collected.rows.remove(symbol).unwrap_or_default(), catalogue, &config.source_order);
+        let input = verdict::Input {
+            symbol,
+            days: *days,
+            spans: facts.spans.spans(symbol),
+            actions: facts.actions.get(symbol).map_or(&[][..], Vec::as_slice),
+            asks: asks.get(symbol.as_str()).map_or(&[][..], Vec::as_slice),
+            damaged: &collected.damaged,
+            series: &series,
+        };
+        let judged = verdict::judge(&input, config);
+        report.symbols_judged += 1;
+        report.partitions_judged += judged.rows.len() as u64;
+        report.revisions += judged.revisions;
+        report.unexpected_bars += judged.unexpected_bars;
+        report.close_notes += judged.close_notes;
+        changes.extend(ledger::differences(present(db, &sources, symbol, *days)?, judged.rows));
+        if changes.len() >= 50_000 {
+            report.changed += flush(db, &mut changes)?;
+        }
+    }
+    for symbol in &plan.dropped {
+        let ever = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
+        changes.extend(present(db, &sources, symbol, ever)?.into_iter().map(|r| Change::Remove(r.key)));
+    }
+    report.changed += flush(db, &mut changes)?;
+    Ok(())
+}
+
+fn present(db: &Db, sources: &[String], symbol: &str, days: DateRange) -> Result<Vec<ledger::Row>> {
+    let mut out = Vec::new();
+    for source in sources {
+        out.extend(ledger::rows_of(db, source, table::RAW_EQUITIES_BARS, symbol, timeframe::DAY, days.start, days.end)?);
+    }
+    Ok(out)
+}
+
+fn flush(db: &Db, changes: &mut Vec<Change>) -> Result<u64> {
+    ledger::apply(db, changes)?;
+    Ok(std::mem::take(changes).len() as u64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! `curated/_deps.json`: what each curated file was made from, and its digest. Losing it costs one full curation.
+
+use super::{Depth, Planned};
+use crate::error::Result;
+use crate::ledger::store_if_changed;
+use crate::reference::sources;
+use crate::root::{DataPath, DataRoot};
+use crate::store;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where the record is.
+pub const PATH: &str = "curated/_deps.json";
+
+/// One curated file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Digest of the segments and actions it was made from.
+    pub inputs: String,
+    /// Digest of its bytes; null while it is being made; empty when its inputs hold no usable row, so that there is no file.
+    pub sha256: Option<String>,
+    pub bytes: u64,
+}
+
+/// The record of all curated files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deps {
+    pub v: u32,
+    pub files: BTreeMap<DataPath, Output>,
+}
+
+impl Deps {
+    /// Read the record; a missing or damaged one is empty.
+    pub fn load(root: &DataRoot) -> Result<Self> {
+        let bytes = store::read(root, &DataPath::new(PATH)?)?;
+        Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or(Self { v: 1, files: BTreeMap::new() }))
+    }
+    pub(super) fn store(&self, root: &DataRoot) -> Result<()> {
+        store_if_changed(root, &DataPath::new(PATH)?, store::canonical_json(self)?.into_bytes()).map(drop)
+    }
+    pub(super) fn mark_pending(&mut self, planned: &Planned) {
+        self.files.insert(planned.path.clone(), Output { inputs: String::new(), sha256: None, bytes: 0 });
+    }
+    /// Whether the file is there and was made from exactly these inputs.
+    pub(super) fn is_current(&self, root: &DataRoot, planned: &Planned, depth: Depth) -> bool {
+        let Some(output) = self.files.get(&planned.path).filter(|o| o.inputs == planned.inputs) else { return false };
+        match output.sha256.as_deref() {
+            None => false,
+            Some("") => true,
+            Some(_) if depth == Depth::Incremental => sources::size(root, &planned.path) == Some(output.bytes),
+            Some(sha256) => store::read(root, &planned.path).ok().flatten().is_some_and(|bytes| store::sha256_hex(&bytes) == sha256),
+        }
+    }
+    /// Files that a curation was making when it was interrupted.
+    pub fn pending(&self) -> impl Iterator<Item = &DataPath> {
+        self.files.iter().filter(|(_, o)| o.sha256.is_none()).map(|(p, _)| p)
+    }
+    /// Files that should be there, with their digests.
+    pub fn made(&self) -> impl Iterator<Item = (&DataPath, &str)> {
+        self.files.iter().filter_map(|(p, o)| o.sha256.as_deref().filter(|s| !s.is_empty()).map(|s| (p, s)))
+    }
+}

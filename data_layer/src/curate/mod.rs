@@ -1,0 +1,215 @@
+//! `curated/equities_ohlcv_adj`: one adjusted series per symbol, a file per (symbol, year), recomputed from raw segments
+//! and corporate actions. Equal inputs give equal bytes; only files whose bytes change are written.
+
+use crate::audit::AuditConfig;
+use crate::audit::bars::{self, Catalogue};
+use crate::control::Db;
+use crate::error::{Error, Result};
+use crate::ledger;
+use crate::reference::{self, CorpAction};
+use crate::root::{DataPath, DataRoot, encode_symbol};
+use crate::schema::{table, timeframe};
+use crate::store;
+use crate::time::{DateRange, TradingDay};
+use std::collections::{BTreeMap, BTreeSet};
+
+mod adjust;
+mod deps;
+mod partitions;
+mod price;
+mod table_file;
+
+pub use adjust::{Step, steps};
+pub use deps::{Deps, Output};
+pub use price::{AdjPrice, PriceFactor, RawPrice};
+
+/// Symbols whose rows are in memory at once.
+const SYMBOLS_AT_ONCE: usize = 200;
+/// Files written side by side: most of the time goes to waiting for the drive.
+const WRITERS: usize = 4;
+
+/// Whether the digests of existing files are taken again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// A file counts as good when it has the recorded length.
+    Incremental,
+    /// Every file is read; one that does not match its digest is made again.
+    Full,
+}
+
+/// What a curation did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CurateReport {
+    pub rewritten: u64,
+    pub unchanged: u64,
+    pub removed: u64,
+    /// (symbol, year) that could not be made because a raw segment is damaged; their partitions are RED.
+    pub skipped: Vec<(String, i16)>,
+    /// Actions that could not be applied, as `SYMBOL EX-DATE why`.
+    pub unapplied: Vec<String>,
+    /// Ledger rows written or removed.
+    pub changed: u64,
+}
+
+/// Bring the curated tables and their ledger rows in line with what is raw.
+pub fn curate_incremental(root: &DataRoot, db: &Db) -> Result<CurateReport> {
+    curate(root, db, Depth::Incremental)
+}
+
+/// As [`curate_incremental`], with a choice of how much is verified.
+pub fn curate(root: &DataRoot, db: &Db, depth: Depth) -> Result<CurateReport> {
+    let config = AuditConfig::builtin()?;
+    let catalogue = Catalogue::load(root, table::RAW_EQUITIES_BARS, timeframe::DAY)?;
+    let actions = reference::load_actions(root)?;
+    let mut deps = Deps::load(root)?;
+    let mut report = CurateReport::default();
+    let planned = plan(&catalogue, &actions)?;
+    let stale: BTreeMap<&(String, i16), &Planned> = planned.iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
+    report.unchanged = (planned.len() - stale.len()) as u64;
+    let gone = vanished(root, &planned, &deps)?;
+    if !stale.is_empty() || !gone.is_empty() {
+        // Marked before the first file is touched: after a crash nobody takes a half-made set for a whole one.
+        stale.values().for_each(|p| deps.mark_pending(p));
+        deps.store(root)?;
+        for path in &gone {
+            store::remove(root, path)?;
+            deps.files.remove(path);
+            report.removed += 1;
+        }
+        rebuild(root, &catalogue, &actions, &config, &stale, &mut deps, &mut report)?;
+        deps.store(root)?;
+    }
+    report.changed = partitions::mirror(db, &report.skipped)?;
+    Ok(report)
+}
+
+/// A file to be there, and the digest of everything it is made from.
+pub struct Planned {
+    pub path: DataPath,
+    pub inputs: String,
+}
+
+/// The file of a symbol's year.
+pub fn path_of(symbol: &str, year: i16) -> Result<DataPath> {
+    DataPath::new(format!("{}/sym={}/dt={year:04}/part-0.parquet", table::CURATED_EQUITIES, encode_symbol(symbol)?))
+}
+
+fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> Result<BTreeMap<(String, i16), Planned>> {
+    let mut sources: BTreeMap<&str, BTreeMap<i16, Vec<String>>> = BTreeMap::new();
+    for (_, manifest) in &catalogue.manifests {
+        for segment in manifest.segments.iter().filter(|s| s.t0 < s.t1) {
+            let line = format!("{} {} {}", segment.sha256, manifest.vendor, manifest.complete);
+            for symbol in &segment.symbols {
+                for year in segment.t0.year()..=segment.t1.plus_days(-1).year() {
+                    sources.entry(symbol).or_default().entry(year).or_default().push(line.clone());
+                }
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    for (symbol, years) in sources {
+        let events: Vec<_> = actions.get(symbol).into_iter().flatten().filter_map(CorpAction::effect).map(|a| (a.ex_date, a.factor, a.cash)).collect();
+        for (year, own) in &years {
+            // A dividend's factor needs the close before it, so with actions the later years are inputs as well.
+            let due: Vec<_> = events.iter().filter(|(ex, ..)| ex.year() >= *year).collect();
+            let later: Vec<_> = years.iter().filter(|(y, _)| !due.is_empty() && *y != year).collect();
+            let inputs = store::digest_of(&("equities_ohlcv_adj 1", own, &due, &later))?;
+            out.insert((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs });
+        }
+    }
+    Ok(out)
+}
+
+/// Files and records of files that nothing asks for any more.
+fn vanished(root: &DataRoot, planned: &BTreeMap<(String, i16), Planned>, deps: &Deps) -> Result<Vec<DataPath>> {
+    let wanted: BTreeSet<&DataPath> = planned.values().map(|p| &p.path).collect();
+    let mut out: BTreeSet<DataPath> = store::list(root, &DataPath::new(table::CURATED_EQUITIES)?)?.into_iter().collect();
+    out.extend(deps.files.keys().filter(|p| p.as_str().starts_with(table::CURATED_EQUITIES)).cloned());
+    Ok(out.into_iter().filter(|p| !wanted.contains(p)).collect())
+}
+
+fn rebuild(
+    root: &DataRoot,
+    catalogue: &Catalogue,
+    actions: &BTreeMap<String, Vec<CorpAction>>,
+    config: &AuditConfig,
+    stale: &BTreeMap<&(String, i16), &Planned>,
+    deps: &mut Deps,
+    report: &mut CurateReport,
+) -> Result<()> {
+    let mut by_symbol: BTreeMap<&str, Vec<i16>> = BTreeMap::new();
+    stale.keys().for_each(|(symbol, year)| by_symbol.entry(symbol).or_default().push(*year));
+    let symbols: Vec<(&str, Vec<i16>)> = by_symbol.into_iter().collect();
+    for batch in symbols.chunks(SYMBOLS_AT_ONCE) {
+        root.host().check_cancelled()?;
+        let wanted = batch.iter().map(|(s, years)| Ok(((*s).to_string(), reach(years, actions.contains_key(*s))?))).collect::<Result<_>>()?;
+        let mut collected = bars::collect(root, catalogue, &wanted)?;
+        let mut jobs = Vec::new();
+        for (symbol, years) in batch {
+            let rows = collected.rows.remove(*symbol).unwrap_or_default();
+            let hurt = |year: i16| collected.damaged.iter().any(|d| d.symbols.contains(*symbol) && d.days.start.year() <= year && year <= d.days.end.year());
+            let events: Vec<_> = actions.get(*symbol).into_iter().flatten().filter_map(CorpAction::effect).collect();
+            let series = adjust::Adjusted::of(bars::resolve(rows, catalogue, &config.source_order), &events);
+            report.unapplied.extend(series.unapplied.iter().map(|why| format!("{symbol} {why}")));
+            for year in years {
+                if hurt(*year) {
+                    report.skipped.push(((*symbol).to_string(), *year));
+                    continue;
+                }
+                let key = ((*symbol).to_string(), *year);
+                let planned = stale.get(&key).ok_or_else(|| Error::bug("a curated file that was not planned"))?;
+                jobs.push((*planned, table_file::bytes(symbol, *year, &series)?));
+            }
+        }
+        for (planned, output, written) in write_all(root, jobs)? {
+            deps.files.insert(planned.path.clone(), output);
+            if written {
+                report.rewritten += 1;
+            } else {
+                report.unchanged += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The days to read so that these years of a symbol can be made.
+fn reach(years: &[i16], has_actions: bool) -> Result<DateRange> {
+    let january = |year: i16| TradingDay::ymd(year, 1, 1).ok_or_else(|| Error::bug("a year outside the calendar"));
+    if has_actions {
+        return DateRange::new(TradingDay(0), TradingDay(40_000));
+    }
+    let (first, last) = (years.iter().min().copied().unwrap_or(1970), years.iter().max().copied().unwrap_or(1970));
+    DateRange::new(january(first)?, january(last + 1)?)
+}
+
+type Job<'a> = (&'a Planned, Option<Vec<u8>>);
+
+/// Write the files that differ from what is there, several at a time.
+fn write_all<'a>(root: &DataRoot, jobs: Vec<Job<'a>>) -> Result<Vec<(&'a Planned, Output, bool)>> {
+    let share = jobs.len().div_ceil(WRITERS).max(8);
+    let mut queues: Vec<Vec<Job<'a>>> = Vec::new();
+    let mut jobs = jobs.into_iter().peekable();
+    while jobs.peek().is_some() {
+        queues.push(jobs.by_ref().take(share).collect());
+    }
+    let work = |queue: Vec<Job<'a>>| queue.into_iter().map(|(p, bytes)| write_one(root, p, bytes).map(|(o, w)| (p, o, w))).collect::<Result<Vec<_>>>();
+    let work = &work;
+    let parts: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = queues.into_iter().map(|queue| scope.spawn(move || work(queue))).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(Error::bug("a writer of curated files died")))).collect()
+    });
+    Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn write_one(root: &DataRoot, planned: &Planned, bytes: Option<Vec<u8>>) -> Result<(Output, bool)> {
+    let Some(bytes) = bytes else {
+        store::remove(root, &planned.path)?;
+        return Ok((Output { inputs: planned.inputs.clone(), sha256: Some(String::new()), bytes: 0 }, false));
+    };
+    let (info, written) = ledger::store_if_changed(root, &planned.path, bytes)?;
+    Ok((Output { inputs: planned.inputs.clone(), sha256: Some(info.sha256), bytes: info.bytes }, written))
+}
+
+#[cfg(test)]
+mod tests;

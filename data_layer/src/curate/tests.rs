@@ -1,0 +1,227 @@
+use super::*;
+use crate::audit::{AuditScope, audit_scan};
+use crate::frame;
+use crate::ledger::Status;
+use crate::reference::refresh_reference;
+use crate::testkit::{Kit, RawBar, bar_at, day, good_bars, range};
+
+fn window() -> DateRange {
+    range("2016-11-01", "2017-03-01")
+}
+
+/// A drive with two flat symbols, AAA at 100 and BBB at 50.
+fn flat() -> (Kit, Vec<RawBar>) {
+    let kit = Kit::new();
+    kit.stage(&["AAA", "BBB"]);
+    kit.listings("2018-01-02", &[("AAA", Some("2010-01-04"), None), ("BBB", Some("2010-01-04"), None)]);
+    let sessions = crate::calendar::Calendar::xnys().sessions(window());
+    let bars: Vec<RawBar> = [("AAA", 100.0), ("BBB", 50.0)].iter().flat_map(|(s, p)| sessions.iter().map(move |d| bar_at(s, *d, *p))).collect();
+    (kit, bars)
+}
+
+fn work(kit: &Kit) -> CurateReport {
+    refresh_reference(&kit.root, &kit.db).unwrap();
+    audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-02-28"), window()).unwrap();
+    curate_incremental(&kit.root, &kit.db).unwrap()
+}
+
+fn column(kit: &Kit, symbol: &str, year: i16, name: &str) -> Vec<f64> {
+    let rows = store::read_parquet(&kit.root, &path_of(symbol, year).unwrap()).unwrap();
+    frame::floats(&rows, name).unwrap().into_iter().map(|v| v.unwrap_or(f64::NAN)).collect()
+}
+
+fn digests(kit: &Kit) -> BTreeMap<String, String> {
+    let files = store::list(&kit.root, &DataPath::new(table::CURATED_EQUITIES).unwrap()).unwrap();
+    files.into_iter().map(|p| (p.to_string(), store::sha256_hex(&std::fs::read(kit.place(&p)).unwrap()))).collect()
+}
+
+/// From its ex-date on AAA trades at a quarter: a 4:1 split.
+fn quartered(bars: &[RawBar], from: &str) -> Vec<RawBar> {
+    let price = |b: &RawBar| if b.symbol == "AAA" && b.day >= day(from) { 25.0 } else { b.ohlcv[3].unwrap() };
+    bars.iter().map(|b| bar_at(&b.symbol, b.day, price(b))).collect()
+}
+
+#[test]
+fn without_actions_the_adjusted_series_is_the_raw_one() {
+    let (kit, bars) = flat();
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    let report = work(&kit);
+    assert_eq!((report.rewritten, report.unchanged), (4, 0));
+    let rows = store::read_parquet(&kit.root, &path_of("AAA", 2017).unwrap()).unwrap();
+    let names: Vec<String> = rows.get_column_names().iter().map(ToString::to_string).collect();
+    assert_eq!(names, crate::schema::columns::CURATED_EQUITIES);
+    assert!(column(&kit, "AAA", 2017, "close").iter().all(|c| *c == 100.0));
+    assert!(column(&kit, "AAA", 2017, "price_factor").iter().all(|c| *c == 1.0));
+    assert!(column(&kit, "AAA", 2017, "div_cash").iter().all(|c| c.to_bits() == 0));
+    let again = work(&kit);
+    assert_eq!((again.rewritten, again.unchanged, again.changed), (0, 4, 0));
+    let rows = ledger::all_rows(&kit.db).unwrap();
+    let curated = rows.iter().filter(|r| r.key.table_name == table::CURATED_EQUITIES && r.key.source_name == "curator");
+    assert_eq!(curated.filter(|r| r.verdict.status == Status::Green).count(), bars.len());
+}
+
+#[test]
+fn lesson_042_a_late_split_changes_all_earlier_days_of_its_symbol_and_nothing_else() {
+    let (kit, bars) = flat();
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &quartered(&bars, "2017-02-01"));
+    work(&kit);
+    let before = digests(&kit);
+    kit.actions(&["AAA", "BBB"], window(), &[("AAA", "split", "2017-02-01", Some(4.0), None)]);
+    let report = work(&kit);
+    assert_eq!((report.rewritten, report.unchanged), (2, 2));
+    let after = digests(&kit);
+    for (path, digest) in &before {
+        assert_eq!(after[path] == *digest, path.contains("sym=BBB"), "{path}");
+    }
+    assert!(column(&kit, "AAA", 2016, "close").iter().all(|c| *c == 25.0));
+    let split = column(&kit, "AAA", 2017, "split_factor");
+    assert_eq!((split[0], *split.last().unwrap()), (4.0, 1.0));
+    let (raw, volume) = (column(&kit, "AAA", 2017, "close_raw"), column(&kit, "AAA", 2017, "volume"));
+    assert_eq!((raw[0], *raw.last().unwrap()), (100.0, 25.0));
+    assert_eq!(volume[0], 4.0 * (1_000.0 + f64::from(day("2017-01-03").0)));
+}
+
+#[test]
+fn lesson_044_a_split_is_not_a_loss() {
+    let (kit, bars) = flat();
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &quartered(&bars, "2017-02-01"));
+    kit.actions(&["AAA"], window(), &[("AAA", "split", "2017-02-01", Some(4.0), None)]);
+    work(&kit);
+    let close = column(&kit, "AAA", 2017, "close");
+    assert!(close.windows(2).all(|w| (w[1] / w[0] - 1.0).abs() < 1e-12));
+    let rows = ledger::all_rows(&kit.db).unwrap();
+    assert!(rows.iter().filter(|r| r.key.symbol == "AAA").all(|r| r.verdict.status == Status::Green), "the move is explained");
+}
+
+#[test]
+fn lesson_041_forward_and_reverse_splits_and_dividends_have_their_known_factors() {
+    let (kit, bars) = flat();
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    let events = [
+        ("AAA", "reverse_split", "2016-12-01", Some(0.02), None),
+        ("AAA", "cash_dividend", "2017-01-10", None, Some(2.0)),
+        ("BBB", "forward_split", "2017-02-01", Some(10.0), None),
+    ];
+    kit.actions(&["AAA", "BBB"], window(), &events);
+    work(&kit);
+    let (old, new) = (column(&kit, "AAA", 2016, "price_factor"), column(&kit, "AAA", 2017, "price_factor"));
+    let close_to = |a: f64, b: f64| assert!((a / b - 1.0).abs() < 1e-12, "{a} is not {b}");
+    close_to(old[0], 50.0 * 0.98);
+    close_to(*old.last().unwrap(), 0.98);
+    assert_eq!(*new.last().unwrap(), 1.0);
+    close_to(column(&kit, "AAA", 2016, "split_factor")[0], 0.02);
+    let paid = column(&kit, "AAA", 2017, "div_cash");
+    assert_eq!(paid.iter().filter(|c| **c == 2.0).count(), 1);
+    assert_eq!(paid.iter().sum::<f64>(), 2.0);
+    close_to(column(&kit, "BBB", 2016, "price_factor")[0], 0.1);
+}
+
+#[test]
+fn a_dividend_above_the_price_is_reported_and_not_applied() {
+    let (kit, bars) = flat();
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    kit.actions(&["AAA"], window(), &[("AAA", "cash_dividend", "2017-01-10", None, Some(100.0))]);
+    let report = work(&kit);
+    assert_eq!(report.unapplied.len(), 1);
+    assert!(column(&kit, "AAA", 2016, "price_factor").iter().all(|f| *f == 1.0));
+}
+
+#[test]
+fn amber_bars_are_curated_and_red_ones_are_not() {
+    let (kit, mut bars) = flat();
+    let (null, bad) = (bars[50].day, bars[60].day);
+    bars[50].ohlcv[0] = None;
+    bars[60].ohlcv[1] = Some(1.0);
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    work(&kit);
+    let rows = store::read_parquet(&kit.root, &path_of("AAA", 2017).unwrap()).unwrap();
+    let days = frame::days(&rows, "date").unwrap();
+    assert!(days.contains(&Some(null)) && !days.contains(&Some(bad)));
+    let verdict = |d| ledger::rows_of(&kit.db, "curator", table::CURATED_EQUITIES, "AAA", "1d", d, d.plus_days(1)).unwrap()[0].verdict.qc_code.clone();
+    assert_eq!((verdict(null).as_str(), verdict(bad).as_str()), ("NULL_CELLS", "OHLC"));
+}
+
+#[test]
+fn a_damaged_raw_segment_turns_the_curated_year_red_and_its_repair_green() {
+    let (kit, bars) = flat();
+    let manifest = kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    let place = kit.place(&manifest.segments[1].path);
+    let good = std::fs::read(&place).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    std::fs::write(&place, &bad).unwrap();
+    let report = work(&kit);
+    assert_eq!(report.skipped.len(), 2);
+    let coverage = || ledger::coverage(&kit.db, table::CURATED_EQUITIES, "", range("2017-01-01", "2017-03-01")).unwrap();
+    assert_eq!(coverage().green, 0);
+    std::fs::write(&place, &good).unwrap();
+    audit_scan(&kit.root, &kit.db, AuditScope::Full, day("2017-02-28"), window()).unwrap();
+    assert!(curate_incremental(&kit.root, &kit.db).unwrap().skipped.is_empty());
+    assert_eq!(coverage().fraction(), 1.0);
+}
+
+#[test]
+fn lesson_110_the_same_raw_data_gives_the_same_bytes_on_another_machine() {
+    let fill = |kit: &Kit, symbols: &[&str]| {
+        kit.stage(&["AAA", "BBB"]);
+        for s in symbols {
+            kit.commit("alpaca", &[s], window(), &good_bars(&[s], window()));
+        }
+        kit.actions(&["AAA", "BBB"], window(), &[("AAA", "cash_dividend", "2017-01-10", None, Some(0.37))]);
+        work(kit);
+    };
+    let first = Kit::new();
+    fill(&first, &["AAA", "BBB"]);
+    let other = crate::host::Host::fake(crate::host::FakeHost { machine_id: "00000000000000bb".into(), boot_id: "boot-9".into(), ..Default::default() });
+    let second = Kit::with_host("replay@1", other);
+    fill(&second, &["AAA", "BBB"]);
+    assert_eq!(digests(&first), digests(&second));
+}
+
+#[test]
+fn outputs_whose_inputs_vanished_are_removed_and_a_damaged_output_is_made_again() {
+    let (kit, bars) = flat();
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    work(&kit);
+    let want = digests(&kit);
+    let stray = DataPath::new("curated/equities_ohlcv_adj/sym=OLD/dt=2010/part-0.parquet").unwrap();
+    store::write_atomic(&kit.root, &stray, b"of another time").unwrap();
+    let place = kit.place(&path_of("AAA", 2016).unwrap());
+    let mut bytes = std::fs::read(&place).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&place, bytes).unwrap();
+    let report = curate(&kit.root, &kit.db, Depth::Full).unwrap();
+    assert_eq!((report.removed, report.rewritten), (1, 1));
+    assert_eq!(digests(&kit), want);
+    std::fs::remove_file(kit.place(&DataPath::new(deps::PATH).unwrap())).unwrap();
+    assert_eq!(curate_incremental(&kit.root, &kit.db).unwrap().rewritten, 0, "without the record everything is made again, to the same bytes");
+}
+
+#[test]
+fn lesson_032_no_absolute_path_is_recorded_anywhere() {
+    let (kit, bars) = flat();
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    work(&kit);
+    ledger::export(&kit.root, &kit.db).unwrap();
+    crate::snapshot::pin(&kit.root, window()).unwrap();
+    crate::export::nightly(&kit.root, &kit.db, day("2017-03-01")).unwrap();
+    let needle = kit.path().to_string_lossy().into_owned();
+    let mut folders = vec![kit.path().to_path_buf()];
+    while let Some(dir) = folders.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = std::fs::read(&path).unwrap();
+                assert!(!bytes.windows(needle.len()).any(|w| w == needle.as_bytes()), "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn lesson_049_no_column_holds_a_vendors_own_adjustment() {
+    let columns = crate::schema::columns::RAW_BARS.iter().chain(crate::schema::columns::CURATED_EQUITIES);
+    assert!(columns.into_iter().all(|c| !c.starts_with("adj")));
+}

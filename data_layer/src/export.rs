@@ -1,0 +1,211 @@
+//! Nightly exports for a workstation, and their import into its own data root.
+
+use crate::control::Db;
+use crate::error::{Error, Result, code};
+use crate::ledger;
+use crate::root::{DataPath, DataRoot};
+use crate::store::{self, FileInfo};
+use crate::time::TradingDay;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Folder of the exports.
+pub const FOLDER: &str = "exports/nightly";
+const MANIFEST: &str = "manifest.json";
+/// What is exported.
+const PARTS: [&str; 3] = ["curated", "reference", "qc"];
+
+/// `manifest.json` of one night, written last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportManifest {
+    pub v: u32,
+    pub day: TradingDay,
+    pub drive_id: String,
+    pub dataset: String,
+    /// The export that this one builds on; null for a full one.
+    pub since: Option<TradingDay>,
+    pub full: bool,
+    pub files: Vec<FileInfo>,
+    /// Files of earlier exports that are gone.
+    pub removed: Vec<DataPath>,
+}
+
+/// What an export or an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExportReport {
+    pub folder: String,
+    pub full: bool,
+    pub files: u64,
+    pub bytes: u64,
+    pub removed: u64,
+}
+
+/// Export what changed since the newest earlier export (all of it, the first time). Repeating a night gives the same folder.
+pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport> {
+    ledger::export(root, db)?;
+    let (since, held) = held_before(root, day)?;
+    let mut now = BTreeMap::new();
+    for part in PARTS {
+        for path in store::list(root, &DataPath::new(part)?)? {
+            let bytes = store::read(root, &path)?.unwrap_or_default();
+            now.insert(path.clone(), FileInfo { path, sha256: store::sha256_hex(&bytes), bytes: bytes.len() as u64 });
+        }
+    }
+    let files: Vec<FileInfo> = now.values().filter(|f| held.get(&f.path) != Some(&f.sha256)).cloned().collect();
+    let removed: Vec<DataPath> = held.keys().filter(|p| !now.contains_key(p)).cloned().collect();
+    let folder = DataPath::new(format!("{FOLDER}/{day}"))?;
+    let mut wanted = BTreeSet::from([folder.join(MANIFEST)?]);
+    for file in &files {
+        let target = folder.join(file.path.as_str())?;
+        let bytes = store::read(root, &file.path)?.unwrap_or_default();
+        if store::sha256_hex(&bytes) != file.sha256 {
+            return Err(Error::new(code::DATA_CONFLICT, format!("{} changed while it was exported", file.path)).fix("run the export again"));
+        }
+        ledger::store_if_changed(root, &target, bytes)?;
+        wanted.insert(target);
+    }
+    for stray in store::list(root, &folder)?.into_iter().filter(|p| !wanted.contains(p)) {
+        store::remove(root, &stray)?;
+    }
+    let report = ExportReport {
+        folder: folder.to_string(),
+        full: since.is_none(),
+        files: files.len() as u64,
+        bytes: files.iter().map(|f| f.bytes).sum(),
+        removed: removed.len() as u64,
+    };
+    let drive = root.drive();
+    let manifest = ExportManifest { v: 1, day, drive_id: drive.drive_id.clone(), dataset: drive.dataset.clone(), since, full: since.is_none(), files, removed };
+    ledger::store_if_changed(root, &folder.join(MANIFEST)?, store::canonical_json(&manifest)?.into_bytes())?;
+    Ok(report)
+}
+
+/// What all exports before `day` together hold, and the newest of them.
+fn held_before(root: &DataRoot, day: TradingDay) -> Result<(Option<TradingDay>, BTreeMap<DataPath, String>)> {
+    let (mut newest, mut held) = (None, BTreeMap::new());
+    for path in store::list(root, &DataPath::new(FOLDER)?)? {
+        let parts: Vec<&str> = path.as_str().split('/').collect();
+        if parts.len() != 4 || parts[3] != MANIFEST || parts[2].parse::<TradingDay>().is_ok_and(|d| d >= day) {
+            continue;
+        }
+        let manifest: ExportManifest = serde_json::from_slice(&store::read(root, &path)?.unwrap_or_default())?;
+        fold(&mut held, &manifest);
+        newest = Some(manifest.day);
+    }
+    Ok((newest, held))
+}
+
+fn fold(held: &mut BTreeMap<DataPath, String>, manifest: &ExportManifest) {
+    if manifest.full {
+        held.clear();
+    }
+    manifest.removed.iter().for_each(|p| drop(held.remove(p)));
+    held.extend(manifest.files.iter().map(|f| (f.path.clone(), f.sha256.clone())));
+}
+
+/// Import a folder of exports, or one night, into this root. Every file is verified before any is written; nights are
+/// applied in order, and one that builds on a night this root has not imported is refused.
+pub fn import(root: &DataRoot, db: &Db, folder: &Path) -> Result<ExportReport> {
+    let mut nights = find_nights(folder)?;
+    if nights.is_empty() {
+        return Err(Error::new(code::DATA_MISSING, "there is no export in that folder").found(folder.display().to_string()).fix("trademl import DIR"));
+    }
+    nights.sort_by_key(|(_, m)| m.day);
+    let mut report = ExportReport { folder: folder.display().to_string(), ..ExportReport::default() };
+    let mut last = last_imported(root)?;
+    for (dir, manifest) in nights {
+        root.require_dataset(&manifest.dataset)?;
+        if last.as_ref().is_some_and(|l| l.drive_id == manifest.drive_id && l.day >= manifest.day) {
+            continue;
+        }
+        if !manifest.full && last.as_ref().map(|l| (&l.drive_id, Some(l.day))) != Some((&manifest.drive_id, manifest.since)) {
+            return Err(Error::new(code::DATA_MISSING, format!("the export of {} builds on one that was not imported here", manifest.day))
+                .found(manifest.since.map_or_else(String::new, |d| format!("it needs the one of {d}")))
+                .fix("import the whole exports/nightly folder"));
+        }
+        apply_night(root, &dir, &manifest, &mut report)?;
+        last = Some(Imported { drive_id: manifest.drive_id.clone(), day: manifest.day });
+        store::write_atomic(root, &DataPath::new(IMPORTED)?, store::canonical_json(&last)?.as_bytes())?;
+    }
+    adopt_ledger(root, db)?;
+    Ok(report)
+}
+
+const IMPORTED: &str = "control/imported.json";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Imported {
+    drive_id: String,
+    day: TradingDay,
+}
+
+fn last_imported(root: &DataRoot) -> Result<Option<Imported>> {
+    store::read(root, &DataPath::new(IMPORTED)?)?.map_or(Ok(None), |b| Ok(serde_json::from_slice(&b)?))
+}
+
+fn find_nights(folder: &Path) -> Result<Vec<(std::path::PathBuf, ExportManifest)>> {
+    let read = |dir: &Path| -> Result<Option<ExportManifest>> {
+        match std::fs::read(dir.join(MANIFEST)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    };
+    if let Some(manifest) = read(folder)? {
+        return Ok(vec![(folder.to_path_buf(), manifest)]);
+    }
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let dir = entry?.path();
+        if dir.is_dir()
+            && let Some(manifest) = read(&dir)?
+        {
+            out.push((dir, manifest));
+        }
+    }
+    Ok(out)
+}
+
+fn apply_night(root: &DataRoot, dir: &Path, manifest: &ExportManifest, report: &mut ExportReport) -> Result<()> {
+    let allowed = |p: &DataPath| PARTS.iter().any(|part| p.as_str().starts_with(&format!("{part}/")));
+    if let Some(bad) = manifest.files.iter().map(|f| &f.path).chain(&manifest.removed).find(|p| !allowed(p)) {
+        return Err(Error::new(code::SSD_PATH, format!("an export may not write {bad}")));
+    }
+    let read = |file: &FileInfo| -> Result<Vec<u8>> {
+        let bytes = std::fs::read(dir.join(file.path.as_str()))?;
+        if store::sha256_hex(&bytes) == file.sha256 {
+            return Ok(bytes);
+        }
+        Err(Error::new(code::SSD_DAMAGED, format!("{} of the export of {} does not match its digest", file.path, manifest.day)).fix("copy the export again"))
+    };
+    for file in &manifest.files {
+        read(file)?;
+    }
+    for file in &manifest.files {
+        ledger::store_if_changed(root, &file.path, read(file)?)?;
+        report.files += 1;
+        report.bytes += file.bytes;
+    }
+    for path in &manifest.removed {
+        store::remove(root, path)?;
+        report.removed += 1;
+    }
+    report.full |= manifest.full;
+    Ok(())
+}
+
+/// Take over the imported ledger: this root holds no raw data to make its own from.
+fn adopt_ledger(root: &DataRoot, db: &Db) -> Result<()> {
+    let Some(bytes) = store::read(root, &DataPath::new(ledger::EXPORT)?)? else { return Ok(()) };
+    let want = ledger::read_export(bytes)?;
+    let changes = ledger::differences(ledger::all_rows(db)?, want);
+    ledger::apply(db, &changes)?;
+    if let Some(scope) = ledger::scope::on_drive(root)? {
+        db.write(|tx| ledger::scope::set_in_db(tx, scope))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Columns of a data frame as plain Rust values, and back. The only place that knows the frame library's types.
+
+use crate::error::{Error, Result, code};
+use crate::time::TradingDay;
+use polars::prelude::{Column, DataFrame, DataType, IntoColumn, IntoSeries, NamedFrom, Series};
+
+fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
+    frame.column(name).map_err(|_| Error::new(code::SSD_DAMAGED, format!("a table lacks its column '{name}'")))
+}
+
+fn wrong(name: &str, have: &DataType, want: &str) -> Error {
+    Error::new(code::SSD_DAMAGED, format!("column '{name}' is {have}, not {want}"))
+}
+
+/// A text column; null stays `None`. A column of nothing but nulls may have any type.
+pub fn texts<'a>(frame: &'a DataFrame, name: &str) -> Result<Vec<Option<&'a str>>> {
+    let column = column(frame, name)?;
+    if column.null_count() == column.len() {
+        return Ok(vec![None; column.len()]);
+    }
+    let values = column.str().map_err(|_| wrong(name, column.dtype(), "text"))?;
+    Ok(values.iter().collect())
+}
+
+/// A numeric column as `f64`.
+pub fn floats(frame: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
+    let column = column(frame, name)?;
+    if column.null_count() == column.len() {
+        return Ok(vec![None; column.len()]);
+    }
+    if let Ok(values) = column.f64() {
+        return Ok(values.iter().collect());
+    }
+    if !column.dtype().is_primitive_numeric() {
+        return Err(wrong(name, column.dtype(), "a number"));
+    }
+    let cast = column.cast(&DataType::Float64)?;
+    Ok(cast.f64()?.iter().collect())
+}
+
+/// A date column; text of the form `YYYY-MM-DD` is accepted too.
+pub fn days(frame: &DataFrame, name: &str) -> Result<Vec<Option<TradingDay>>> {
+    let column = column(frame, name)?;
+    if column.null_count() == column.len() {
+        return Ok(vec![None; column.len()]);
+    }
+    match column.dtype() {
+        DataType::Date => Ok(column.date()?.physical().iter().map(|v| v.map(TradingDay)).collect()),
+        DataType::String => column.str()?.iter().map(|v| v.filter(|t| !t.is_empty()).map(str::parse).transpose()).collect(),
+        other => Err(wrong(name, other, "a date")),
+    }
+}
+
+/// A text column of a new frame.
+pub fn text_column<S: AsRef<str>>(name: &str, values: &[Option<S>]) -> Column {
+    let borrowed: Vec<Option<&str>> = values.iter().map(|v| v.as_ref().map(AsRef::as_ref)).collect();
+    Series::new(name.into(), borrowed).into_column()
+}
+
+/// A float column of a new frame; `None` is null.
+pub fn float_column(name: &str, values: &[Option<f64>]) -> Column {
+    Series::new(name.into(), values).into_column()
+}
+
+/// A date column of a new frame.
+pub fn day_column(name: &str, values: &[Option<TradingDay>]) -> Result<Column> {
+    let days: Vec<Option<i32>> = values.iter().map(|d| d.map(|d| d.0)).collect();
+    let series = Series::new(name.into(), days);
+    Ok(series.i32()?.clone().into_date().into_series().into_column())
+}
+
+/// An integer column of a new frame.
+pub fn int_column(name: &str, values: &[Option<i64>]) -> Column {
+    Series::new(name.into(), values).into_column()
+}
+
+/// A true/false column of a new frame.
+pub fn bool_column(name: &str, values: &[bool]) -> Column {
+    Series::new(name.into(), values).into_column()
+}
+
+/// A true/false column's values; null is false.
+pub fn bools(frame: &DataFrame, name: &str) -> Result<Vec<bool>> {
+    let column = column(frame, name)?;
+    let values = column.bool().map_err(|_| wrong(name, column.dtype(), "true or false"))?;
+    Ok(values.iter().map(|v| v.unwrap_or(false)).collect())
+}
+
+/// A frame of equally long columns.
+pub fn assemble(columns: Vec<Column>) -> Result<DataFrame> {
+    Ok(DataFrame::new_infer_height(columns)?)
+}
+
+/// Whether every named column is there; the error names the first that is not.
+pub fn require(frame: &DataFrame, names: &[&str]) -> Result<()> {
+    names.iter().try_for_each(|name| column(frame, name).map(|_| ()))
+}

@@ -1,0 +1,196 @@
+//! `trademl fsck`: is everything that was acknowledged there, and true? Nothing is changed.
+
+use crate::control::{Db, Which};
+use crate::error::{Error, Result};
+use crate::reference::sources;
+use crate::root::{DataPath, DataRoot};
+use crate::segment::{self, Manifest};
+use crate::{curate, snapshot, stage, store};
+use std::collections::{BTreeMap, BTreeSet};
+
+mod acked;
+mod control;
+
+/// How bad a finding is. Only `Fail` makes the command fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Pass,
+    Warn,
+    Fail,
+}
+
+impl Level {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Warn => "WARN",
+            Self::Fail => "FAIL",
+        }
+    }
+}
+
+/// One line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Stable name of the check.
+    pub id: &'static str,
+    pub status: Level,
+    pub what: String,
+    pub found: Option<String>,
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn pass(id: &'static str, what: impl Into<String>) -> Self {
+        Self { id, status: Level::Pass, what: what.into(), found: None, fix: None }
+    }
+    fn warn(id: &'static str, what: impl Into<String>, found: impl Into<String>, fix: &str) -> Self {
+        Self { id, status: Level::Warn, what: what.into(), found: Some(found.into()), fix: Some(fix.into()) }
+    }
+    fn fail(id: &'static str, what: impl Into<String>, found: impl Into<String>, fix: &str) -> Self {
+        Self { id, status: Level::Fail, what: what.into(), found: Some(found.into()), fix: Some(fix.into()) }
+    }
+    /// An error met while checking is a finding, not the end of the check.
+    fn of_error(id: &'static str, what: &str, error: &Error) -> Self {
+        let fix = error.body().fix.first().cloned();
+        Self { id, status: Level::Fail, what: what.into(), found: Some(error.to_string()), fix }
+    }
+}
+
+/// Whether nothing failed.
+pub fn is_sound(findings: &[Finding]) -> bool {
+    findings.iter().all(|f| f.status != Level::Fail)
+}
+
+/// Check everything that can be checked without a vendor. Errors are findings; `Err` means that nothing could be checked.
+pub fn run(root: &DataRoot) -> Result<Vec<Finding>> {
+    let mut out = Vec::new();
+    control::databases(root, &mut out);
+    let manifests = match segment::all_manifests(root) {
+        Ok(manifests) => manifests,
+        Err(error) => {
+            out.push(Finding::of_error("manifests", "the manifests can be read", &error));
+            Vec::new()
+        }
+    };
+    worlds(root, &manifests, &mut out);
+    segments(root, &manifests, &mut out)?;
+    if root.locate(&DataPath::new(Which::Node.path())?).exists()
+        && let Ok(db) = Db::open(root, Which::Node)
+    {
+        control::segment_rows(&db, &manifests, &mut out)?;
+        control::queue(&db, &mut out)?;
+    }
+    curated(root, &mut out)?;
+    stray_files(root, &manifests, &mut out)?;
+    match stage::load_optional(root) {
+        Ok(None) => out.push(Finding::warn("stage", "the drive has a stage", "control/stage.yml is not there yet", "trademl pi-data-node")),
+        Ok(Some(_)) => out.push(Finding::pass("stage", "control/stage.yml matches its digest")),
+        Err(error) => out.push(Finding::of_error("stage", "control/stage.yml matches its digest", &error)),
+    }
+    snapshots(root, &mut out)?;
+    acked::check(root, &manifests, &mut out)?;
+    Ok(out)
+}
+
+fn worlds(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) {
+    let what = "every manifest belongs to this drive's dataset";
+    match manifests.iter().find(|(_, m)| root.require_dataset(&m.world).is_err()) {
+        Some((path, m)) => out.push(Finding::fail("dataset", what, format!("{path} holds '{}' data", m.world), "move that data to a root of its own")),
+        None => out.push(Finding::pass("dataset", what)),
+    }
+}
+
+fn segments(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) -> Result<()> {
+    let mut checked = BTreeMap::new();
+    for (path, manifest) in manifests {
+        for segment in &manifest.segments {
+            root.host().check_cancelled()?;
+            if checked.insert(segment.path.clone(), segment.sha256.clone()).is_some_and(|other| other == segment.sha256) {
+                continue;
+            }
+            if let Err(code) = sources::read(root, segment)? {
+                let what = format!("{} is what {path} says", segment.path);
+                out.push(Finding::fail("segment", what, code.as_str(), "trademl audit --full (it asks the vendor again)"));
+            }
+        }
+    }
+    if !out.iter().any(|f| f.id == "segment") {
+        out.push(Finding::pass("segment", format!("{} raw segments match their manifests", checked.len())));
+    }
+    Ok(())
+}
+
+fn curated(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
+    let deps = curate::Deps::load(root)?;
+    let mut files = 0;
+    for (path, sha256) in deps.made() {
+        files += 1;
+        match store::read(root, path)? {
+            Some(bytes) if store::sha256_hex(&bytes) == sha256 => {}
+            Some(_) => out.push(Finding::fail("curated", format!("{path} matches its digest"), "other bytes", "trademl audit --full (it is made again)")),
+            None => out.push(Finding::fail("curated", format!("{path} is there"), "no such file", "trademl audit --full (it is made again)")),
+        }
+    }
+    if let Some(path) = deps.pending().next() {
+        let found = format!("{path} and others were being made");
+        out.push(Finding::warn("curated.pending", "no curation is under way", found, "trademl audit (it finishes the curation)"));
+    }
+    if !out.iter().any(|f| f.id == "curated") {
+        out.push(Finding::pass("curated", format!("{files} curated files match their digests")));
+    }
+    Ok(())
+}
+
+/// Files that a crash may leave: temporary ones, and segments whose manifest was never written.
+fn stray_files(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) -> Result<()> {
+    let named: BTreeSet<&DataPath> = manifests.iter().flat_map(|(_, m)| m.segments.iter().map(|s| &s.path)).collect();
+    let orphans: Vec<DataPath> =
+        store::list(root, &DataPath::new("raw")?)?.into_iter().filter(|p| p.as_str().ends_with(".parquet") && !named.contains(p)).collect();
+    match orphans.first() {
+        Some(first) => {
+            let found = format!("{} files, the first is {first}", orphans.len());
+            out.push(Finding::warn("orphans", "every raw file has a manifest", found, "nothing: the unfinished task writes it again"));
+        }
+        None => out.push(Finding::pass("orphans", "every raw file has a manifest")),
+    }
+    let temps = temporary(root.base())?;
+    if temps > 0 {
+        out.push(Finding::warn("temporary", "no temporary files are left", format!("{temps} files"), "nothing: they are never read"));
+    }
+    Ok(())
+}
+
+fn temporary(folder: &std::path::Path) -> Result<u64> {
+    let mut count = 0;
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(dir) = folders.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                count += u64::from(entry.file_name().to_string_lossy().ends_with(".tmp"));
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn snapshots(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
+    let mut good = 0;
+    for path in store::list(root, &DataPath::new(snapshot::FOLDER)?)? {
+        let Some(id) = path.file_name().strip_suffix(".txt") else { continue };
+        match snapshot::files(root, id) {
+            Ok(_) => good += 1,
+            Err(error) => out.push(Finding::of_error("snapshot", &format!("{path} matches its name"), &error)),
+        }
+    }
+    if !out.iter().any(|f| f.id == "snapshot") {
+        out.push(Finding::pass("snapshot", format!("{good} data snapshots match their names")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! `partition_status`: what is complete, what is doubtful, what is missing; one row per (source, table, symbol, day, key).
+//!
+//! SQLite decides while running; `qc/partition_status.parquet` is its export, and both are rebuilt from the files.
+
+use crate::control::Db;
+use crate::error::{Error, Result, code};
+use crate::frame;
+use crate::root::{DataPath, DataRoot};
+use crate::store::{self, FileInfo};
+use crate::time::{TradingDay, UtcTime};
+use rusqlite::params;
+use std::collections::BTreeMap;
+
+mod coverage;
+pub mod scope;
+pub use coverage::{Coverage, coverage, coverage_by_day, coverage_by_symbol};
+
+/// Rows per transaction when many change.
+const ROWS_PER_COMMIT: usize = 50_000;
+/// The export of the ledger.
+pub const EXPORT: &str = "qc/partition_status.parquet";
+
+/// Colour of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    Green,
+    Amber,
+    Red,
+}
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Green => "GREEN",
+            Self::Amber => "AMBER",
+            Self::Red => "RED",
+        }
+    }
+    pub fn parse(text: &str) -> Result<Self> {
+        match text {
+            "GREEN" => Ok(Self::Green),
+            "AMBER" => Ok(Self::Amber),
+            "RED" => Ok(Self::Red),
+            other => Err(Error::new(code::SSD_DAMAGED, format!("'{other}' is not a partition status"))),
+        }
+    }
+}
+
+/// The unique key of a partition. `symbol` and `partition_key` are empty where they do not apply.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub source_name: String,
+    pub table_name: String,
+    pub symbol: String,
+    pub dt: TradingDay,
+    pub partition_key: String,
+}
+
+impl Key {
+    /// UUIDv5 of the key, so that a rebuilt ledger has the same ids.
+    pub fn id(&self) -> String {
+        let name = format!("{}|{}|{}|{}|{}", self.source_name, self.table_name, self.symbol, self.dt, self.partition_key);
+        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
+    }
+}
+
+/// What is known of a partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub status: Status,
+    pub qc_code: String,
+    pub qc_score: f64,
+    pub row_count: u64,
+    pub expected_rows: Option<u64>,
+    pub first_observed_at: Option<UtcTime>,
+    pub last_observed_at: Option<UtcTime>,
+}
+
+/// A row of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub key: Key,
+    pub verdict: Verdict,
+}
+
+/// A pending difference between the ledger and the truth.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Put(Row),
+    Remove(Key),
+}
+
+const UPSERT: &str = "INSERT INTO partition_status (id, source_name, table_name, symbol, dt, partition_key, status, qc_score, row_count, expected_rows,
+    qc_code, first_observed_at, last_observed_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)
+  ON CONFLICT (source_name, table_name, symbol, dt, partition_key) DO UPDATE SET status=?7, qc_score=?8, row_count=?9, expected_rows=?10, qc_code=?11,
+    first_observed_at=?12, last_observed_at=?13";
+const DELETE: &str = "DELETE FROM partition_status WHERE source_name=?1 AND table_name=?2 AND symbol=?3 AND dt=?4 AND partition_key=?5";
+const COLUMNS: &str =
+    "source_name, table_name, symbol, dt, partition_key, status, qc_score, row_count, expected_rows, qc_code, first_observed_at, last_observed_at";
+
+/// Apply differences, `ROWS_PER_COMMIT` to a transaction. Applying the same changes twice is harmless.
+pub fn apply(db: &Db, changes: &[Change]) -> Result<()> {
+    if changes.len() > 1_000 {
+        // Bulk loads touch most pages of the table and its index; 64 MiB of cache keeps them from being written twice.
+        db.lock()?.execute_batch("PRAGMA cache_size=-65536")?;
+    }
+    for chunk in changes.chunks(ROWS_PER_COMMIT) {
+        db.write(|tx| {
+            let (mut put, mut remove) = (tx.prepare_cached(UPSERT)?, tx.prepare_cached(DELETE)?);
+            for change in chunk {
+                match change {
+                    Change::Put(Row { key: k, verdict: v }) => {
+                        let first = v.first_observed_at.map(|t| t.to_string());
+                        let last = v.last_observed_at.map(|t| t.to_string());
+                        let (rows, expected) = (as_i64(v.row_count), v.expected_rows.map(as_i64));
+                        let day = k.dt.to_string();
+                        let status = v.status.as_str();
+                        put.execute(params![
+                            k.id(),
+                            k.source_name,
+                            k.table_name,
+                            k.symbol,
+                            day,
+                            k.partition_key,
+                            status,
+                            v.qc_score,
+                            rows,
+                            expected,
+                            v.qc_code,
+                            first,
+                            last
+                        ])?;
+                    }
+                    Change::Remove(k) => {
+                        remove.execute(params![k.source_name, k.table_name, k.symbol, k.dt.to_string(), k.partition_key])?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn as_i64(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// What must change so that the rows of `have` become those of `want`.
+pub fn differences(have: Vec<Row>, want: Vec<Row>) -> Vec<Change> {
+    let mut old: BTreeMap<Key, Verdict> = have.into_iter().map(|r| (r.key, r.verdict)).collect();
+    let mut out = Vec::new();
+    for row in want {
+        if old.remove(&row.key).as_ref() != Some(&row.verdict) {
+            out.push(Change::Put(row));
+        }
+    }
+    out.extend(old.into_keys().map(Change::Remove));
+    out
+}
+
+fn row_of(r: &rusqlite::Row<'_>) -> Result<Row> {
+    let time = |i| -> Result<Option<UtcTime>> { r.get::<_, Option<String>>(i)?.map(|t| t.parse()).transpose() };
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    Ok(Row {
+        key: Key {
+            source_name: r.get(0)?,
+            table_name: r.get(1)?,
+            symbol: r.get(2)?,
+            dt: r.get_ref(3)?.as_str().map_err(|_| Error::new(code::SSD_DAMAGED, "a ledger date is not text"))?.parse()?,
+            partition_key: r.get(4)?,
+        },
+        verdict: Verdict {
+            status: Status::parse(r.get_ref(5)?.as_str().unwrap_or(""))?,
+            qc_score: r.get::<_, Option<f64>>(6)?.unwrap_or(0.0),
+            row_count: count(r.get(7)?),
+            expected_rows: r.get::<_, Option<i64>>(8)?.map(count),
+            qc_code: r.get::<_, Option<String>>(9)?.unwrap_or_default(),
+            first_observed_at: time(10)?,
+            last_observed_at: time(11)?,
+        },
+    })
+}
+
+/// Rows of one source, table, symbol and key with `from <= dt < to`, in order of the day.
+pub fn rows_of(db: &Db, source: &str, table: &str, symbol: &str, key: &str, from: TradingDay, to: TradingDay) -> Result<Vec<Row>> {
+    let conn = db.lock()?;
+    let sql = format!("SELECT {COLUMNS} FROM partition_status WHERE source_name=?1 AND table_name=?2 AND symbol=?3 AND dt>=?4 AND dt<?5 AND partition_key=?6");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![source, table, symbol, from.to_string(), to.to_string(), key])?;
+    let mut out = Vec::new();
+    while let Some(r) = rows.next()? {
+        out.push(row_of(r)?);
+    }
+    Ok(out)
+}
+
+/// Rows of a table that are not GREEN in `[from, to)`, in key order: what the gap planner and the doctor look at.
+pub fn troubled(db: &Db, table: &str, from: TradingDay, to: TradingDay) -> Result<Vec<Row>> {
+    let conn = db.lock()?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM partition_status WHERE table_name=?1 AND dt>=?2 AND dt<?3 AND status<>'GREEN'
+         ORDER BY source_name, table_name, symbol, dt, partition_key"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![table, from.to_string(), to.to_string()])?;
+    let mut out = Vec::new();
+    while let Some(r) = rows.next()? {
+        out.push(row_of(r)?);
+    }
+    Ok(out)
+}
+
+/// Every row, in key order.
+pub fn all_rows(db: &Db) -> Result<Vec<Row>> {
+    let conn = db.lock()?;
+    let sql = format!("SELECT {COLUMNS} FROM partition_status ORDER BY source_name, table_name, symbol, dt, partition_key");
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut out = Vec::new();
+    while let Some(r) = rows.next()? {
+        out.push(row_of(r)?);
+    }
+    Ok(out)
+}
+
+/// Sources that have rows in a table.
+pub fn sources(db: &Db, table: &str) -> Result<Vec<String>> {
+    let conn = db.lock()?;
+    // Skips from source to source through the primary key instead of scanning the table.
+    let mut statement = conn.prepare_cached("SELECT min(source_name) FROM partition_status WHERE source_name > ?1")?;
+    let mut probe = conn.prepare_cached("SELECT 1 FROM partition_status WHERE source_name=?1 AND table_name=?2 LIMIT 1")?;
+    let (mut out, mut at) = (Vec::new(), String::new());
+    while let Some(next) = statement.query_row([&at], |r| r.get::<_, Option<String>>(0))? {
+        if probe.exists([next.as_str(), table])? {
+            out.push(next.clone());
+        }
+        at = next;
+    }
+    Ok(out)
+}
+
+/// Write `qc/partition_status.parquet`, sorted by the unique key. Unchanged contents are not written again.
+pub fn export(root: &DataRoot, db: &Db) -> Result<FileInfo> {
+    let rows = all_rows(db)?;
+    let text = |f: &dyn Fn(&Row) -> Option<String>| rows.iter().map(f).collect::<Vec<_>>();
+    let days: Vec<_> = rows.iter().map(|r| Some(r.key.dt)).collect();
+    let scores: Vec<_> = rows.iter().map(|r| Some(r.verdict.qc_score)).collect();
+    let counts: Vec<_> = rows.iter().map(|r| Some(as_i64(r.verdict.row_count))).collect();
+    let expected: Vec<_> = rows.iter().map(|r| r.verdict.expected_rows.map(as_i64)).collect();
+    let mut table = frame::assemble(vec![
+        frame::text_column("id", &text(&|r| Some(r.key.id()))),
+        frame::text_column("source_name", &text(&|r| Some(r.key.source_name.clone()))),
+        frame::text_column("table_name", &text(&|r| Some(r.key.table_name.clone()))),
+        frame::text_column("symbol", &text(&|r| Some(r.key.symbol.clone()))),
+        frame::day_column("dt", &days)?,
+        frame::text_column("partition_key", &text(&|r| Some(r.key.partition_key.clone()))),
+        frame::text_column("status", &text(&|r| Some(r.verdict.status.as_str().to_string()))),
+        frame::float_column("qc_score", &scores),
+        frame::int_column("row_count", &counts),
+        frame::int_column("expected_rows", &expected),
+        frame::text_column("qc_code", &text(&|r| Some(r.verdict.qc_code.clone()))),
+        frame::text_column("first_observed_at", &text(&|r| r.verdict.first_observed_at.map(|t| t.to_string()))),
+        frame::text_column("last_observed_at", &text(&|r| r.verdict.last_observed_at.map(|t| t.to_string()))),
+    ])?;
+    store_if_changed(root, &DataPath::new(EXPORT)?, store::parquet_bytes(&mut table)?).map(|(info, _)| info)
+}
+
+/// Read an exported ledger back, in its order.
+pub fn read_export(bytes: Vec<u8>) -> Result<Vec<Row>> {
+    let table = store::parquet_frame(bytes)?;
+    let text = |name: &str| -> Result<Vec<String>> { Ok(frame::texts(&table, name)?.into_iter().map(|t| t.unwrap_or("").to_string()).collect()) };
+    let times = |name: &str| -> Result<Vec<Option<UtcTime>>> { frame::texts(&table, name)?.into_iter().map(|t| t.map(str::parse).transpose()).collect() };
+    let (source, name, symbol, key) = (text("source_name")?, text("table_name")?, text("symbol")?, text("partition_key")?);
+    let (status, qc_code) = (text("status")?, text("qc_code")?);
+    let (days, score) = (frame::days(&table, "dt")?, frame::floats(&table, "qc_score")?);
+    let (count, expected) = (frame::floats(&table, "row_count")?, frame::floats(&table, "expected_rows")?);
+    let (first, last) = (times("first_observed_at")?, times("last_observed_at")?);
+    (0..table.height())
+        .map(|i| {
+            let dt = days[i].ok_or_else(|| Error::new(code::SSD_DAMAGED, "an exported ledger row has no date"))?;
+            Ok(Row {
+                key: Key { source_name: source[i].clone(), table_name: name[i].clone(), symbol: symbol[i].clone(), dt, partition_key: key[i].clone() },
+                verdict: Verdict {
+                    status: Status::parse(&status[i])?,
+                    qc_code: qc_code[i].clone(),
+                    qc_score: score[i].unwrap_or(0.0),
+                    row_count: count[i].unwrap_or(0.0) as u64,
+                    expected_rows: expected[i].map(|n| n as u64),
+                    first_observed_at: first[i],
+                    last_observed_at: last[i],
+                },
+            })
+        })
+        .collect()
+}
+
+/// Write bytes unless the file already holds exactly them. The flag says whether it was written.
+pub(crate) fn store_if_changed(root: &DataRoot, path: &DataPath, bytes: Vec<u8>) -> Result<(FileInfo, bool)> {
+    if store::read(root, path)?.as_deref() == Some(&bytes) {
+        return Ok((FileInfo { path: path.clone(), sha256: store::sha256_hex(&bytes), bytes: bytes.len() as u64 }, false));
+    }
+    Ok((store::write_atomic(root, path, &bytes)?, true))
+}

@@ -1,0 +1,99 @@
+//! How complete a table is, counted over the (symbol, session) pairs that are expected.
+
+use super::scope;
+use crate::calendar::Calendar;
+use crate::control::Db;
+use crate::error::Result;
+use crate::time::{DateRange, TradingDay};
+use rusqlite::params;
+use std::collections::BTreeMap;
+
+/// Counts of expected partitions by colour and code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub expected: u64,
+    pub green: u64,
+    pub amber: u64,
+    pub red: u64,
+    pub codes: BTreeMap<String, u64>,
+}
+
+impl Coverage {
+    /// GREEN / expected. Nothing expected is nothing known: 0, so that a gate over an empty ledger refuses.
+    pub fn fraction(&self) -> f64 {
+        if self.expected == 0 { 0.0 } else { self.green as f64 / self.expected as f64 }
+    }
+    fn add(&mut self, status: &str, code: &str, n: u64) {
+        self.expected += n;
+        match status {
+            "GREEN" => self.green += n,
+            "AMBER" => self.amber += n,
+            _ => self.red += n,
+        }
+        *self.codes.entry(code.to_string()).or_default() += n;
+    }
+}
+
+/// A short window is found through the index; a long one is cheaper as one pass over the table.
+const INDEXED_SESSIONS: usize = 40;
+
+fn source(window: DateRange) -> &'static str {
+    if Calendar::xnys().sessions(window).len() > INDEXED_SESSIONS { "partition_status NOT INDEXED" } else { "partition_status" }
+}
+
+/// Coverage of a table over a window. An empty `partition_key` stands for any; rows without a key match every key.
+/// Sessions that no audit has looked at, up to the newest audited day, count as RED `NOT_AUDITED`.
+pub fn coverage(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<Coverage> {
+    let mut out = Coverage::default();
+    let conn = db.lock()?;
+    let sql = format!(
+        "SELECT status, ifnull(qc_code,''), count(*) FROM {} WHERE table_name=?1 AND dt>=?2 AND dt<?3 AND (?4='' OR partition_key='' OR partition_key=?4)
+         GROUP BY 1, 2",
+        source(window)
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![table, window.start.to_string(), window.end.to_string(), partition_key])?;
+    while let Some(r) = rows.next()? {
+        out.add(r.get_ref(0)?.as_str().unwrap_or(""), r.get_ref(1)?.as_str().unwrap_or(""), u64::try_from(r.get::<_, i64>(2)?).unwrap_or(0));
+    }
+    let unseen = match scope::in_db(&conn)? {
+        Some(seen) if out.expected > 0 => {
+            let before = DateRange { start: window.start, end: window.end.min(seen.start) };
+            Calendar::xnys().sessions(before).len() as u64
+        }
+        _ => 0,
+    };
+    if unseen > 0 {
+        let sql = format!("SELECT count(DISTINCT symbol) FROM {} WHERE table_name=?1", source(window));
+        let symbols: i64 = conn.query_row(&sql, params![table], |r| r.get(0))?;
+        out.add("RED", "NOT_AUDITED", unseen * u64::try_from(symbols).unwrap_or(1).max(1));
+    }
+    Ok(out)
+}
+
+fn grouped(db: &Db, column: &str, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<String, Coverage>> {
+    let conn = db.lock()?;
+    let sql = format!(
+        "SELECT {column}, status, ifnull(qc_code,''), count(*) FROM {} WHERE table_name=?1 AND dt>=?2 AND dt<?3
+         AND (?4='' OR partition_key='' OR partition_key=?4) GROUP BY 1, 2, 3",
+        source(window)
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![table, window.start.to_string(), window.end.to_string(), partition_key])?;
+    let mut out: BTreeMap<String, Coverage> = BTreeMap::new();
+    while let Some(r) = rows.next()? {
+        let n = u64::try_from(r.get::<_, i64>(3)?).unwrap_or(0);
+        out.entry(r.get(0)?).or_default().add(r.get_ref(1)?.as_str().unwrap_or(""), r.get_ref(2)?.as_str().unwrap_or(""), n);
+    }
+    Ok(out)
+}
+
+/// Coverage per session: one column of a heat map.
+pub fn coverage_by_day(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<TradingDay, Coverage>> {
+    grouped(db, "dt", table, partition_key, window)?.into_iter().map(|(day, c)| Ok((day.parse()?, c))).collect()
+}
+
+/// Coverage per symbol.
+pub fn coverage_by_symbol(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<String, Coverage>> {
+    grouped(db, "symbol", table, partition_key, window)
+}

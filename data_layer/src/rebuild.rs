@@ -1,0 +1,144 @@
+//! A lost or damaged `node.sqlite` is made again from the files: no vendor is called.
+
+use crate::audit::{AuditScope, audit_scan};
+use crate::calendar::Calendar;
+use crate::control::{Db, Which};
+use crate::curate::{self, Depth};
+use crate::error::Result;
+use crate::ledger::scope::{self, Scope};
+use crate::reference;
+use crate::root::{DataPath, DataRoot};
+use crate::segment::{self, Manifest};
+use crate::stage;
+use crate::store;
+use rusqlite::params;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a rebuild did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RebuildReport {
+    pub manifests: u64,
+    /// Segments now known to the database.
+    pub segments: u64,
+    /// Segments that a manifest names and that the database did not know.
+    pub adopted: u64,
+    /// Files below `raw/` that no manifest names; they were never acknowledged as data.
+    pub removed: Vec<String>,
+    /// Segments that a manifest names and that are not there; their partitions are RED.
+    pub lost: Vec<String>,
+    /// Ledger rows after the rebuild.
+    pub partitions: u64,
+    /// Where the old database was put aside, if there was one.
+    pub set_aside: Option<String>,
+}
+
+/// Make `control/node.sqlite` again: segments from the manifests, the ledger from a full audit, the curated rows from
+/// verified files. The ledger equals the lost one row for row. Queue and budgets start empty: the planner seeds only
+/// what the ledger misses.
+pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
+    let mut report = RebuildReport { set_aside: set_aside(root)?, ..RebuildReport::default() };
+    let db = Db::open(root, Which::Node)?;
+    let adopted = adopt(root, &db)?;
+    (report.manifests, report.segments, report.adopted) = (adopted.manifests, adopted.segments, adopted.adopted);
+    (report.removed, report.lost) = (adopted.removed, adopted.lost);
+    if let Some(stage) = stage::load_optional(root)? {
+        reference::refresh_reference(root, &db)?;
+        if let Some(scope) = scope_of(root, &stage)? {
+            audit_scan(root, &db, AuditScope::Full, scope.asof, scope.window())?;
+        }
+        curate::curate(root, &db, Depth::Full)?;
+    }
+    report.partitions = db.lock()?.query_row("SELECT count(*) FROM partition_status", [], |r| r.get::<_, i64>(0)).map(|n| u64::try_from(n).unwrap_or(0))?;
+    Ok(report)
+}
+
+/// Move an existing database (with its side files) out of the way.
+fn set_aside(root: &DataRoot) -> Result<Option<String>> {
+    let aside = DataPath::new("control/backup/node.sqlite.before-rebuild")?;
+    let mut moved = None;
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let from = root.locate(&DataPath::new(format!("{}{suffix}", Which::Node.path()))?);
+        let to = root.locate(&DataPath::new(format!("{aside}{suffix}"))?);
+        if let Some(folder) = to.parent() {
+            store::create_folder(folder)?;
+        }
+        match std::fs::rename(&from, &to) {
+            Ok(()) => moved = Some(aside.to_string()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => drop(std::fs::remove_file(&to)),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(moved)
+}
+
+/// The days the old ledger answered for; without that record, the stage's window up to the newest ingest.
+fn scope_of(root: &DataRoot, stage: &stage::Stage) -> Result<Option<Scope>> {
+    if let Some(scope) = scope::on_drive(root)? {
+        return Ok(Some(scope));
+    }
+    let Some(newest) = segment::all_manifests(root)?.into_iter().map(|(_, m)| m.ingested_at).max() else { return Ok(None) };
+    let asof = Calendar::xnys().last_closed(newest)?;
+    let years = i16::try_from(stage.target()?.eod_years).unwrap_or(5);
+    Ok(Some(Scope { start: asof.minus_years(years), asof }))
+}
+
+/// What [`adopt`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    pub manifests: u64,
+    pub segments: u64,
+    pub adopted: u64,
+    pub removed: Vec<String>,
+    pub lost: Vec<String>,
+}
+
+/// Bring the `segments` table in line with the manifests and the files: a file that a manifest vouches for gets its row,
+/// a file that none names is removed (its task was not finished and is fetched again), a row without a manifest goes.
+pub fn adopt(root: &DataRoot, db: &Db) -> Result<Adopted> {
+    let manifests = segment::all_manifests(root)?;
+    for (path, manifest) in &manifests {
+        root.require_dataset(&manifest.world).map_err(|e| e.during(path.as_str()))?;
+    }
+    let mut out = Adopted { manifests: manifests.len() as u64, ..Adopted::default() };
+    let mut named: BTreeMap<&DataPath, (&DataPath, &Manifest, &segment::Segment)> = BTreeMap::new();
+    for (path, manifest) in &manifests {
+        for segment in &manifest.segments {
+            named.entry(&segment.path).or_insert((path, manifest, segment));
+        }
+    }
+    let mut there = BTreeSet::new();
+    for path in store::list(root, &DataPath::new("raw")?)? {
+        if path.as_str().starts_with("raw/_quarantine/") {
+            continue;
+        }
+        if named.contains_key(&path) {
+            there.insert(path);
+        } else if path.as_str().ends_with(".parquet") {
+            store::remove(root, &path)?;
+            out.removed.push(path.to_string());
+        }
+    }
+    out.lost = named.keys().filter(|p| !there.contains(**p)).map(ToString::to_string).collect();
+    out.segments = there.len() as u64;
+    out.adopted = db.write(|tx| {
+        let known: BTreeSet<String> = tx.prepare("SELECT path FROM segments")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let mut put = tx.prepare_cached(
+            "INSERT INTO segments (path, table_name, source_name, partition_key, t0, t1, rows, bytes, sha256, manifest) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+        )?;
+        let mut adopted = 0;
+        for (path, (manifest_path, m, s)) in named.iter().filter(|(p, _)| there.contains(**p) && !known.contains(p.as_str())) {
+            let (t0, t1) = (s.t0.to_string(), s.t1.to_string());
+            let (rows, bytes) = (i64::try_from(s.rows).unwrap_or(0), i64::try_from(s.bytes).unwrap_or(0));
+            put.execute(params![path.as_str(), m.table, m.vendor, m.tf, t0, t1, rows, bytes, s.sha256, manifest_path.as_str()])?;
+            adopted += 1;
+        }
+        for path in known.iter().filter(|p| !DataPath::new(p.as_str()).is_ok_and(|p| named.contains_key(&p))) {
+            tx.execute("DELETE FROM segments WHERE path=?1", [path])?;
+        }
+        Ok(adopted)
+    })?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! When each symbol was listed. Built from dated listing snapshots; the newest statement about a listing wins.
+
+use super::{REF_LISTINGS, ReferenceReport, read_table, sources};
+use crate::error::Result;
+use crate::frame;
+use crate::root::DataRoot;
+use crate::schema::{columns, table};
+use crate::time::TradingDay;
+use polars::prelude::DataFrame;
+use std::collections::BTreeMap;
+
+/// One listing of a symbol. A reused ticker has several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    pub symbol: String,
+    pub name: String,
+    pub exchange: String,
+    pub asset_type: String,
+    pub ipo_date: Option<TradingDay>,
+    /// First day on which the symbol was no longer listed.
+    pub delisting_date: Option<TradingDay>,
+    pub status: String,
+    /// Day of the snapshot that said so.
+    pub asof: TradingDay,
+}
+
+/// A delisting, as `reference/delistings` holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delisting {
+    pub symbol: String,
+    pub delist_date: TradingDay,
+    pub reason: String,
+}
+
+/// Whether a bar of a symbol is expected on a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    Yes,
+    No,
+    /// Nobody has said when the symbol was first listed: expected, but its absence before the first bar is explained.
+    Unknown,
+}
+
+/// Listing intervals by symbol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListingSpans(BTreeMap<String, Vec<(Option<TradingDay>, Option<TradingDay>)>>);
+
+impl ListingSpans {
+    /// From `reference/listings`; a drive without that table knows no listings.
+    pub fn load(root: &DataRoot) -> Result<Self> {
+        Ok(Self::of(&load_listings(root)?))
+    }
+    pub fn of(listings: &[Listing]) -> Self {
+        let mut out: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for l in listings {
+            out.entry(l.symbol.clone()).or_default().push((l.ipo_date, l.delisting_date));
+        }
+        Self(out)
+    }
+    /// Whether a bar of `symbol` is expected on the session `day`.
+    pub fn expected(&self, symbol: &str, day: TradingDay) -> Listed {
+        Self::within(self.spans(symbol), day)
+    }
+    /// As [`Self::expected`], for the intervals of one symbol.
+    pub fn within(spans: Option<&[(Option<TradingDay>, Option<TradingDay>)]>, day: TradingDay) -> Listed {
+        let Some(spans) = spans else { return Listed::Unknown };
+        let mut verdict = Listed::No;
+        for (from, to) in spans {
+            if to.is_some_and(|t| day >= t) {
+                continue;
+            }
+            match from {
+                Some(from) if *from <= day => return Listed::Yes,
+                None => verdict = Listed::Unknown,
+                Some(_) => {}
+            }
+        }
+        verdict
+    }
+    /// `[listed, delisted)` intervals of a symbol; `None` when no snapshot names it.
+    pub fn spans(&self, symbol: &str) -> Option<&[(Option<TradingDay>, Option<TradingDay>)]> {
+        self.0.get(symbol).map(Vec::as_slice)
+    }
+}
+
+/// Merge every snapshot on the drive.
+pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec<Listing>> {
+    let mut newest: BTreeMap<(String, Option<TradingDay>), Listing> = BTreeMap::new();
+    for (_, manifest) in sources::manifests(root, table::RAW_LISTINGS)? {
+        for segment in &manifest.segments {
+            let rows = match sources::read(root, segment)? {
+                Ok(rows) if frame::require(&rows, columns::LISTINGS).is_ok() => rows,
+                _ => {
+                    report.damaged.push(segment.path.to_string());
+                    continue;
+                }
+            };
+            for listing in from_frame(&rows)? {
+                let key = (listing.symbol.clone(), listing.ipo_date);
+                if newest.get(&key).is_none_or(|old| old.asof <= listing.asof) {
+                    newest.insert(key, listing);
+                }
+            }
+        }
+    }
+    // A first-listing date that was corrected leaves an older active row behind: only the newest active one counts.
+    let mut active: BTreeMap<String, TradingDay> = BTreeMap::new();
+    for l in newest.values().filter(|l| l.delisting_date.is_none()) {
+        let asof = active.entry(l.symbol.clone()).or_insert(l.asof);
+        *asof = (*asof).max(l.asof);
+    }
+    Ok(newest.into_values().filter(|l| l.delisting_date.is_some() || active.get(&l.symbol) == Some(&l.asof)).collect())
+}
+
+fn from_frame(rows: &DataFrame) -> Result<Vec<Listing>> {
+    let text = |name: &str| -> Result<Vec<String>> { Ok(frame::texts(rows, name)?.into_iter().map(|t| t.unwrap_or("").to_string()).collect()) };
+    let (symbol, name, exchange) = (text("symbol")?, text("name")?, text("exchange")?);
+    let (asset_type, status) = (text("asset_type")?, text("status")?);
+    let (ipo, delisted, asof) = (frame::days(rows, "ipo_date")?, frame::days(rows, "delisting_date")?, frame::days(rows, "asof")?);
+    let mut out = Vec::with_capacity(symbol.len());
+    for i in 0..symbol.len() {
+        let Some(asof) = asof[i] else { continue };
+        if symbol[i].is_empty() {
+            continue;
+        }
+        out.push(Listing {
+            symbol: symbol[i].clone(),
+            name: name[i].clone(),
+            exchange: exchange[i].clone(),
+            asset_type: asset_type[i].clone(),
+            ipo_date: ipo[i],
+            delisting_date: delisted[i],
+            status: status[i].clone(),
+            asof,
+        });
+    }
+    Ok(out)
+}
+
+pub(super) fn frame(rows: &[Listing]) -> Result<DataFrame> {
+    let text = |f: &dyn Fn(&Listing) -> &str| rows.iter().map(|l| Some(f(l).to_string())).collect::<Vec<_>>();
+    let day = |f: &dyn Fn(&Listing) -> Option<TradingDay>| rows.iter().map(f).collect::<Vec<_>>();
+    frame::assemble(vec![
+        frame::text_column("symbol", &text(&|l| &l.symbol)),
+        frame::text_column("name", &text(&|l| &l.name)),
+        frame::text_column("exchange", &text(&|l| &l.exchange)),
+        frame::text_column("asset_type", &text(&|l| &l.asset_type)),
+        frame::day_column("ipo_date", &day(&|l| l.ipo_date))?,
+        frame::day_column("delisting_date", &day(&|l| l.delisting_date))?,
+        frame::text_column("status", &text(&|l| &l.status)),
+        frame::day_column("asof", &day(&|l| Some(l.asof)))?,
+    ])
+}
+
+pub(super) fn delistings_frame(rows: &[Listing]) -> Result<DataFrame> {
+    let gone: Vec<&Listing> = rows.iter().filter(|l| l.delisting_date.is_some()).collect();
+    frame::assemble(vec![
+        frame::text_column("symbol", &gone.iter().map(|l| Some(l.symbol.as_str())).collect::<Vec<_>>()),
+        frame::day_column("delist_date", &gone.iter().map(|l| l.delisting_date).collect::<Vec<_>>())?,
+        frame::text_column("reason", &gone.iter().map(|_| Some("delisted")).collect::<Vec<_>>()),
+        frame::int_column("source_priority", &vec![Some(1); gone.len()]),
+    ])
+}
+
+/// The dated universe: every listing, and the stage's symbols that no snapshot names. `to` is excluded, null = open.
+/// Common stock is eligible; funds, preferreds, warrants and units are not.
+pub(super) fn universe_frame(rows: &[Listing], staged: &[String]) -> Result<DataFrame> {
+    let known: std::collections::BTreeSet<&str> = rows.iter().map(|l| l.symbol.as_str()).collect();
+    let mut all: Vec<(&str, Option<TradingDay>, Option<TradingDay>, &str, bool)> =
+        rows.iter().map(|l| (l.symbol.as_str(), l.ipo_date, l.delisting_date, "listings", l.asset_type.eq_ignore_ascii_case("stock"))).collect();
+    all.extend(staged.iter().filter(|s| !known.contains(s.as_str())).map(|s| (s.as_str(), None, None, "stage", true)));
+    all.sort();
+    frame::assemble(vec![
+        frame::text_column("symbol", &all.iter().map(|r| Some(r.0)).collect::<Vec<_>>()),
+        frame::day_column("from", &all.iter().map(|r| r.1).collect::<Vec<_>>())?,
+        frame::day_column("to", &all.iter().map(|r| r.2).collect::<Vec<_>>())?,
+        frame::text_column("source", &all.iter().map(|r| Some(r.3)).collect::<Vec<_>>()),
+        frame::bool_column("eligible", &all.iter().map(|r| r.4).collect::<Vec<_>>()),
+    ])
+}
+
+/// `reference/listings`, in file order.
+pub fn load_listings(root: &DataRoot) -> Result<Vec<Listing>> {
+    read_table(root, REF_LISTINGS)?.map_or(Ok(Vec::new()), |rows| from_frame(&rows))
+}
+
+/// `reference/delistings`, in file order.
+pub fn load_delistings(root: &DataRoot) -> Result<Vec<Delisting>> {
+    let Some(rows) = read_table(root, table::REF_DELISTINGS)? else { return Ok(Vec::new()) };
+    let (symbol, day, reason) = (frame::texts(&rows, "symbol")?, frame::days(&rows, "delist_date")?, frame::texts(&rows, "reason")?);
+    let both = symbol.into_iter().zip(day).zip(reason);
+    Ok(both.filter_map(|((s, d), r)| Some(Delisting { symbol: s?.to_string(), delist_date: d?, reason: r.unwrap_or("").to_string() })).collect())
+}

@@ -1,0 +1,82 @@
+//! Reference tables: listings, delistings, corporate actions, the dated universe, index membership.
+//!
+//! Each is recomputed from the raw segments and written only when its bytes change. What was expected of a symbol on a
+//! day is decided here ([`ListingSpans`]), never from what arrived.
+
+use crate::control::Db;
+use crate::error::Result;
+use crate::ledger::store_if_changed;
+use crate::root::{DataPath, DataRoot};
+use crate::schema::table;
+use crate::{stage, store};
+use polars::prelude::DataFrame;
+
+mod actions;
+mod listings;
+mod membership;
+mod partitions;
+pub(crate) mod sources;
+
+pub use actions::{CorpAction, load_actions};
+pub use listings::{Delisting, Listed, Listing, ListingSpans, load_delistings, load_listings};
+pub use membership::{Membership, SP500, load_membership};
+pub use partitions::audit_partitions;
+
+/// Table of listing intervals; its sources are the same as the delistings'.
+pub const REF_LISTINGS: &str = "reference/listings";
+
+/// What a refresh did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReferenceReport {
+    pub listings: usize,
+    pub delistings: usize,
+    pub corp_actions: usize,
+    pub universe: usize,
+    pub memberships: usize,
+    /// Tables whose bytes changed.
+    pub rewritten: Vec<String>,
+    /// Raw segments that could not be used; the sessions they vouch for are not GREEN.
+    pub damaged: Vec<String>,
+    /// Corporate actions without a usable ratio or amount.
+    pub rejected_actions: usize,
+}
+
+/// The file of a reference table.
+pub fn path_of(table: &str) -> Result<DataPath> {
+    DataPath::new(format!("{table}.parquet"))
+}
+
+/// Recompute the reference tables from `raw/listings`, `raw/corp_actions` and the embedded index membership.
+pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
+    let mut report = ReferenceReport::default();
+    let listings = listings::build(root, &mut report)?;
+    let actions = actions::build(root, &mut report)?;
+    let staged = stage::load_optional(root)?.map(|s| s.universe.symbols).unwrap_or_default();
+    let members = membership::embedded()?;
+    let universe = listings::universe_frame(&listings, &staged)?;
+    (report.listings, report.corp_actions, report.universe, report.memberships) = (listings.len(), actions.len(), universe.height(), members.len());
+    report.delistings = listings.iter().filter(|l| l.delisting_date.is_some()).count();
+    let tables: [(&str, DataFrame); 5] = [
+        (REF_LISTINGS, listings::frame(&listings)?),
+        (table::REF_DELISTINGS, listings::delistings_frame(&listings)?),
+        (table::REF_CORP_ACTIONS, actions::frame(&actions)?),
+        (table::REF_UNIVERSE, universe),
+        (table::REF_INDEX_MEMBERSHIP, membership::frame(&members)?),
+    ];
+    for (name, mut rows) in tables {
+        let (_, written) = store_if_changed(root, &path_of(name)?, store::parquet_bytes(&mut rows)?)?;
+        if written {
+            report.rewritten.push(name.to_string());
+        }
+    }
+    Ok(report)
+}
+
+/// A reference table, or `None` when it was never made.
+fn read_table(root: &DataRoot, table: &str) -> Result<Option<DataFrame>> {
+    let path = path_of(table)?;
+    store::read(root, &path)?.map(|b| store::parquet_frame(b).map_err(|e| e.during(&format!("reading {path}")))).transpose()
+}
+
+#[cfg(test)]
+mod tests;

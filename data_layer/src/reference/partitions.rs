@@ -1,0 +1,129 @@
+//! Ledger rows of the reference tables: one per session, GREEN when an interval holding it was asked for, answered
+//! completely, and the answer is still readable.
+
+use super::{REF_LISTINGS, sources};
+use crate::control::Db;
+use crate::error::Result;
+use crate::ledger::{self, Key, Row, Verdict};
+use crate::qc::QcCode;
+use crate::root::DataRoot;
+use crate::schema::{dataset, table};
+use crate::segment::Manifest;
+use crate::stage::Stage;
+use crate::time::{DateRange, TradingDay, UtcTime};
+
+/// Who answered for which sessions.
+struct Answer {
+    vendor: String,
+    /// `None` = every symbol.
+    symbols: Option<std::collections::BTreeSet<String>>,
+    from: TradingDay,
+    to: TradingDay,
+    at: UtcTime,
+}
+
+/// Bring the rows of the reference tables in line with the raw answers. Returns how many rows changed.
+pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[TradingDay]) -> Result<u64> {
+    let mut changes = Vec::new();
+    let plan: [(&str, &str, &str, &[&str]); 2] = [
+        (dataset::LISTINGS, table::RAW_LISTINGS, "alpha_vantage", &[REF_LISTINGS, table::REF_DELISTINGS, table::REF_UNIVERSE]),
+        (dataset::CORP_ACTIONS, table::RAW_CORP_ACTIONS, "alpaca", &[table::REF_CORP_ACTIONS]),
+    ];
+    for (lane, raw, usual_vendor, tables) in plan {
+        let active = stage.is_active(lane);
+        let answers = if active { answers(root, raw)? } else { Vec::new() };
+        for table in tables {
+            let want = if active { rows(table, usual_vendor, &answers, &stage.universe.symbols, sessions) } else { Vec::new() };
+            let everything = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
+            let mut have = Vec::new();
+            for source in ledger::sources(db, table)? {
+                have.extend(ledger::rows_of(db, &source, table, "", "", everything.start, everything.end)?);
+            }
+            changes.extend(ledger::differences(have, want));
+        }
+    }
+    ledger::apply(db, &changes)?;
+    Ok(changes.len() as u64)
+}
+
+fn answers(root: &DataRoot, raw: &str) -> Result<Vec<Answer>> {
+    let mut out = Vec::new();
+    for (_, manifest) in sources::manifests(root, raw)? {
+        if !manifest.complete || !readable(root, &manifest)? {
+            continue;
+        }
+        // A listing snapshot names every listing up to its day with its dates, so it answers for the past as well.
+        let whole_history = raw == table::RAW_LISTINGS;
+        out.push(Answer {
+            vendor: manifest.vendor,
+            symbols: (!whole_history && !manifest.asked.symbols.is_empty()).then(|| manifest.asked.symbols.into_iter().collect()),
+            from: if whole_history { TradingDay(0) } else { manifest.asked.t0 },
+            to: manifest.asked.t1,
+            at: manifest.ingested_at,
+        });
+    }
+    Ok(out)
+}
+
+fn readable(root: &DataRoot, manifest: &Manifest) -> Result<bool> {
+    for segment in &manifest.segments {
+        if sources::read(root, segment)?.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn rows(table: &str, usual_vendor: &str, answers: &[Answer], symbols: &[String], sessions: &[TradingDay]) -> Vec<Row> {
+    // How many of the stage's symbols each session was answered for, and when that was first and last said.
+    struct Tally {
+        answered: u64,
+        first: Option<UtcTime>,
+        last: Option<UtcTime>,
+        vendor: Option<String>,
+    }
+    let mut tallies: Vec<Tally> = sessions.iter().map(|_| Tally { answered: 0, first: None, last: None, vendor: None }).collect();
+    let span = |a: &Answer| (sessions.partition_point(|d| *d < a.from), sessions.partition_point(|d| *d < a.to));
+    for a in answers {
+        let (from, to) = span(a);
+        for tally in tallies.get_mut(from..to).unwrap_or_default() {
+            tally.first = Some(tally.first.map_or(a.at, |t| t.min(a.at)));
+            tally.last = Some(tally.last.map_or(a.at, |t| t.max(a.at)));
+            tally.vendor = Some(a.vendor.clone());
+        }
+    }
+    let mut covered = vec![false; sessions.len()];
+    for symbol in symbols {
+        covered.iter_mut().for_each(|c| *c = false);
+        for a in answers.iter().filter(|a| a.symbols.as_ref().is_none_or(|s| s.contains(symbol))) {
+            let (from, to) = span(a);
+            covered.get_mut(from..to).unwrap_or_default().iter_mut().for_each(|c| *c = true);
+        }
+        for (tally, yes) in tallies.iter_mut().zip(&covered) {
+            tally.answered += u64::from(*yes);
+        }
+    }
+    let wanted = symbols.len() as u64;
+    let row = |(dt, t): (&TradingDay, Tally)| {
+        let code = if t.vendor.is_some() && t.answered == wanted { QcCode::Ok } else { QcCode::Missing };
+        Row {
+            key: Key {
+                source_name: t.vendor.unwrap_or_else(|| usual_vendor.to_string()),
+                table_name: table.to_string(),
+                symbol: String::new(),
+                dt: *dt,
+                partition_key: String::new(),
+            },
+            verdict: Verdict {
+                status: code.status(),
+                qc_code: code.as_str().to_string(),
+                qc_score: code.score(),
+                row_count: t.answered,
+                expected_rows: Some(wanted),
+                first_observed_at: t.first,
+                last_observed_at: t.last,
+            },
+        }
+    };
+    sessions.iter().zip(tallies).map(row).collect()
+}

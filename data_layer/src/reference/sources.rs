@@ -1,0 +1,39 @@
+//! Raw manifests of one table, and verified reading of their segments.
+
+use crate::error::Result;
+use crate::qc::QcCode;
+use crate::root::{DataPath, DataRoot};
+use crate::segment::{self, Manifest, Segment};
+use crate::store;
+use polars::prelude::DataFrame;
+
+/// The manifests of a raw table, oldest first. Data of another world than the root's is refused.
+pub(crate) fn manifests(root: &DataRoot, table: &str) -> Result<Vec<(DataPath, Manifest)>> {
+    let short = table.trim_start_matches("raw/");
+    let all = segment::all_manifests(root)?;
+    for (path, manifest) in &all {
+        root.require_dataset(&manifest.world).map_err(|e| e.during(path.as_str()))?;
+    }
+    Ok(all.into_iter().filter(|(_, m)| m.table.trim_start_matches("raw/") == short).collect())
+}
+
+/// Why a segment's contents cannot be used.
+pub(crate) type Damage = QcCode;
+
+/// Read a segment, verify its digest and row count. `Err` of the inner result is the damage found.
+pub(crate) fn read(root: &DataRoot, segment: &Segment) -> Result<std::result::Result<DataFrame, Damage>> {
+    let Some(bytes) = store::read(root, &segment.path)? else { return Ok(Err(QcCode::Missing)) };
+    if store::sha256_hex(&bytes) != segment.sha256 {
+        return Ok(Err(QcCode::ChecksumMismatch));
+    }
+    let Ok(frame) = store::parquet_frame(bytes) else { return Ok(Err(QcCode::Schema)) };
+    if frame.height() as u64 != segment.rows {
+        return Ok(Err(QcCode::Schema));
+    }
+    Ok(Ok(frame))
+}
+
+/// The length of a file in bytes; `None` when it is not there.
+pub(crate) fn size(root: &DataRoot, path: &DataPath) -> Option<u64> {
+    std::fs::metadata(root.locate(path)).ok().map(|m| m.len())
+}

@@ -1,0 +1,84 @@
+use super::*;
+use crate::ledger::{self, Status};
+use crate::testkit::{Kit, day, range};
+
+#[test]
+fn listings_merge_snapshots_and_answer_what_is_expected() {
+    let kit = Kit::new();
+    kit.stage(&["AAA", "NEW"]);
+    kit.listings("2017-01-03", &[("AAA", Some("2010-01-04"), None), ("GONE", Some("2010-01-04"), None), ("RE", Some("2000-01-03"), Some("2005-01-03"))]);
+    kit.listings("2018-01-02", &[("AAA", Some("2010-02-01"), None), ("GONE", Some("2010-01-04"), Some("2017-06-01")), ("RE", Some("2015-01-02"), None)]);
+    let report = refresh_reference(&kit.root, &kit.db).unwrap();
+    assert_eq!((report.listings, report.delistings), (4, 2));
+    let spans = ListingSpans::load(&kit.root).unwrap();
+    assert_eq!(spans.expected("AAA", day("2010-01-15")), Listed::No, "the corrected date counts");
+    assert_eq!(spans.expected("AAA", day("2018-01-02")), Listed::Yes);
+    assert_eq!(spans.expected("GONE", day("2017-05-31")), Listed::Yes);
+    assert_eq!(spans.expected("GONE", day("2017-06-01")), Listed::No, "half-open");
+    assert_eq!(spans.expected("RE", day("2004-12-31")), Listed::Yes);
+    assert_eq!(spans.expected("RE", day("2010-01-04")), Listed::No, "the ticker was nobody's");
+    assert_eq!(spans.expected("RE", day("2016-01-04")), Listed::Yes);
+    assert_eq!(spans.expected("NEW", day("2016-01-04")), Listed::Unknown);
+    let gone = load_delistings(&kit.root).unwrap();
+    assert_eq!(gone.iter().map(|d| d.symbol.as_str()).collect::<Vec<_>>(), ["GONE", "RE"]);
+    assert!(refresh_reference(&kit.root, &kit.db).unwrap().rewritten.is_empty(), "unchanged inputs write nothing");
+}
+
+#[test]
+fn lesson_048_index_membership_is_dated() {
+    let kit = Kit::new();
+    refresh_reference(&kit.root, &kit.db).unwrap();
+    let all = load_membership(&kit.root).unwrap();
+    assert!(all.len() > 1_200);
+    let on = |text: &str| all.iter().filter(|m| m.contains(day(text))).count();
+    assert!((490..=510).contains(&on("2013-02-08")), "{}", on("2013-02-08"));
+    assert!((490..=510).contains(&on("2018-02-07")), "{}", on("2018-02-07"));
+    let frc = all.iter().find(|m| m.symbol == "FRC").unwrap();
+    assert!(frc.contains(day("2023-05-03")) && !frc.contains(day("2023-05-04")), "a failed bank was a member until it failed");
+}
+
+#[test]
+fn lesson_041_a_split_ratio_is_new_over_old_and_a_bad_one_is_rejected() {
+    let kit = Kit::new();
+    let window = range("2015-01-01", "2025-01-01");
+    kit.actions(
+        &["AAPL", "NVDA", "REV"],
+        window,
+        &[
+            ("AAPL", "forward_split", "2020-08-31", Some(4.0), None),
+            ("NVDA", "forward_split", "2024-06-10", Some(10.0), None),
+            ("REV", "reverse_split", "2019-01-02", Some(0.02), None),
+            ("AAPL", "cash_dividend", "2024-02-09", None, Some(0.24)),
+            ("BAD", "split", "2020-01-02", Some(0.0), None),
+            ("BAD", "split", "2020-01-03", None, None),
+        ],
+    );
+    let report = refresh_reference(&kit.root, &kit.db).unwrap();
+    assert_eq!((report.corp_actions, report.rejected_actions), (4, 2));
+    let actions = load_actions(&kit.root).unwrap();
+    assert_eq!(actions["AAPL"][0].effect().unwrap().factor, 4.0);
+    assert_eq!(actions["REV"][0].effect().unwrap().factor, 0.02);
+    assert_eq!(actions["AAPL"][1].effect().unwrap().cash, 0.24);
+}
+
+#[test]
+fn a_session_is_green_only_when_all_symbols_were_answered_and_the_answer_is_readable() {
+    let kit = Kit::new();
+    kit.stage(&["AAA", "BBB"]);
+    let stage = crate::stage::load(&kit.root).unwrap();
+    let sessions = crate::calendar::Calendar::xnys().sessions(range("2017-01-01", "2017-01-11"));
+    kit.actions(&["AAA", "BBB"], range("2017-01-01", "2017-01-06"), &[]);
+    kit.actions(&["AAA"], range("2017-01-06", "2017-01-11"), &[]);
+    let listed = kit.listings("2017-01-05", &[("AAA", Some("2010-01-04"), None)]);
+    audit_partitions(&kit.root, &kit.db, &stage, sessions).unwrap();
+    let colours = |table: &str| -> Vec<Status> {
+        ledger::all_rows(&kit.db).unwrap().into_iter().filter(|r| r.key.table_name == table).map(|r| r.verdict.status).collect()
+    };
+    let (g, r) = (Status::Green, Status::Red);
+    assert_eq!(colours("reference/corp_actions"), [g, g, g, r, r, r]);
+    assert_eq!(colours("reference/delistings"), [g, g, g, r, r, r]);
+    assert_eq!(audit_partitions(&kit.root, &kit.db, &stage, sessions).unwrap(), 0, "nothing changes twice");
+    std::fs::remove_file(kit.place(&listed.segments[0].path)).unwrap();
+    audit_partitions(&kit.root, &kit.db, &stage, sessions).unwrap();
+    assert_eq!(colours("reference/delistings"), [r; 6]);
+}
