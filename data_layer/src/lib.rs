@@ -10,3 +10,4 @@ pub mod host;
 pub mod root;
 pub mod store;
 pub mod control;
+pub mod sandbox;
