@@ -42,3 +42,4 @@ pub mod fsck;
 
 #[cfg(test)]
 pub(crate) mod testkit;
+pub mod sandbox;

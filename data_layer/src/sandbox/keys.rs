@@ -1,0 +1,25 @@
+//! The practice keys, and what a wrong key earns.
+
+use super::wire::{Call, Reply};
+use crate::time::UtcTime;
+
+/// Keys that open the sandbox and nothing else. They are public: a real vendor refuses them.
+pub const ALPACA_ID: &str = "PKSANDBOX00000000001";
+pub const ALPACA_SECRET: &str = "sandbox-practice-secret-opens-nothing-real";
+pub const ALPHA_VANTAGE: &str = "SANDBOXPRACTICE1";
+
+/// Whether a call carries the practice key pair.
+pub fn alpaca(call: &Call) -> bool {
+    call.header("apca-api-key-id") == Some(ALPACA_ID) && call.header("apca-api-secret-key") == Some(ALPACA_SECRET)
+}
+
+/// Whether a call carries any Alpaca key at all.
+pub fn alpaca_given(call: &Call) -> bool {
+    call.header("apca-api-key-id").is_some_and(|k| !k.is_empty()) && call.header("apca-api-secret-key").is_some_and(|k| !k.is_empty())
+}
+
+/// The vendor's rate-limit headers. The world clock stands still between moves, so the window is always fresh.
+pub fn rate_headers(reply: Reply, now: UtcTime) -> Reply {
+    let reset = now.plus_seconds(60).micros().div_euclid(1_000_000);
+    reply.with_header("X-RateLimit-Limit", "200").with_header("X-RateLimit-Remaining", "199").with_header("X-RateLimit-Reset", reset.to_string())
+}

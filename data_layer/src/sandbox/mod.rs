@@ -1,0 +1,270 @@
+//! The outside world in a box: vendors' and a broker's HTTP dialects on one loopback port, over a world of real prices.
+//!
+//! A client of the real service needs only another base URL: `http://127.0.0.1:<port>/<dialect>`. Dialects are pure
+//! functions of (world, world clock, request), the broker's of its book too. The world clock moves only when told
+//! ([`client::advance`]); nothing later than it is ever served. Faults are put in by a plan ([`faults`]).
+//!
+//! | path | what |
+//! |---|---|
+//! | `/alpaca_data/…` | bars and corporate actions ([`market_data`]) |
+//! | `/alpaca_trading/…` | a simulated paper account ([`trading`]) |
+//! | `/alpha_vantage/query` | listing status ([`alpha_vantage`]) |
+//! | `/_world…` | the steering wheel ([`world_api`]) |
+
+mod account;
+pub mod alpha_vantage;
+mod book;
+pub mod calls;
+pub mod client;
+pub mod clock;
+pub mod faults;
+mod fills;
+mod inject;
+pub mod keys;
+pub mod load;
+pub mod market_data;
+mod orders;
+mod server;
+pub mod trading;
+pub mod wire;
+pub mod world;
+pub mod world_api;
+
+#[cfg(test)]
+mod tests;
+
+use crate::calendar::Calendar;
+use crate::error::{Error, Result, code};
+use crate::host::Host;
+use crate::time::UtcTime;
+use book::Book;
+use calls::Calls;
+use faults::Plan;
+use inject::Outcome;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use wire::{Call, Reply};
+use world::World;
+
+/// What to serve, and where its state is kept.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// `replay`, unless `data_dir` is given.
+    pub world: String,
+    /// A folder of Parquet to serve instead.
+    pub data_dir: Option<PathBuf>,
+    /// The broker's book, the clock and the call log; made when absent. A sandbox on the same folder goes on where the last one stopped.
+    pub state_dir: PathBuf,
+    /// 0 takes any free port.
+    pub port: u16,
+    /// Reported by `/_world`; the replay world draws nothing.
+    pub seed: u64,
+    /// A fault plan to start with.
+    pub faults: Option<PathBuf>,
+    /// Where the clock starts when the state holds none; `None`: the close of the world's first day. A stored clock is only moved forward.
+    pub now: Option<UtcTime>,
+}
+
+impl SandboxConfig {
+    /// The replay world with its state in `state_dir`, on any port, without faults.
+    pub fn replay(state_dir: PathBuf) -> Self {
+        Self { world: "replay".into(), data_dir: None, state_dir, port: 0, seed: 0, faults: None, now: None }
+    }
+}
+
+/// Everything behind the port.
+pub struct State {
+    world: World,
+    seed: u64,
+    now: AtomicI64,
+    /// `None` after shutdown. Whoever moves the clock holds it, so trading calls see one time.
+    book: Mutex<Option<Book>>,
+    plan: Mutex<Plan>,
+    calls: Calls,
+}
+
+impl State {
+    fn open(cfg: &SandboxConfig) -> Result<Self> {
+        let world = load::load(&cfg.world, cfg.data_dir.as_deref())?;
+        let plan = cfg.faults.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
+        crate::store::create_folder(&cfg.state_dir)?;
+        let book = Book::open(&cfg.state_dir, &world.dataset())?;
+        let stored = book.meta("now")?.map(|t| t.parse::<UtcTime>()).transpose()?;
+        let start = stored.or(cfg.now).unwrap_or_else(|| Calendar::xnys().close(world.first));
+        let calls = Calls::open(&cfg.state_dir)?;
+        let state = Self { world, seed: cfg.seed, now: AtomicI64::new(start.micros()), book: Mutex::new(Some(book)), plan: Mutex::new(plan), calls };
+        if let Some(wanted) = cfg.now.filter(|t| *t > start) {
+            state.advance(wanted)?;
+        }
+        Ok(state)
+    }
+
+    /// The world clock.
+    pub fn now(&self) -> UtcTime {
+        UtcTime::from_micros(self.now.load(Ordering::SeqCst))
+    }
+
+    fn plan(&self) -> Result<MutexGuard<'_, Plan>> {
+        self.plan.lock().map_err(|_| Error::bug("a thread died while holding the fault plan"))
+    }
+
+    fn book(&self) -> Result<MutexGuard<'_, Option<Book>>> {
+        self.book.lock().map_err(|_| Error::bug("a thread died while holding the sandbox's book"))
+    }
+
+    /// Move the clock forward, filling what fills on the way; backwards is `HOST_CLOCK`.
+    fn advance(&self, to: UtcTime) -> Result<()> {
+        let mut guard = self.book()?;
+        let book = guard.as_mut().ok_or_else(closed)?;
+        let now = self.now();
+        if to < now {
+            return Err(Error::new(code::HOST_CLOCK, format!("the world clock is at {now} and never goes back to {to}")));
+        }
+        if to > now {
+            fills::advance(book, &self.world, now, to)?;
+            self.now.store(to.micros(), Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Answer a request. Failures of our own become the vendor's 500, so that clients see what they would see outside.
+    fn answer(&self, call: &Call) -> Outcome {
+        self.try_answer(call).unwrap_or_else(|e| {
+            tracing::warn!(error = %e, path = %call.path, "the sandbox could not answer");
+            Outcome::plain(Reply::message(if e.is(code::SVC_REQUEST) { 503 } else { 500 }, &e.to_string()))
+        })
+    }
+
+    fn try_answer(&self, call: &Call) -> Result<Outcome> {
+        match call.vendor.as_str() {
+            "_world" => return Ok(Outcome::plain(world_api::answer(self, call)?)),
+            "alpaca_data" | "alpaca_trading" | "alpha_vantage" => {}
+            other => return Ok(Outcome::plain(Reply::message(404, &format!("the sandbox has no dialect '{other}'")))),
+        }
+        let number = self.calls.count(&call.vendor, self.now())?;
+        let fault = self.plan()?.pick(call, self.now(), number);
+        match fault {
+            Some(fault) => inject::outcome(call, &fault, |c| self.serve(c)),
+            None => Ok(Outcome::plain(self.serve(call)?)),
+        }
+    }
+
+    /// The faultless dialects.
+    fn serve(&self, call: &Call) -> Result<Reply> {
+        match call.vendor.as_str() {
+            "alpaca_data" => Ok(market_data::answer(&self.world, self.now(), call)),
+            "alpha_vantage" => Ok(alpha_vantage::answer(&self.world, self.now(), call)),
+            _ => {
+                let mut guard = self.book()?;
+                let book = guard.as_mut().ok_or_else(closed)?;
+                trading::answer(&self.world, book, self.now(), call)
+            }
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::new(code::SVC_REQUEST, "the sandbox is shutting down")
+}
+
+/// YAML, strictly typed.
+fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_yaml::from_str(text).map_err(|e| Error::new(code::CFG_PARSE, "the YAML is not what it should be").cause(e.to_string()).found(e.to_string()))
+}
+
+/// A running sandbox. Stops when dropped, [stopped](Sandbox::stop) or when the host is cancelled while [waiting](Sandbox::wait).
+pub struct Sandbox {
+    pub port: u16,
+    /// `replay@1`.
+    pub dataset: String,
+    /// Base URLs, practice keys and `TRADEML_CLOCK=world`: what a client process needs.
+    pub env: BTreeMap<String, String>,
+    host: Host,
+    state: Arc<State>,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// Open the world and serve it on `127.0.0.1`. Runs on the caller's runtime; returns when the port is open.
+pub async fn start(host: &Host, cfg: SandboxConfig) -> Result<Sandbox> {
+    let listener = server::bind(cfg.port).await?;
+    let port = listener.local_addr()?.port();
+    let state = Arc::new(State::open(&cfg)?);
+    host.set_world_time(state.now());
+    let (stop, stopped) = oneshot::channel();
+    let task = server::spawn(listener, state.clone(), stopped);
+    Ok(Sandbox { port, dataset: state.world.dataset(), env: env(port), host: host.clone(), state, stop: Some(stop), task: Some(task) })
+}
+
+fn env(port: u16) -> BTreeMap<String, String> {
+    let url = |dialect: &str| format!("http://127.0.0.1:{port}/{dialect}");
+    [
+        ("TRADEML_BASE_URL_ALPACA_DATA", url("alpaca_data")),
+        ("TRADEML_BASE_URL_ALPACA_TRADING", url("alpaca_trading")),
+        ("TRADEML_BASE_URL_ALPHA_VANTAGE", url("alpha_vantage")),
+        ("ALPACA_API_KEY", keys::ALPACA_ID.to_string()),
+        ("ALPACA_API_SECRET", keys::ALPACA_SECRET.to_string()),
+        ("ALPHA_VANTAGE_API_KEY", keys::ALPHA_VANTAGE.to_string()),
+        ("TRADEML_CLOCK", "world".to_string()),
+    ]
+    .into_iter()
+    .map(|(k, v)| (k.to_string(), v))
+    .collect()
+}
+
+impl Sandbox {
+    /// `http://127.0.0.1:<port>`.
+    pub fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The line that `trademl sandbox` prints first, as JSON.
+    pub fn ready_line(&self) -> String {
+        json!({"event": "sandbox.ready", "port": self.port, "dataset": self.dataset, "env": self.env}).to_string()
+    }
+
+    /// What the world's owner says against it.
+    pub fn known_bias(&self) -> &str {
+        &self.state.world.about.known_bias
+    }
+
+    /// The world clock, without a request.
+    pub fn now(&self) -> UtcTime {
+        self.state.now()
+    }
+
+    /// Serve until the host is cancelled, then stop.
+    pub async fn wait(self) -> Result<()> {
+        self.host.cancelled().await;
+        self.stop().await
+    }
+
+    /// Close the book and the port, and wait until open requests are answered.
+    pub async fn stop(mut self) -> Result<()> {
+        self.shut();
+        if let Some(task) = self.task.take() {
+            task.await.map_err(|e| Error::bug(format!("the sandbox's server died: {e}")))?;
+        }
+        Ok(())
+    }
+
+    fn shut(&mut self) {
+        if let Ok(mut book) = self.state.book.lock() {
+            book.take();
+        }
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}

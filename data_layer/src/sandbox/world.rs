@@ -1,0 +1,161 @@
+//! A world: bars, listings and corporate actions in memory, columnar, one [`Series`] per symbol.
+
+use crate::calendar::Calendar;
+use crate::error::{Error, Result, code};
+use crate::time::{TradingDay, UtcTime};
+use serde::Deserialize;
+
+/// How a world describes itself (`world.yml`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    pub id: String,
+    pub version: u32,
+    /// `raw` or `split`.
+    #[serde(default = "raw")]
+    pub adjusted: String,
+    #[serde(default)]
+    pub known_bias: String,
+}
+
+fn raw() -> String {
+    "raw".into()
+}
+
+/// Daily bars of one symbol, ascending by day. `NaN` is a cell that the world does not hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    pub symbol: String,
+    pub days: Vec<TradingDay>,
+    pub open: Vec<f64>,
+    pub high: Vec<f64>,
+    pub low: Vec<f64>,
+    pub close: Vec<f64>,
+    pub volume: Vec<f64>,
+}
+
+impl Series {
+    /// Number of bars up to and including `day`.
+    pub fn upto(&self, day: TradingDay) -> usize {
+        self.days.partition_point(|d| *d <= day)
+    }
+    /// Position of the bar of `day`.
+    pub fn on(&self, day: TradingDay) -> Option<usize> {
+        self.days.binary_search(&day).ok()
+    }
+    /// The newest close at or before `day`.
+    pub fn close_at(&self, day: TradingDay) -> Option<f64> {
+        self.close[..self.upto(day)].iter().rev().copied().find(|c| c.is_finite())
+    }
+    pub fn first(&self) -> Option<TradingDay> {
+        self.days.first().copied()
+    }
+    pub fn last(&self) -> Option<TradingDay> {
+        self.days.last().copied()
+    }
+}
+
+/// When a symbol was listed, in the words of Alpha Vantage's listing status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    pub symbol: String,
+    pub name: String,
+    pub exchange: String,
+    pub asset_type: String,
+    pub ipo: Option<TradingDay>,
+    /// The last day on which it traded.
+    pub delisted: Option<TradingDay>,
+}
+
+impl Listing {
+    /// Whether it traded on `day`, as far as `day` can know.
+    pub fn active_on(&self, day: TradingDay) -> bool {
+        self.ipo.is_none_or(|d| d <= day) && self.delisted.is_none_or(|d| day <= d)
+    }
+    /// Whether it was gone before `day`.
+    pub fn gone_by(&self, day: TradingDay) -> bool {
+        self.delisted.is_some_and(|d| d < day)
+    }
+}
+
+/// A corporate action; `ratio` is new shares over old.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    pub symbol: String,
+    /// `split` or `dividend`.
+    pub kind: String,
+    pub ex_date: TradingDay,
+    pub record_date: Option<TradingDay>,
+    pub pay_date: Option<TradingDay>,
+    pub ratio: Option<f64>,
+    pub cash: Option<f64>,
+}
+
+impl Action {
+    /// The day it takes effect in an account: splits on the ex-date, dividends when paid.
+    pub fn process_date(&self) -> TradingDay {
+        if self.kind == "dividend" { self.pay_date.unwrap_or(self.ex_date) } else { self.ex_date }
+    }
+}
+
+/// Everything a sandbox serves. Built by [`super::load`].
+#[derive(Clone, Debug)]
+pub struct World {
+    pub about: About,
+    /// First and last day with a bar.
+    pub first: TradingDay,
+    pub last: TradingDay,
+    /// Sorted by symbol.
+    pub series: Vec<Series>,
+    /// Sorted by symbol.
+    pub listings: Vec<Listing>,
+    /// Sorted by process date, then symbol.
+    pub actions: Vec<Action>,
+}
+
+impl World {
+    /// Put the parts together; `listings` may be empty, then they are read off the bars.
+    pub fn assemble(about: About, mut series: Vec<Series>, mut listings: Vec<Listing>, mut actions: Vec<Action>) -> Result<Self> {
+        series.retain(|s| !s.days.is_empty());
+        series.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+        let first = series.iter().filter_map(Series::first).min();
+        let last = series.iter().filter_map(Series::last).max();
+        let (Some(first), Some(last)) = (first, last) else {
+            return Err(Error::new(code::DATA_MISSING, format!("the world {}@{} holds no bars", about.id, about.version)));
+        };
+        if listings.is_empty() {
+            listings = series.iter().map(|s| from_bars(s, last)).collect();
+        }
+        listings.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+        actions.sort_by(|a, b| (a.process_date(), &a.symbol).cmp(&(b.process_date(), &b.symbol)));
+        Ok(Self { about, first, last, series, listings, actions })
+    }
+
+    /// `replay@1`.
+    pub fn dataset(&self) -> String {
+        format!("{}@{}", self.about.id, self.about.version)
+    }
+    pub fn series(&self, symbol: &str) -> Option<&Series> {
+        self.series.binary_search_by(|s| s.symbol.as_str().cmp(symbol)).ok().and_then(|i| self.series.get(i))
+    }
+    pub fn listing(&self, symbol: &str) -> Option<&Listing> {
+        self.listings.binary_search_by(|l| l.symbol.as_str().cmp(symbol)).ok().and_then(|i| self.listings.get(i))
+    }
+    /// The newest close of `symbol` that is public at `now`.
+    pub fn last_close(&self, symbol: &str, now: UtcTime) -> Option<f64> {
+        let day = Calendar::xnys().last_closed(now).ok()?;
+        self.series(symbol)?.close_at(day)
+    }
+}
+
+/// A name whose last bar is the world's last day is still listed; any other was delisted on its last bar.
+fn from_bars(s: &Series, world_last: TradingDay) -> Listing {
+    Listing {
+        symbol: s.symbol.clone(),
+        name: s.symbol.clone(),
+        exchange: "NYSE".into(),
+        asset_type: "Stock".into(),
+        ipo: s.first(),
+        delisted: s.last().filter(|d| *d < world_last),
+    }
+}
