@@ -4,4 +4,5 @@
 
 pub mod types;
 pub mod execution;
+pub mod monitoring;
 pub mod pipelines;

@@ -286,6 +286,7 @@ impl<'a> OrderLog<'a> {
     }
 }
 
+/// A planned order has no key yet: nobody has reported anything, so the first report of any kind moves it.
 fn insert_set(tx: &Transaction<'_>, set: &OrderSet) -> Result<()> {
     tx.execute(
         "INSERT INTO order_sets (run_key, order_set_hash, account, strategy, trading_day, rebalance_no, equity, prices_json, pinned_at, lines, run_id) \
@@ -305,11 +306,10 @@ fn insert_set(tx: &Transaction<'_>, set: &OrderSet) -> Result<()> {
         ],
     )?;
     for l in &set.lines {
-        let key = key_of(name::PLANNED, l.tif, None, 0.0, Source::Manual);
         tx.execute(
             "INSERT INTO orders (order_id, ts, symbol, side, qty, order_type, limit_price, tif, strategy_tag, run_key, line, account, trading_day, symbol_id, \
              stop_price, style, reduce_only, reason, parent, slice, attempt, reference_price, created_at, expires_at, state, state_key) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, '')",
             params![
                 l.client_order_id,
                 l.created_at.to_string(),
@@ -335,8 +335,7 @@ fn insert_set(tx: &Transaction<'_>, set: &OrderSet) -> Result<()> {
                 l.reference_price,
                 l.created_at.to_string(),
                 l.expires_at.to_string(),
-                name::PLANNED,
-                serde_json::to_string(&key)?
+                name::PLANNED
             ],
         )?;
     }
@@ -419,7 +418,7 @@ pub(crate) fn apply_in(tx: &Transaction<'_>, report: &Report) -> Result<Applied>
     if !wins && filled == row.filled_qty && broker_id == row.broker_order_id.as_ref() {
         return Ok(Applied { new, unknown_status: key.is_none(), ..Applied::default() });
     }
-    let (state, key_json) = if wins { (report.status.as_str(), serde_json::to_string(&key)?) } else { (row.state.as_str(), serde_json::to_string(&row.key)?) };
+    let (state, key_json) = if wins { (report.status.as_str(), serde_json::to_string(&key)?) } else { (row.state.as_str(), row.key.as_ref().map_or_else(|| Ok(String::new()), serde_json::to_string)?) };
     let (code, text) = match (&report.refusal, wins) {
         (Some((c, t)), true) => (Some(c.clone()), Some(t.clone())),
         _ => (row.refusal_code.clone(), row.refusal_text.clone()),
