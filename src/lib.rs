@@ -6,3 +6,4 @@ pub mod types;
 pub mod execution;
 pub mod monitoring;
 pub mod pipelines;
+pub mod service;

@@ -418,7 +418,11 @@ pub(crate) fn apply_in(tx: &Transaction<'_>, report: &Report) -> Result<Applied>
     if !wins && filled == row.filled_qty && broker_id == row.broker_order_id.as_ref() {
         return Ok(Applied { new, unknown_status: key.is_none(), ..Applied::default() });
     }
-    let (state, key_json) = if wins { (report.status.as_str(), serde_json::to_string(&key)?) } else { (row.state.as_str(), row.key.as_ref().map_or_else(|| Ok(String::new()), serde_json::to_string)?) };
+    let (state, key_json) = if wins {
+        (report.status.as_str(), serde_json::to_string(&key)?)
+    } else {
+        (row.state.as_str(), row.key.as_ref().map_or_else(|| Ok(String::new()), serde_json::to_string)?)
+    };
     let (code, text) = match (&report.refusal, wins) {
         (Some((c, t)), true) => (Some(c.clone()), Some(t.clone())),
         _ => (row.refusal_code.clone(), row.refusal_text.clone()),

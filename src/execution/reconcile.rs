@@ -56,7 +56,10 @@ pub fn quarantine(db: &Db, symbol: &str, reason: &str, now: UtcTime) -> Result<(
         let key = format!("*:{symbol}");
         let held: Option<i64> = tx.query_row("SELECT 1 FROM quarantine WHERE key = ?1 AND released_at IS NULL", [&key], |r| r.get(0)).optional()?;
         if held.is_none() {
-            tx.execute("INSERT OR REPLACE INTO quarantine (key, symbol, since, reason) VALUES (?1, ?2, ?3, ?4)", params![key, symbol, now.to_string(), reason])?;
+            tx.execute(
+                "INSERT OR REPLACE INTO quarantine (key, symbol, since, reason) VALUES (?1, ?2, ?3, ?4)",
+                params![key, symbol, now.to_string(), reason],
+            )?;
         }
         Ok(())
     })
@@ -87,8 +90,8 @@ pub fn release(db: &Db, symbol: &str, by: &str, reason: &str, now: UtcTime) -> R
 /// The start of the last complete run of an account.
 pub fn last_success(db: &Db, account: &str) -> Result<Option<UtcTime>> {
     let conn = db.lock()?;
-    let at: Option<String> = conn
-        .query_row("SELECT max(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'", [account], |r| r.get(0))?;
+    let at: Option<String> =
+        conn.query_row("SELECT max(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'", [account], |r| r.get(0))?;
     at.map(|t| UtcTime::parse(&t)).transpose()
 }
 
@@ -363,12 +366,15 @@ impl Run<'_> {
             "SELECT o.order_id, (SELECT r.body_json FROM order_reports r WHERE r.order_id = o.order_id AND r.filled_qty = o.filled_qty AND r.source != 'sim_book' \
              ORDER BY r.received_at DESC LIMIT 1) FROM orders o WHERE o.account = ?1 AND o.filled_qty > 0",
         )?;
-        let rows = q.query_map([self.account], |r| Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
+        let rows =
+            q.query_map([self.account], |r| Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
         drop(q);
         drop(conn);
         let mut out = Vec::new();
         for (id, body) in rows {
-            let avg = body.and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok()).and_then(|v| v.get("filled_avg_price").and_then(serde_json::Value::as_f64));
+            let avg = body
+                .and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok())
+                .and_then(|v| v.get("filled_avg_price").and_then(serde_json::Value::as_f64));
             if let Some(row) = self.log.order(&id)? {
                 out.push((row, avg));
             }

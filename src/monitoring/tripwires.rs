@@ -151,7 +151,8 @@ mod tests {
         assert_eq!(worst(&at(89.0)), Some((TripReason::MaxDrawdown, Action::Trip)));
         assert_eq!(worst(&at(84.0)), Some((TripReason::MaxDrawdown, Action::FlattenPlan)));
         assert_eq!(worst(&Measures { equity: Some(94.9), peak_equity: Some(96.0), ..calm() }), Some((TripReason::DailyLossExceeded, Action::Trip)));
-        for broken in [Measures { equity: Some(f64::NAN), ..calm() }, Measures { data_age_s: None, ..calm() }, Measures { data_age_s: Some(1801.0), ..calm() }] {
+        for broken in [Measures { equity: Some(f64::NAN), ..calm() }, Measures { data_age_s: None, ..calm() }, Measures { data_age_s: Some(1801.0), ..calm() }]
+        {
             assert_eq!(worst(&broken).unwrap().1, Action::Trip);
         }
     }

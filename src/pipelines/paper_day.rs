@@ -122,8 +122,11 @@ impl<'a> PaperDay<'a> {
             return Err(Error::new(code::ORD_REFUSED, format!("the account {} may not trade", account.account)).found(account.status));
         }
         if account.account.starts_with("SIM") != self.db.root().is_world() && self.broker.name() != "simulated" {
-            return Err(Error::new(code::CFG_DATASET_MIXED, "the account and this drive belong to different worlds")
-                .found(format!("account {}, drive '{}'", account.account, self.db.root().drive().dataset)));
+            return Err(Error::new(code::CFG_DATASET_MIXED, "the account and this drive belong to different worlds").found(format!(
+                "account {}, drive '{}'",
+                account.account,
+                self.db.root().drive().dataset
+            )));
         }
         if !(account.equity.is_finite() && account.equity > 0.0) {
             return Err(Error::new(code::ORD_REFUSED, "the account has no equity").found(account.equity.to_string()));

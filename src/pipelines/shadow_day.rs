@@ -96,7 +96,10 @@ pub fn shadow_models(registry: &Db) -> Result<Vec<ShadowModel>> {
 
 /// Bring the shadow book of every model up to `asof`.
 pub fn run(registry: &Db, input: &ShadowInput<'_>) -> Result<Vec<ShadowReport>> {
-    shadow_models(registry)?.iter().map(|m| run_model(registry, m, input).map_err(|e| e.during(&format!("shadow book of {} {}", m.strategy, m.version)))).collect()
+    shadow_models(registry)?
+        .iter()
+        .map(|m| run_model(registry, m, input).map_err(|e| e.during(&format!("shadow book of {} {}", m.strategy, m.version))))
+        .collect()
 }
 
 fn run_model(registry: &Db, model: &ShadowModel, input: &ShadowInput<'_>) -> Result<ShadowReport> {
@@ -150,9 +153,7 @@ fn store_row(registry: &Db, model: &ShadowModel, row: &ShadowRow, inputs: &str) 
 /// Rows from the first session after registration to `asof`, and the weights for the session after it.
 fn compute(model: &ShadowModel, input: &ShadowInput<'_>) -> Result<(Vec<ShadowRow>, BTreeMap<String, f64>)> {
     let registered = Calendar::xnys().last_closed(model.created_at)?;
-    let missing = |day: TradingDay| {
-        Error::new(code::DATA_MISSING, format!("the panel does not reach {day}")).fix("trademl catch-up")
-    };
+    let missing = |day: TradingDay| Error::new(code::DATA_MISSING, format!("the panel does not reach {day}")).fix("trademl catch-up");
     let last = input.panel.day_index(input.asof).ok_or_else(|| missing(input.asof))?;
     let first = if registered > input.asof { last } else { input.panel.day_index(registered).ok_or_else(|| missing(registered))? };
     let scorer = (input.load)(model)?;

@@ -92,7 +92,8 @@ impl AlpacaBroker {
     fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
         let answer = self.call(&Verb::Get, path, query).map_err(|t| unreachable_error(&t.0))?;
         if answer.status == 200 {
-            return serde_json::from_str(&answer.body).map_err(|e| Error::new(code::NET_MALFORMED, format!("Alpaca answered {path} with something else than JSON")).cause(e.to_string()));
+            return serde_json::from_str(&answer.body)
+                .map_err(|e| Error::new(code::NET_MALFORMED, format!("Alpaca answered {path} with something else than JSON")).cause(e.to_string()));
         }
         Err(status_error(path, &answer))
     }

@@ -98,7 +98,8 @@ impl PaperDay<'_> {
     /// The equity with which this account began to trade here.
     fn first_equity(&self, set: &OrderSet) -> Result<f64> {
         let conn = self.db.lock()?;
-        Ok(conn.query_row("SELECT equity FROM order_sets WHERE account = ?1 ORDER BY trading_day, rebalance_no, run_key LIMIT 1", [&set.account], |r| r.get(0))?)
+        Ok(conn
+            .query_row("SELECT equity FROM order_sets WHERE account = ?1 ORDER BY trading_day, rebalance_no, run_key LIMIT 1", [&set.account], |r| r.get(0))?)
     }
 
     fn order_counts(&self, set: &OrderSet) -> Result<Value> {

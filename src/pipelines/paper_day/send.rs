@@ -201,9 +201,7 @@ impl PaperDay<'_> {
     }
 
     fn refuse(&self, set: &OrderSet, row: &OrderRow, refusal: &gates::Refusal, waiting: &mut BTreeMap<String, String>) -> Result<()> {
-        let funding_open = set.lines.iter().any(|l| {
-            l.reduce_only && self.log().order(&l.client_order_id).ok().flatten().is_some_and(|o| !o.is_closed())
-        });
+        let funding_open = set.lines.iter().any(|l| l.reduce_only && self.log().order(&l.client_order_id).ok().flatten().is_some_and(|o| !o.is_closed()));
         // The room may still come: an increase waits for the reductions of its own set.
         let waits = refusal.gate == Gate::RiskLimits && !row.intent.reduce_only && funding_open;
         match refusal.gate.ends_in() {
@@ -228,7 +226,9 @@ impl PaperDay<'_> {
                     out.waiting += 1;
                     why = waiting.get(row.id()).cloned().unwrap_or(why);
                 }
-                name::DROPPED | name::REJECTED | name::BLOCKED_CIRCUIT_BREAKER | name::BLOCKED_KILL_SWITCH | name::NEVER_REACHED | name::DRY_RUN => out.refused += 1,
+                name::DROPPED | name::REJECTED | name::BLOCKED_CIRCUIT_BREAKER | name::BLOCKED_KILL_SWITCH | name::NEVER_REACHED | name::DRY_RUN => {
+                    out.refused += 1
+                }
                 s if is_unknown(s) => out.unknown += 1,
                 s => {
                     out.sent += 1;

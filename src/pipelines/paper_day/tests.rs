@@ -89,8 +89,30 @@ fn a_paper_day_from_targets_to_report() {
     assert!(settled.reconcile.differences.is_empty(), "{:?}", settled.reconcile.differences);
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     let mut wanted = vec![
-        "v", "asof", "mode", "dataset", "account", "pnl", "pnl_cumulative", "equity", "gross_exposure", "net_exposure", "turnover", "positions", "strategies",
-        "risk_metrics", "data_health", "orders", "execution", "parity", "switches", "champion", "known_bias", "links", "inputs_sha256", "undefined",
+        "v",
+        "asof",
+        "mode",
+        "dataset",
+        "account",
+        "pnl",
+        "pnl_cumulative",
+        "equity",
+        "gross_exposure",
+        "net_exposure",
+        "turnover",
+        "positions",
+        "strategies",
+        "risk_metrics",
+        "data_health",
+        "orders",
+        "execution",
+        "parity",
+        "switches",
+        "champion",
+        "known_bias",
+        "links",
+        "inputs_sha256",
+        "undefined",
     ];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
