@@ -134,7 +134,7 @@ impl<'a> PaperDay<'a> {
         let calendar = Calendar::xnys();
         let open_session = calendar.session_at(clock.now);
         let asof = calendar.last_closed(clock.now)?;
-        let trading_day = calendar.next(open_session.unwrap_or(asof))?;
+        let trading_day = open_session.map_or_else(|| calendar.next(asof), Ok)?;
         Ok(AccountCheck {
             broker: self.broker.name().into(),
             account: account.account,

@@ -6,7 +6,8 @@ use crate::execution::gates::{self, Gate, GateContext, Mode, Verdict};
 use crate::execution::log::OrderRow;
 use crate::execution::order::OrderSet;
 use crate::execution::positions;
-use crate::execution::reconcile::{self, ReconcileReport};
+use crate::execution::quarantine::quarantined;
+use crate::execution::reconcile::ReconcileReport;
 use crate::execution::risk;
 use crate::execution::state::{is_unknown, name};
 use crate::execution::submit::{Outcome, Sender, outcome_of};
@@ -141,7 +142,7 @@ impl PaperDay<'_> {
             newest_stamp: self.log().newest_stamp(&set.account)?,
             kill: switches::read(self.db, Switch::Kill, &set.account),
             breaker: switches::read(self.db, Switch::Breaker, &set.account),
-            quarantined: reconcile::quarantined(self.db)?,
+            quarantined: quarantined(self.db)?,
             reconciled,
             broker_positions,
             foreign,

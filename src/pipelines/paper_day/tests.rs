@@ -152,6 +152,27 @@ fn lesson_117_a_crash_at_every_point_of_the_evening_ends_with_no_double_and_no_m
 }
 
 #[test]
+fn a_crash_at_every_point_of_the_morning_settles_to_the_same_book() {
+    let morning = UtcTime::parse(MORNING).unwrap();
+    let mut first: Option<(BTreeMap<String, f64>, serde_json::Value)> = None;
+    for k in (1..200).step_by(3) {
+        let dir = scratch();
+        let broker = FakeBroker::new(evening());
+        let (key, _) = evening_steps(&open(dir.path(), None, evening()).unwrap(), &broker).unwrap();
+        broker.set_now(morning);
+        broker.fill_all(UtcTime::parse("2017-12-01T14:30:00Z").unwrap());
+        let crashed = open(dir.path(), Some((String::new(), k)), morning).and_then(|db| settle(&db, &broker, &key)).is_err();
+        let (settled, report) = settle(&open(dir.path(), None, morning.plus_seconds(90)).unwrap(), &broker, &key).unwrap();
+        let seen = (settled.positions, report);
+        assert_eq!(first.get_or_insert_with(|| seen.clone()), &seen, "crash {k}");
+        if !crashed {
+            return;
+        }
+    }
+    panic!("the morning has more points than were tried");
+}
+
+#[test]
 fn lesson_095_a_crash_around_the_send_is_treated_as_unknown() {
     for point in ["order.intent.after", "order.send.before", "order.send.after"] {
         let dir = scratch();
