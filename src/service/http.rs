@@ -73,6 +73,7 @@ async fn first_load(state: &Arc<ServiceState>) {
 
 async fn poll(host: Host, state: Arc<ServiceState>) {
     loop {
+        // Real time on purpose: a simulated clock would jump ahead and spin here.
         tokio::time::sleep(Duration::from_secs(POLL_S)).await;
         if host.is_cancelled() {
             return;
