@@ -10,4 +10,6 @@ pub mod portfolio;
 pub mod execution;
 pub mod backtest;
 pub mod reports;
+pub mod monitoring;
 pub mod pipelines;
+pub mod service;

@@ -116,7 +116,9 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// Write the intent and send it.
-    Send { reduce_only: bool },
+    Send {
+        reduce_only: bool,
+    },
     /// The same order is already there: answer with it.
     Stored,
     /// The same id with another payload.

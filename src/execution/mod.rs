@@ -14,6 +14,7 @@ pub mod log;
 pub mod positions;
 pub mod risk;
 pub mod switches;
+pub mod quarantine;
 pub mod gates;
 pub mod broker;
 pub mod submit;

@@ -101,8 +101,7 @@ pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String,
     for f in fills.iter().filter(|f| f.kind != "synthetic") {
         *real.entry(f.order_id.as_str()).or_insert(0.0) += f.qty;
     }
-    let mut gap: BTreeMap<&str, f64> =
-        filled_qty.iter().map(|(id, q)| (id.as_str(), (q - real.get(id.as_str()).copied().unwrap_or(0.0)).max(0.0))).collect();
+    let mut gap: BTreeMap<&str, f64> = filled_qty.iter().map(|(id, q)| (id.as_str(), (q - real.get(id.as_str()).copied().unwrap_or(0.0)).max(0.0))).collect();
     let mut events: Vec<(UtcTime, &str, Event<'_>)> = Vec::new();
     for f in fills {
         let mut qty = f.qty;
@@ -145,8 +144,8 @@ pub fn book(log: &OrderLog<'_>, account: &str) -> Result<Book> {
 /// The cash events of an account by time, then id.
 pub fn cash_events(log: &OrderLog<'_>, account: &str) -> Result<Vec<CashEvent>> {
     let conn = log.db().lock()?;
-    let mut q = conn
-        .prepare("SELECT id, account, strategy_tag, ts, kind, symbol, qty, amount, reason, operator FROM cash_events WHERE account = ?1 ORDER BY ts, id")?;
+    let mut q =
+        conn.prepare("SELECT id, account, strategy_tag, ts, kind, symbol, qty, amount, reason, operator FROM cash_events WHERE account = ?1 ORDER BY ts, id")?;
     let mut rows = q.query([account])?;
     let mut out = Vec::new();
     while let Some(r) = rows.next()? {
@@ -210,8 +209,11 @@ mod tests {
 
     #[test]
     fn a_flip_realises_the_closed_part_and_reopens_at_the_fill_price() {
-        let fills =
-            [fill("1", "o1", 1, Side::Buy, 10.0, 100.0, "fill"), fill("2", "o2", 2, Side::Buy, 10.0, 110.0, "fill"), fill("3", "o3", 3, Side::Sell, 30.0, 120.0, "fill")];
+        let fills = [
+            fill("1", "o1", 1, Side::Buy, 10.0, 100.0, "fill"),
+            fill("2", "o2", 2, Side::Buy, 10.0, 110.0, "fill"),
+            fill("3", "o3", 3, Side::Sell, 30.0, 120.0, "fill"),
+        ];
         let book = fold(&fills, &[], &BTreeMap::new());
         assert_eq!(at(&book), Position { qty: -10.0, avg_price: 120.0, realised: 300.0 });
         assert!((book.cash - (-1_000.0 - 1_100.0 + 3_600.0 - 1.5)).abs() < 1e-9);

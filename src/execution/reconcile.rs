@@ -6,6 +6,7 @@
 use super::broker::{Broker, BrokerFill, BrokerOrder, FillKind, Lookup};
 use super::log::{FillRow, OrderLog, OrderRow};
 use super::positions::{self, EXTERNAL};
+use super::quarantine::{quarantine, quarantined, release};
 use super::state::{Source, name};
 use super::submit::absorb;
 use crate::types::Side;
@@ -14,7 +15,7 @@ use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::store::canonical_json;
 use data_layer::time::UtcTime;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAX_LOOKUPS: usize = 100;
 /// Orders are fetched from this long before the last success.
 const OVERLAP_S: i64 = 60;
+/// Executions are fetched from this long before the last success: late ones replace synthetic fills.
+const LATE_FILLS_S: i64 = 7 * 86_400;
 /// After this long and two clean runs, an order that the broker never saw is closed.
 const NEVER_REACHED_AFTER_S: f64 = 300.0;
 const TOLERANCE_SHARES: f64 = 1e-9;
@@ -50,45 +53,11 @@ pub struct ReconcileReport {
     pub released: Vec<String>,
 }
 
-/// Put a symbol of every strategy under quarantine; once, until it is released.
-pub fn quarantine(db: &Db, symbol: &str, reason: &str, now: UtcTime) -> Result<()> {
-    db.write(|tx| {
-        let key = format!("*:{symbol}");
-        let held: Option<i64> = tx.query_row("SELECT 1 FROM quarantine WHERE key = ?1 AND released_at IS NULL", [&key], |r| r.get(0)).optional()?;
-        if held.is_none() {
-            tx.execute("INSERT OR REPLACE INTO quarantine (key, symbol, since, reason) VALUES (?1, ?2, ?3, ?4)", params![key, symbol, now.to_string(), reason])?;
-        }
-        Ok(())
-    })
-}
-
-/// Symbols under quarantine, with the reason.
-pub fn quarantined(db: &Db) -> Result<BTreeMap<String, String>> {
-    let conn = db.lock()?;
-    let mut q = conn.prepare("SELECT symbol, reason FROM quarantine WHERE released_at IS NULL")?;
-    Ok(q.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<_, _>>()?)
-}
-
-/// End a quarantine by an operator with a reason (or by a reconcile that explains it); never by time.
-pub fn release(db: &Db, symbol: &str, by: &str, reason: &str, now: UtcTime) -> Result<()> {
-    if by.is_empty() || reason.is_empty() {
-        return Err(Error::new(code::GATE_REFUSED, "a release from quarantine needs an operator and a reason"));
-    }
-    db.write(|tx| {
-        let key = format!("*:{symbol}");
-        tx.execute(
-            "UPDATE quarantine SET released_at = ?1, released_by = ?2, release_reason = ?3 WHERE key = ?4 AND released_at IS NULL",
-            params![now.to_string(), by, reason, key],
-        )?;
-        Ok(())
-    })
-}
-
 /// The start of the last complete run of an account.
 pub fn last_success(db: &Db, account: &str) -> Result<Option<UtcTime>> {
     let conn = db.lock()?;
-    let at: Option<String> = conn
-        .query_row("SELECT max(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'", [account], |r| r.get(0))?;
+    let at: Option<String> =
+        conn.query_row("SELECT max(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'", [account], |r| r.get(0))?;
     at.map(|t| UtcTime::parse(&t)).transpose()
 }
 
@@ -140,7 +109,7 @@ impl Run<'_> {
         if self.out.first_contact {
             self.adopt()?;
         } else {
-            for fill in self.broker.fills_since(None)? {
+            for fill in self.broker.fills_since(since.map(|t| t.plus_seconds(-LATE_FILLS_S)))? {
                 self.take_fill(&fill)?;
             }
         }
@@ -363,12 +332,15 @@ impl Run<'_> {
             "SELECT o.order_id, (SELECT r.body_json FROM order_reports r WHERE r.order_id = o.order_id AND r.filled_qty = o.filled_qty AND r.source != 'sim_book' \
              ORDER BY r.received_at DESC LIMIT 1) FROM orders o WHERE o.account = ?1 AND o.filled_qty > 0",
         )?;
-        let rows = q.query_map([self.account], |r| Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
+        let rows =
+            q.query_map([self.account], |r| Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
         drop(q);
         drop(conn);
         let mut out = Vec::new();
         for (id, body) in rows {
-            let avg = body.and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok()).and_then(|v| v.get("filled_avg_price").and_then(serde_json::Value::as_f64));
+            let avg = body
+                .and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok())
+                .and_then(|v| v.get("filled_avg_price").and_then(serde_json::Value::as_f64));
             if let Some(row) = self.log.order(&id)? {
                 out.push((row, avg));
             }

@@ -174,9 +174,7 @@ pub fn breach(intent: &Intent, lines: &BTreeMap<String, Line>, prices: &BTreeMap
         return Ok(Some(format!("${value:.0} of {} would be more than {:.0} % of ${equity:.0}", intent.symbol, 100.0 * limits.symbol_equity_share)));
     }
     let e = exposure(&after, prices)?;
-    for (name, value, limit) in
-        [("gross", e.gross_usd, limits.gross_usd), ("long", e.long_usd, limits.long_usd), ("short", e.short_usd, limits.short_usd)]
-    {
+    for (name, value, limit) in [("gross", e.gross_usd, limits.gross_usd), ("long", e.long_usd, limits.long_usd), ("short", e.short_usd, limits.short_usd)] {
         if value > limit {
             return Ok(Some(format!("the {name} exposure could reach ${value:.0} where ${limit:.0} are allowed")));
         }

@@ -3,7 +3,7 @@
 
 use super::broker::{Broker, BrokerOrder, Lookup, Submitted};
 use super::log::{Applied, OrderLog, OrderRow, Report};
-use super::reconcile::quarantine;
+use super::quarantine::quarantine;
 use super::state::{Source, is_unknown, name};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;

@@ -122,8 +122,11 @@ impl<'a> PaperDay<'a> {
             return Err(Error::new(code::ORD_REFUSED, format!("the account {} may not trade", account.account)).found(account.status));
         }
         if account.account.starts_with("SIM") != self.db.root().is_world() && self.broker.name() != "simulated" {
-            return Err(Error::new(code::CFG_DATASET_MIXED, "the account and this drive belong to different worlds")
-                .found(format!("account {}, drive '{}'", account.account, self.db.root().drive().dataset)));
+            return Err(Error::new(code::CFG_DATASET_MIXED, "the account and this drive belong to different worlds").found(format!(
+                "account {}, drive '{}'",
+                account.account,
+                self.db.root().drive().dataset
+            )));
         }
         if !(account.equity.is_finite() && account.equity > 0.0) {
             return Err(Error::new(code::ORD_REFUSED, "the account has no equity").found(account.equity.to_string()));
@@ -131,7 +134,7 @@ impl<'a> PaperDay<'a> {
         let calendar = Calendar::xnys();
         let open_session = calendar.session_at(clock.now);
         let asof = calendar.last_closed(clock.now)?;
-        let trading_day = calendar.next(open_session.unwrap_or(asof))?;
+        let trading_day = open_session.map_or_else(|| calendar.next(asof), Ok)?;
         Ok(AccountCheck {
             broker: self.broker.name().into(),
             account: account.account,

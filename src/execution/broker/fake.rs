@@ -20,9 +20,15 @@ pub fn host_at(now: UtcTime, crash_at: Option<(String, u64)>) -> Host {
     Host::fake(FakeHost { now, crash_at, ..FakeHost::default() })
 }
 
+/// A temporary folder, in memory where there is such a place: the crash matrices write and sync thousands of times.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
 /// A root of a world with its journal, at [`evening`].
 pub fn journal() -> (tempfile::TempDir, DataRoot, Db) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let root = DataRoot::create(&host_at(evening(), None), dir.path(), "replay@1", FsFacts::default(), None).unwrap();
     let db = Db::open(&root, Which::Journal).unwrap();
     (dir, root, db)

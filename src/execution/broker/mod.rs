@@ -116,11 +116,16 @@ pub struct BrokerPosition {
 pub enum Submitted {
     Accepted(BrokerOrder),
     /// A definitive no, with the broker's code and words.
-    Refused { code: String, text: String },
+    Refused {
+        code: String,
+        text: String,
+    },
     /// The id is taken: fetch it and compare.
     Duplicate,
     /// Not sent; wait this long, look it up, then send again.
-    RateLimited { retry_after_s: u64 },
+    RateLimited {
+        retry_after_s: u64,
+    },
     /// It may or may not have arrived: ask, never assume.
     Unknown(String),
 }

@@ -4,11 +4,11 @@ use super::{AccountCheck, PaperDay};
 use crate::execution::order::{Intent, OrderSet, OrderType, Pins, Reason, Reference, Skipped, Tif, run_key, word};
 use crate::execution::positions;
 use crate::execution::risk::{self, Exposure, Line};
-use crate::execution::sizing::SizeInput;
+use crate::execution::sizing::{SizeInput, SizedLine};
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::digest_of;
-use data_layer::time::TradingDay;
+use data_layer::time::{TradingDay, UtcTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -106,36 +106,10 @@ impl PaperDay<'_> {
             },
             lines: Vec::new(),
         };
-        for (n, line) in sized.lines.into_iter().enumerate() {
+        for (n, line) in sized.lines.iter().enumerate() {
             let price = input.prices.get(&line.symbol).map_or(f64::NAN, |p| p.price);
-            let mut intent = Intent {
-                client_order_id: String::new(),
-                run_key: key.clone(),
-                account: account.account.clone(),
-                strategy: self.config.strategy.clone(),
-                trading_day: account.trading_day,
-                rebalance_no: input.rebalance_no,
-                line: u32::try_from(n).map_err(|_| Error::bug("too many order lines"))?,
-                symbol_id: line.symbol.clone(),
-                symbol: line.symbol,
-                side: line.side,
-                qty: line.qty,
-                order_type: OrderType::Market,
-                limit_price: None,
-                stop_price: None,
-                tif: Tif::Day,
-                style: "next_open".into(),
-                reduce_only: line.reduces,
-                reason: line.reason,
-                parent: None,
-                slice: 0,
-                attempt: 0,
-                reference_price: price,
-                created_at: now,
-                expires_at: account.expires_at,
-            };
-            intent.client_order_id = intent.mint_id();
-            set.lines.push(intent);
+            let n = u32::try_from(n).map_err(|_| Error::bug("too many order lines"))?;
+            set.lines.push(intent_of(&set, n, line, price, account.expires_at));
         }
         set.order_set_hash = set.compute_hash()?;
         self.log().pin_set(&set)
@@ -199,6 +173,38 @@ impl PaperDay<'_> {
         preview.shown_sha256 = digest_of(&preview)?;
         Ok(preview)
     }
+}
+
+/// A sized line as a market order for its session's open, under the id that follows from what it is.
+fn intent_of(set: &OrderSet, n: u32, line: &SizedLine, price: f64, expires_at: UtcTime) -> Intent {
+    let mut intent = Intent {
+        client_order_id: String::new(),
+        run_key: set.run_key.clone(),
+        account: set.account.clone(),
+        strategy: set.strategy.clone(),
+        trading_day: set.trading_day,
+        rebalance_no: set.rebalance_no,
+        line: n,
+        symbol_id: line.symbol.clone(),
+        symbol: line.symbol.clone(),
+        side: line.side,
+        qty: line.qty,
+        order_type: OrderType::Market,
+        limit_price: None,
+        stop_price: None,
+        tif: Tif::Day,
+        style: "next_open".into(),
+        reduce_only: line.reduces,
+        reason: line.reason,
+        parent: None,
+        slice: 0,
+        attempt: 0,
+        reference_price: price,
+        created_at: set.pinned_at,
+        expires_at,
+    };
+    intent.client_order_id = intent.mint_id();
+    intent
 }
 
 /// A reason as one word, for tables.

@@ -98,7 +98,8 @@ impl PaperDay<'_> {
     /// The equity with which this account began to trade here.
     fn first_equity(&self, set: &OrderSet) -> Result<f64> {
         let conn = self.db.lock()?;
-        Ok(conn.query_row("SELECT equity FROM order_sets WHERE account = ?1 ORDER BY trading_day, rebalance_no, run_key LIMIT 1", [&set.account], |r| r.get(0))?)
+        Ok(conn
+            .query_row("SELECT equity FROM order_sets WHERE account = ?1 ORDER BY trading_day, rebalance_no, run_key LIMIT 1", [&set.account], |r| r.get(0))?)
     }
 
     fn order_counts(&self, set: &OrderSet) -> Result<Value> {
@@ -123,10 +124,9 @@ impl PaperDay<'_> {
     fn strategy_figures(&self, sheet: &mut Sheet, set: &OrderSet, book: &Book, input: &ReportInput, series: &[f64]) -> Result<Value> {
         let key = |k: &str| format!("strategies.{}.{k}", set.strategy);
         let mut contribution = 0.0;
-        for ((s, symbol), p) in book.positions.iter().filter(|((s, _), _)| s == &set.strategy) {
+        for ((_, symbol), p) in book.positions.iter().filter(|((s, _), _)| s == &set.strategy) {
             let mark = if p.qty == 0.0 { 0.0 } else { p.qty * (close_of(&input.closes, symbol)? - p.avg_price) };
             contribution += p.realised + mark;
-            debug_assert_eq!(s, &set.strategy);
         }
         let returns = returns(series);
         let sharpe = match spread(&returns) {

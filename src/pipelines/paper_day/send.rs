@@ -6,7 +6,8 @@ use crate::execution::gates::{self, Gate, GateContext, Mode, Verdict};
 use crate::execution::log::OrderRow;
 use crate::execution::order::OrderSet;
 use crate::execution::positions;
-use crate::execution::reconcile::{self, ReconcileReport};
+use crate::execution::quarantine::quarantined;
+use crate::execution::reconcile::ReconcileReport;
 use crate::execution::risk;
 use crate::execution::state::{is_unknown, name};
 use crate::execution::submit::{Outcome, Sender, outcome_of};
@@ -141,7 +142,7 @@ impl PaperDay<'_> {
             newest_stamp: self.log().newest_stamp(&set.account)?,
             kill: switches::read(self.db, Switch::Kill, &set.account),
             breaker: switches::read(self.db, Switch::Breaker, &set.account),
-            quarantined: reconcile::quarantined(self.db)?,
+            quarantined: quarantined(self.db)?,
             reconciled,
             broker_positions,
             foreign,
@@ -201,9 +202,7 @@ impl PaperDay<'_> {
     }
 
     fn refuse(&self, set: &OrderSet, row: &OrderRow, refusal: &gates::Refusal, waiting: &mut BTreeMap<String, String>) -> Result<()> {
-        let funding_open = set.lines.iter().any(|l| {
-            l.reduce_only && self.log().order(&l.client_order_id).ok().flatten().is_some_and(|o| !o.is_closed())
-        });
+        let funding_open = set.lines.iter().any(|l| l.reduce_only && self.log().order(&l.client_order_id).ok().flatten().is_some_and(|o| !o.is_closed()));
         // The room may still come: an increase waits for the reductions of its own set.
         let waits = refusal.gate == Gate::RiskLimits && !row.intent.reduce_only && funding_open;
         match refusal.gate.ends_in() {
@@ -228,7 +227,9 @@ impl PaperDay<'_> {
                     out.waiting += 1;
                     why = waiting.get(row.id()).cloned().unwrap_or(why);
                 }
-                name::DROPPED | name::REJECTED | name::BLOCKED_CIRCUIT_BREAKER | name::BLOCKED_KILL_SWITCH | name::NEVER_REACHED | name::DRY_RUN => out.refused += 1,
+                name::DROPPED | name::REJECTED | name::BLOCKED_CIRCUIT_BREAKER | name::BLOCKED_KILL_SWITCH | name::NEVER_REACHED | name::DRY_RUN => {
+                    out.refused += 1
+                }
                 s if is_unknown(s) => out.unknown += 1,
                 s => {
                     out.sent += 1;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::execution::broker::fake::{FakeBroker, Fault, evening, host_at};
+use crate::execution::broker::fake::{FakeBroker, Fault, evening, host_at, scratch};
 use crate::execution::order::Reference;
 use crate::execution::state::name;
 use crate::execution::switches::Switch;
@@ -72,7 +72,7 @@ fn settle(db: &Db, broker: &FakeBroker, run_key: &str) -> Result<(SettleReport, 
 
 #[test]
 fn a_paper_day_from_targets_to_report() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let broker = FakeBroker::new(evening());
     let db = open(dir.path(), None, evening()).unwrap();
     let (key, sent) = evening_steps(&db, &broker).unwrap();
@@ -89,8 +89,30 @@ fn a_paper_day_from_targets_to_report() {
     assert!(settled.reconcile.differences.is_empty(), "{:?}", settled.reconcile.differences);
     let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
     let mut wanted = vec![
-        "v", "asof", "mode", "dataset", "account", "pnl", "pnl_cumulative", "equity", "gross_exposure", "net_exposure", "turnover", "positions", "strategies",
-        "risk_metrics", "data_health", "orders", "execution", "parity", "switches", "champion", "known_bias", "links", "inputs_sha256", "undefined",
+        "v",
+        "asof",
+        "mode",
+        "dataset",
+        "account",
+        "pnl",
+        "pnl_cumulative",
+        "equity",
+        "gross_exposure",
+        "net_exposure",
+        "turnover",
+        "positions",
+        "strategies",
+        "risk_metrics",
+        "data_health",
+        "orders",
+        "execution",
+        "parity",
+        "switches",
+        "champion",
+        "known_bias",
+        "links",
+        "inputs_sha256",
+        "undefined",
     ];
     wanted.sort_unstable();
     assert_eq!(keys, wanted);
@@ -105,7 +127,7 @@ fn lesson_117_a_crash_at_every_point_of_the_evening_ends_with_no_double_and_no_m
     for faults in [vec![], vec![(0, Fault::LostAck), (1, Fault::LostRequest), (2, Fault::LostAck), (3, Fault::RateLimited)]] {
         let mut crashes = 0;
         for k in 1..400 {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = scratch();
             let broker = FakeBroker::new(evening());
             broker.truth.lock().unwrap().faults.extend(faults.clone());
             drop(open(dir.path(), None, evening()).unwrap());
@@ -130,9 +152,30 @@ fn lesson_117_a_crash_at_every_point_of_the_evening_ends_with_no_double_and_no_m
 }
 
 #[test]
+fn a_crash_at_every_point_of_the_morning_settles_to_the_same_book() {
+    let morning = UtcTime::parse(MORNING).unwrap();
+    let mut first: Option<(BTreeMap<String, f64>, serde_json::Value)> = None;
+    for k in (1..200).step_by(3) {
+        let dir = scratch();
+        let broker = FakeBroker::new(evening());
+        let (key, _) = evening_steps(&open(dir.path(), None, evening()).unwrap(), &broker).unwrap();
+        broker.set_now(morning);
+        broker.fill_all(UtcTime::parse("2017-12-01T14:30:00Z").unwrap());
+        let crashed = open(dir.path(), Some((String::new(), k)), morning).and_then(|db| settle(&db, &broker, &key)).is_err();
+        let (settled, report) = settle(&open(dir.path(), None, morning.plus_seconds(90)).unwrap(), &broker, &key).unwrap();
+        let seen = (settled.positions, report);
+        assert_eq!(first.get_or_insert_with(|| seen.clone()), &seen, "crash {k}");
+        if !crashed {
+            return;
+        }
+    }
+    panic!("the morning has more points than were tried");
+}
+
+#[test]
 fn lesson_095_a_crash_around_the_send_is_treated_as_unknown() {
     for point in ["order.intent.after", "order.send.before", "order.send.after"] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let broker = FakeBroker::new(evening());
         let db = open(dir.path(), Some((point.to_string(), 1)), evening()).unwrap();
         assert!(evening_steps(&db, &broker).unwrap_err().is(code::BUG_CRASH_POINT));
@@ -150,7 +193,7 @@ fn lesson_095_a_crash_around_the_send_is_treated_as_unknown() {
 
 #[test]
 fn nothing_is_sent_without_the_exact_words_for_this_account_and_day() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let broker = FakeBroker::new(evening());
     let db = open(dir.path(), None, evening()).unwrap();
     let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
@@ -171,7 +214,7 @@ fn nothing_is_sent_without_the_exact_words_for_this_account_and_day() {
 #[test]
 fn the_kill_switch_blocks_increases_and_a_dry_run_sends_nothing() {
     for dry in [false, true] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let broker = FakeBroker::new(evening());
         let db = open(dir.path(), None, evening()).unwrap();
         let config = PaperConfig { mode: if dry { Mode::DryRun } else { Mode::Paper }, ..config() };
@@ -190,7 +233,7 @@ fn the_kill_switch_blocks_increases_and_a_dry_run_sends_nothing() {
 
 #[test]
 fn lesson_101_an_order_of_somebody_else_is_never_adopted_and_quarantines_its_symbol() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let broker = FakeBroker::new(evening());
     let db = open(dir.path(), None, evening()).unwrap();
     let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
@@ -208,7 +251,7 @@ fn lesson_101_an_order_of_somebody_else_is_never_adopted_and_quarantines_its_sym
 
 #[test]
 fn a_missed_fill_is_repaired_and_later_replaced_by_the_execution() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let broker = FakeBroker::new(evening());
     let db = open(dir.path(), None, evening()).unwrap();
     let (key, _) = evening_steps(&db, &broker).unwrap();
@@ -230,7 +273,7 @@ fn a_missed_fill_is_repaired_and_later_replaced_by_the_execution() {
 
 #[test]
 fn lesson_100_the_day_s_count_comes_from_the_journal_and_survives_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let broker = FakeBroker::new(evening());
     let limits = Limits { single_orders_a_day: 3, ..Limits::default() };
     let db = open(dir.path(), None, evening()).unwrap();

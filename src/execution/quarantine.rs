@@ -1,0 +1,44 @@
+//! Quarantine: a symbol that takes no increase until somebody explains a difference.
+
+use data_layer::control::Db;
+use data_layer::error::{Error, Result, code};
+use data_layer::time::UtcTime;
+use rusqlite::{OptionalExtension, params};
+use std::collections::BTreeMap;
+
+/// Put a symbol of every strategy under quarantine; once, until it is released.
+pub fn quarantine(db: &Db, symbol: &str, reason: &str, now: UtcTime) -> Result<()> {
+    db.write(|tx| {
+        let key = format!("*:{symbol}");
+        let held: Option<i64> = tx.query_row("SELECT 1 FROM quarantine WHERE key = ?1 AND released_at IS NULL", [&key], |r| r.get(0)).optional()?;
+        if held.is_none() {
+            tx.execute(
+                "INSERT OR REPLACE INTO quarantine (key, symbol, since, reason) VALUES (?1, ?2, ?3, ?4)",
+                params![key, symbol, now.to_string(), reason],
+            )?;
+        }
+        Ok(())
+    })
+}
+
+/// Symbols under quarantine, with the reason.
+pub fn quarantined(db: &Db) -> Result<BTreeMap<String, String>> {
+    let conn = db.lock()?;
+    let mut q = conn.prepare("SELECT symbol, reason FROM quarantine WHERE released_at IS NULL")?;
+    Ok(q.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<_, _>>()?)
+}
+
+/// End a quarantine by an operator with a reason (or by a reconcile that explains it); never by time.
+pub fn release(db: &Db, symbol: &str, by: &str, reason: &str, now: UtcTime) -> Result<()> {
+    if by.is_empty() || reason.is_empty() {
+        return Err(Error::new(code::GATE_REFUSED, "a release from quarantine needs an operator and a reason"));
+    }
+    db.write(|tx| {
+        let key = format!("*:{symbol}");
+        tx.execute(
+            "UPDATE quarantine SET released_at = ?1, released_by = ?2, release_reason = ?3 WHERE key = ?4 AND released_at IS NULL",
+            params![now.to_string(), by, reason, key],
+        )?;
+        Ok(())
+    })
+}

@@ -1,0 +1,4 @@
+//! Watching the book: tripwires on equity and data, coverage of the data, stored risk targets.
+
+pub mod tripwires;
+pub mod coverage;

@@ -1,0 +1,180 @@
+//! Tripwires: pure decisions about losses, drawdown, stale data and broker errors, and their journal.
+//!
+//! A trip stops increases until a person resets it. Automatic risk actions are targets that are stored once per trip and
+//! moved towards; they are side-aware, so that a reduction never enlarges a short.
+
+use crate::execution::risk::Limits;
+use crate::execution::switches::{self, TripReason};
+use data_layer::control::Db;
+use data_layer::error::Result;
+use data_layer::store::canonical_json;
+use data_layer::time::UtcTime;
+use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What is measured. `None` = could not be measured, which trips.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measures {
+    pub equity: Option<f64>,
+    pub peak_equity: Option<f64>,
+    /// Equity at the last session's close.
+    pub day_start_equity: Option<f64>,
+    /// Seconds of open market since the newest data that is traded on.
+    pub data_age_s: Option<f64>,
+    pub broker_errors_in_row: u32,
+}
+
+/// How far a wire goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Said, nothing stopped.
+    Warn,
+    /// Increases stop.
+    Trip,
+    /// Increases stop and a plan to flatten is printed.
+    FlattenPlan,
+}
+
+/// A wire that was touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touched {
+    pub reason: TripReason,
+    pub action: Action,
+    pub text: String,
+}
+
+/// All wires against all measures, the gravest first.
+pub fn judge(m: &Measures, limits: &Limits) -> Vec<Touched> {
+    let mut out = Vec::new();
+    let mut add = |reason, action, text: String| out.push(Touched { reason, action, text });
+    let usable = |v: Option<f64>| v.filter(|x| x.is_finite() && *x > 0.0);
+    match (usable(m.equity), usable(m.peak_equity)) {
+        (Some(equity), Some(peak)) => {
+            let drawdown = 1.0 - equity / peak.max(equity);
+            let bands = [(limits.drawdown_flatten, Action::FlattenPlan), (limits.drawdown_trip, Action::Trip), (limits.drawdown_soft, Action::Warn)];
+            if let Some((band, action)) = bands.into_iter().find(|(band, _)| drawdown >= *band) {
+                add(TripReason::MaxDrawdown, action, format!("the drawdown is {:.1} %, the band begins at {:.0} %", 100.0 * drawdown, 100.0 * band));
+            }
+        }
+        _ => add(TripReason::MaxDrawdown, Action::Trip, "the drawdown cannot be computed: equity or its peak is missing".into()),
+    }
+    match (usable(m.equity), usable(m.day_start_equity)) {
+        (Some(equity), Some(start)) => {
+            let (loss, allowed) = (start - equity, limits.daily_loss_usd.min(limits.daily_loss_share * start));
+            if loss >= allowed {
+                add(TripReason::DailyLossExceeded, Action::Trip, format!("${loss:.0} were lost today, ${allowed:.0} are allowed"));
+            }
+        }
+        _ => add(TripReason::DailyLossExceeded, Action::Trip, "the day's loss cannot be computed".into()),
+    }
+    match m.data_age_s {
+        Some(age) if age.is_finite() && age <= limits.data_age_s => {}
+        Some(age) => add(TripReason::DataStale, Action::Trip, format!("the data are {age:.0} s of open market old, {:.0} s are allowed", limits.data_age_s)),
+        None => add(TripReason::DataStale, Action::Trip, "the age of the data is not known".into()),
+    }
+    if m.broker_errors_in_row >= limits.broker_errors_in_row {
+        add(TripReason::BrokerErrors, Action::Trip, format!("{} broker errors in a row", m.broker_errors_in_row));
+    }
+    out.sort_by_key(|t| std::cmp::Reverse(t.action));
+    out
+}
+
+/// Trip the breaker for everything above a warning. Returns the trips that are new.
+pub fn journal(db: &Db, account: &str, touched: &[Touched], now: UtcTime) -> Result<Vec<Touched>> {
+    let mut out = Vec::new();
+    for t in touched.iter().filter(|t| t.action > Action::Warn) {
+        if switches::trip(db, account, t.reason, &t.text, now)? {
+            out.push(t.clone());
+        }
+    }
+    Ok(out)
+}
+
+/// What a risk action aims at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RiskAction {
+    /// Half of every position, towards zero.
+    Reduce,
+    Flatten,
+}
+
+/// The target position per symbol of an action, stored once under `trip_id`; later calls return what was stored.
+pub fn risk_targets(db: &Db, account: &str, trip_id: &str, action: RiskAction, positions: &BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>> {
+    let key = format!("risk_targets|{account}|{trip_id}");
+    let json = db.write(|tx| {
+        let stored: Option<String> = tx.query_row("SELECT value FROM meta WHERE key = ?1", [&key], |r| r.get(0)).optional()?;
+        if let Some(json) = stored {
+            return Ok(json);
+        }
+        let target = |q: f64| if action == RiskAction::Flatten { 0.0 } else { (q / 2.0).trunc() };
+        let targets: BTreeMap<&String, f64> = positions.iter().map(|(s, q)| (s, target(*q))).collect();
+        let json = canonical_json(&targets)?;
+        tx.execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", params![key, json])?;
+        Ok(json)
+    })?;
+    Ok(serde_json::from_str(&json)?)
+}
+
+/// Signed shares still to trade towards the stored targets; never past them, never away from zero.
+pub fn steps(positions: &BTreeMap<String, f64>, targets: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let mut out = BTreeMap::new();
+    for (symbol, target) in targets {
+        let held = positions.get(symbol).copied().unwrap_or(0.0);
+        let shrinks = held.abs() > target.abs() && (*target == 0.0 || held.signum() == target.signum());
+        if shrinks {
+            out.insert(symbol.clone(), target - held);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::broker::fake::journal as open_journal;
+
+    fn calm() -> Measures {
+        Measures { equity: Some(100.0), peak_equity: Some(100.0), day_start_equity: Some(100.0), data_age_s: Some(0.0), broker_errors_in_row: 0 }
+    }
+    fn worst(m: &Measures) -> Option<(TripReason, Action)> {
+        judge(m, &Limits::default()).first().map(|t| (t.reason, t.action))
+    }
+
+    #[test]
+    fn the_bands_are_soft_trip_and_flatten_and_missing_measures_trip() {
+        assert_eq!(worst(&calm()), None);
+        let at = |e| Measures { equity: Some(e), day_start_equity: Some(e), ..calm() };
+        assert_eq!(worst(&at(94.0)), Some((TripReason::MaxDrawdown, Action::Warn)));
+        assert_eq!(worst(&at(89.0)), Some((TripReason::MaxDrawdown, Action::Trip)));
+        assert_eq!(worst(&at(84.0)), Some((TripReason::MaxDrawdown, Action::FlattenPlan)));
+        assert_eq!(worst(&Measures { equity: Some(94.9), peak_equity: Some(96.0), ..calm() }), Some((TripReason::DailyLossExceeded, Action::Trip)));
+        for broken in [Measures { equity: Some(f64::NAN), ..calm() }, Measures { data_age_s: None, ..calm() }, Measures { data_age_s: Some(1801.0), ..calm() }]
+        {
+            assert_eq!(worst(&broken).unwrap().1, Action::Trip);
+        }
+    }
+
+    #[test]
+    fn lesson_099_a_reduction_is_side_aware_stored_once_and_not_repeated() {
+        let (_dir, _root, db) = open_journal();
+        let held = BTreeMap::from([("LONG".to_string(), 7.0), ("ODD".to_string(), -7.0), ("ONE".to_string(), 1.0)]);
+        let first = risk_targets(&db, "SIM1", "t1", RiskAction::Reduce, &held).unwrap();
+        assert_eq!(first, BTreeMap::from([("LONG".to_string(), 3.0), ("ODD".to_string(), -3.0), ("ONE".to_string(), 0.0)]));
+        assert_eq!(steps(&held, &first), BTreeMap::from([("LONG".to_string(), -4.0), ("ODD".to_string(), 4.0), ("ONE".to_string(), -1.0)]));
+        // A second tick of the same trip aims at the same place.
+        let after = BTreeMap::from([("LONG".to_string(), 3.0), ("ODD".to_string(), -3.0)]);
+        assert_eq!(risk_targets(&db, "SIM1", "t1", RiskAction::Reduce, &after).unwrap(), first);
+        assert!(steps(&after, &first).is_empty());
+    }
+
+    #[test]
+    fn trips_are_journalled_once() {
+        let (_dir, root, db) = open_journal();
+        let touched = judge(&Measures { data_age_s: None, ..calm() }, &Limits::default());
+        assert_eq!(journal(&db, "SIM1", &touched, root.host().now()).unwrap().len(), 1);
+        assert!(journal(&db, "SIM1", &touched, root.host().now()).unwrap().is_empty());
+    }
+}
