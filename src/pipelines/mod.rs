@@ -10,3 +10,8 @@ pub mod promote;
 pub mod score;
 pub mod train;
 pub mod trial_stats;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
