@@ -13,3 +13,19 @@ pub mod reports;
 pub mod monitoring;
 pub mod pipelines;
 pub mod service;
+
+pub mod features;
+
+pub mod labels;
+
+pub mod models;
+
+pub mod validation;
+
+pub mod portfolio;
+
+pub mod execution;
+
+pub mod backtest;
+
+pub mod pipelines;

@@ -1,0 +1,216 @@
+//! Gradient-boosted trees: LightGBM learns, our own evaluator ([`trees`]) serves.
+//!
+//! Features are rounded to float32 before training and before prediction, everywhere: the ONNX runtime compares float32,
+//! and a float64 value within one float32 step above a threshold would take the other branch there.
+
+mod ffi;
+pub mod trees;
+
+use data_layer::error::{Error, Result, code};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Row-major features (`rows x cols`, float32; `NaN` = missing) with one label and one weight per row.
+pub struct Rows<'a> {
+    pub features: &'a [f32],
+    pub labels: &'a [f32],
+    pub weights: &'a [f32],
+    pub names: &'a [String],
+}
+
+/// What LightGBM is told. `extra` holds any further parameter by its LightGBM name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Params {
+    pub objective: String,
+    pub rounds: usize,
+    pub learning_rate: f64,
+    pub num_leaves: u32,
+    pub min_data_in_leaf: u32,
+    pub max_bin: u32,
+    pub seed: u64,
+    #[serde(default)]
+    pub extra: BTreeMap<String, String>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            objective: "regression".into(),
+            rounds: 100,
+            learning_rate: 0.05,
+            num_leaves: 31,
+            min_data_in_leaf: 100,
+            max_bin: 255,
+            seed: 1,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+/// Parameters that make two fits of the same rows equal byte for byte, whatever the machine's number of cores.
+const PINNED: &str = "deterministic=true force_row_wise=true num_threads=1 verbosity=-1";
+
+impl Params {
+    /// What decides the binning; the same for every cell of a search. `feature_pre_filter` would drop features by one
+    /// cell's `min_data_in_leaf`, so it is off.
+    fn for_table(&self) -> String {
+        format!("{PINNED} max_bin={} feature_pre_filter=false data_random_seed={}", self.max_bin, self.seed)
+    }
+
+    fn for_learner(&self) -> String {
+        let mut out = format!(
+            "{PINNED} objective={} metric=l2 learning_rate={} num_leaves={} min_data_in_leaf={} max_bin={} feature_pre_filter=false seed={}",
+            self.objective, self.learning_rate, self.num_leaves, self.min_data_in_leaf, self.max_bin, self.seed
+        );
+        for (name, value) in &self.extra {
+            out.push_str(&format!(" {name}={value}"));
+        }
+        out
+    }
+}
+
+/// A binned table that serves every split and every cell of a search.
+pub struct Binned {
+    table: ffi::Table,
+}
+
+/// The outcome of a fit: the model's text and the raw scores asked for.
+pub struct Fitted {
+    pub text: String,
+    pub scores: Vec<f64>,
+}
+
+impl Binned {
+    /// Bin the rows once. Labels and weights must be finite (an unlabelled row may hold 0 if no fit will use it).
+    pub fn new(rows: &Rows<'_>, params: &Params) -> Result<Self> {
+        if rows.labels.iter().chain(rows.weights).any(|v| !v.is_finite()) {
+            return Err(Error::new(code::ML_UNDEFINED, "a label or a weight offered to the learner is not a number"));
+        }
+        let table = ffi::Table::from_rows(rows.features, rows.names.len(), rows.labels, rows.weights, rows.names, &params.for_table())?;
+        Ok(Self { table })
+    }
+
+    /// Learn from `train` (ascending row numbers) and score `score` (row-major features).
+    pub fn fit(&self, train: &[u32], params: &Params, score: &[f32]) -> Result<Fitted> {
+        let subset = self.table.subset(train)?;
+        let learner = ffi::Learner::train(&subset, &params.for_learner(), params.rounds, None)?;
+        Ok(Fitted { text: learner.model_text()?, scores: learner.predict(score)? })
+    }
+
+    /// As [`Binned::fit`], but stop early on the rows of `valid` (ascending, disjoint from `train`).
+    pub fn fit_with_valid(&self, train: &[u32], valid: &[u32], patience: usize, params: &Params) -> Result<Fitted> {
+        let (subset, held_out) = (self.table.subset(train)?, self.table.subset(valid)?);
+        let learner = ffi::Learner::train(&subset, &params.for_learner(), params.rounds, Some((&held_out, patience)))?;
+        Ok(Fitted { text: learner.model_text()?, scores: Vec::new() })
+    }
+}
+
+/// LightGBM's own raw scores of a saved model, for the parity check with our evaluator.
+pub fn lightgbm_scores(model_text: &str, features: &[f32], cols: usize) -> Result<Vec<f64>> {
+    ffi::Learner::from_text(model_text, cols)?.predict(features)
+}
+
+/// Round to float32, the only precision in which features reach a model.
+pub fn round_features(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|v| *v as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trees::Forest;
+    use super::*;
+    use serde_json::Value;
+
+    fn golden(name: &str) -> Value {
+        let text = match name {
+            "regression_l2" => include_str!("../../../tests/golden/lightgbm/regression_l2.json"),
+            _ => include_str!("../../../tests/golden/lightgbm/binary.json"),
+        };
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn numbers(v: &Value) -> Vec<f64> {
+        v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap_or(f64::NAN)).collect()
+    }
+
+    fn cells(text: &str) -> Vec<f64> {
+        text.lines().skip(1).flat_map(|l| l.split(',').map(|c| c.parse().unwrap_or(f64::NAN)).collect::<Vec<f64>>()).collect()
+    }
+
+    /// The first `n` training rows of the golden data set: names, features, labels, weights.
+    pub(crate) fn training_rows(n: usize) -> (Vec<String>, Vec<f32>, Vec<f32>, Vec<f32>) {
+        let text = include_str!("../../../tests/golden/lightgbm/dataset.csv");
+        let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
+        let names: Vec<String> = header[2..10].iter().map(|s| (*s).to_string()).collect();
+        let (mut x, mut y, mut w) = (Vec::new(), Vec::new(), Vec::new());
+        for line in text.lines().skip(1).take(n) {
+            let f: Vec<f64> = line.split(',').skip(2).map(|c| c.parse().unwrap_or(f64::NAN)).collect();
+            x.extend(round_features(&f[..8]));
+            y.push(f[8] as f32);
+            w.push(f[9] as f32);
+        }
+        (names, x, y, w)
+    }
+
+    fn small() -> Params {
+        Params { rounds: 25, learning_rate: 0.1, num_leaves: 15, min_data_in_leaf: 20, max_bin: 63, seed: 7, ..Params::default() }
+    }
+
+    #[test]
+    fn our_evaluator_reproduces_the_golden_predictions_bit_for_bit() {
+        for (name, model, table) in [
+            (
+                "regression_l2",
+                include_str!("../../../tests/golden/lightgbm/regression_l2.model.txt"),
+                include_str!("../../../tests/golden/lightgbm/regression_l2_X.csv"),
+            ),
+            ("binary", include_str!("../../../tests/golden/lightgbm/binary.model.txt"), include_str!("../../../tests/golden/lightgbm/binary_X.csv")),
+        ] {
+            let forest = Forest::parse(model).unwrap();
+            let expected = golden(name);
+            let rows = cells(table);
+            let raw: Vec<f64> = rows.chunks(8).map(|r| forest.raw(r)).collect();
+            assert_eq!(raw, numbers(&expected["expected"]["raw_score"]), "{name}");
+            let prediction: Vec<f64> = rows.chunks(8).map(|r| forest.predict(r)).collect();
+            for (got, want) in prediction.iter().zip(numbers(&expected["expected"]["prediction"])) {
+                assert!((got - want).abs() <= 1e-15, "{name}: {got} against {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_categorical_model_is_refused() {
+        let text = include_str!("../../../tests/golden/lightgbm/regression_l2_categorical.model.txt");
+        assert!(Forest::parse(text).unwrap_err().is(code::ML_ARTIFACT));
+    }
+
+    #[test]
+    fn training_reproduces_the_golden_model_and_is_deterministic() {
+        let (names, x, y, w) = training_rows(672);
+        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names };
+        let all: Vec<u32> = (0..672).collect();
+        let fit = || Binned::new(&rows, &small()).unwrap().fit(&all, &small(), &x).unwrap();
+        let (a, b) = (fit(), fit());
+        assert_eq!(a.text, b.text);
+        let forest = Forest::parse(&a.text).unwrap();
+        let ours: Vec<f64> = x.chunks(8).map(|r| forest.raw(r)).collect();
+        assert_eq!(ours, a.scores, "our evaluator and LightGBM differ");
+        assert_eq!(lightgbm_scores(&a.text, &x, 8).unwrap(), a.scores, "a saved model predicts otherwise");
+        let table = cells(include_str!("../../../tests/golden/lightgbm/regression_l2_X.csv"));
+        let want = numbers(&golden("regression_l2")["expected"]["raw_score"]);
+        let differing = table.chunks(8).zip(&want).filter(|(r, w)| (forest.raw(&round_features(r)) - **w).abs() > 1e-9).count();
+        assert!(differing <= 1, "{differing} of {} golden predictions differ after retraining", want.len());
+    }
+
+    #[test]
+    fn subsets_share_one_binning_and_early_stopping_stops() {
+        let (names, x, y, w) = training_rows(672);
+        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names };
+        let binned = Binned::new(&rows, &small()).unwrap();
+        let (train, valid): (Vec<u32>, Vec<u32>) = ((0..500).collect(), (500..672).collect());
+        let text = binned.fit_with_valid(&train, &valid, 3, &Params { rounds: 200, ..small() }).unwrap().text;
+        assert!(Forest::parse(&text).unwrap().len() < 200);
+        assert!(binned.fit(&[3, 2], &small(), &x).is_err(), "rows out of order");
+        assert!(binned.fit(&[9_999], &small(), &x).is_err(), "rows outside the table");
+    }
+}

@@ -1,0 +1,193 @@
+//! A flattened evaluator of LightGBM's text models: what serves a model, without LightGBM.
+//!
+//! Supported: numerical splits with the missing types none, zero and NaN, and the default direction. Refused: categorical
+//! splits, linear leaves, several outputs per round. Scores are summed in tree order, which makes them equal to
+//! LightGBM's bit for bit.
+
+use data_layer::error::{Error, Result, code};
+use std::collections::BTreeMap;
+
+/// What a missing value is to a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// NaN counts as zero.
+    None,
+    /// Zero and NaN take the default direction.
+    Zero,
+    /// NaN takes the default direction.
+    Nan,
+}
+
+/// One split. A child that is not negative is a node of the same tree; `!child` is a leaf.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Node {
+    pub feature: usize,
+    /// Left when the value is at most this.
+    pub threshold: f64,
+    pub default_left: bool,
+    pub missing: Missing,
+    pub left: i32,
+    pub right: i32,
+}
+
+/// LightGBM treats values within this distance of zero as zero where zero means missing.
+const ZERO: f64 = 1e-35_f32 as f64;
+
+impl Node {
+    /// LightGBM's `Tree::NumericalDecision`.
+    fn goes_left(&self, mut value: f64) -> bool {
+        if value.is_nan() && self.missing != Missing::Nan {
+            value = 0.0;
+        }
+        let missing = match self.missing {
+            Missing::Nan => value.is_nan(),
+            Missing::Zero => value > -ZERO && value <= ZERO,
+            Missing::None => false,
+        };
+        if missing { self.default_left } else { value <= self.threshold }
+    }
+}
+
+/// One tree. Without nodes, its first leaf is its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tree {
+    pub nodes: Vec<Node>,
+    pub leaves: Vec<f64>,
+}
+
+impl Tree {
+    /// The number of the leaf that a row reaches.
+    pub fn leaf<T: Copy + Into<f64>>(&self, row: &[T]) -> usize {
+        if self.nodes.is_empty() {
+            return 0;
+        }
+        let mut at = 0i32;
+        while at >= 0 {
+            let node = &self.nodes[at as usize];
+            at = if node.goes_left(row[node.feature].into()) { node.left } else { node.right };
+        }
+        !at as usize
+    }
+
+    fn value<T: Copy + Into<f64>>(&self, row: &[T]) -> f64 {
+        self.leaves[self.leaf(row)]
+    }
+}
+
+/// How a raw score becomes a prediction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Output {
+    Raw,
+    Sigmoid(f64),
+}
+
+/// A parsed model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forest {
+    features: Vec<String>,
+    trees: Vec<Tree>,
+    output: Output,
+}
+
+impl Forest {
+    /// Parse `model.txt`. Anything this evaluator would get wrong is refused.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut blocks = text.split("\n\nTree=");
+        let header = pairs(blocks.next().unwrap_or_default());
+        if header.get("num_tree_per_iteration").copied() != Some("1") {
+            return Err(refused("it has several outputs per round"));
+        }
+        let features: Vec<String> = field(&header, "feature_names")?.split(' ').map(str::to_string).collect();
+        let objective = field(&header, "objective")?;
+        let output = match objective.split(' ').next() {
+            Some("regression") => Output::Raw,
+            Some("binary") => Output::Sigmoid(objective.split("sigmoid:").nth(1).and_then(|s| s.trim().parse().ok()).unwrap_or(1.0)),
+            _ => return Err(refused(&format!("its objective '{objective}' is unknown here"))),
+        };
+        let trees = blocks.map(|block| parse_tree(block, features.len())).collect::<Result<Vec<_>>>()?;
+        let announced = header.get("tree_sizes").map_or(0, |s| s.split(' ').filter(|p| !p.is_empty()).count());
+        if trees.len() != announced {
+            return Err(refused(&format!("it announces {announced} trees and holds {}", trees.len())));
+        }
+        Ok(Self { features, trees, output })
+    }
+
+    /// The number of trees.
+    pub fn len(&self) -> usize {
+        self.trees.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.trees.is_empty()
+    }
+    /// Names of the features, in the order in which a row holds them.
+    pub fn features(&self) -> &[String] {
+        &self.features
+    }
+    pub fn trees(&self) -> &[Tree] {
+        &self.trees
+    }
+
+    /// The raw score of a row with one value per feature (`NaN` = missing).
+    pub fn raw<T: Copy + Into<f64>>(&self, row: &[T]) -> f64 {
+        debug_assert_eq!(row.len(), self.features.len());
+        self.trees.iter().fold(0.0, |sum, tree| sum + tree.value(row))
+    }
+
+    /// The prediction: the raw score of a regression, a probability of a binary model.
+    pub fn predict<T: Copy + Into<f64>>(&self, row: &[T]) -> f64 {
+        match self.output {
+            Output::Raw => self.raw(row),
+            Output::Sigmoid(s) => 1.0 / (1.0 + (-s * self.raw(row)).exp()),
+        }
+    }
+}
+
+fn refused(why: &str) -> Error {
+    Error::new(code::ML_ARTIFACT, "model.txt cannot be served").cause(why)
+}
+
+fn pairs(block: &str) -> BTreeMap<&str, &str> {
+    block.lines().filter_map(|l| l.split_once('=')).collect()
+}
+
+fn field<'a>(map: &BTreeMap<&str, &'a str>, name: &str) -> Result<&'a str> {
+    map.get(name).copied().ok_or_else(|| refused(&format!("it has no '{name}'")))
+}
+
+fn list<T: std::str::FromStr>(map: &BTreeMap<&str, &str>, name: &str) -> Result<Vec<T>> {
+    let text = map.get(name).copied().unwrap_or_default();
+    text.split_ascii_whitespace().map(|t| t.parse().map_err(|_| refused(&format!("'{t}' in '{name}' is not a number")))).collect()
+}
+
+fn parse_tree(block: &str, n_features: usize) -> Result<Tree> {
+    let map = pairs(block.split("\nend of trees").next().unwrap_or(block));
+    if map.get("num_cat").copied() != Some("0") {
+        return Err(refused("it has categorical splits"));
+    }
+    if map.get("is_linear").is_some_and(|v| *v != "0") {
+        return Err(refused("it has linear leaves"));
+    }
+    let leaves: Vec<f64> = list(&map, "leaf_value")?;
+    let (features, thresholds): (Vec<usize>, Vec<f64>) = (list(&map, "split_feature")?, list(&map, "threshold")?);
+    let (kinds, left, right): (Vec<u8>, Vec<i32>, Vec<i32>) = (list(&map, "decision_type")?, list(&map, "left_child")?, list(&map, "right_child")?);
+    let n = features.len();
+    if leaves.len() != n + 1 || [thresholds.len(), kinds.len(), left.len(), right.len()] != [n; 4] {
+        return Err(refused("a tree's columns differ in length"));
+    }
+    let mut nodes = Vec::with_capacity(n);
+    for i in 0..n {
+        let missing = match (kinds[i] >> 2) & 3 {
+            0 => Missing::None,
+            1 => Missing::Zero,
+            2 => Missing::Nan,
+            _ => return Err(refused("a split has an unknown missing type")),
+        };
+        // Children come after their parent in LightGBM's numbering, which also rules out a cycle.
+        let sound = |child: i32| if child < 0 { (!child as usize) <= n } else { child as usize > i && (child as usize) < n };
+        if kinds[i] & 1 == 1 || features[i] >= n_features || !sound(left[i]) || !sound(right[i]) {
+            return Err(refused("a split points outside its tree"));
+        }
+        nodes.push(Node { feature: features[i], threshold: thresholds[i], default_left: kinds[i] & 2 != 0, missing, left: left[i], right: right[i] });
+    }
+    Ok(Tree { nodes, leaves })
+}

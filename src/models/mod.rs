@@ -1,0 +1,9 @@
+//! Models: what they are on the drive, which one is champion, and how they score a cross-section.
+
+pub mod artifact;
+pub mod baseline;
+pub mod gbdt;
+pub mod onnx;
+pub mod rank;
+pub mod registry;
+pub mod trials;

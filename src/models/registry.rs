@@ -1,0 +1,437 @@
+//! `models/registry.sqlite`: models and their stages, the events that moved them, shadow days, and the trial ledger.
+//!
+//! One champion per strategy is a unique index, not a convention. Trials and events are append-only (triggers refuse
+//! updates and deletes), trials are hash-chained, and the number of trials that a deflated Sharpe ratio is told comes
+//! from here: no command lowers it.
+
+use data_layer::control::{Db, Which};
+use data_layer::error::{Error, Result, code};
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::store;
+use data_layer::time::{TradingDay, UtcTime};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Where a model stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Candidate,
+    Challenger,
+    Shadow,
+    Champion,
+    Retired,
+    Rejected,
+}
+
+impl Stage {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Challenger => "challenger",
+            Self::Shadow => "shadow",
+            Self::Champion => "champion",
+            Self::Retired => "retired",
+            Self::Rejected => "rejected",
+        }
+    }
+    fn parse(text: &str) -> Result<Self> {
+        let all = [Self::Candidate, Self::Challenger, Self::Shadow, Self::Champion, Self::Retired, Self::Rejected];
+        all.into_iter().find(|s| s.as_str() == text).ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("the registry holds the unknown stage '{text}'")))
+    }
+}
+
+/// A registered model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelRow {
+    pub strategy: String,
+    pub version: String,
+    /// The artifact's folder.
+    pub path: DataPath,
+    /// SHA-256 of the artifact's `manifest.json`.
+    pub sha256: String,
+    pub stage: Stage,
+    pub family: String,
+    pub metrics: Value,
+    pub config: Value,
+    pub data_snapshot: String,
+    pub run_id: String,
+    pub created_at: UtcTime,
+    pub activated_at: Option<UtcTime>,
+    pub deactivated_at: Option<UtcTime>,
+}
+
+/// Something that was decided about a model, whether or not it was applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelEvent {
+    pub strategy: String,
+    pub version: String,
+    pub from_stage: Option<Stage>,
+    pub to_stage: Stage,
+    /// The rule that decided, such as `register` or `promote_if_beats_champion`.
+    pub rule: String,
+    pub verdict: Value,
+    pub applied: bool,
+    pub operator: String,
+    pub reason: String,
+    pub at: UtcTime,
+}
+
+/// One shadowed session of a model. Returns are decimals; null when the first day has none yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShadowDay {
+    pub strategy: String,
+    pub version: String,
+    pub session: TradingDay,
+    pub weights_sha256: String,
+    pub gross_return: Option<f64>,
+    pub net_return: Option<f64>,
+    pub turnover: Option<f64>,
+    pub inputs_sha256: String,
+}
+
+/// One evaluated configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    pub family: String,
+    pub space_sha256: String,
+    pub config_sha256: String,
+    pub config: Value,
+    pub seed: u64,
+    pub rung: u32,
+    pub fold: u32,
+    pub data_snapshot: String,
+    pub code: String,
+    /// `done`, `pruned` or `failed`.
+    pub status: String,
+    pub metrics: Value,
+    pub returns_path: Option<DataPath>,
+    pub run_id: String,
+}
+
+/// The open registry of a data root.
+pub struct Registry {
+    db: Db,
+}
+
+const GUARDS: &str = "
+CREATE TRIGGER IF NOT EXISTS trials_no_update BEFORE UPDATE ON trials BEGIN SELECT RAISE(ABORT, 'trials are append-only'); END;
+CREATE TRIGGER IF NOT EXISTS trials_no_delete BEFORE DELETE ON trials BEGIN SELECT RAISE(ABORT, 'trials are append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_no_update BEFORE UPDATE ON model_events BEGIN SELECT RAISE(ABORT, 'model_events is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS events_no_delete BEFORE DELETE ON model_events BEGIN SELECT RAISE(ABORT, 'model_events is append-only'); END;";
+
+impl Registry {
+    pub fn open(root: &DataRoot) -> Result<Self> {
+        let db = Db::open(root, Which::Registry)?;
+        db.lock()?.execute_batch(GUARDS)?;
+        Ok(Self { db })
+    }
+
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    fn now(&self) -> UtcTime {
+        self.db.root().host().now()
+    }
+
+    /// Add a model in its stage. The same model again is not an error; the same version with other bytes is.
+    pub fn register(&self, row: &ModelRow, rule: &str) -> Result<()> {
+        self.db.write(|tx| {
+            if let Some(known) = find(tx, &row.strategy, &row.version)? {
+                if known.sha256 == row.sha256 {
+                    return Ok(());
+                }
+                return Err(Error::new(code::DATA_CONFLICT, format!("{} {} is registered with other contents", row.strategy, row.version))
+                    .found(format!("{} against {}", known.sha256, row.sha256))
+                    .fix("train again: another configuration or snapshot makes another version"));
+            }
+            insert_model(tx, row)?;
+            insert_event(
+                tx,
+                &ModelEvent {
+                    strategy: row.strategy.clone(),
+                    version: row.version.clone(),
+                    from_stage: None,
+                    to_stage: row.stage,
+                    rule: rule.into(),
+                    verdict: Value::Null,
+                    applied: true,
+                    operator: "trademl".into(),
+                    reason: "registered".into(),
+                    at: row.created_at,
+                },
+            )
+        })
+    }
+
+    pub fn model(&self, strategy: &str, version: &str) -> Result<Option<ModelRow>> {
+        find(&*self.db.lock()?, strategy, version)
+    }
+
+    /// Every model of a strategy, oldest first.
+    pub fn models(&self, strategy: &str) -> Result<Vec<ModelRow>> {
+        let conn = self.db.lock()?;
+        let mut statement = conn.prepare(&format!("{SELECT_MODEL} WHERE strategy = ?1 ORDER BY created_at, version"))?;
+        let rows = statement.query_map([strategy], read_model)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        rows.into_iter().map(RawModel::finish).collect()
+    }
+
+    /// The champion, which is what is served. None: `ML_NO_CHAMPION`.
+    pub fn champion(&self, strategy: &str) -> Result<ModelRow> {
+        self.champion_if_any(strategy)?.ok_or_else(|| {
+            Error::new(code::ML_NO_CHAMPION, format!("the registry has no champion for '{strategy}'")).fix("trademl train").fix("trademl promote")
+        })
+    }
+
+    pub fn champion_if_any(&self, strategy: &str) -> Result<Option<ModelRow>> {
+        let conn = self.db.lock()?;
+        conn.query_row(&format!("{SELECT_MODEL} WHERE strategy = ?1 AND stage = 'champion'"), [strategy], read_model).optional()?.map(RawModel::finish).transpose()
+    }
+
+    /// Move a model. A new champion retires the old one in the same transaction; the event is part of it too.
+    pub fn set_stage(&self, strategy: &str, version: &str, to: Stage, decision: &Decision<'_>) -> Result<()> {
+        let at = self.now();
+        self.db.write(|tx| {
+            let row = find(tx, strategy, version)?.ok_or_else(|| unknown(strategy, version))?;
+            if row.stage == to {
+                return Ok(());
+            }
+            let event = |version: &str, from, to, reason: &str| decision.event(strategy, version, from, to, reason, true, at);
+            if to == Stage::Champion {
+                let old: Option<String> = tx
+                    .query_row("SELECT version FROM models WHERE strategy = ?1 AND stage = 'champion'", [strategy], |r| r.get(0))
+                    .optional()?;
+                if let Some(old) = old {
+                    tx.execute(
+                        "UPDATE models SET stage = 'retired', deactivated_at = ?3 WHERE strategy = ?1 AND version = ?2",
+                        params![strategy, old, at.to_string()],
+                    )?;
+                    insert_event(tx, &event(&old, Some(Stage::Champion), Stage::Retired, &format!("replaced by {version}")))?;
+                }
+                tx.execute(
+                    "UPDATE models SET stage = 'champion', activated_at = ?3, deactivated_at = NULL WHERE strategy = ?1 AND version = ?2",
+                    params![strategy, version, at.to_string()],
+                )?;
+            } else {
+                let ended = (row.stage == Stage::Champion).then(|| at.to_string());
+                tx.execute(
+                    "UPDATE models SET stage = ?3, deactivated_at = coalesce(?4, deactivated_at) WHERE strategy = ?1 AND version = ?2",
+                    params![strategy, version, to.as_str(), ended],
+                )?;
+            }
+            insert_event(tx, &event(version, Some(row.stage), to, decision.reason))
+        })
+    }
+
+    /// Record a decision that moved nothing.
+    pub fn record_verdict(&self, strategy: &str, version: &str, to: Stage, decision: &Decision<'_>) -> Result<()> {
+        let at = self.now();
+        self.db.write(|tx| {
+            let row = find(tx, strategy, version)?.ok_or_else(|| unknown(strategy, version))?;
+            insert_event(tx, &decision.event(strategy, version, Some(row.stage), to, decision.reason, false, at))
+        })
+    }
+
+    /// What was decided about a strategy's models, oldest first.
+    pub fn events(&self, strategy: &str) -> Result<Vec<ModelEvent>> {
+        let conn = self.db.lock()?;
+        let mut statement = conn.prepare(
+            "SELECT strategy, version, from_stage, to_stage, rule, verdict_json, applied, operator, reason, at FROM model_events WHERE strategy = ?1 ORDER BY seq",
+        )?;
+        let raw = statement.query_map([strategy], read_event)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        raw.into_iter().map(|f| f.and_then(|e| Ok(e))).collect()
+    }
+
+    /// Record a shadowed session. The same session again must be equal; a different one is a conflict.
+    pub fn record_shadow_day(&self, day: &ShadowDay) -> Result<()> {
+        self.db.write(|tx| {
+            tx.execute(
+                "INSERT OR IGNORE INTO shadow_days (strategy, version, session, weights_sha256, gross_return, net_return, turnover, inputs_sha256)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                params![
+                    day.strategy,
+                    day.version,
+                    day.session.to_string(),
+                    day.weights_sha256,
+                    day.gross_return,
+                    day.net_return,
+                    day.turnover,
+                    day.inputs_sha256
+                ],
+            )?;
+            let known = shadow_rows(tx, &day.strategy, &day.version)?.into_iter().find(|d| d.session == day.session);
+            if known.as_ref() == Some(day) {
+                return Ok(());
+            }
+            Err(Error::new(code::DATA_CONFLICT, format!("{} of {} {} was shadowed before with another outcome", day.session, day.strategy, day.version))
+                .fix("trademl fsck ROOT"))
+        })
+    }
+
+    pub fn shadow_days(&self, strategy: &str, version: &str) -> Result<Vec<ShadowDay>> {
+        shadow_rows(&*self.db.lock()?, strategy, version)
+    }
+}
+
+/// Who decided, by which rule and why.
+pub struct Decision<'a> {
+    pub rule: &'a str,
+    pub verdict: Value,
+    pub operator: &'a str,
+    pub reason: &'a str,
+}
+
+impl Decision<'_> {
+    #[allow(clippy::too_many_arguments)] // the fields of an event, in its order
+    fn event(&self, strategy: &str, version: &str, from: Option<Stage>, to: Stage, reason: &str, applied: bool, at: UtcTime) -> ModelEvent {
+        ModelEvent {
+            strategy: strategy.into(),
+            version: version.into(),
+            from_stage: from,
+            to_stage: to,
+            rule: self.rule.into(),
+            verdict: self.verdict.clone(),
+            applied,
+            operator: self.operator.into(),
+            reason: reason.into(),
+            at,
+        }
+    }
+}
+
+fn unknown(strategy: &str, version: &str) -> Error {
+    Error::new(code::ML_ARTIFACT, format!("the registry has no model {strategy} {version}")).fix("trademl train")
+}
+
+const SELECT_MODEL: &str = "SELECT strategy, version, path, sha256, stage, family, metrics_json, config_json, data_snapshot, run_id, created_at, activated_at,
+ deactivated_at FROM models";
+
+/// A row as SQLite holds it; text is parsed outside the query.
+struct RawModel([String; 11], Option<String>, Option<String>);
+
+fn read_model(r: &Row<'_>) -> rusqlite::Result<RawModel> {
+    let mut text: [String; 11] = Default::default();
+    for (i, slot) in text.iter_mut().enumerate() {
+        *slot = r.get(i)?;
+    }
+    Ok(RawModel(text, r.get(11)?, r.get(12)?))
+}
+
+impl RawModel {
+    fn finish(self) -> Result<ModelRow> {
+        let [strategy, version, path, sha256, stage, family, metrics, config, data_snapshot, run_id, created_at] = self.0;
+        Ok(ModelRow {
+            strategy,
+            version,
+            path: DataPath::new(path)?,
+            sha256,
+            stage: Stage::parse(&stage)?,
+            family,
+            metrics: serde_json::from_str(&metrics)?,
+            config: serde_json::from_str(&config)?,
+            data_snapshot,
+            run_id,
+            created_at: created_at.parse()?,
+            activated_at: self.1.map(|t| t.parse()).transpose()?,
+            deactivated_at: self.2.map(|t| t.parse()).transpose()?,
+        })
+    }
+}
+
+fn find(conn: &Connection, strategy: &str, version: &str) -> Result<Option<ModelRow>> {
+    conn.query_row(&format!("{SELECT_MODEL} WHERE strategy = ?1 AND version = ?2"), [strategy, version], read_model)
+        .optional()?
+        .map(RawModel::finish)
+        .transpose()
+}
+
+fn insert_model(conn: &Connection, row: &ModelRow) -> Result<()> {
+    conn.execute(
+        "INSERT INTO models (strategy, version, path, sha256, stage, family, metrics_json, config_json, data_snapshot, run_id, created_at, activated_at, deactivated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        params![
+            row.strategy,
+            row.version,
+            row.path.as_str(),
+            row.sha256,
+            row.stage.as_str(),
+            row.family,
+            store::canonical_json(&row.metrics)?,
+            store::canonical_json(&row.config)?,
+            row.data_snapshot,
+            row.run_id,
+            row.created_at.to_string(),
+            row.activated_at.map(|t| t.to_string()),
+            row.deactivated_at.map(|t| t.to_string())
+        ],
+    )?;
+    Ok(())
+}
+
+fn insert_event(conn: &Connection, e: &ModelEvent) -> Result<()> {
+    conn.execute(
+        "INSERT INTO model_events (strategy, version, from_stage, to_stage, rule, verdict_json, applied, operator, reason, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            e.strategy,
+            e.version,
+            e.from_stage.map(Stage::as_str),
+            e.to_stage.as_str(),
+            e.rule,
+            store::canonical_json(&e.verdict)?,
+            e.applied,
+            e.operator,
+            e.reason,
+            e.at.to_string()
+        ],
+    )?;
+    Ok(())
+}
+
+fn read_event(r: &Row<'_>) -> rusqlite::Result<Result<ModelEvent>> {
+    let text = |i: usize| r.get::<_, String>(i);
+    let (from, to, verdict, at): (Option<String>, String, String, String) = (r.get(2)?, text(3)?, text(5)?, text(9)?);
+    let (strategy, version, rule, operator, reason) = (text(0)?, text(1)?, text(4)?, text(7)?, text(8)?);
+    let applied: bool = r.get(6)?;
+    let build = || -> Result<ModelEvent> {
+        Ok(ModelEvent {
+            strategy,
+            version,
+            from_stage: from.as_deref().map(Stage::parse).transpose()?,
+            to_stage: Stage::parse(&to)?,
+            rule,
+            verdict: serde_json::from_str(&verdict)?,
+            applied,
+            operator,
+            reason,
+            at: at.parse()?,
+        })
+    };
+    Ok(build())
+}
+
+fn shadow_rows(conn: &Connection, strategy: &str, version: &str) -> Result<Vec<ShadowDay>> {
+    let mut statement = conn.prepare(
+        "SELECT session, weights_sha256, gross_return, net_return, turnover, inputs_sha256 FROM shadow_days WHERE strategy = ?1 AND version = ?2 ORDER BY session",
+    )?;
+    type Raw = (String, String, Option<f64>, Option<f64>, Option<f64>, String);
+    let rows = statement
+        .query_map([strategy, version], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?
+        .collect::<rusqlite::Result<Vec<Raw>>>()?;
+    rows.into_iter()
+        .map(|(session, weights_sha256, gross_return, net_return, turnover, inputs_sha256)| {
+            Ok(ShadowDay {
+                strategy: strategy.into(),
+                version: version.into(),
+                session: session.parse()?,
+                weights_sha256,
+                gross_return,
+                net_return,
+                turnover,
+                inputs_sha256,
+            })
+        })
+        .collect()
+}

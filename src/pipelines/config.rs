@@ -1,0 +1,284 @@
+//! `configs/training/<family>.yml`: what a model is made from, how it is searched and what it must clear.
+
+use crate::models::gbdt::Params;
+use crate::portfolio::RuleConfig;
+use crate::validation::cpcv::{CpcvConfig, PurgeScope};
+use crate::validation::gate::NoLane;
+use crate::validation::hurdles::Bars;
+use data_layer::error::{Error, Result, code};
+use data_layer::store;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The built-in configuration of `equities_xs`.
+pub const EQUITIES_XS: &str = include_str!("../../configs/training/equities_xs.yml");
+/// Its JSON Schema.
+pub const EQUITIES_XS_SCHEMA: &str = include_str!("../../configs/training/equities_xs.schema.json");
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    pub version: u32,
+    pub family: String,
+    pub window: Window,
+    pub dependencies: BTreeMap<String, f64>,
+    pub no_lane: NoLane,
+    pub features: Features,
+    pub label: Label,
+    pub weights: Weights,
+    pub cpcv: Cpcv,
+    pub model: Learner,
+    pub search: Search,
+    pub portfolio: RuleConfig,
+    pub bars: Bars,
+    pub promotion: Promotion,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    pub years: i16,
+    pub cap_to_held: bool,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    pub set: String,
+    pub required: Vec<String>,
+}
+
+/// `forward`: the return from `entry_lag` to `entry_lag + horizon` sessions after the signal.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Label {
+    pub kind: String,
+    pub horizon: usize,
+    pub entry_lag: usize,
+    pub delist_aware: bool,
+}
+
+impl Label {
+    /// The label of day t ends this many sessions after it.
+    pub fn span(&self) -> usize {
+        self.horizon + self.entry_lag
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Weights {
+    pub half_life_months: f64,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Cpcv {
+    pub groups: usize,
+    pub test_groups: usize,
+    pub embargo_sessions: usize,
+    /// `date`: all symbols.
+    pub purge: String,
+    pub min_oos_months: usize,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Learner {
+    pub kind: String,
+    pub objective: String,
+    pub num_leaves: u32,
+    pub learning_rate: f64,
+    pub rounds: usize,
+    #[serde(default = "all_bins")]
+    pub max_bin: u32,
+    pub seed: u64,
+}
+
+fn all_bins() -> u32 {
+    255
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    pub grid: Grid,
+}
+
+/// The searched values; an absent parameter keeps the model section's value.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grid {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub num_leaves: Vec<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub min_data_in_leaf: Vec<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub learning_rate: Vec<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rounds: Vec<usize>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Promotion {
+    pub shadow_weeks: u32,
+}
+
+/// One configuration of the search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    pub id: usize,
+    pub params: Params,
+    /// What identifies the configuration in the trial ledger: everything that decides its scores and returns.
+    pub config: Value,
+    pub config_sha256: String,
+}
+
+impl TrainingConfig {
+    /// The built-in configuration of a family.
+    pub fn built_in(family: &str) -> Result<Self> {
+        match family {
+            "equities_xs" => Self::parse(EQUITIES_XS),
+            other => Err(Error::new(code::CFG_VALUE, format!("there is no built-in training configuration for '{other}'")).found("known: equities_xs")),
+        }
+    }
+
+    /// Parse and validate YAML. Unknown keys are errors.
+    pub fn parse(yaml: &str) -> Result<Self> {
+        let config: Self = serde_yaml::from_str(yaml).map_err(|e| {
+            let text = e.to_string();
+            let kind = if text.contains("unknown field") { code::CFG_UNKNOWN_KEY } else { code::CFG_PARSE };
+            Error::new(kind, "a training configuration cannot be read").cause(text).fix("compare it with: trademl config show training/equities_xs")
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Refuse values that cannot mean anything.
+    pub fn validate(&self) -> Result<()> {
+        let known = |what: &str, value: &str, only: &str| {
+            if value == only { Ok(()) } else { Err(Error::new(code::CFG_VALUE, format!("{what} can only be '{only}'")).found(value.to_string())) }
+        };
+        known("version", &self.version.to_string(), "1")?;
+        known("features.set", &self.features.set, "equities_xs_v1")?;
+        known("label.kind", &self.label.kind, "forward")?;
+        known("cpcv.purge", &self.cpcv.purge, "date")?;
+        known("model.kind", &self.model.kind, "lightgbm")?;
+        known("model.objective", &self.model.objective, "regression")?;
+        let positive = [
+            ("window.years", f64::from(self.window.years)),
+            ("label.horizon", self.label.horizon as f64),
+            ("label.entry_lag", self.label.entry_lag as f64),
+            ("weights.half_life_months", self.weights.half_life_months),
+            ("cpcv.test_groups", self.cpcv.test_groups as f64),
+            ("model.learning_rate", self.model.learning_rate),
+            ("model.rounds", self.model.rounds as f64),
+        ];
+        for (name, value) in positive {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(Error::new(code::CFG_VALUE, format!("{name} must be positive")).found(value.to_string()));
+            }
+        }
+        if self.cpcv.groups <= self.cpcv.test_groups {
+            return Err(Error::new(code::CFG_VALUE, "cpcv.groups must exceed cpcv.test_groups").found(format!("{:?}", self.cpcv)));
+        }
+        self.bars.validate()?;
+        self.portfolio.validate()
+    }
+
+    /// How the days are split.
+    pub fn cpcv(&self) -> CpcvConfig {
+        CpcvConfig {
+            groups: self.cpcv.groups,
+            test_groups: self.cpcv.test_groups,
+            embargo_sessions: self.cpcv.embargo_sessions,
+            scope: PurgeScope::Date,
+        }
+    }
+
+    fn base_params(&self) -> Params {
+        let m = &self.model;
+        Params {
+            objective: m.objective.clone(),
+            rounds: m.rounds,
+            learning_rate: m.learning_rate,
+            num_leaves: m.num_leaves,
+            max_bin: m.max_bin,
+            seed: m.seed,
+            ..Params::default()
+        }
+    }
+
+    /// Every configuration of the search, in the order of the grid.
+    pub fn cells(&self) -> Result<Vec<Cell>> {
+        let g = &self.search.grid;
+        let base = self.base_params();
+        let or = |values: &[u32], one: u32| if values.is_empty() { vec![one] } else { values.to_vec() };
+        let rates = if g.learning_rate.is_empty() { vec![base.learning_rate] } else { g.learning_rate.clone() };
+        let rounds = if g.rounds.is_empty() { vec![base.rounds] } else { g.rounds.clone() };
+        let mut out: Vec<Cell> = Vec::new();
+        for num_leaves in or(&g.num_leaves, base.num_leaves) {
+            for min_data_in_leaf in or(&g.min_data_in_leaf, base.min_data_in_leaf) {
+                for learning_rate in &rates {
+                    for rounds in &rounds {
+                        let params = Params { num_leaves, min_data_in_leaf, learning_rate: *learning_rate, rounds: *rounds, ..base.clone() };
+                        let config = self.trial_config(&params)?;
+                        let config_sha256 = store::digest_of(&config)?;
+                        if out.iter().all(|c| c.config_sha256 != config_sha256) {
+                            out.push(Cell { id: out.len(), params, config, config_sha256 });
+                        }
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn trial_config(&self, params: &Params) -> Result<Value> {
+        Ok(json!({
+            "family": self.family, "features": serde_json::to_value(&self.features)?, "label": serde_json::to_value(&self.label)?,
+            "weights": serde_json::to_value(&self.weights)?, "cpcv": serde_json::to_value(&self.cpcv)?,
+            "portfolio": serde_json::to_value(&self.portfolio)?, "model": serde_json::to_value(params)?,
+        }))
+    }
+
+    /// Digest of the searched space.
+    pub fn space_sha256(&self) -> Result<String> {
+        store::digest_of(&json!({"model": serde_json::to_value(&self.model)?, "search": serde_json::to_value(&self.search)?}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lesson_065_the_built_in_configuration_states_its_groups_and_searches_a_grid() {
+        let c = TrainingConfig::built_in("equities_xs").unwrap();
+        assert_eq!((c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions), (8, 2, 10));
+        let cells = c.cells().unwrap();
+        assert_eq!(cells.len(), 4);
+        assert!(cells.windows(2).all(|w| w[0].config_sha256 != w[1].config_sha256));
+        assert_eq!(c.label.span(), 6);
+        assert!((c.bars.dsr - 0.95).abs() < 1e-12);
+    }
+
+    #[test]
+    fn unknown_keys_and_senseless_values_are_refused() {
+        let unknown = format!("{EQUITIES_XS}\nsurprise: 1\n");
+        assert!(TrainingConfig::parse(&unknown).unwrap_err().is(code::CFG_UNKNOWN_KEY));
+        let zero = EQUITIES_XS.replace("entry_lag: 1", "entry_lag: 0");
+        assert!(TrainingConfig::parse(&zero).unwrap_err().is(code::CFG_VALUE));
+    }
+
+    #[test]
+    fn the_schema_names_every_key_of_the_configuration() {
+        let schema: Value = serde_json::from_str(EQUITIES_XS_SCHEMA).unwrap();
+        let config = serde_json::to_value(TrainingConfig::built_in("equities_xs").unwrap()).unwrap();
+        for key in config.as_object().unwrap().keys() {
+            assert!(schema["properties"].get(key).is_some(), "{key}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Challenger against champion: the same sessions, the same cost model, the challenger's own bars.
+
+use crate::backtest::metric::ic::{self, IcSummary};
+use crate::backtest::metric::{max_drawdown, sharpe};
+use crate::backtest::{self, BacktestResult, SensitivityRow, Summary};
+use crate::execution::cost::CostModel;
+use crate::labels;
+use crate::models::artifact::{self, ExcludedFeature, Kind, Model, Scorer};
+use crate::models::registry::{ModelRow, Registry};
+use crate::pipelines::config::TrainingConfig;
+use crate::pipelines::cv::{CvReport, or_note};
+use crate::pipelines::{panel, score, trial_stats};
+use crate::portfolio::RuleConfig;
+use crate::types::{Matrix, Panel};
+use crate::validation::gate::GateReport;
+use crate::validation::hurdles::{self, Measure, Measures, Verdict};
+use crate::validation::leak::LeakReport;
+use data_layer::error::{Error, Result, code};
+use data_layer::root::DataRoot;
+use data_layer::time::{DateRange, TradingDay};
+use polars::prelude::DataType;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// One measure of both models over the same sessions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonRow {
+    pub measure: String,
+    pub challenger: Option<f64>,
+    pub champion: Option<f64>,
+    /// Null when either is.
+    pub better: Option<bool>,
+}
+
+/// Challenger against champion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub champion_version: String,
+    pub champion_kind: Kind,
+    pub first_session: TradingDay,
+    pub last_session: TradingDay,
+    pub sessions: usize,
+    pub rows: Vec<ComparisonRow>,
+    /// t of the mean daily difference of net returns (Newey-West).
+    pub difference_t: Option<f64>,
+    /// Higher net Sharpe ratio and no deeper drawdown. A measure that is undefined beats nothing.
+    pub beats: bool,
+}
+
+/// The judgement of a challenger: small, serialisable, the same however often it is made on the same ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    pub strategy: String,
+    pub version: String,
+    pub data_snapshot: String,
+    pub window: DateRange,
+    pub measures: Measures,
+    pub verdict: Verdict,
+    pub ic: Option<IcSummary>,
+    /// Distinct configurations ever tried in the family.
+    pub trials: usize,
+    /// Null when the challenger is the champion.
+    pub comparison: Option<Comparison>,
+    /// Caps, stated dependencies, narrow groups: what a reader must know.
+    pub notes: Vec<String>,
+    pub excluded: Vec<ExcludedFeature>,
+    pub undefined: BTreeMap<String, String>,
+}
+
+/// Every series and table that a tear sheet shows.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    pub config: TrainingConfig,
+    pub panel: Panel,
+    /// Mean out-of-sample scores, `symbols x days`.
+    pub scores: Matrix,
+    pub labels: Matrix,
+    pub daily_ic: Vec<Option<f64>>,
+    /// Sessions of the panel that were simulated.
+    pub days: Range<usize>,
+    pub challenger: BacktestResult,
+    pub summary: Summary,
+    pub sensitivity: Vec<SensitivityRow>,
+    /// Over the common sessions: challenger, champion.
+    pub common: Option<(BacktestResult, BacktestResult)>,
+    pub cv: CvReport,
+    pub gate: GateReport,
+    pub leak: LeakReport,
+    /// Of every configuration of the family on this snapshot: Sharpe ratio per period by configuration digest.
+    pub trial_sharpes: BTreeMap<String, f64>,
+}
+
+/// What `metrics.json` of a trained model holds that an evaluation needs.
+#[derive(Deserialize)]
+struct Trained {
+    window: DateRange,
+    cpcv: CvReport,
+    gate: GateReport,
+}
+
+/// Judge a trained model from its artifact. Nothing is written.
+pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evaluation, Evidence)> {
+    let registry = Registry::open(root)?;
+    let row = registry.model(strategy, version)?.ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
+    let verified = artifact::verify(root, &row)?;
+    if verified.manifest.kind != Kind::Lightgbm {
+        return Err(Error::new(code::ML_ARTIFACT, "a rule was not trained and has no out-of-sample scores to judge").fix("trademl train"));
+    }
+    let trained: Trained = verified.json("metrics.json")?;
+    let config: TrainingConfig = verified.json("training_cfg.json")?;
+    let leak: LeakReport = verified.json("leak_report.json")?;
+    let features: artifact::FeatureList = verified.json("feature_list.json")?;
+    let panel = panel::load_files(root, &panel::files(root, &row.data_snapshot)?, trained.window)?.panel;
+    let scores = oof_scores(&verified, &panel)?;
+    let labels = labels::horizon::forward(&panel, config.label.horizon, config.label.entry_lag, config.label.delist_aware)?;
+    let daily_ic = ic::per_date(&scores, &labels)?;
+    let days = scored_days(&scores, &config.portfolio)?;
+    let cost = CostModel::flat(config.portfolio.cost_bps_round_trip);
+    let challenger = backtest::run(&panel, &scores, &config.portfolio, &cost, days.clone())?;
+    let mut undefined = BTreeMap::new();
+    let ic = or_note(ic::summarise(&panel.days, &daily_ic, config.label.horizon), "ic", &mut undefined)?;
+    let family = registry.family(&config.family)?;
+    let stats = trial_stats::judge(root, &registry, &config.family, &row.data_snapshot, &challenger.net)?;
+    let measures = Measures {
+        sharpe: sharpe::annualised(&challenger.net).into(),
+        max_drawdown: max_drawdown::depth(&challenger.net).into(),
+        dsr: measure(stats.deflated.map(|d| d.dsr), stats.undefined.get("dsr")),
+        pbo: measure(stats.pbo, stats.undefined.get("pbo")),
+    };
+    let (comparison, common) = against_champion(root, &registry, &row, &panel, &scores, &config, &cost)?.map_or((None, None), |(c, r)| (Some(c), Some(r)));
+    undefined.extend(stats.undefined);
+    let evaluation = Evaluation {
+        strategy: strategy.into(),
+        version: version.into(),
+        data_snapshot: row.data_snapshot.clone(),
+        window: trained.window,
+        verdict: hurdles::judge(&measures, &config.bars)?,
+        measures,
+        ic,
+        trials: family.n,
+        comparison,
+        notes: notes(&trained),
+        excluded: features.excluded,
+        undefined,
+    };
+    let evidence = Evidence {
+        summary: backtest::summarise(&challenger),
+        sensitivity: backtest::sensitivity(&panel, &scores, &config.portfolio, &cost, days.clone())?,
+        config,
+        panel,
+        scores,
+        labels,
+        daily_ic,
+        days,
+        challenger,
+        common,
+        cv: trained.cpcv,
+        gate: trained.gate,
+        leak,
+        trial_sharpes: family.sharpes,
+    };
+    Ok((evaluation, evidence))
+}
+
+fn measure(value: Option<f64>, reason: Option<&String>) -> Measure {
+    value.map_or_else(|| Measure::Missing(reason.cloned().unwrap_or_else(|| "it was not computed".into())), Measure::Value)
+}
+
+fn notes(trained: &Trained) -> Vec<String> {
+    let mut out = trained.cpcv.notes.clone();
+    for row in &trained.gate.rows {
+        if let Some(reason) = &row.stated {
+            out.push(format!("{} is done without: {reason}", row.table));
+        }
+    }
+    out
+}
+
+/// Mean out-of-sample score by day and symbol of a trained model, on the grid of `panel`.
+pub fn oof_scores(verified: &artifact::Verified, panel: &Panel) -> Result<Matrix> {
+    let frame = verified.parquet("oof.parquet")?;
+    let dates = frame.column("date")?.cast(&DataType::Int32)?;
+    let (dates, symbols, scores) = (dates.i32()?, frame.column("symbol")?.str()?, frame.column("score")?.f64()?);
+    let (mut sum, mut count) = (Matrix::missing(panel.n_symbols(), panel.n_days()), Matrix::missing(panel.n_symbols(), panel.n_days()));
+    for ((date, symbol), score) in dates.iter().zip(symbols.iter()).zip(scores.iter()) {
+        let (Some(date), Some(symbol), Some(score)) = (date, symbol, score) else {
+            return Err(Error::new(code::ML_ARTIFACT, "the out-of-sample scores have empty cells").fix("trademl train"));
+        };
+        let (Some(d), Some(s)) = (panel.day_index(TradingDay(date)), panel.symbol_index(symbol)) else { continue };
+        let (before, n) = (sum.at(s, d), count.at(s, d));
+        sum.set(s, d, if before.is_finite() { before + score } else { score });
+        count.set(s, d, if n.is_finite() { n + 1.0 } else { 1.0 });
+    }
+    for (total, n) in sum.values_mut().iter_mut().zip(count.values()) {
+        *total /= n;
+    }
+    Ok(sum)
+}
+
+/// The span of days on which the rule has enough scores, first to last.
+fn scored_days(scores: &Matrix, rule: &RuleConfig) -> Result<Range<usize>> {
+    let needed = rule.top_n + rule.bottom_n;
+    let enough = |d: usize| (0..scores.rows()).filter(|s| scores.at(*s, d).is_finite()).count() >= needed.max(1);
+    let mut days = (0..scores.cols()).filter(|d| enough(*d));
+    let first = days.next();
+    let last = days.next_back().or(first);
+    match (first, last) {
+        (Some(first), Some(last)) => Ok(first..last + 1),
+        _ => Err(Error::new(code::ML_UNDEFINED, "no session has enough scores for the portfolio rule").found(format!("{needed} names are needed"))),
+    }
+}
+
+type Common = (BacktestResult, BacktestResult);
+
+fn against_champion(
+    root: &DataRoot,
+    registry: &Registry,
+    row: &ModelRow,
+    panel: &Panel,
+    scores: &Matrix,
+    config: &TrainingConfig,
+    cost: &CostModel,
+) -> Result<Option<(Comparison, Common)>> {
+    let champion = registry.champion(&row.strategy)?;
+    if champion.version == row.version {
+        return Ok(None);
+    }
+    let model = artifact::load(root, &champion)?;
+    let theirs = champion_scores(root, &champion, &model, panel)?;
+    let rule = rule_of(&model)?;
+    let (a, b) = (scored_days(scores, &config.portfolio)?, scored_days(&theirs, &rule)?);
+    let days = a.start.max(b.start)..a.end.min(b.end);
+    let ours = backtest::run(panel, scores, &config.portfolio, cost, days.clone())?;
+    let champion_run = backtest::run(panel, &theirs, &rule, cost, days)?;
+    Ok(Some((compare(&champion, model.manifest.kind, &ours, &champion_run, config.label.horizon)?, (ours, champion_run))))
+}
+
+/// A trained champion is judged by its own out-of-sample scores, a rule by its scores: neither by what it was fitted on.
+fn champion_scores(root: &DataRoot, row: &ModelRow, model: &Model, panel: &Panel) -> Result<Matrix> {
+    match model.scorer {
+        Scorer::Momentum(_) => score::score_range(model, panel, 0..panel.n_days()),
+        Scorer::Trees(_) => oof_scores(&artifact::verify(root, row)?, panel),
+    }
+}
+
+/// The portfolio rule that a model was built for.
+pub fn rule_of(model: &Model) -> Result<RuleConfig> {
+    let section = model.config.get("portfolio").cloned().ok_or_else(|| Error::new(code::ML_ARTIFACT, "the model's configuration has no portfolio rule"))?;
+    Ok(serde_json::from_value(section)?)
+}
+
+fn compare(champion: &ModelRow, kind: Kind, ours: &BacktestResult, theirs: &BacktestResult, lags: usize) -> Result<Comparison> {
+    let (a, b) = (backtest::summarise(ours), backtest::summarise(theirs));
+    let row = |measure: &str, higher: bool| {
+        let (x, y) = (a.get(measure), b.get(measure));
+        let better = x.zip(y).map(|(x, y)| if higher { x > y } else { x < y });
+        ComparisonRow { measure: measure.into(), challenger: x, champion: y, better }
+    };
+    let rows = vec![
+        row("sharpe", true),
+        row("max_drawdown", false),
+        row("total_return", true),
+        row("cagr", true),
+        row("volatility", false),
+        row("sortino", true),
+        row("turnover", false),
+    ];
+    let difference: Vec<f64> = ours.net.iter().zip(&theirs.net).map(|(x, y)| x - y).collect();
+    let no_deeper = rows[1].challenger.zip(rows[1].champion).is_some_and(|(x, y)| x <= y);
+    let (Some(first), Some(last)) = (ours.days.first(), ours.days.last()) else {
+        return Err(Error::new(code::ML_UNDEFINED, "challenger and champion share no session"));
+    };
+    Ok(Comparison {
+        champion_version: champion.version.clone(),
+        champion_kind: kind,
+        first_session: *first,
+        last_session: *last,
+        sessions: ours.days.len(),
+        beats: rows[0].better == Some(true) && no_deeper,
+        rows,
+        difference_t: or_note(ic::newey_west_t(&difference, lags), "t", &mut BTreeMap::new())?,
+    })
+}

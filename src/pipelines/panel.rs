@@ -1,0 +1,225 @@
+//! The price panel of a data snapshot: curated files, verified by digest, on the exchange's session grid.
+//!
+//! The symbol is read from the file, never from its path. A symbol is a member from its listing date to its delisting
+//! date; where the snapshot has no listing for it, from its first to its last bar, which [`Loaded::notes`] says.
+
+use crate::types::{Matrix, Panel};
+use data_layer::calendar::Calendar;
+use data_layer::error::{Error, Result, code};
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::store;
+use data_layer::time::{DateRange, TradingDay};
+use polars::prelude::{DataFrame, DataType};
+use std::collections::BTreeMap;
+
+/// Files of a snapshot with their SHA-256.
+pub type Files = Vec<(DataPath, String)>;
+
+/// A panel and what must be said about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub panel: Panel,
+    pub notes: Vec<String>,
+}
+
+/// The panel of a pinned snapshot.
+pub fn load(root: &DataRoot, snapshot: &str, window: DateRange) -> Result<Panel> {
+    Ok(load_files(root, &files(root, snapshot)?, window)?.panel)
+}
+
+/// The list of a snapshot, `manifests/snapshots/<id>.txt`: a line `<path> <sha256>` per file.
+pub fn files(root: &DataRoot, snapshot: &str) -> Result<Files> {
+    let path = DataPath::new(format!("manifests/snapshots/{snapshot}.txt"))?;
+    let missing = || Error::new(code::DATA_MISSING, format!("the snapshot {snapshot} is not on the drive")).fix("trademl train");
+    let bytes = store::read(root, &path)?.ok_or_else(missing)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::new(code::SSD_DAMAGED, format!("{path} is not text")))?;
+    let mut out = Vec::new();
+    for line in text.lines() {
+        let Some((file, digest)) = line.rsplit_once(' ') else { continue };
+        if digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            out.push((DataPath::new(file)?, digest.to_string()));
+        }
+    }
+    Ok(out)
+}
+
+/// The span in which a symbol was listed; open ends are unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Listing {
+    from: Option<TradingDay>,
+    delisted: Option<TradingDay>,
+}
+
+/// The panel of an explicit list of files, with notes. Curated files outside the window are read and left out.
+pub fn load_files(root: &DataRoot, files: &Files, window: DateRange) -> Result<Loaded> {
+    let days = Calendar::xnys().sessions(window).to_vec();
+    let mut frames = Vec::new();
+    for (path, sha256) in files {
+        if path.as_str().starts_with("curated/equities_ohlcv_adj/") && may_hold(path, window) {
+            frames.push(store::read_parquet_verified(root, path, sha256)?);
+        }
+    }
+    let mut bars: BTreeMap<String, Vec<Bar>> = BTreeMap::new();
+    for frame in &frames {
+        collect(frame, window, &mut bars)?;
+    }
+    if bars.is_empty() || days.is_empty() {
+        return Err(Error::new(code::DATA_MISSING, format!("the snapshot holds no curated bars in {window}")).fix("trademl pi-data-node"));
+    }
+    let listings = listings(root, files)?;
+    let mut notes = Vec::new();
+    let unlisted = bars.keys().filter(|s| !listings.contains_key(*s)).count();
+    if unlisted > 0 {
+        notes.push(format!("{unlisted} of {} symbols have no listing on this drive: members from their first to their last bar", bars.len()));
+    }
+    Ok(Loaded { panel: assemble(days, bars, &listings)?, notes })
+}
+
+/// Files of other years need not be read; the folder key is the year.
+fn may_hold(path: &DataPath, window: DateRange) -> bool {
+    let year = path.as_str().split('/').find_map(|p| p.strip_prefix("dt=")).and_then(|y| y.parse::<i16>().ok());
+    let last = window.end.plus_days(-1).year();
+    year.is_none_or(|y| window.start.year() <= y && y <= last)
+}
+
+/// One bar: open, high, low, close, volume, unadjusted close.
+struct Bar {
+    day: TradingDay,
+    values: [f64; 6],
+}
+
+fn collect(frame: &DataFrame, window: DateRange, bars: &mut BTreeMap<String, Vec<Bar>>) -> Result<()> {
+    let dates = frame.column("date")?.cast(&DataType::Int32)?;
+    let dates = dates.i32()?;
+    let symbols = frame.column("symbol")?.str()?;
+    let mut columns = Vec::with_capacity(6);
+    for name in ["open", "high", "low", "close", "volume", "close_raw"] {
+        let column = frame.column(name)?.cast(&DataType::Float64)?;
+        columns.push(column.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect::<Vec<f64>>());
+    }
+    for i in 0..frame.height() {
+        let (Some(date), Some(symbol)) = (dates.get(i), symbols.get(i)) else {
+            return Err(Error::new(code::SSD_DAMAGED, "a curated bar has no date or no symbol").fix("trademl fsck ROOT"));
+        };
+        let day = TradingDay(date);
+        if window.contains(day) {
+            let mut values = [f64::NAN; 6];
+            values.iter_mut().zip(&columns).for_each(|(v, c)| *v = c[i]);
+            if let Some(list) = bars.get_mut(symbol) {
+                list.push(Bar { day, values });
+            } else {
+                bars.insert(symbol.to_string(), vec![Bar { day, values }]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Listing spans by symbol, from `reference/listings` and `reference/delistings` where the snapshot has them.
+fn listings(root: &DataRoot, files: &Files) -> Result<BTreeMap<String, Listing>> {
+    let mut out: BTreeMap<String, Listing> = BTreeMap::new();
+    for (path, sha256) in files {
+        let (from_column, to_column) = match path.as_str() {
+            "reference/listings.parquet" => (Some("ipo_date"), "delisting_date"),
+            "reference/delistings.parquet" => (None, "delisting_date"),
+            _ => continue,
+        };
+        let frame = store::read_parquet_verified(root, path, sha256)?;
+        let dates = |name: &str| -> Result<Vec<Option<TradingDay>>> {
+            let column = frame.column(name)?.cast(&DataType::Int32)?;
+            Ok(column.i32()?.iter().map(|d| d.map(TradingDay)).collect())
+        };
+        let from = from_column.map(dates).transpose()?;
+        let to = dates(to_column)?;
+        for (i, symbol) in frame.column("symbol")?.str()?.iter().enumerate() {
+            let Some(symbol) = symbol else { continue };
+            let entry = out.entry(symbol.to_string()).or_default();
+            if let Some(from) = &from {
+                entry.from = [entry.from, from[i]].into_iter().flatten().min();
+            }
+            entry.delisted = entry.delisted.or(to[i]);
+        }
+    }
+    Ok(out)
+}
+
+fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &BTreeMap<String, Listing>) -> Result<Panel> {
+    let (n, d) = (bars.len(), days.len());
+    let mut matrices: [Matrix; 6] = std::array::from_fn(|_| Matrix::missing(n, d));
+    let mut member = Matrix::from_vec(n, d, vec![0.0; n * d])?;
+    let mut delisted = vec![None; n];
+    for (s, (symbol, list)) in bars.iter().enumerate() {
+        let mut seen: Option<(TradingDay, TradingDay)> = None;
+        for bar in list {
+            let Ok(at) = days.binary_search(&bar.day) else {
+                return Err(Error::new(code::QC_FAILED, format!("{symbol} has a curated bar on {}, which is no session", bar.day)).fix("trademl audit"));
+            };
+            if matrices[3].at(s, at).is_finite() {
+                return Err(Error::new(code::DATA_CONFLICT, format!("{symbol} has two curated bars on {}", bar.day)).fix("trademl fsck ROOT"));
+            }
+            for (m, v) in matrices.iter_mut().zip(bar.values) {
+                m.set(s, at, v);
+            }
+            seen = Some(seen.map_or((bar.day, bar.day), |(a, b)| (a.min(bar.day), b.max(bar.day))));
+        }
+        let Some((first, last)) = seen else { continue };
+        let known = listings.get(symbol).copied();
+        let ended = known.and_then(|l| l.delisted);
+        let (from, to) = match known {
+            Some(l) => (l.from.unwrap_or(first), l.delisted),
+            None => (first, Some(last)),
+        };
+        for (at, day) in days.iter().enumerate() {
+            if *day >= from && to.is_none_or(|t| *day <= t) {
+                member.set(s, at, 1.0);
+            }
+        }
+        // A delisting after the panel's end is not known at it.
+        delisted[s] = ended.filter(|e| days.last().is_some_and(|end| e <= end)).map(|e| list.iter().map(|b| b.day).filter(|day| *day <= e).max().unwrap_or(e));
+    }
+    let [open, high, low, close, volume, close_raw] = matrices;
+    Ok(Panel { days, symbols: bars.into_keys().collect(), open, high, low, close, volume, close_raw, member, delisted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_layer::host::{FakeHost, Host};
+    use data_layer::root::FsFacts;
+    use polars::prelude::{Column, NamedFrom, Series};
+
+    fn curated(symbol: &str, days: &[TradingDay], close: &[f64]) -> DataFrame {
+        let date = Series::new("date".into(), days.iter().map(|d| d.0).collect::<Vec<i32>>()).cast(&DataType::Date).unwrap();
+        let mut columns: Vec<Column> = vec![date.into(), Series::new("symbol".into(), vec![symbol; days.len()]).into()];
+        for name in ["open", "high", "low", "close", "volume", "close_raw"] {
+            columns.push(Series::new(name.into(), close.to_vec()).into());
+        }
+        DataFrame::new(days.len(), columns).unwrap()
+    }
+
+    fn put(root: &DataRoot, path: &str, mut frame: DataFrame) -> (DataPath, String) {
+        let info = store::write_parquet(root, &DataPath::new(path).unwrap(), &mut frame).unwrap();
+        (info.path, info.sha256)
+    }
+
+    #[test]
+    fn the_panel_reads_symbols_from_files_and_refuses_a_changed_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = DataRoot::create(&Host::fake(FakeHost::default()), dir.path(), "real", FsFacts::default(), None).unwrap();
+        let window = DateRange::new("2020-01-02".parse().unwrap(), "2020-01-10".parse().unwrap()).unwrap();
+        let days = Calendar::xnys().sessions(window).to_vec();
+        let a = put(&root, "curated/equities_ohlcv_adj/sym=XX/dt=2020/part-0.parquet", curated("ON", &days, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let b = put(&root, "curated/equities_ohlcv_adj/sym=B/dt=2020/part-0.parquet", curated("B", &days[1..3], &[7.0, 8.0]));
+        let mut gone = curated("B", &days[2..3], &[0.0]).select(["symbol", "date"]).unwrap();
+        gone.rename("date", "delisting_date".into()).unwrap();
+        let c = put(&root, "reference/delistings.parquet", gone);
+        let loaded = load_files(&root, &vec![a.clone(), b, c], window).unwrap();
+        let p = &loaded.panel;
+        assert_eq!((p.symbols.clone(), p.days.len()), (vec!["B".to_string(), "ON".to_string()], 6));
+        assert!(p.close.at(0, 0).is_nan() && p.close.at(0, 2) == 8.0 && p.close.at(1, 5) == 6.0);
+        assert_eq!((p.member.row(0), p.delisted[0]), ([0.0, 1.0, 1.0, 0.0, 0.0, 0.0].as_slice(), Some(days[2])));
+        assert_eq!(loaded.notes.len(), 1);
+        std::fs::write(root.locate(&a.0), b"changed").unwrap();
+        assert!(load_files(&root, &vec![a], window).unwrap_err().is(code::SSD_DAMAGED));
+    }
+}

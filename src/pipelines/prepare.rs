@@ -1,0 +1,156 @@
+//! From a pinned snapshot to rows: features of every member on every day, labels, weights, splits.
+
+use crate::features;
+use crate::labels;
+use crate::models::artifact::ExcludedFeature;
+use crate::pipelines::panel;
+use crate::pipelines::train::Pinned;
+use crate::types::{Matrix, Panel};
+use crate::validation::cpcv::{self, Split};
+use data_layer::error::{Error, Result, code};
+use data_layer::root::DataRoot;
+use std::ops::Range;
+
+/// The training table in memory. A row is a (day, symbol) pair; rows are sorted by day, then symbol.
+pub struct Prepared {
+    pub panel: Panel,
+    pub notes: Vec<String>,
+    /// Names of the features, in the order of a row.
+    pub names: Vec<String>,
+    pub units: Vec<String>,
+    pub excluded: Vec<ExcludedFeature>,
+    /// Day index into the panel, per row.
+    pub day: Vec<u32>,
+    /// Symbol index into the panel, per row.
+    pub symbol: Vec<u32>,
+    /// Row-major float32, standardised within each day; `NaN` = missing.
+    pub features: Vec<f32>,
+    /// `NaN` where the label's end lies after the panel's.
+    pub labels: Vec<f64>,
+    pub weights: Vec<f64>,
+    /// Labels, `symbols x days`.
+    pub label_matrix: Matrix,
+    /// Day indexes into the panel that have rows: first to last.
+    pub days: Range<usize>,
+    /// Splits whose day indexes are those of the panel.
+    pub splits: Vec<Split>,
+}
+
+impl Prepared {
+    pub fn n_rows(&self) -> usize {
+        self.day.len()
+    }
+    /// The features of one row.
+    pub fn row(&self, r: usize) -> &[f32] {
+        let k = self.names.len();
+        &self.features[r * k..(r + 1) * k]
+    }
+    /// Rows of a day, as a range of row numbers.
+    pub fn rows_of(&self, day: usize) -> Range<usize> {
+        let day = u32::try_from(day).unwrap_or(u32::MAX);
+        self.day.partition_point(|d| *d < day)..self.day.partition_point(|d| *d <= day)
+    }
+}
+
+/// Features standardised within a day, with the cells that a model may see.
+pub struct Block {
+    pub names: Vec<String>,
+    pub units: Vec<String>,
+    pub excluded: Vec<ExcludedFeature>,
+    pub columns: Vec<Matrix>,
+    /// Indexes of the features without which a row is not used.
+    pub required: Vec<usize>,
+}
+
+/// Build the features of a set and check that the required ones are there.
+pub fn block(panel: &Panel, required: &[String]) -> Result<Block> {
+    let built = features::equities_xs::build(panel)?;
+    let excluded: Vec<ExcludedFeature> = built.excluded.iter().map(|e| ExcludedFeature { name: e.name.clone(), reason: e.reason.clone() }).collect();
+    let place = |name: &String| -> Result<usize> {
+        built.names.iter().position(|n| n == name).ok_or_else(|| {
+            let why = excluded.iter().find(|e| e.name == *name).map_or("the feature set has no such feature".to_string(), |e| e.reason.clone());
+            Error::new(code::DATA_MISSING, format!("the required feature '{name}' cannot be made on this drive"))
+                .cause(why)
+                .fix("take it out of features.required, or backfill the table it needs: trademl pi-data-node")
+        })
+    };
+    let required = required.iter().map(place).collect::<Result<Vec<_>>>()?;
+    let units = built.units.iter().map(|u| (*u).to_string()).collect();
+    Ok(Block { names: built.names, units, excluded, columns: built.columns, required })
+}
+
+impl Block {
+    /// The float32 row of one member on one day, or none when it is no member or lacks a required feature.
+    pub fn row(&self, panel: &Panel, symbol: usize, day: usize, out: &mut Vec<f32>) -> bool {
+        if panel.member.at(symbol, day) != 1.0 || self.required.iter().any(|f| !self.columns[*f].at(symbol, day).is_finite()) {
+            return false;
+        }
+        out.extend(self.columns.iter().map(|c| {
+            let v = c.at(symbol, day);
+            if v.is_finite() { v as f32 } else { f32::NAN }
+        }));
+        true
+    }
+}
+
+/// Load the snapshot, build features, labels, weights and splits.
+pub fn prepare(root: &DataRoot, pinned: &Pinned) -> Result<Prepared> {
+    let loaded = panel::load_files(root, &panel::files(root, &pinned.snapshot)?, pinned.window)?;
+    from_panel(loaded.panel, loaded.notes, pinned)
+}
+
+/// [`prepare`] from a panel in memory.
+pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<Prepared> {
+    let cfg = &pinned.config;
+    let block = block(&panel, &cfg.features.required)?;
+    let label_matrix = labels::horizon::forward(&panel, cfg.label.horizon, cfg.label.entry_lag, cfg.label.delist_aware)?;
+    let decay = labels::weights::time_decay(&panel.days, pinned.asof, cfg.weights.half_life_months);
+    let mut p = Prepared {
+        names: block.names.clone(),
+        units: block.units.clone(),
+        excluded: block.excluded.clone(),
+        notes,
+        day: Vec::new(),
+        symbol: Vec::new(),
+        features: Vec::new(),
+        labels: Vec::new(),
+        weights: Vec::new(),
+        days: 0..0,
+        splits: Vec::new(),
+        label_matrix,
+        panel,
+    };
+    for day in 0..p.panel.n_days() {
+        for symbol in 0..p.panel.n_symbols() {
+            if block.row(&p.panel, symbol, day, &mut p.features) {
+                p.day.push(u32::try_from(day).unwrap_or(u32::MAX));
+                p.symbol.push(u32::try_from(symbol).unwrap_or(u32::MAX));
+                p.labels.push(p.label_matrix.at(symbol, day));
+                p.weights.push(decay[day]);
+            }
+        }
+    }
+    let (Some(first), Some(last)) = (p.day.first(), p.day.last()) else {
+        return Err(Error::new(code::DATA_MISSING, "no symbol has a complete row on any day of the window")
+            .found(format!("{} symbols, {} sessions", p.panel.n_symbols(), p.panel.n_days()))
+            .fix("trademl pi-data-node"));
+    };
+    p.days = *first as usize..*last as usize + 1;
+    p.splits = splits(&p, pinned)?;
+    Ok(p)
+}
+
+fn splits(p: &Prepared, pinned: &Pinned) -> Result<Vec<Split>> {
+    let cfg = &pinned.config;
+    let needed = cfg.cpcv.groups * (cfg.label.span() + 1);
+    if p.days.len() < needed {
+        return Err(Error::new(code::DATA_MISSING, "the window is too short to cross-validate")
+            .found(format!("{} sessions with rows; {} groups of more than {} need {needed}", p.days.len(), cfg.cpcv.groups, cfg.label.span()))
+            .fix("trademl pi-data-node"));
+    }
+    let mut splits = cpcv::splits(p.days.len(), cfg.label.span(), &cfg.cpcv())?;
+    for split in &mut splits {
+        split.train_days.iter_mut().chain(&mut split.test_days).for_each(|d| *d += p.days.start);
+    }
+    Ok(splits)
+}

@@ -1,0 +1,127 @@
+//! The promotion rule. The verdict is always recorded; it moves a model only when every condition holds and the
+//! environment allows it.
+
+use crate::models::registry::{Decision, Registry, ShadowDay, Stage};
+use crate::pipelines::config::TrainingConfig;
+use crate::pipelines::evaluate::Evaluation;
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use serde::{Deserialize, Serialize};
+
+/// The variable that lets a passed verdict promote without a person.
+pub const AUTO_PROMOTE: &str = "TRAINING_ENABLE_AUTO_PROMOTE";
+/// Name of the rule in the registry's events.
+pub const RULE: &str = "promote_if_beats_champion";
+/// Sessions of a full trading week.
+const SESSIONS_PER_WEEK: usize = 5;
+
+/// One condition of the rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    pub name: String,
+    pub passed: bool,
+    pub found: String,
+}
+
+/// What the rule says of a challenger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotion {
+    pub strategy: String,
+    pub version: String,
+    pub conditions: Vec<Condition>,
+    pub passed: bool,
+    /// Whether the model was made champion.
+    pub applied: bool,
+    pub reason: String,
+}
+
+/// Whether promotion happens without a person. Unset: no, in every environment.
+pub fn auto_promote_enabled(host: &Host) -> Result<bool> {
+    match host.env(AUTO_PROMOTE).map(str::to_ascii_lowercase).as_deref() {
+        None | Some("false" | "0" | "no") => Ok(false),
+        Some("true" | "1" | "yes") => Ok(true),
+        Some(other) => Err(Error::new(code::CFG_VALUE, format!("{AUTO_PROMOTE} must be true or false")).found(other.to_string())),
+    }
+}
+
+/// Judge without recording: bars, champion, shadow weeks. Missing evidence fails its condition.
+pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluation) -> Result<Vec<Condition>> {
+    let mut out = Vec::new();
+    let mut add = |name: &str, passed: bool, found: String| out.push(Condition { name: name.into(), passed, found });
+    let failed = evaluation.verdict.failed();
+    add("bars", evaluation.verdict.passed, if failed.is_empty() { "every bar is met".into() } else { format!("not met: {}", failed.join(", ")) });
+    match &evaluation.comparison {
+        None => add("beats_champion", false, "it was not compared with a champion".into()),
+        Some(c) => add("beats_champion", c.beats, format!("over {} common sessions against {}", c.sessions, c.champion_version)),
+    }
+    let needed = config.promotion.shadow_weeks as usize * SESSIONS_PER_WEEK;
+    let ours = registry.shadow_days(&evaluation.strategy, &evaluation.version)?;
+    let marked: Vec<&ShadowDay> = ours.iter().filter(|d| d.net_return.is_some()).collect();
+    add("shadow_weeks", marked.len() >= needed, format!("{} shadowed sessions with a return, {needed} needed", marked.len()));
+    if needed > 0 {
+        let theirs = evaluation.comparison.as_ref().map(|c| registry.shadow_days(&evaluation.strategy, &c.champion_version)).transpose()?.unwrap_or_default();
+        let (passed, found) = shadow_lead(&marked, &theirs, needed);
+        add("shadow_lead", passed, found);
+    }
+    Ok(out)
+}
+
+/// The challenger's compounded net shadow return must exceed the champion's over the sessions that both shadowed, and in
+/// most of its weeks.
+fn shadow_lead(ours: &[&ShadowDay], theirs: &[ShadowDay], needed: usize) -> (bool, String) {
+    let pairs: Vec<(f64, f64)> = ours
+        .iter()
+        .filter_map(|d| Some((d.net_return?, theirs.iter().find(|t| t.session == d.session)?.net_return?)))
+        .collect();
+    if pairs.len() < needed {
+        return (false, format!("{} sessions were shadowed by both, {needed} needed", pairs.len()));
+    }
+    let grow = |values: &[(f64, f64)]| values.iter().fold((1.0, 1.0), |(a, b), (x, y)| (a * (1.0 + x), b * (1.0 + y)));
+    let (a, b) = grow(&pairs);
+    let weeks: Vec<(f64, f64)> = pairs.chunks(SESSIONS_PER_WEEK).map(grow).collect();
+    let won = weeks.iter().filter(|(x, y)| x > y).count();
+    (a > b && won * 2 > weeks.len(), format!("net {:+.4} against {:+.4}; ahead in {won} of {} weeks", a - 1.0, b - 1.0, weeks.len()))
+}
+
+/// Judge, record the verdict as an event, and promote when everything passed and either `TRAINING_ENABLE_AUTO_PROMOTE` says
+/// so or a person does (`by_hand`). A verdict that did not pass is never applied, whoever asks.
+pub fn promote(root: &DataRoot, config: &TrainingConfig, evaluation: &Evaluation, operator: &str, by_hand: bool) -> Result<Promotion> {
+    let registry = Registry::open(root)?;
+    let conditions = judge(&registry, config, evaluation)?;
+    let passed = conditions.iter().all(|c| c.passed);
+    let allowed = by_hand || auto_promote_enabled(root.host())?;
+    let failing: Vec<&str> = conditions.iter().filter(|c| !c.passed).map(|c| c.name.as_str()).collect();
+    let reason = match (passed, allowed) {
+        (true, true) => "every condition holds".to_string(),
+        (true, false) => format!("every condition holds; {AUTO_PROMOTE} is not set, so nothing moves"),
+        (false, _) => format!("refused by: {}", failing.join(", ")),
+    };
+    let applied = passed && allowed;
+    let promotion = Promotion { strategy: evaluation.strategy.clone(), version: evaluation.version.clone(), conditions, passed, applied, reason };
+    let verdict = serde_json::json!({"promotion": serde_json::to_value(&promotion)?, "evaluation": serde_json::to_value(evaluation)?});
+    let decision = Decision { rule: RULE, verdict, operator, reason: &promotion.reason };
+    if applied {
+        registry.set_stage(&promotion.strategy, &promotion.version, Stage::Champion, &decision)?;
+    } else {
+        registry.record_verdict(&promotion.strategy, &promotion.version, Stage::Champion, &decision)?;
+    }
+    Ok(promotion)
+}
+
+/// Put the previous champion back: an event like any other, needing an operator and a reason.
+pub fn rollback(root: &DataRoot, strategy: &str, operator: &str, reason: &str) -> Result<String> {
+    if operator.trim().is_empty() || reason.trim().is_empty() {
+        return Err(Error::new(code::USE_ANSWER_MISSING, "a rollback needs an operator and a reason"));
+    }
+    let registry = Registry::open(root)?;
+    let previous = registry.events(strategy)?.into_iter().rev().find(|e| e.applied && e.from_stage == Some(Stage::Champion) && e.to_stage == Stage::Retired);
+    let previous = previous.ok_or_else(|| Error::new(code::ML_NO_CHAMPION, format!("'{strategy}' has no earlier champion to go back to")))?;
+    registry.set_stage(
+        strategy,
+        &previous.version,
+        Stage::Champion,
+        &Decision { rule: "rollback", verdict: serde_json::Value::Null, operator, reason },
+    )?;
+    Ok(previous.version)
+}

@@ -1,0 +1,98 @@
+//! How likely the best trial is luck: PBO over the trial matrix, deflated Sharpe ratio with the ledger's number of trials.
+
+use crate::models::registry::Registry;
+use crate::pipelines::cv::{CellReport, or_note};
+use crate::pipelines::train::Pinned;
+use crate::types::Matrix;
+use crate::validation::dsr::{self, Deflated};
+use crate::validation::pbo;
+use data_layer::error::{Error, Result, code};
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::store;
+use data_layer::time::TradingDay;
+use polars::prelude::{DataFrame, DataType, NamedFrom, Series};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Blocks of the combinatorially symmetric cross-validation.
+pub const PBO_BLOCKS: usize = 16;
+
+/// Overfitting statistics; a null has its reason in `undefined`, and a null refuses later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Overfitting {
+    /// Distinct configurations ever tried in the family.
+    pub trials: usize,
+    /// Columns of the trial matrix: configurations of the family on this snapshot.
+    pub columns: usize,
+    pub pbo: Option<f64>,
+    /// The deflated Sharpe ratio and what it was made of.
+    pub deflated: Option<Deflated>,
+    pub undefined: BTreeMap<String, String>,
+}
+
+/// `date, gross, net, turnover`.
+pub fn returns_frame(days: &[TradingDay], gross: &[f64], net: &[f64], turnover: &[f64]) -> Result<DataFrame> {
+    let date = Series::new("date".into(), days.iter().map(|d| d.0).collect::<Vec<i32>>()).cast(&DataType::Date)?;
+    let column = |name: &str, values: &[f64]| Series::new(name.into(), values).into();
+    Ok(DataFrame::new(days.len(), vec![date.into(), column("gross", gross), column("net", net), column("turnover", turnover)])?)
+}
+
+/// Daily net returns by day of a returns file.
+pub fn read_net(root: &DataRoot, path: &DataPath) -> Result<BTreeMap<TradingDay, f64>> {
+    let frame = store::read_parquet(root, path)?;
+    let dates = frame.column("date")?.cast(&DataType::Int32)?;
+    let (dates, net) = (dates.i32()?.clone(), frame.column("net")?.f64()?.clone());
+    dates
+        .iter()
+        .zip(net.iter())
+        .map(|(d, r)| Ok((TradingDay(d.ok_or_else(|| damaged(path))?), r.ok_or_else(|| damaged(path))?)))
+        .collect()
+}
+
+fn damaged(path: &DataPath) -> Error {
+    Error::new(code::SSD_DAMAGED, format!("{path} has empty cells")).fix("trademl train")
+}
+
+/// PBO and deflated Sharpe ratio of the chosen cell, from the ledger.
+pub fn overfitting(root: &DataRoot, registry: &Registry, pinned: &Pinned, chosen: &CellReport) -> Result<Overfitting> {
+    let net = chosen.returns_path.as_ref().map(|path| read_net(root, path)).transpose()?.unwrap_or_default();
+    judge(root, registry, &pinned.config.family, &pinned.snapshot, &net.into_values().collect::<Vec<f64>>())
+}
+
+/// PBO of a family's trials on a snapshot, and the deflated Sharpe ratio of daily net returns among all its trials.
+pub fn judge(root: &DataRoot, registry: &Registry, family_name: &str, snapshot: &str, net: &[f64]) -> Result<Overfitting> {
+    registry.verify_trials()?;
+    let family = registry.family(family_name)?;
+    let columns = trial_columns(root, registry, family_name, snapshot)?;
+    let mut out = Overfitting { trials: family.n, columns: columns.len(), pbo: None, deflated: None, undefined: BTreeMap::new() };
+    let pbo = matrix(&columns).and_then(|m| pbo::cscv(&m, PBO_BLOCKS));
+    out.pbo = or_note(pbo, "pbo", &mut out.undefined)?.map(|p| p.pbo);
+    let sharpes: Vec<f64> = family.sharpes.values().copied().collect();
+    let deflated = deflate(net, family.n, &sharpes);
+    out.deflated = or_note(deflated, "dsr", &mut out.undefined)?;
+    Ok(out)
+}
+
+fn deflate(net: &[f64], trials: usize, sharpes: &[f64]) -> Result<Deflated> {
+    dsr::deflated_sharpe(net, trials as u64, dsr::trials_variance(sharpes)?)
+}
+
+/// Net returns of every configuration of the family on this snapshot whose file is still there, by digest.
+fn trial_columns(root: &DataRoot, registry: &Registry, family: &str, snapshot: &str) -> Result<BTreeMap<String, BTreeMap<TradingDay, f64>>> {
+    let mut out = BTreeMap::new();
+    for trial in registry.trials(family)?.into_iter().filter(|t| t.data_snapshot == snapshot) {
+        let Some(path) = trial.returns_path else { continue };
+        if store::read(root, &path)?.is_some() {
+            out.insert(trial.config_sha256, read_net(root, &path)?);
+        }
+    }
+    Ok(out)
+}
+
+/// Trials x days over the days that all trials have.
+fn matrix(columns: &BTreeMap<String, BTreeMap<TradingDay, f64>>) -> Result<Matrix> {
+    let Some(first) = columns.values().next() else { return Matrix::from_vec(0, 0, Vec::new()) };
+    let days: Vec<TradingDay> = first.keys().copied().filter(|d| columns.values().all(|c| c.contains_key(d))).collect();
+    let data = columns.values().flat_map(|c| days.iter().map(|d| c[d])).collect();
+    Matrix::from_vec(columns.len(), days.len(), data)
+}
