@@ -14,7 +14,6 @@ pub mod root;
 pub mod store;
 pub mod frame;
 pub mod control;
-pub mod docs;
 pub mod config;
 pub mod env_vars;
 pub mod env_file;
@@ -31,7 +30,6 @@ pub mod scheduler;
 pub mod ledger;
 pub mod qc;
 pub mod stage;
-pub mod segment;
 pub mod reference;
 pub mod audit;
 pub mod curate;
@@ -39,7 +37,8 @@ pub mod snapshot;
 pub mod export;
 pub mod rebuild;
 pub mod fsck;
+pub mod sandbox;
+pub mod docs;
 
 #[cfg(test)]
 pub(crate) mod testkit;
-pub mod sandbox;

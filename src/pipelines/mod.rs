@@ -1,19 +1,17 @@
-//! What the wizards call: whole steps, each resumable.
-
-pub mod shadow_day;
-pub mod paper_day;
-//! Where models, backtest and gates meet: what the wizards' acts and the headless commands call.
+//! What the wizards' acts and the headless commands call: whole steps, each resumable. Here models, backtest and gates meet.
 
 pub mod config;
-pub mod cv;
-pub mod evaluate;
-pub mod fit;
 pub mod panel;
 pub mod prepare;
-pub mod promote;
-pub mod score;
 pub mod train;
 pub mod trial_stats;
+pub mod cv;
+pub mod fit;
+pub mod score;
+pub mod evaluate;
+pub mod promote;
+pub mod shadow_day;
+pub mod paper_day;
 
 #[cfg(test)]
 mod fixture;

@@ -2,6 +2,7 @@
 
 pub mod cpcv;
 pub mod leak;
+pub mod gate;
 pub mod pbo;
 pub mod dsr;
 pub mod hurdles;
