@@ -1,0 +1,129 @@
+//! `evaluate`'s steps: pick, compare, draw, record.
+
+use crate::kit::report::Reporter;
+use crate::kit::{Act, Outcome};
+use data_layer::error::{Error, Result, code};
+use data_layer::root::DataPath;
+use data_layer::store;
+use engine::backtest::metric::{deciles, max_drawdown, monthly};
+use engine::models::registry::{Registry, Stage};
+use engine::pipelines::evaluate::{self, Evaluation, Evidence};
+use engine::pipelines::promote::{self, Promotion};
+use engine::reports::tear_sheet::{Curve, IcSection, TearSheet, Window};
+use engine::reports;
+use engine::backtest;
+use serde::{Deserialize, Serialize};
+
+/// Who is judged against whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pair {
+    pub strategy: String,
+    pub challenger: String,
+    pub champion: String,
+}
+
+/// The newest challenger, and the champion.
+pub fn pick(act: &Act<'_>, strategy: &str) -> Result<Pair> {
+    let registry = Registry::open(act.root)?;
+    let champion = registry.champion(strategy)?;
+    let challenger = registry.models(strategy)?.into_iter().rev().find(|m| matches!(m.stage, Stage::Challenger | Stage::Shadow));
+    let challenger = challenger.ok_or_else(|| Error::new(code::DATA_MISSING, format!("'{strategy}' has no challenger to judge")).fix("trademl train"))?;
+    act.note(&format!("challenger {} against champion {}", challenger.version, champion.version));
+    Ok(Pair { strategy: strategy.to_string(), challenger: challenger.version, champion: champion.version })
+}
+
+/// Judge; the evidence itself is made again when it is drawn.
+pub fn compare(act: &Act<'_>, pair: &Pair) -> Result<Evaluation> {
+    Ok(evaluate::evaluate(act.root, &pair.strategy, &pair.challenger)?.0)
+}
+
+/// The pages of an evaluation, on the drive.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sheet {
+    pub html: DataPath,
+    pub markdown: DataPath,
+    pub json: DataPath,
+}
+
+/// Write the tear sheet as HTML, Markdown and JSON.
+pub fn tear_sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation) -> Result<Sheet> {
+    let (_, evidence) = evaluate::evaluate(act.root, &pair.strategy, &pair.challenger)?;
+    let rendered = reports::tear_sheet(&sheet(act, pair, evaluation, &evidence)?)?;
+    let base = format!("reports/evaluations/{}/{}", pair.strategy, pair.challenger);
+    let write = |name: &str, text: &str| -> Result<DataPath> {
+        let path = DataPath::new(format!("{base}/tear_sheet.{name}"))?;
+        store::write_atomic(act.root, &path, text.as_bytes()).map(|f| f.path)
+    };
+    Ok(Sheet { html: write("html", &rendered.html)?, markdown: write("md", &rendered.md)?, json: write("json", &rendered.json)? })
+}
+
+fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> Result<TearSheet> {
+    let (challenger, champion) = match &e.common {
+        Some((ours, theirs)) => (ours, Some(theirs)),
+        None => (&e.challenger, None),
+    };
+    let curve = |name: &str, r: &backtest::BacktestResult| Curve { name: name.to_string(), equity: r.equity.iter().map(|v| v / r.capital).collect(), summary: backtest::summarise(r) };
+    let asked = evaluation.window.end.minus_years(e.config.window.years);
+    let capped = evaluation.notes.iter().filter(|n| n.contains("were asked for")).cloned().collect();
+    let ic_section = evaluation.ic.as_ref().map(|summary| IcSection { days: e.panel.days.clone(), values: e.daily_ic.clone(), summary: summary.clone() });
+    let mut undefined = evaluation.undefined.clone();
+    let buckets = deciles::buckets(&e.scores, &e.labels, 10).or_else(|error| {
+        undefined.insert("deciles".into(), error.to_string());
+        Ok::<_, Error>(Vec::new())
+    })?;
+    Ok(TearSheet {
+        v: 1,
+        strategy: pair.strategy.clone(),
+        version: pair.challenger.clone(),
+        mode: "backtest".into(),
+        dataset: act.root.drive().dataset.clone(),
+        asof: evaluation.window.end.plus_days(-1),
+        window: Window { asked: data_layer::time::DateRange::new(asked, evaluation.window.end)?, held: evaluation.window, caps: capped },
+        known_bias: known_bias(act.root),
+        verdict: evaluation.verdict.clone(),
+        trials: evaluation.trials as u64,
+        days: challenger.days.clone(),
+        underwater: max_drawdown::underwater(&challenger.net),
+        monthly: monthly::table(&challenger.days, &challenger.net)?,
+        challenger: curve(&pair.challenger, challenger),
+        champion: champion.map(|r| curve(&format!("{} (champion)", pair.champion), r)),
+        ic: ic_section,
+        deciles: buckets,
+        calibration: Vec::new(),
+        cost_sensitivity: e.sensitivity.clone(),
+        pbo_logits: None,
+        notes: evaluation.notes.iter().cloned().chain(evaluation.excluded.iter().map(|x| format!("without {}: {}", x.name, x.reason))).collect(),
+        undefined,
+        inputs_sha256: store::digest_of(&(&pair, &evaluation.data_snapshot))?,
+    })
+}
+
+/// What is known against a world's prices.
+pub fn known_bias(root: &data_layer::root::DataRoot) -> Option<String> {
+    root.is_world().then(|| data_layer::sandbox::REPLAY_BIAS.to_string())
+}
+
+/// Record the verdict; promote only where the rule and the switch say so.
+pub fn record(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation) -> Result<Promotion> {
+    let config = super::training::config(act.host, act.root, &pair.strategy)?.value;
+    promote::promote(act.root, &config, evaluation, "evaluate", false)
+}
+
+/// The verdict, bar by bar, and the last words.
+pub fn outcome(report: &Reporter, evaluation: &Evaluation, promotion: &Promotion, sheet: &Sheet) -> Outcome {
+    for row in &evaluation.verdict.rows {
+        let mark = if row.passed { "pass" } else { "FAIL" };
+        let value = row.value.map_or("undefined".to_string(), |v| format!("{v:.3}"));
+        report.event("verdict.row", &format!("  {mark}  {:<14} {value:>9}   bar {:.2}", row.name, row.bar), serde_json::json!(row));
+    }
+    for condition in &promotion.conditions {
+        let mark = if condition.passed { "pass" } else { "FAIL" };
+        report.event("promotion.condition", &format!("  {mark}  {:<14} {}", condition.name, condition.found), serde_json::json!(condition));
+    }
+    let passed = evaluation.verdict.passed;
+    let verdict = if passed { "meets every bar" } else { "is refused: it does not meet the bars" };
+    let links = vec![("tear sheet".to_string(), sheet.html.to_string()), ("as text".to_string(), sheet.markdown.to_string())];
+    let next = vec![("trademl shadow".to_string(), "let it run beside the champion, sending nothing".to_string()), ("trademl paper-trade".to_string(), "trade the champion on paper".to_string())];
+    Outcome { summary: format!("challenger {} {verdict}; promotion {}: {}", promotion.version, if promotion.applied { "applied" } else { "not applied" }, promotion.reason), next, links, refused: !passed }
+}
+

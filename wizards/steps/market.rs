@@ -1,0 +1,87 @@
+//! The drive's prices as they are known now: one snapshot, one panel, for shadow, paper and the service.
+
+use data_layer::control::{Db, Which};
+use data_layer::error::{Error, Result, code};
+use data_layer::ledger;
+use data_layer::root::DataRoot;
+use data_layer::schema::table;
+use data_layer::snapshot;
+use data_layer::time::{DateRange, TradingDay};
+use engine::models::artifact::{self, Model};
+use engine::models::registry::ModelRow;
+use engine::pipelines::{evaluate, panel, score};
+use engine::portfolio::RuleConfig;
+use engine::types::{Matrix, Panel};
+
+/// Years that the longest look-back of any model needs, with room.
+const YEARS: i16 = 2;
+
+/// Curated prices up to the newest audited session.
+pub struct Market {
+    pub panel: Panel,
+    pub snapshot: String,
+    pub asof: TradingDay,
+}
+
+impl Market {
+    /// Pin and load what is curated now.
+    pub fn open(root: &DataRoot) -> Result<Self> {
+        let asof = newest(root)?;
+        let end = asof.plus_days(1);
+        let window = DateRange::new(end.minus_years(YEARS), end)?;
+        let snapshot = snapshot::pin(root, window)?.to_string();
+        let panel = panel::load(root, &snapshot, window)?;
+        Ok(Self { panel, snapshot, asof })
+    }
+
+    /// Position of a session in the panel.
+    pub fn at(&self, day: TradingDay) -> Result<usize> {
+        self.panel.day_index(day).ok_or_else(|| Error::new(code::DATA_MISSING, format!("the drive has no session {day}")).fix("trademl node once"))
+    }
+
+    /// Unadjusted close of a symbol on a day, where there is one.
+    pub fn close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        let (s, d) = (self.panel.symbol_index(symbol)?, self.panel.day_index(day)?);
+        Some(self.panel.close_raw.at(s, d)).filter(|v| v.is_finite())
+    }
+
+    /// Mean shares a day over the last 20 sessions up to `day`.
+    pub fn adv_shares(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        let (s, d) = (self.panel.symbol_index(symbol)?, self.panel.day_index(day)?);
+        let seen: Vec<f64> = self.panel.volume.row(s)[(d + 1).saturating_sub(20)..=d].iter().copied().filter(|v| v.is_finite()).collect();
+        (seen.len() >= 10).then(|| seen.iter().sum::<f64>() / seen.len() as f64)
+    }
+}
+
+/// The newest curated session.
+pub fn newest(root: &DataRoot) -> Result<TradingDay> {
+    let db = Db::open(root, Which::Node)?;
+    let held = ledger::held(&db, table::CURATED_EQUITIES)?;
+    held.map(|h| h.end.plus_days(-1)).ok_or_else(|| Error::new(code::DATA_MISSING, "the drive holds no curated prices yet").fix("trademl pi-data-node"))
+}
+
+/// A model, ready to score, with the portfolio rule that it was built for.
+pub struct Ready {
+    pub row: ModelRow,
+    pub model: Model,
+    pub rule: RuleConfig,
+}
+
+impl Ready {
+    /// Load and verify a registered model.
+    pub fn load(root: &DataRoot, row: &ModelRow) -> Result<Self> {
+        let model = artifact::load(root, row)?;
+        let rule = evaluate::rule_of(&model)?;
+        Ok(Self { row: row.clone(), model, rule })
+    }
+
+    /// Scores of every day from `first` on, `symbols x days`; a day's scores use data up to that day only.
+    pub fn scores(&self, panel: &Panel, first: usize) -> Result<Matrix> {
+        score::score_range(&self.model, panel, first..panel.n_days())
+    }
+}
+
+/// The finite scores of one day, by symbol name.
+pub fn named(panel: &Panel, scores: &Matrix, day: usize) -> Vec<(String, f64)> {
+    panel.symbols.iter().enumerate().map(|(s, name)| (name.clone(), scores.at(s, day))).filter(|(_, v)| v.is_finite()).collect()
+}
