@@ -1,1 +1,161 @@
+use super::*;
+use crate::control::{Db, Which};
+use crate::host::{FakeHost, Host};
+use crate::root::{DataRoot, FsFacts};
 
+fn at(text: &str) -> UtcTime {
+    UtcTime::parse(text).unwrap()
+}
+
+fn limits(reset: Reset, windows: &[(Per, u64)]) -> Limits {
+    Limits {
+        vendor: "v".into(),
+        windows: windows.iter().map(|(per, calls)| WindowSpec { per: *per, calls: *calls }).collect(),
+        reset,
+        slices: Slices::default(),
+    }
+}
+
+fn with_db(f: impl FnOnce(&Db, &DataRoot)) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = DataRoot::create(&Host::fake(FakeHost::default()), dir.path(), "real", FsFacts::default(), None).unwrap();
+    f(&Db::open(&root, Which::Node).unwrap(), &root);
+}
+
+fn take(db: &Db, now: &str, l: &Limits, kind: Kind) -> Grant {
+    db.write(|tx| spend(tx, at(now), l, kind, 1)).unwrap()
+}
+
+fn take_all(db: &Db, now: &str, l: &Limits, kind: Kind) -> u64 {
+    (0..1_000).take_while(|_| take(db, now, l, kind) == Grant::Granted).count() as u64
+}
+
+#[test]
+fn lesson_001_spend_is_exact_and_the_window_reopens() {
+    with_db(|db, _| {
+        let l = limits(Reset::UtcMidnight, &[(Per::Day, 25)]);
+        assert_eq!(take_all(db, "2026-11-20T10:00:00Z", &l, Kind::Bootstrap), 21, "85 % of 25");
+        assert_eq!(take_all(db, "2026-11-20T10:00:00Z", &l, Kind::QcProbe), 1, "up to 90 %");
+        assert_eq!(take_all(db, "2026-11-20T10:00:00Z", &l, Kind::Forward), 3, "the rest");
+        let blocked = take(db, "2026-11-20T10:00:01Z", &l, Kind::Forward);
+        assert_eq!(blocked, Grant::Blocked { per: Per::Day, until: at("2026-11-21T00:00:00Z") });
+        assert_eq!(take_all(db, "2026-11-21T00:00:00Z", &l, Kind::Bootstrap), 21);
+        let rows = ledger(&db.lock().unwrap()).unwrap();
+        assert_eq!(rows[&("v".into(), "day".into(), "2026-11-20T00:00:00.000000Z".into())].0, 25);
+        assert!(rows[&("v".into(), "day".into(), String::new())].1 >= 4, "our own refusals are counted apart");
+        assert_eq!(rows[&("v".into(), "day".into(), String::new())].2, 0);
+    });
+}
+
+#[test]
+fn lesson_001_two_workers_race_for_the_last_unit_and_one_wins() {
+    with_db(|db, root| {
+        let l = limits(Reset::UtcMidnight, &[(Per::Day, 1)]);
+        let other = Db::open(root, Which::Node).unwrap();
+        let wins: u64 = std::thread::scope(|s| {
+            let threads = [db, &other].map(|d| s.spawn(|| u64::from(take(d, "2026-11-20T10:00:00Z", &l, Kind::Forward) == Grant::Granted)));
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(wins, 1);
+    });
+}
+
+#[test]
+fn the_reserve_is_released_in_the_last_hour_before_a_known_reset() {
+    with_db(|db, _| {
+        let l = limits(Reset::UtcMidnight, &[(Per::Day, 100)]);
+        assert_eq!(take_all(db, "2026-11-20T10:00:00Z", &l, Kind::Bootstrap), 85);
+        assert_eq!(take(db, "2026-11-20T10:00:00Z", &l, Kind::Gap), Grant::Blocked { per: Per::Day, until: at("2026-11-20T23:00:00Z") });
+        assert_eq!(take_all(db, "2026-11-20T23:00:00Z", &l, Kind::Gap), 15);
+    });
+}
+
+#[test]
+fn lesson_011_each_reset_kind_across_both_clock_changes() {
+    // (reset, last moment of the old window, first of the new one): 8 March and 1 November 2026 change the clocks.
+    let cases = [
+        (Reset::EasternMidnight, "2026-03-08T04:59:59Z", "2026-03-08T05:00:00Z"),
+        (Reset::EasternMidnight, "2026-03-09T03:59:59Z", "2026-03-09T04:00:00Z"),
+        (Reset::EasternMidnight, "2026-11-01T03:59:59Z", "2026-11-01T04:00:00Z"),
+        (Reset::EasternMidnight, "2026-11-02T04:59:59Z", "2026-11-02T05:00:00Z"),
+        (Reset::UtcMidnight, "2026-03-08T23:59:59Z", "2026-03-09T00:00:00Z"),
+    ];
+    for (reset, before, after) in cases {
+        with_db(|db, _| {
+            let l = limits(reset, &[(Per::Day, 2)]);
+            assert_eq!(take_all(db, before, &l, Kind::Forward), 2, "{reset:?} {before}");
+            assert_eq!(take_all(db, after, &l, Kind::Forward), 2, "{reset:?} {after}");
+        });
+    }
+    with_db(|db, _| {
+        let l = limits(Reset::Unknown, &[(Per::Day, 2)]);
+        assert_eq!(take(db, "2026-11-01T03:30:00Z", &l, Kind::Forward), Grant::Granted);
+        assert_eq!(take(db, "2026-11-01T23:00:00Z", &l, Kind::Forward), Grant::Granted);
+        let until = at("2026-11-02T03:30:00Z");
+        assert_eq!(take(db, "2026-11-02T03:29:59Z", &l, Kind::Forward), Grant::Blocked { per: Per::Day, until });
+        assert_eq!(take(db, "2026-11-02T03:30:00Z", &l, Kind::Forward), Grant::Granted);
+    });
+}
+
+#[test]
+fn a_month_begins_on_its_first_day_and_an_hour_slides() {
+    with_db(|db, _| {
+        let l = limits(Reset::FirstOfMonth, &[(Per::Month, 2)]);
+        assert_eq!(take_all(db, "2026-12-31T23:59:59Z", &l, Kind::Forward), 2);
+        assert_eq!(take_all(db, "2027-01-01T00:00:00Z", &l, Kind::Forward), 2);
+        let l = Limits { vendor: "w".into(), ..limits(Reset::EasternMidnight, &[(Per::Hour, 3)]) };
+        assert_eq!(take_all(db, "2026-11-20T10:30:00Z", &l, Kind::Bootstrap), 3, "no slices below a day");
+        assert_eq!(take_all(db, "2026-11-20T11:29:59Z", &l, Kind::Bootstrap), 0);
+        assert_eq!(take_all(db, "2026-11-20T11:30:00Z", &l, Kind::Bootstrap), 3);
+    });
+}
+
+#[test]
+fn lesson_024_a_learned_cap_only_lowers_and_recovers_slowly() {
+    with_db(|db, _| {
+        let l = limits(Reset::UtcMidnight, &[(Per::Day, 100)]);
+        assert_eq!(take_all(db, "2026-11-01T10:00:00Z", &l, Kind::Bootstrap), 85);
+        db.write(|tx| learn(tx, at("2026-11-01T10:00:00Z"), &l, Per::Day, None, None)).unwrap();
+        let cap = |now: &str| db.write(|tx| effective_cap(tx, at(now), "v", l.windows[0])).unwrap();
+        assert_eq!(cap("2026-11-02T00:00:00Z"), 84);
+        assert_eq!(cap("2026-11-08T10:00:00Z"), 92);
+        assert_eq!(cap("2027-11-08T10:00:00Z"), 100, "never above the configured value");
+        db.write(|tx| learn(tx, at("2026-11-03T10:00:00Z"), &l, Per::Day, None, Some(500))).unwrap();
+        assert_eq!(cap("2026-11-03T10:00:00Z"), 100);
+        db.write(|tx| learn(tx, at("2026-11-03T10:00:00Z"), &l, Per::Day, None, Some(7))).unwrap();
+        assert_eq!(cap("2026-11-03T10:00:00Z"), 7);
+    });
+}
+
+#[test]
+fn a_freeze_ends_by_itself_and_one_from_a_wrong_clock_is_void() {
+    with_db(|db, _| {
+        let now = at("2026-11-20T10:00:00Z");
+        db.write(|tx| freeze(tx, now, "v", now.plus_seconds(60), "429")).unwrap();
+        db.write(|tx| freeze(tx, now, "v", now.plus_seconds(5), "429")).unwrap();
+        let until = |t: UtcTime| frozen(&db.lock().unwrap(), t, "v").unwrap().map(|(u, _)| u);
+        assert_eq!(until(now), Some(now.plus_seconds(60)), "the longer silence holds");
+        assert_eq!(until(now.plus_seconds(60)), None);
+        db.write(|tx| freeze(tx, at("2099-01-01T00:00:00Z"), "v", at("2099-01-02T00:00:00Z"), "429")).unwrap();
+        assert_eq!(until(now), None);
+    });
+}
+
+#[tokio::test]
+async fn the_pacer_never_lets_a_window_hold_more_than_its_cap() {
+    let host = Host::fake(FakeHost::default());
+    let pacer = Pacer::default();
+    let specs = [WindowSpec { per: Per::Second, calls: 2 }, WindowSpec { per: Per::Minute, calls: 5 }];
+    let mut sent = Vec::new();
+    for _ in 0..12 {
+        pacer.admit(&host, "v", &specs, 1).await.unwrap();
+        sent.push(host.now());
+    }
+    for (i, first) in sent.iter().enumerate() {
+        for spec in specs {
+            let inside = sent[i..].iter().filter(|t| t.seconds_since(*first) < spec.per.seconds() as f64).count();
+            assert!(inside <= spec.calls as usize, "{inside} in one {}", spec.per.as_str());
+        }
+    }
+    assert!(sent[11].seconds_since(sent[0]) < 125.0, "and it does not wait longer than it must");
+}

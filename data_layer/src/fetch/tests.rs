@@ -1,1 +1,169 @@
+use super::*;
+use crate::budget::ledger;
+use crate::control::Which;
+use crate::host::FakeHost;
+use crate::root::FsFacts;
+use crate::sourcing::vendors_from;
+use crate::vendor::{alpaca, alpha_vantage};
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// A loopback server that answers every request with the same bytes (or, without bytes, never), and counts.
+async fn server(answer: Option<String>) -> (String, Arc<AtomicUsize>, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (count, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let (counter, heard) = (count.clone(), seen.clone());
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut socket, _)) = listener.accept().await else { return };
+            let (answer, counter, heard) = (answer.clone(), counter.clone(), heard.clone());
+            tokio::spawn(async move {
+                let mut buffer = vec![0u8; 8192];
+                let n = socket.read(&mut buffer).await.unwrap_or(0);
+                heard.lock().unwrap().push(String::from_utf8_lossy(&buffer[..n]).into_owned());
+                counter.fetch_add(1, Ordering::SeqCst);
+                match answer {
+                    Some(text) => drop(socket.write_all(text.as_bytes()).await),
+                    None => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (url, count, seen)
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
+}
+
+struct Rig {
+    fetcher: Fetcher,
+    db: Arc<Db>,
+    root: DataRoot,
+    _dir: tempfile::TempDir,
+}
+
+fn rig(url: &str) -> Rig {
+    let env = [
+        ("ALPACA_API_KEY", "CANARYKEY-ID"),
+        ("ALPACA_API_SECRET", "CANARYKEY-SECRET"),
+        ("ALPHA_VANTAGE_API_KEY", "CANARYKEY-AV"),
+        ("TRADEML_BASE_URL_ALPACA_TRADING", url),
+        ("TRADEML_BASE_URL_ALPACA_DATA", url),
+        ("TRADEML_BASE_URL_ALPHA_VANTAGE", url),
+    ];
+    let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
+    let host = Host::fake(FakeHost { env, ..FakeHost::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let root = DataRoot::create(&host, dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+    let db = Arc::new(Db::open(&root, Which::Node).unwrap());
+    let vendors = vendors_from(&host, &root, &BTreeMap::new()).unwrap();
+    let fetcher = Fetcher {
+        host: host.clone(),
+        db: Some(db.clone()),
+        vendors: Arc::new(vendors),
+        transport: Arc::new(Network::new(&host)),
+        pacer: Arc::default(),
+        slices: Slices::default(),
+        edge: Arc::new(EdgeConfig::built_in().unwrap()),
+        deadline: Duration::from_millis(80),
+        calls: Arc::default(),
+    };
+    Rig { fetcher, db, root, _dir: dir }
+}
+
+fn sent(db: &Db) -> u64 {
+    let rows = ledger(&db.lock().unwrap()).unwrap();
+    rows.iter().filter(|((_, window, start), _)| window == "day" && !start.is_empty()).map(|(_, (spent, ..))| spent).sum()
+}
+
+#[tokio::test]
+async fn a_good_answer_over_real_http_carries_the_keys_in_headers_only() {
+    let (url, _, seen) = server(Some(http("200 OK", "", "{\"is_open\":false}"))).await;
+    let r = rig(&url);
+    let body = r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap().unwrap();
+    assert_eq!((body.http, body.bytes.as_slice()), (200, b"{\"is_open\":false}".as_slice()));
+    let heard = seen.lock().unwrap().concat().to_ascii_lowercase();
+    assert!(heard.starts_with("get /v2/clock http") && heard.contains("apca-api-key-id: canarykey-id"), "{heard}");
+}
+
+#[tokio::test]
+async fn lesson_002_every_call_that_left_is_counted_also_when_it_failed() {
+    let (url, count, _) = server(Some(http("503 Service Unavailable", "", "later"))).await;
+    let r = rig(&url);
+    for _ in 0..3 {
+        let refusal = r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap().unwrap_err();
+        assert!(matches!(refusal, Refusal::Vendor { class: Class::Transient, http: 503, .. }));
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 12, "three retries each");
+    assert_eq!(sent(&r.db), 12);
+    assert_eq!(r.fetcher.calls.load(Ordering::SeqCst), 12);
+}
+
+#[tokio::test]
+async fn lesson_016_a_server_that_never_answers_meets_the_deadline() {
+    let (url, count, _) = server(None).await;
+    let r = rig(&url);
+    let refusal = r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap().unwrap_err();
+    assert!(matches!(&refusal, Refusal::Vendor { class: Class::Transient, words, .. } if words.contains("deadline")), "{refusal:?}");
+    assert_eq!((count.load(Ordering::SeqCst) as u64, sent(&r.db)), (4, 4));
+}
+
+#[tokio::test]
+async fn lesson_017_a_rate_limit_freezes_the_vendor_and_asks_nothing_meanwhile() {
+    let (url, count, _) = server(Some(http("429 Too Many Requests", "retry-after: 30\r\n", "{\"message\":\"too many requests.\"}"))).await;
+    let r = rig(&url);
+    let now = r.fetcher.host.now();
+    let refusal = r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap().unwrap_err();
+    assert!(matches!(refusal, Refusal::Vendor { class: Class::RateLimited { .. }, until: Some(t), .. } if t == now.plus_seconds(30)));
+    assert!(matches!(r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap(), Err(Refusal::Local { .. })));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn lesson_021_no_key_in_a_refusal_a_quarantined_body_or_a_note() {
+    let body = r#"{"Information":"We have detected your API key as CANARYKEY-AV and our standard API rate limit is 25 requests per day."}"#;
+    let (url, _, seen) = server(Some(http("200 OK", "", body))).await;
+    let r = rig(&url);
+    let request = alpha_vantage::listing_status("2017-12-01".parse().unwrap(), "active");
+    let refusal = r.fetcher.get(&request, Kind::Forward).await.unwrap().unwrap_err();
+    assert!(seen.lock().unwrap().concat().contains("apikey=CANARYKEY-AV"), "the vendor takes it in the query");
+    assert!(!format!("{refusal:?}").contains("CANARYKEY"), "{refusal:?}");
+    r.fetcher.quarantine(&r.root, &request, 200, body.as_bytes(), body).unwrap();
+    for path in crate::store::list(&r.root, &DataPath::new("raw").unwrap()).unwrap() {
+        let mut bytes = crate::store::read(&r.root, &path).unwrap().unwrap();
+        if path.as_str().ends_with(".gz") {
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes.as_slice()), &mut text).unwrap();
+            bytes = text;
+        }
+        assert!(!String::from_utf8_lossy(&bytes).contains("CANARYKEY"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn lesson_118_a_broken_connection_names_no_url() {
+    let r = rig("http://127.0.0.1:9");
+    let request = alpha_vantage::listing_status("2017-12-01".parse().unwrap(), "active");
+    let refusal = format!("{:?}", r.fetcher.get(&request, Kind::Forward).await.unwrap().unwrap_err());
+    assert!(!refusal.contains("CANARYKEY") && !refusal.contains("127.0.0.1"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_simulated_world_talks_to_this_machine_only() {
+    let r = rig("https://data.alpaca.markets");
+    assert!(r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap_err().is(code::NET_FORBIDDEN_HOST));
+    r.fetcher.host.set_offline(true);
+    assert!(r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap_err().is(code::NET_UNREACHABLE));
+}
+
+#[test]
+fn retry_after_in_seconds_and_as_a_date() {
+    let now = UtcTime::parse("2026-11-20T10:00:00Z").unwrap();
+    let raw = |v: &str| Raw { status: 429, headers: BTreeMap::from([("retry-after".to_string(), v.to_string())]), body: Vec::new() };
+    assert_eq!(retry_after(&raw("30"), now), Some(Duration::from_secs(30)));
+    assert_eq!(retry_after(&raw("Fri, 20 Nov 2026 10:02:00 GMT"), now), Some(Duration::from_secs(120)));
+    assert_eq!(retry_after(&raw("soon"), now), None);
+}

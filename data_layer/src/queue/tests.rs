@@ -1,1 +1,132 @@
+use super::*;
+use crate::control::Which;
+use crate::host::{FakeHost, Host};
+use crate::root::{DataRoot, FsFacts};
+use std::time::Duration;
 
+const TTL: Duration = Duration::from_secs(300);
+
+fn at(seconds: i64) -> UtcTime {
+    UtcTime::parse("2026-11-20T10:00:00Z").unwrap().plus_seconds(seconds)
+}
+
+fn db() -> (tempfile::TempDir, Db, Host) {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::fake(FakeHost::default());
+    let root = DataRoot::create(&host, dir.path(), "real", FsFacts::default(), None).unwrap();
+    (dir, Db::open(&root, Which::Node).unwrap(), host)
+}
+
+fn task(symbol: &str, kind: Kind) -> NewTask {
+    let range = DateRange::new("2017-01-01".parse().unwrap(), "2018-01-01".parse().unwrap()).unwrap();
+    let priority = kind.priority();
+    NewTask { dataset: "equities_eod".into(), symbol: symbol.into(), range, kind, priority, vendor: "alpaca".into(), not_before: None, run_id: None }
+}
+
+fn lease(db: &Db, now: UtcTime, worker: &Worker, max: usize) -> Vec<Lease> {
+    let datasets = ["equities_eod".to_string(), "macros_fred".to_string()];
+    db.write(|tx| lease_batch(tx, now, worker, &Wanted { vendor: "alpaca", datasets: &datasets, max: &max })).unwrap()
+}
+
+fn symbols(leases: &[Lease]) -> Vec<&str> {
+    leases.iter().map(|l| l.symbol.as_str()).collect()
+}
+
+#[test]
+fn lesson_105_two_equal_market_wide_tasks_are_one_row() {
+    let (_dir, db, _) = db();
+    let macro_task = NewTask { dataset: "macros_fred".into(), symbol: String::new(), ..task("", Kind::Bootstrap) };
+    let both = db.write(|tx| seed(tx, at(0), &[macro_task.clone(), macro_task.clone()])).unwrap();
+    assert_eq!(both, SeedReport { inserted: 1, revived: 0, kept: 1 });
+    assert_eq!(counts(&db).unwrap().values().sum::<u64>(), 1);
+}
+
+#[test]
+fn seeding_again_revives_what_should_come_back_and_nothing_else() {
+    let (_dir, db, host) = db();
+    let worker = Worker::new(&host, "n", TTL);
+    let all = [task("DONE", Kind::Bootstrap), task("GAP", Kind::Gap), task("PLAN", Kind::Bootstrap), task("WAIT", Kind::Bootstrap)];
+    db.write(|tx| seed(tx, at(0), &all)).unwrap();
+    for l in lease(&db, at(1), &worker, 9).iter().chain(&lease(&db, at(1), &worker, 9)) {
+        match l.symbol.as_str() {
+            "WAIT" => assert!(!db.write(|tx| fail(tx, at(2), l, &Failure::Release)).unwrap()),
+            "PLAN" => assert!(db.write(|tx| complete(tx, at(2), l, NOT_ENTITLED)).unwrap()),
+            _ => assert!(db.write(|tx| complete(tx, at(2), l, "OK")).unwrap()),
+        }
+    }
+    let mut again = all.to_vec();
+    again[3].vendor = "tiingo".into();
+    assert_eq!(db.write(|tx| seed(tx, at(3), &again)).unwrap(), SeedReport { inserted: 0, revived: 2, kept: 2 });
+    let vendor: String = db.lock().unwrap().query_row("SELECT vendor FROM backfill_queue WHERE symbol = 'WAIT'", [], |r| r.get(0)).unwrap();
+    assert_eq!(vendor, "tiingo", "a waiting row follows the route");
+}
+
+#[test]
+fn lesson_020_a_due_forward_row_goes_first_and_one_that_is_not_due_waits() {
+    let (_dir, db, host) = db();
+    let worker = Worker::new(&host, "n", TTL);
+    let many: Vec<NewTask> = (0..50).map(|i| task(&format!("B{i:02}"), Kind::Bootstrap)).collect();
+    let forward = NewTask { not_before: Some(at(100)), ..task("FWD", Kind::Forward) };
+    db.write(|tx| seed(tx, at(0), &many)).unwrap();
+    db.write(|tx| seed(tx, at(0), std::slice::from_ref(&forward))).unwrap();
+    assert_eq!(symbols(&lease(&db, at(99), &worker, 3)), ["B00", "B01", "B02"]);
+    assert_eq!(symbols(&lease(&db, at(100), &worker, 3)), ["FWD"], "although its priority number is the highest");
+    assert_eq!(symbols(&lease(&db, at(100), &worker, 2)), ["B03", "B04"]);
+}
+
+#[test]
+fn lesson_108_a_worker_that_slept_through_its_lease_changes_nothing() {
+    let (_dir, db, host) = db();
+    let (slow, quick) = (Worker::new(&host, "a", TTL), Worker::new(&host, "b", TTL));
+    db.write(|tx| seed(tx, at(0), &[task("X", Kind::Bootstrap)])).unwrap();
+    let old = lease(&db, at(0), &slow, 1);
+    assert!(lease(&db, at(299), &quick, 1).is_empty(), "the lease still holds");
+    let new = lease(&db, at(900), &quick, 1);
+    assert_eq!((old[0].id, old[0].token + 1), (new[0].id, new[0].token));
+    assert!(!db.write(|tx| complete(tx, at(901), &old[0], "OK")).unwrap());
+    assert!(!db.write(|tx| fail(tx, at(901), &old[0], &Failure::Attempt { error: "x".into(), base: TTL })).unwrap());
+    assert!(!db.write(|tx| renew(tx, at(901), &slow, &old[0])).unwrap());
+    assert!(db.write(|tx| complete(tx, at(902), &new[0], "OK")).unwrap());
+    let done: i64 = db.lock().unwrap().query_row("SELECT value FROM counters WHERE name = 'tasks.done'", [], |r| r.get(0)).unwrap();
+    assert_eq!(done, 1, "one effect");
+}
+
+#[test]
+fn lesson_034_leases_of_the_dead_are_free_at_once() {
+    let (_dir, db, host) = db();
+    db.write(|tx| seed(tx, at(0), &[task("X", Kind::Bootstrap), task("Y", Kind::Bootstrap)])).unwrap();
+    let worker = Worker::new(&host, "n", TTL);
+    {
+        let crashed = Worker::new(&host, "n", TTL);
+        assert_eq!(lease(&db, at(0), &crashed, 9).len(), 2);
+        assert!(lease(&db, at(1), &worker, 9).is_empty(), "a living holder is respected");
+    }
+    assert_eq!(lease(&db, at(1), &worker, 9).len(), 2, "its process forgot it");
+    db.lock().unwrap().execute("UPDATE backfill_queue SET lease_pid = 2147483000", []).unwrap();
+    assert_eq!(lease(&db, at(2), &worker, 9).len(), 2, "its process is gone");
+    let rebooted = Worker::new(&Host::fake(FakeHost { boot_id: "boot-2".into(), ..FakeHost::default() }), "n", TTL);
+    assert_eq!(lease(&db, at(3), &rebooted, 9).len(), 2, "its boot is over");
+}
+
+#[test]
+fn failed_only_after_eight_attempts_and_never_by_waiting() {
+    let (_dir, db, host) = db();
+    let worker = Worker::new(&host, "n", TTL);
+    db.write(|tx| seed(tx, at(0), &[task("X", Kind::Bootstrap)])).unwrap();
+    let mut now = at(0);
+    for _ in 0..12 {
+        let l = lease(&db, now, &worker, 1);
+        let until = now.plus_seconds(60);
+        assert!(!db.write(|tx| fail(tx, now, &l[0], &Failure::Postpone { error: "429".into(), until })).unwrap());
+        now = until;
+    }
+    for attempt in 1..=8 {
+        let l = lease(&db, now, &worker, 1);
+        let failure = Failure::Attempt { error: "502".into(), base: Duration::from_secs(15) };
+        assert_eq!(db.write(|tx| fail(tx, now, &l[0], &failure)).unwrap(), attempt == 8);
+        assert!(lease(&db, now.plus_seconds(14), &worker, 1).is_empty(), "the back-off holds");
+        now = now.plus_seconds(3_600);
+    }
+    assert!(lease(&db, now, &worker, 1).is_empty());
+    assert_eq!(counts(&db).unwrap()[&("equities_eod".into(), "BOOTSTRAP".into(), "FAILED".into())], 1);
+}
