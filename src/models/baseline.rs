@@ -106,12 +106,7 @@ pub fn ensure_baseline(root: &DataRoot, registry: &Registry, strategy: &str, rul
     };
     registry.register(&row, "ensure_baseline")?;
     let reason = "no champion yet: the 12-1 momentum rule is the one to beat";
-    registry.set_stage(
-        strategy,
-        &version,
-        Stage::Champion,
-        &Decision { rule: "ensure_baseline", verdict: Value::Null, operator: "trademl", reason },
-    )?;
+    registry.set_stage(strategy, &version, Stage::Champion, &Decision { rule: "ensure_baseline", verdict: Value::Null, operator: "trademl", reason })?;
     registry.champion(strategy)
 }
 

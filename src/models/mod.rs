@@ -6,4 +6,5 @@ pub mod gbdt;
 pub mod onnx;
 pub mod rank;
 pub mod registry;
+pub mod shadow_days;
 pub mod trials;

@@ -1,4 +1,5 @@
-//! `models/registry.sqlite`: models and their stages, the events that moved them, shadow days, and the trial ledger.
+//! `models/registry.sqlite`: models, their stages and the events that moved them. Shadow days are in [`super::shadow_days`],
+//! the trial ledger in [`super::trials`].
 //!
 //! One champion per strategy is a unique index, not a convention. Trials and events are append-only (triggers refuse
 //! updates and deletes), trials are hash-chained, and the number of trials that a deflated Sharpe ratio is told comes
@@ -8,7 +9,7 @@ use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
-use data_layer::time::{TradingDay, UtcTime};
+use data_layer::time::UtcTime;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,38 +77,6 @@ pub struct ModelEvent {
     pub operator: String,
     pub reason: String,
     pub at: UtcTime,
-}
-
-/// One shadowed session of a model. Returns are decimals; null when the first day has none yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShadowDay {
-    pub strategy: String,
-    pub version: String,
-    pub session: TradingDay,
-    pub weights_sha256: String,
-    pub gross_return: Option<f64>,
-    pub net_return: Option<f64>,
-    pub turnover: Option<f64>,
-    pub inputs_sha256: String,
-}
-
-/// One evaluated configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
-    pub family: String,
-    pub space_sha256: String,
-    pub config_sha256: String,
-    pub config: Value,
-    pub seed: u64,
-    pub rung: u32,
-    pub fold: u32,
-    pub data_snapshot: String,
-    pub code: String,
-    /// `done`, `pruned` or `failed`.
-    pub status: String,
-    pub metrics: Value,
-    pub returns_path: Option<DataPath>,
-    pub run_id: String,
 }
 
 /// The open registry of a data root.
@@ -187,7 +156,10 @@ impl Registry {
 
     pub fn champion_if_any(&self, strategy: &str) -> Result<Option<ModelRow>> {
         let conn = self.db.lock()?;
-        conn.query_row(&format!("{SELECT_MODEL} WHERE strategy = ?1 AND stage = 'champion'"), [strategy], read_model).optional()?.map(RawModel::finish).transpose()
+        conn.query_row(&format!("{SELECT_MODEL} WHERE strategy = ?1 AND stage = 'champion'"), [strategy], read_model)
+            .optional()?
+            .map(RawModel::finish)
+            .transpose()
     }
 
     /// Move a model. A new champion retires the old one in the same transaction; the event is part of it too.
@@ -200,9 +172,8 @@ impl Registry {
             }
             let event = |version: &str, from, to, reason: &str| decision.event(strategy, version, from, to, reason, true, at);
             if to == Stage::Champion {
-                let old: Option<String> = tx
-                    .query_row("SELECT version FROM models WHERE strategy = ?1 AND stage = 'champion'", [strategy], |r| r.get(0))
-                    .optional()?;
+                let old: Option<String> =
+                    tx.query_row("SELECT version FROM models WHERE strategy = ?1 AND stage = 'champion'", [strategy], |r| r.get(0)).optional()?;
                 if let Some(old) = old {
                     tx.execute(
                         "UPDATE models SET stage = 'retired', deactivated_at = ?3 WHERE strategy = ?1 AND version = ?2",
@@ -241,37 +212,7 @@ impl Registry {
             "SELECT strategy, version, from_stage, to_stage, rule, verdict_json, applied, operator, reason, at FROM model_events WHERE strategy = ?1 ORDER BY seq",
         )?;
         let raw = statement.query_map([strategy], read_event)?.collect::<rusqlite::Result<Vec<_>>>()?;
-        raw.into_iter().map(|f| f.and_then(|e| Ok(e))).collect()
-    }
-
-    /// Record a shadowed session. The same session again must be equal; a different one is a conflict.
-    pub fn record_shadow_day(&self, day: &ShadowDay) -> Result<()> {
-        self.db.write(|tx| {
-            tx.execute(
-                "INSERT OR IGNORE INTO shadow_days (strategy, version, session, weights_sha256, gross_return, net_return, turnover, inputs_sha256)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                params![
-                    day.strategy,
-                    day.version,
-                    day.session.to_string(),
-                    day.weights_sha256,
-                    day.gross_return,
-                    day.net_return,
-                    day.turnover,
-                    day.inputs_sha256
-                ],
-            )?;
-            let known = shadow_rows(tx, &day.strategy, &day.version)?.into_iter().find(|d| d.session == day.session);
-            if known.as_ref() == Some(day) {
-                return Ok(());
-            }
-            Err(Error::new(code::DATA_CONFLICT, format!("{} of {} {} was shadowed before with another outcome", day.session, day.strategy, day.version))
-                .fix("trademl fsck ROOT"))
-        })
-    }
-
-    pub fn shadow_days(&self, strategy: &str, version: &str) -> Result<Vec<ShadowDay>> {
-        shadow_rows(&*self.db.lock()?, strategy, version)
+        raw.into_iter().collect()
     }
 }
 
@@ -410,28 +351,4 @@ fn read_event(r: &Row<'_>) -> rusqlite::Result<Result<ModelEvent>> {
         })
     };
     Ok(build())
-}
-
-fn shadow_rows(conn: &Connection, strategy: &str, version: &str) -> Result<Vec<ShadowDay>> {
-    let mut statement = conn.prepare(
-        "SELECT session, weights_sha256, gross_return, net_return, turnover, inputs_sha256 FROM shadow_days WHERE strategy = ?1 AND version = ?2 ORDER BY session",
-    )?;
-    type Raw = (String, String, Option<f64>, Option<f64>, Option<f64>, String);
-    let rows = statement
-        .query_map([strategy, version], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?
-        .collect::<rusqlite::Result<Vec<Raw>>>()?;
-    rows.into_iter()
-        .map(|(session, weights_sha256, gross_return, net_return, turnover, inputs_sha256)| {
-            Ok(ShadowDay {
-                strategy: strategy.into(),
-                version: version.into(),
-                session: session.parse()?,
-                weights_sha256,
-                gross_return,
-                net_return,
-                turnover,
-                inputs_sha256,
-            })
-        })
-        .collect()
 }

@@ -3,13 +3,33 @@
 //! The number of trials of a deflated Sharpe ratio is the number of distinct configurations of the family over all
 //! snapshots and runs, pruned and failed ones included.
 
-use crate::models::registry::{Registry, Trial};
+use crate::models::registry::Registry;
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataPath;
 use data_layer::store;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// One evaluated configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    pub family: String,
+    pub space_sha256: String,
+    pub config_sha256: String,
+    pub config: Value,
+    pub seed: u64,
+    pub rung: u32,
+    pub fold: u32,
+    pub data_snapshot: String,
+    pub code: String,
+    /// `done`, `pruned` or `failed`.
+    pub status: String,
+    pub metrics: Value,
+    pub returns_path: Option<DataPath>,
+    pub run_id: String,
+}
 
 /// What the ledger says of a family.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +54,8 @@ impl Registry {
             if known.is_some() {
                 return Ok(false);
             }
-            let last: Option<(i64, String)> = tx.query_row("SELECT seq, hash FROM trials ORDER BY seq DESC LIMIT 1", [], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+            let last: Option<(i64, String)> =
+                tx.query_row("SELECT seq, hash FROM trials ORDER BY seq DESC LIMIT 1", [], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
             let (seq, prev) = last.map_or((1, String::new()), |(seq, hash)| (seq + 1, hash));
             let hash = chain(seq, &prev, trial)?;
             tx.execute(

@@ -190,12 +190,7 @@ impl TrainingConfig {
 
     /// How the days are split.
     pub fn cpcv(&self) -> CpcvConfig {
-        CpcvConfig {
-            groups: self.cpcv.groups,
-            test_groups: self.cpcv.test_groups,
-            embargo_sessions: self.cpcv.embargo_sessions,
-            scope: PurgeScope::Date,
-        }
+        CpcvConfig { groups: self.cpcv.groups, test_groups: self.cpcv.test_groups, embargo_sessions: self.cpcv.embargo_sessions, scope: PurgeScope::Date }
     }
 
     fn base_params(&self) -> Params {

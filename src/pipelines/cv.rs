@@ -8,7 +8,8 @@ use crate::backtest::metric::ic::{self, IcSummary};
 use crate::execution::cost::CostModel;
 use crate::models::baseline::CODE;
 use crate::models::gbdt::{Binned, Rows};
-use crate::models::registry::{Registry, Trial};
+use crate::models::registry::Registry;
+use crate::models::trials::Trial;
 use crate::pipelines::config::Cell;
 use crate::pipelines::train::{Pinned, Prepared};
 use crate::pipelines::trial_stats::{self, Overfitting};
@@ -120,6 +121,7 @@ fn notes(pinned: &Pinned, prepared: &Prepared) -> Vec<String> {
 #[derive(Serialize, Deserialize, PartialEq)]
 struct Seal {
     config_sha256: String,
+    inputs_sha256: String,
     split: usize,
     rows: usize,
     sha256: String,
@@ -165,9 +167,13 @@ fn run_split(root: &DataRoot, pinned: &Pinned, p: &Prepared, binned: &Binned, ce
     let columns = vec![Series::new("row".into(), test.clone()).into(), Series::new("score".into(), fitted.scores).into()];
     let mut frame = DataFrame::new(test.len(), columns)?;
     let info = store::write_parquet(root, &checkpoint(pinned, cell, split, "parquet")?, &mut frame)?;
-    let seal = Seal { config_sha256: cell.config_sha256.clone(), split: split.id, rows: test.len(), sha256: info.sha256 };
+    let seal = seal_of(p, cell, split, test.len(), info.sha256);
     store::write_atomic(root, &checkpoint(pinned, cell, split, "json")?, store::canonical_json(&seal)?.as_bytes())?;
     root.host().failpoint("checkpoint.after")
+}
+
+fn seal_of(p: &Prepared, cell: &Cell, split: &Split, rows: usize, sha256: String) -> Seal {
+    Seal { config_sha256: cell.config_sha256.clone(), inputs_sha256: p.inputs_sha256.clone(), split: split.id, rows, sha256 }
 }
 
 /// Rows of the given days whose label is known, in order.
@@ -190,7 +196,7 @@ pub(crate) fn load_scores(root: &DataRoot, pinned: &Pinned, p: &Prepared, cell: 
     let Ok(seal) = serde_json::from_slice::<Seal>(&seal) else { return Ok(None) };
     let Some(bytes) = store::read(root, &checkpoint(pinned, cell, split, "parquet")?)? else { return Ok(None) };
     let expected = test_rows(p, split);
-    if seal.config_sha256 != cell.config_sha256 || seal.split != split.id || seal.rows != expected.len() || store::sha256_hex(&bytes) != seal.sha256 {
+    if seal != seal_of(p, cell, split, expected.len(), store::sha256_hex(&bytes)) {
         return Ok(None);
     }
     let frame = store::parquet_frame(bytes)?;
@@ -258,14 +264,7 @@ fn judge_cell(root: &DataRoot, pinned: &Pinned, p: &Prepared, cell: Cell) -> Res
         store::write_parquet(root, &path, &mut trial_stats::returns_frame(&run.days, &run.gross, &run.net, &run.turnover)?)?;
         returns_path = Some(path);
     }
-    Ok(CellReport {
-        cell,
-        ic,
-        sharpe_per_period: sharpe,
-        sharpe_annual: sharpe.map(|s| s * SESSIONS_PER_YEAR.sqrt()),
-        returns_path,
-        undefined,
-    })
+    Ok(CellReport { cell, ic, sharpe_per_period: sharpe, sharpe_annual: sharpe.map(|s| s * SESSIONS_PER_YEAR.sqrt()), returns_path, undefined })
 }
 
 fn trial(pinned: &Pinned, report: &CellReport) -> Result<Trial> {

@@ -102,7 +102,9 @@ struct Trained {
 /// Judge a trained model from its artifact. Nothing is written.
 pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evaluation, Evidence)> {
     let registry = Registry::open(root)?;
-    let row = registry.model(strategy, version)?.ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
+    let row = registry
+        .model(strategy, version)?
+        .ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
     let verified = artifact::verify(root, &row)?;
     if verified.manifest.kind != Kind::Lightgbm {
         return Err(Error::new(code::ML_ARTIFACT, "a rule was not trained and has no out-of-sample scores to judge").fix("trademl train"));

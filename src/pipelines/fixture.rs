@@ -13,7 +13,6 @@ use polars::prelude::{Column, DataFrame, DataType, NamedFrom, Series};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(super) const SNAPSHOT: &str = "snap-0123456789abcdef";
 const SYMBOLS: usize = 14;
 const SESSIONS: usize = 190;
 
@@ -66,7 +65,15 @@ fn write_market(root: &DataRoot) {
         let info = store::write_parquet(root, &path, &mut DataFrame::new(days.len(), columns).unwrap()).unwrap();
         lines.push_str(&format!("{path} {}\n", info.sha256));
     }
-    store::write_atomic(root, &DataPath::new(format!("manifests/snapshots/{SNAPSHOT}.txt")).unwrap(), lines.as_bytes()).unwrap();
+    lines.push_str("schema 1\n");
+    let id = format!("snap-{}", &store::sha256_hex(lines.as_bytes())[..16]);
+    store::write_atomic(root, &DataPath::new(format!("manifests/snapshots/{id}.txt")).unwrap(), lines.as_bytes()).unwrap();
+}
+
+/// The one snapshot of a drive.
+pub(super) fn snapshot(root: &DataRoot) -> String {
+    let lists = store::list(root, &DataPath::new("manifests/snapshots").unwrap()).unwrap();
+    lists[0].file_name().trim_end_matches(".txt").to_string()
 }
 
 /// Four groups, two cells and a few rounds: enough to exercise every step.
@@ -81,7 +88,7 @@ pub(super) fn config() -> TrainingConfig {
 pub(super) fn pinned(root: &DataRoot, config: &TrainingConfig) -> Pinned {
     let days = days();
     let held = DateRange::new(days[0], days[SESSIONS - 1].plus_days(1)).unwrap();
-    train::pin(root, config, days[SESSIONS - 1], held, SNAPSHOT, "01RUN").unwrap()
+    train::pin(root, config, days[SESSIONS - 1], held, &snapshot(root), "01RUN").unwrap()
 }
 
 /// A ledger in which everything is GREEN.

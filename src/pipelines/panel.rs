@@ -27,27 +27,26 @@ pub fn load(root: &DataRoot, snapshot: &str, window: DateRange) -> Result<Panel>
     Ok(load_files(root, &files(root, snapshot)?, window)?.panel)
 }
 
-/// The list of a snapshot, `manifests/snapshots/<id>.txt`: a line `<path> <sha256>` per file.
+/// The list of a snapshot, `manifests/snapshots/<id>.txt`: a line `<path> <sha256>` per file and one with the schema's
+/// version. The id is the digest of the list.
 pub fn files(root: &DataRoot, snapshot: &str) -> Result<Files> {
     let path = DataPath::new(format!("manifests/snapshots/{snapshot}.txt"))?;
     let missing = || Error::new(code::DATA_MISSING, format!("the snapshot {snapshot} is not on the drive")).fix("trademl train");
     let bytes = store::read(root, &path)?.ok_or_else(missing)?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::new(code::SSD_DAMAGED, format!("{path} is not text")))?;
-    let mut out = Vec::new();
-    for line in text.lines() {
-        let Some((file, digest)) = line.rsplit_once(' ') else { continue };
-        if digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-            out.push((DataPath::new(file)?, digest.to_string()));
-        }
+    let damaged = || Error::new(code::SSD_DAMAGED, format!("{path} does not match its own name")).fix("trademl fsck ROOT");
+    if format!("snap-{}", &store::sha256_hex(&bytes)[..16]) != snapshot {
+        return Err(damaged());
     }
-    Ok(out)
+    let text = String::from_utf8(bytes).map_err(|_| damaged())?;
+    let lines = text.lines().filter(|l| !l.is_empty() && !l.starts_with("schema "));
+    lines.map(|l| l.rsplit_once(' ').ok_or_else(damaged).and_then(|(file, digest)| Ok((DataPath::new(file)?, digest.to_string())))).collect()
 }
 
-/// The span in which a symbol was listed; open ends are unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Listing {
-    from: Option<TradingDay>,
-    delisted: Option<TradingDay>,
+/// `[listed, delisted)`; an open end is unknown, or has not come.
+type Span = (Option<TradingDay>, Option<TradingDay>);
+
+fn listed_on(spans: &[Span], day: TradingDay) -> bool {
+    spans.iter().any(|(from, to)| from.is_none_or(|f| f <= day) && to.is_none_or(|t| day < t))
 }
 
 /// The panel of an explicit list of files, with notes. Curated files outside the window are read and left out.
@@ -115,35 +114,34 @@ fn collect(frame: &DataFrame, window: DateRange, bars: &mut BTreeMap<String, Vec
     Ok(())
 }
 
-/// Listing spans by symbol, from `reference/listings` and `reference/delistings` where the snapshot has them.
-fn listings(root: &DataRoot, files: &Files) -> Result<BTreeMap<String, Listing>> {
-    let mut out: BTreeMap<String, Listing> = BTreeMap::new();
-    for (path, sha256) in files {
-        let (from_column, to_column) = match path.as_str() {
-            "reference/listings.parquet" => (Some("ipo_date"), "delisting_date"),
-            "reference/delistings.parquet" => (None, "delisting_date"),
-            _ => continue,
-        };
-        let frame = store::read_parquet_verified(root, path, sha256)?;
-        let dates = |name: &str| -> Result<Vec<Option<TradingDay>>> {
-            let column = frame.column(name)?.cast(&DataType::Int32)?;
-            Ok(column.i32()?.iter().map(|d| d.map(TradingDay)).collect())
-        };
-        let from = from_column.map(dates).transpose()?;
-        let to = dates(to_column)?;
-        for (i, symbol) in frame.column("symbol")?.str()?.iter().enumerate() {
-            let Some(symbol) = symbol else { continue };
-            let entry = out.entry(symbol.to_string()).or_default();
-            if let Some(from) = &from {
-                entry.from = [entry.from, from[i]].into_iter().flatten().min();
-            }
-            entry.delisted = entry.delisted.or(to[i]);
+/// Listing spans by symbol in order of their start, from `reference/listings`; where that knows nothing of a symbol, from
+/// `reference/delistings`.
+fn listings(root: &DataRoot, files: &Files) -> Result<BTreeMap<String, Vec<Span>>> {
+    let table = |name: &str| -> Result<Option<DataFrame>> {
+        let file = files.iter().find(|(path, _)| path.as_str() == format!("reference/{name}.parquet"));
+        file.map(|(path, sha256)| store::read_parquet_verified(root, path, sha256)).transpose()
+    };
+    let days = |frame: &DataFrame, name: &str| -> Result<Vec<Option<TradingDay>>> {
+        let column = frame.column(name)?.cast(&DataType::Int32)?;
+        Ok(column.i32()?.iter().map(|d| d.map(TradingDay)).collect())
+    };
+    let mut out: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+    if let Some(frame) = table("listings")? {
+        let spans = days(&frame, "ipo_date")?.into_iter().zip(days(&frame, "delisting_date")?);
+        for (symbol, span) in frame.column("symbol")?.str()?.iter().zip(spans) {
+            out.entry(symbol.unwrap_or_default().to_string()).or_default().push(span);
         }
     }
+    if let Some(frame) = table("delistings")? {
+        for (symbol, day) in frame.column("symbol")?.str()?.iter().zip(days(&frame, "delist_date")?) {
+            out.entry(symbol.unwrap_or_default().to_string()).or_insert_with(|| vec![(None, day)]);
+        }
+    }
+    out.values_mut().for_each(|spans| spans.sort());
     Ok(out)
 }
 
-fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &BTreeMap<String, Listing>) -> Result<Panel> {
+fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &BTreeMap<String, Vec<Span>>) -> Result<Panel> {
     let (n, d) = (bars.len(), days.len());
     let mut matrices: [Matrix; 6] = std::array::from_fn(|_| Matrix::missing(n, d));
     let mut member = Matrix::from_vec(n, d, vec![0.0; n * d])?;
@@ -163,19 +161,13 @@ fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &
             seen = Some(seen.map_or((bar.day, bar.day), |(a, b)| (a.min(bar.day), b.max(bar.day))));
         }
         let Some((first, last)) = seen else { continue };
-        let known = listings.get(symbol).copied();
-        let ended = known.and_then(|l| l.delisted);
-        let (from, to) = match known {
-            Some(l) => (l.from.unwrap_or(first), l.delisted),
-            None => (first, Some(last)),
-        };
-        for (at, day) in days.iter().enumerate() {
-            if *day >= from && to.is_none_or(|t| *day <= t) {
-                member.set(s, at, 1.0);
-            }
+        let spans = listings.get(symbol).cloned().unwrap_or_else(|| vec![(Some(first), Some(last.plus_days(1)))]);
+        for (at, _) in days.iter().enumerate().filter(|(_, day)| listed_on(&spans, **day)) {
+            member.set(s, at, 1.0);
         }
-        // A delisting after the panel's end is not known at it.
-        delisted[s] = ended.filter(|e| days.last().is_some_and(|end| e <= end)).map(|e| list.iter().map(|b| b.day).filter(|day| *day <= e).max().unwrap_or(e));
+        // A delisting after the panel's end is not known at it; one that was followed by a new listing is not the end.
+        let ended = listings.get(symbol).and_then(|known| known.last()).and_then(|span| span.1);
+        delisted[s] = ended.filter(|e| days.last().is_some_and(|end| e <= end)).map(|e| list.iter().map(|b| b.day).filter(|day| *day < e).max().unwrap_or(e));
     }
     let [open, high, low, close, volume, close_raw] = matrices;
     Ok(Panel { days, symbols: bars.into_keys().collect(), open, high, low, close, volume, close_raw, member, delisted })
@@ -210,15 +202,15 @@ mod tests {
         let days = Calendar::xnys().sessions(window).to_vec();
         let a = put(&root, "curated/equities_ohlcv_adj/sym=XX/dt=2020/part-0.parquet", curated("ON", &days, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         let b = put(&root, "curated/equities_ohlcv_adj/sym=B/dt=2020/part-0.parquet", curated("B", &days[1..3], &[7.0, 8.0]));
-        let mut gone = curated("B", &days[2..3], &[0.0]).select(["symbol", "date"]).unwrap();
-        gone.rename("date", "delisting_date".into()).unwrap();
+        let mut gone = curated("B", &days[3..4], &[0.0]).select(["symbol", "date"]).unwrap();
+        gone.rename("date", "delist_date".into()).unwrap();
         let c = put(&root, "reference/delistings.parquet", gone);
         let loaded = load_files(&root, &vec![a.clone(), b, c], window).unwrap();
         let p = &loaded.panel;
         assert_eq!((p.symbols.clone(), p.days.len()), (vec!["B".to_string(), "ON".to_string()], 6));
         assert!(p.close.at(0, 0).is_nan() && p.close.at(0, 2) == 8.0 && p.close.at(1, 5) == 6.0);
-        assert_eq!((p.member.row(0), p.delisted[0]), ([0.0, 1.0, 1.0, 0.0, 0.0, 0.0].as_slice(), Some(days[2])));
-        assert_eq!(loaded.notes.len(), 1);
+        assert_eq!((p.member.row(0), p.delisted[0]), ([1.0, 1.0, 1.0, 0.0, 0.0, 0.0].as_slice(), Some(days[2])));
+        assert_eq!(loaded.notes.len(), 1, "ON has no listing");
         std::fs::write(root.locate(&a.0), b"changed").unwrap();
         assert!(load_files(&root, &vec![a], window).unwrap_err().is(code::SSD_DAMAGED));
     }

@@ -9,6 +9,7 @@ use crate::types::{Matrix, Panel};
 use crate::validation::cpcv::{self, Split};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
+use data_layer::store;
 use std::ops::Range;
 
 /// The training table in memory. A row is a (day, symbol) pair; rows are sorted by day, then symbol.
@@ -34,6 +35,8 @@ pub struct Prepared {
     pub days: Range<usize>,
     /// Splits whose day indexes are those of the panel.
     pub splits: Vec<Split>,
+    /// SHA-256 of rows, features, labels and weights: a checkpoint made from other inputs is not used.
+    pub inputs_sha256: String,
 }
 
 impl Prepared {
@@ -117,6 +120,7 @@ pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<P
         weights: Vec::new(),
         days: 0..0,
         splits: Vec::new(),
+        inputs_sha256: String::new(),
         label_matrix,
         panel,
     };
@@ -137,7 +141,16 @@ pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<P
     };
     p.days = *first as usize..*last as usize + 1;
     p.splits = splits(&p, pinned)?;
+    p.inputs_sha256 = digest(&p);
     Ok(p)
+}
+
+fn digest(p: &Prepared) -> String {
+    let mut bytes = Vec::with_capacity(4 * p.features.len() + 24 * p.n_rows());
+    p.features.iter().for_each(|v| bytes.extend_from_slice(&v.to_bits().to_le_bytes()));
+    p.day.iter().chain(&p.symbol).for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+    p.labels.iter().chain(&p.weights).for_each(|v| bytes.extend_from_slice(&v.to_bits().to_le_bytes()));
+    store::sha256_hex(&bytes)
 }
 
 fn splits(p: &Prepared, pinned: &Pinned) -> Result<Vec<Split>> {

@@ -1,7 +1,8 @@
 //! The promotion rule. The verdict is always recorded; it moves a model only when every condition holds and the
 //! environment allows it.
 
-use crate::models::registry::{Decision, Registry, ShadowDay, Stage};
+use crate::models::registry::{Decision, Registry, Stage};
+use crate::models::shadow_days::ShadowDay;
 use crate::pipelines::config::TrainingConfig;
 use crate::pipelines::evaluate::Evaluation;
 use data_layer::error::{Error, Result, code};
@@ -70,10 +71,7 @@ pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluati
 /// The challenger's compounded net shadow return must exceed the champion's over the sessions that both shadowed, and in
 /// most of its weeks.
 fn shadow_lead(ours: &[&ShadowDay], theirs: &[ShadowDay], needed: usize) -> (bool, String) {
-    let pairs: Vec<(f64, f64)> = ours
-        .iter()
-        .filter_map(|d| Some((d.net_return?, theirs.iter().find(|t| t.session == d.session)?.net_return?)))
-        .collect();
+    let pairs: Vec<(f64, f64)> = ours.iter().filter_map(|d| Some((d.net_return?, theirs.iter().find(|t| t.session == d.session)?.net_return?))).collect();
     if pairs.len() < needed {
         return (false, format!("{} sessions were shadowed by both, {needed} needed", pairs.len()));
     }
@@ -117,11 +115,6 @@ pub fn rollback(root: &DataRoot, strategy: &str, operator: &str, reason: &str) -
     let registry = Registry::open(root)?;
     let previous = registry.events(strategy)?.into_iter().rev().find(|e| e.applied && e.from_stage == Some(Stage::Champion) && e.to_stage == Stage::Retired);
     let previous = previous.ok_or_else(|| Error::new(code::ML_NO_CHAMPION, format!("'{strategy}' has no earlier champion to go back to")))?;
-    registry.set_stage(
-        strategy,
-        &previous.version,
-        Stage::Champion,
-        &Decision { rule: "rollback", verdict: serde_json::Value::Null, operator, reason },
-    )?;
+    registry.set_stage(strategy, &previous.version, Stage::Champion, &Decision { rule: "rollback", verdict: serde_json::Value::Null, operator, reason })?;
     Ok(previous.version)
 }

@@ -1,9 +1,10 @@
-use super::fixture::{self, AllGreen, SNAPSHOT};
+use super::fixture::{self, AllGreen};
 use super::train::{self, CvReport, Fit, Pinned, Prepared};
 use super::{cv, evaluate, panel, promote, score};
 use crate::models::artifact;
 use crate::models::baseline::{self, Momentum};
-use crate::models::registry::{Decision, Registry, ShadowDay, Stage};
+use crate::models::registry::{Decision, Registry, Stage};
+use crate::models::shadow_days::ShadowDay;
 use crate::types::Silent;
 use data_layer::error::{Result, code};
 use data_layer::root::{DataPath, DataRoot};
@@ -99,7 +100,7 @@ fn lesson_071_a_tampered_artifact_or_one_of_another_world_is_refused() {
     let (_, fit) = run(&root, 2).unwrap();
     let row = Registry::open(&root).unwrap().model("equities_xs", &fit.version).unwrap().unwrap();
     let model = artifact::load(&root, &row).unwrap();
-    assert_eq!((model.manifest.data_snapshot.as_str(), model.manifest.dataset.as_str()), (SNAPSHOT, "null@1:7"));
+    assert_eq!((model.manifest.data_snapshot.as_str(), model.manifest.dataset.as_str()), (fixture::snapshot(&root).as_str(), "null@1:7"));
     for name in ["model.txt", "oof.parquet", "golden_rows.parquet", "manifest.json"] {
         let place = root.locate(&row.path.join(name).unwrap());
         let good = std::fs::read(&place).unwrap();
@@ -213,7 +214,7 @@ fn lesson_072_a_days_scores_do_not_depend_on_later_data_and_equal_those_of_a_ran
     let row = Registry::open(&root).unwrap().model("equities_xs", &fit.version).unwrap().unwrap();
     let model = artifact::load(&root, &row).unwrap();
     let pinned = fixture::pinned(&root, &fixture::config());
-    let panel = panel::load(&root, SNAPSHOT, pinned.window).unwrap();
+    let panel = panel::load(&root, &pinned.snapshot, pinned.window).unwrap();
     let at = 150;
     let scores = score::score_day(&model, &panel, panel.days[at]).unwrap();
     assert_eq!(scores.len(), 14);
@@ -234,5 +235,5 @@ fn a_required_feature_that_cannot_be_made_is_refused() {
     config.window.cap_to_held = false;
     let days = fixture::days();
     let held = data_layer::time::DateRange::new(days[0], days[100]).unwrap();
-    assert!(train::pin(&root, &config, days[99], held, SNAPSHOT, "r").unwrap_err().is(code::GATE_GREEN));
+    assert!(train::pin(&root, &config, days[99], held, &fixture::snapshot(&root), "r").unwrap_err().is(code::GATE_GREEN));
 }

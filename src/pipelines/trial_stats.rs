@@ -42,11 +42,7 @@ pub fn read_net(root: &DataRoot, path: &DataPath) -> Result<BTreeMap<TradingDay,
     let frame = store::read_parquet(root, path)?;
     let dates = frame.column("date")?.cast(&DataType::Int32)?;
     let (dates, net) = (dates.i32()?.clone(), frame.column("net")?.f64()?.clone());
-    dates
-        .iter()
-        .zip(net.iter())
-        .map(|(d, r)| Ok((TradingDay(d.ok_or_else(|| damaged(path))?), r.ok_or_else(|| damaged(path))?)))
-        .collect()
+    dates.iter().zip(net.iter()).map(|(d, r)| Ok((TradingDay(d.ok_or_else(|| damaged(path))?), r.ok_or_else(|| damaged(path))?))).collect()
 }
 
 fn damaged(path: &DataPath) -> Error {

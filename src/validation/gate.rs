@@ -112,7 +112,11 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
         let found = format!("no entitled lane serves it: {reason}");
         return Ok(match no_lane {
             NoLane::State => GateRow { stated: Some(reason), found, ..base },
-            NoLane::Refuse => GateRow { found, fix: Some("trademl node keys".into()), ..base },
+            NoLane::Refuse => GateRow {
+                found,
+                fix: Some("trademl pi-data-node (add a key whose plan holds it), or no_lane: state in the training configuration".into()),
+                ..base
+            },
         });
     }
     let coverage = source.coverage(table, window)?;
@@ -140,7 +144,8 @@ impl GateReport {
         let names: Vec<&str> = failing.iter().map(|r| r.table.as_str()).collect();
         let what = if names.is_empty() { "no dependency is served by an entitled lane".to_string() } else { format!("not GREEN enough: {}", names.join(", ")) };
         let found: Vec<String> = failing.iter().map(|r| format!("{} over {}: {} (rule: {})", r.table, r.window, r.found, r.rule)).collect();
-        let mut error = Error::new(code::GATE_GREEN, what).cause("models train only on windows whose contents were read and found complete").found(found.join("; "));
+        let mut error =
+            Error::new(code::GATE_GREEN, what).cause("models train only on windows whose contents were read and found complete").found(found.join("; "));
         for row in failing {
             if let Some(fix) = &row.fix {
                 error = error.fix(fix);

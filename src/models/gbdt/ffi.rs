@@ -60,13 +60,7 @@ impl Table {
         let name = text(name)?;
         // SAFETY: `values` holds `values.len()` f32 and is copied; the handle is alive as long as `self`.
         check(unsafe {
-            c::LGBM_DatasetSetField(
-                self.handle,
-                name.as_ptr(),
-                values.as_ptr().cast::<c_void>(),
-                count(values.len())?,
-                constant(c::C_API_DTYPE_FLOAT32),
-            )
+            c::LGBM_DatasetSetField(self.handle, name.as_ptr(), values.as_ptr().cast::<c_void>(), count(values.len())?, constant(c::C_API_DTYPE_FLOAT32))
         })
     }
 

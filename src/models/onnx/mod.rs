@@ -131,10 +131,7 @@ pub fn encode(forest: &Forest, name: &str) -> Result<Vec<u8>> {
         producer_name: Some("trademl".into()),
         producer_version: Some(env!("CARGO_PKG_VERSION").into()),
         graph: Some(graph),
-        opset_import: vec![
-            OperatorSet { domain: Some("ai.onnx.ml".into()), version: Some(1) },
-            OperatorSet { domain: Some(String::new()), version: Some(13) },
-        ],
+        opset_import: vec![OperatorSet { domain: Some("ai.onnx.ml".into()), version: Some(1) }, OperatorSet { domain: Some(String::new()), version: Some(13) }],
         metadata_props: vec![StringEntry { key: Some("features".into()), value: Some(forest.features().join(" ")) }],
     };
     Ok(model.encode_to_vec())
