@@ -224,6 +224,17 @@ pub fn all_rows(db: &Db) -> Result<Vec<Row>> {
     Ok(out)
 }
 
+/// The days that the ledger answers for in a table: first to last (excluded), `None` when there is no row.
+pub fn held(db: &Db, table: &str) -> Result<Option<crate::time::DateRange>> {
+    let conn = db.lock()?;
+    let found: (Option<String>, Option<String>) =
+        conn.query_row("SELECT min(dt), max(dt) FROM partition_status WHERE table_name = ?1 AND dt <> ''", [table], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    match found {
+        (Some(first), Some(last)) => Ok(Some(crate::time::DateRange::new(first.parse()?, last.parse::<TradingDay>()?.plus_days(1))?)),
+        _ => Ok(None),
+    }
+}
+
 /// Sources that have rows in a table.
 pub fn sources(db: &Db, table: &str) -> Result<Vec<String>> {
     let conn = db.lock()?;

@@ -29,6 +29,9 @@ const LAST: &str = "2018-02-07";
 /// Seconds after a close at which the evening's work begins: the vendor's delay of 16 minutes, and some.
 const EVENING: i64 = 20 * 60;
 
+/// Where the demonstration's signal service listens.
+const SERVICE: &str = "127.0.0.1:18765";
+
 type Body = fn(&mut Run<'_>) -> Result<Outcome>;
 
 struct Demo<'a> {
@@ -120,9 +123,9 @@ impl Demo<'_> {
         if self.journal.closed_with_tag(crate::serve::WIZARD.name, "demo")? {
             return Ok(());
         }
-        let asked = steps::service::ask_in_background(&self.host, &self.root, &self.say)?;
-        self.play(&crate::serve::WIZARD, crate::serve::run, "demo", &[], self.voice)?;
-        asked.finish()
+        let asked = steps::service::ask_in_background(&self.host, SERVICE);
+        self.play(&crate::serve::WIZARD, crate::serve::run, "demo", &[format!("serve.address={SERVICE}")], self.voice)?;
+        asked.finish(&self.say)
     }
 
     fn summary(&self) -> Result<()> {
@@ -162,7 +165,7 @@ impl Demo<'_> {
         if self.host.now() >= to {
             return Ok(());
         }
-        let now = self.host.block_on(sandbox::client::advance_to(&self.host, &self.base, to))??;
+        let now = self.host.block_on(sandbox::client::advance(&self.host, &self.base, to))??.now;
         self.host.set_world_time(now);
         Ok(())
     }

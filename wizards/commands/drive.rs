@@ -5,7 +5,7 @@ use crate::cli::{FsckArgs, ImportArgs, RootArgs};
 use crate::kit::journal::Journal;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
-use data_layer::fsck::{self as proof, Severity};
+use data_layer::fsck::{self as proof, Finding, Level};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::schema::{table, timeframe};
@@ -49,23 +49,27 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
     let root = DataRoot::open(host, &host.cwd().join(&args.dir))?;
     let mut findings = proof::run(&root)?;
     if let Err(error) = Journal::open(&root) {
-        findings.push(proof::Finding::fail("journal-chain", &error.body().what, error.body().found.clone().unwrap_or_default()));
+        findings.push(Finding { id: "journal-chain", status: Level::Fail, what: error.body().what.clone(), found: error.body().found.clone(), fix: error.body().fix.first().cloned() });
     }
-    let worst_is_fail = findings.iter().any(|f| f.status == Severity::Fail);
+    let sound = proof::is_sound(&findings);
     if args.json {
-        say(&json!({"v": 1, "ok": !worst_is_fail, "checks": findings}).to_string());
+        say(&json!({"v": 1, "ok": sound, "checks": findings.iter().map(finding_json).collect::<Vec<_>>()}).to_string());
     } else {
         for f in &findings {
             say(&format!("{:<5} {:<24} {}", f.status.as_str(), f.id, f.what));
-            if !f.found.is_empty() && f.status != Severity::Pass {
-                say(&format!("      found: {}", f.found));
+            if let Some(found) = f.found.as_ref().filter(|_| f.status != Level::Pass) {
+                say(&format!("      found: {found}"));
             }
         }
     }
-    if !worst_is_fail {
+    if sound {
         return Ok(0);
     }
     Err(Error::new(code::SSD_DAMAGED, "the drive is damaged").fix(format!("trademl rebuild --root {}", args.dir.display())))
+}
+
+fn finding_json(f: &Finding) -> Value {
+    json!({"id": f.id, "status": f.status.as_str(), "what": f.what, "found": f.found, "fix": f.fix})
 }
 
 /// Rebuild the control database from the files.
@@ -79,7 +83,8 @@ pub fn rebuild(host: &Host, args: &RootArgs) -> Result<u8> {
 /// Bring exports into a root.
 pub fn import(host: &Host, args: &ImportArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
-    let report = export::import(&root, &host.cwd().join(&args.dir))?;
+    let db = Db::open(&root, Which::Node)?;
+    let report = export::import(&root, &db, &host.cwd().join(&args.dir))?;
     say(&format!("{report:?}"));
     Ok(0)
 }

@@ -15,6 +15,7 @@ pub fn run(host: &Host, args: &SandboxArgs) -> Result<u8> {
         port: args.port,
         seed: args.seed,
         faults: args.faults.as_ref().map(|f| host.cwd().join(f)),
+        now: None,
     };
     let server = host.block_on(sandbox::start(host, config))??;
     super::say(&server.ready_line());

@@ -67,7 +67,7 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
     let capped = evaluation.notes.iter().filter(|n| n.contains("were asked for")).cloned().collect();
     let ic_section = evaluation.ic.as_ref().map(|summary| IcSection { days: e.panel.days.clone(), values: e.daily_ic.clone(), summary: summary.clone() });
     let mut undefined = evaluation.undefined.clone();
-    let buckets = deciles::buckets(&e.scores, &e.labels, 10).or_else(|error| {
+    let buckets = deciles::by_score(&e.scores, &e.labels, 10).or_else(|error| {
         undefined.insert("deciles".into(), error.to_string());
         Ok::<_, Error>(Vec::new())
     })?;
@@ -83,7 +83,7 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         verdict: evaluation.verdict.clone(),
         trials: evaluation.trials as u64,
         days: challenger.days.clone(),
-        underwater: max_drawdown::underwater(&challenger.net),
+        underwater: max_drawdown::underwater(&challenger.net)?,
         monthly: monthly::table(&challenger.days, &challenger.net)?,
         challenger: curve(&pair.challenger, challenger),
         champion: champion.map(|r| curve(&format!("{} (champion)", pair.champion), r)),
@@ -100,7 +100,7 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
 
 /// What is known against a world's prices.
 pub fn known_bias(root: &data_layer::root::DataRoot) -> Option<String> {
-    root.is_world().then(|| data_layer::sandbox::REPLAY_BIAS.to_string())
+    root.is_world().then(|| "replayed prices: only names that were in the index in February 2018 (survivorship), split-adjusted, dividends left out".to_string())
 }
 
 /// Record the verdict; promote only where the rule and the switch say so.
@@ -114,7 +114,7 @@ pub fn outcome(report: &Reporter, evaluation: &Evaluation, promotion: &Promotion
     for row in &evaluation.verdict.rows {
         let mark = if row.passed { "pass" } else { "FAIL" };
         let value = row.value.map_or("undefined".to_string(), |v| format!("{v:.3}"));
-        report.event("verdict.row", &format!("  {mark}  {:<14} {value:>9}   bar {:.2}", row.name, row.bar), serde_json::json!(row));
+        report.event("verdict.row", &format!("  {mark}  {:<14} {value:>9}   bar {}", row.name, row.bar), serde_json::json!(row));
     }
     for condition in &promotion.conditions {
         let mark = if condition.passed { "pass" } else { "FAIL" };

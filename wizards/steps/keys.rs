@@ -15,8 +15,13 @@ const DATA_KEYS: &[SecretSpec] = &[
     SecretSpec { var: "ALPHA_VANTAGE_API_KEY", label: "Alpha Vantage key (free)", without: "no dated listings: nobody can say what is missing", required: true },
 ];
 
-/// Ask for the data vendors' keys. What the process environment already holds is used and not copied anywhere.
+/// Ask for the data vendors' keys.
 pub fn ask_for_data(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
+    ask(run, step, DATA_KEYS)
+}
+
+/// Ask for keys. What the process environment already holds is used and not copied anywhere.
+pub fn ask(run: &mut Run<'_>, step: &'static Step, specs: &[SecretSpec]) -> Result<()> {
     let host = run.host().clone();
     let shown = host.clone();
     let have = move |var: &str| stored(&shown, var).map(|value| masked(&value));
@@ -28,7 +33,7 @@ pub fn ask_for_data(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
         file.set(var, secret.expose_secret());
         env_file::save(&host, &file).map(drop)
     };
-    run.ask_secrets(step, DATA_KEYS, &have, &mut store)
+    run.ask_secrets(step, specs, &have, &mut store)
 }
 
 /// A variable of the process or of this machine's `.env`.

@@ -7,9 +7,15 @@ pub mod preamble;
 pub mod world;
 
 #[cfg(feature = "research")]
+pub mod judging;
+#[cfg(feature = "research")]
+pub mod market;
+#[cfg(feature = "research")]
 pub mod paper;
 #[cfg(feature = "research")]
 pub mod service;
+#[cfg(feature = "research")]
+pub mod shadowing;
 #[cfg(feature = "research")]
 pub mod summary;
 #[cfg(feature = "research")]

@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::world::{self, World};
-use crate::kit::prompter::{Place, Prompter, Reply};
+use crate::kit::prompter::{Place, Reply};
 use crate::kit::session::Session;
 use crate::kit::{Choice, Question};
 use data_layer::attach;
@@ -48,7 +48,7 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
 /// Hold the drive and the wizard's lock while the value lives.
 pub struct Hold {
     attached: attach::Attachment,
-    _lock: attach::LockGuard,
+    _lock: attach::Guard,
 }
 
 impl Hold {

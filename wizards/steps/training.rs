@@ -9,7 +9,8 @@ use data_layer::ledger;
 use data_layer::root::DataRoot;
 use data_layer::schema::table;
 use data_layer::snapshot;
-use engine::models::artifact;
+use data_layer::store;
+use engine::models::baseline::{self, Momentum};
 use engine::models::registry::Registry;
 use engine::pipelines::config::{EQUITIES_XS, TrainingConfig};
 use engine::pipelines::cv::{self, CvReport};
@@ -142,14 +143,15 @@ pub fn require_no_leak(report: &LeakReport) -> Result<String> {
     Ok(format!("{} checks, nothing found", report.checks.len()))
 }
 
-/// Whether the artifact's files still hash to what its manifest says.
+/// Whether the artifact is there under its digest; every file is verified when the model is loaded.
 pub fn artifact_is_whole(act: &Act<'_>, fit: &Fit) -> Result<bool> {
-    Ok(artifact::load(act.root, &fit.path, &fit.sha256).is_ok())
+    let manifest = fit.path.join("manifest.json")?;
+    Ok(store::read(act.root, &manifest)?.is_some_and(|bytes| store::sha256_hex(&bytes) == fit.sha256))
 }
 
 /// Enter the model as a challenger, beside the honest baseline champion.
 pub fn register(act: &Act<'_>, pinned: &Pinned, cv: &CvReport, fit: &Fit) -> Result<String> {
-    Registry::open(act.root)?.ensure_baseline(act.root, &pinned.strategy)?;
+    baseline::ensure_baseline(act.root, &Registry::open(act.root)?, &pinned.strategy, &Momentum::default(), pinned.asof, act.run)?;
     let row = fit::register_challenger(act.root, pinned, cv, fit)?;
     Ok(row.version)
 }

@@ -35,7 +35,7 @@ pub fn enter(host: &Host, dataset: &str, state_dir: &Path, data_dir: Option<Path
         host.set_world_time(face.now);
         return Ok(World { host: host.clone(), sandbox: None });
     }
-    let config = SandboxConfig { world: "replay".into(), data_dir, state_dir: state_dir.to_path_buf(), port: 0, seed: 1, faults: None };
+    let config = SandboxConfig { data_dir, ..SandboxConfig::replay(state_dir.to_path_buf()) };
     let sandbox = host.block_on(sandbox::start(host, config))??;
     if sandbox.dataset != dataset {
         return Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{dataset}', which this program does not carry"))
@@ -46,7 +46,7 @@ pub fn enter(host: &Host, dataset: &str, state_dir: &Path, data_dir: Option<Path
     let begin = UtcTime::parse(PRACTICE_NOW)?;
     let mut now = host.block_on(sandbox::client::world(host, &base))??.now;
     if now < begin {
-        now = host.block_on(sandbox::client::advance_to(host, &base, begin))??;
+        now = host.block_on(sandbox::client::advance(host, &base, begin))??.now;
     }
     Ok(World { host: host.in_world(&sandbox.env, now), sandbox: Some(sandbox) })
 }

@@ -1,0 +1,389 @@
+//! `paper-trade`'s desk: one account, one strategy, one day at a time. The order path itself is `engine::pipelines::paper_day`.
+
+use super::market::{self, Market, Ready};
+use super::{judging, keys};
+use crate::kit::{Act, Choice, Outcome, Question, Run, SecretSpec, Step};
+use data_layer::attach;
+use data_layer::calendar::Calendar;
+use data_layer::control::{Db, Which};
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::ledger;
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::schema::{table, timeframe};
+use data_layer::store;
+use data_layer::time::{DateRange, TradingDay};
+use engine::execution::broker::Broker;
+use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
+use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
+use engine::execution::gates::Mode;
+use engine::execution::order::Reference;
+use engine::execution::risk::Limits;
+use engine::models::registry::Registry;
+use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
+use engine::pipelines::paper_day::plan::PlanInput;
+use engine::pipelines::paper_day::report::ReportInput;
+use engine::pipelines::paper_day::send::SubmitReport;
+use engine::portfolio;
+use engine::reports;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The strategy that the book follows.
+const STRATEGY: &str = "equities_xs";
+
+/// The local simulated account and its cash.
+const SIMULATED: (&str, f64) = ("SIMLOCAL", 100_000.0);
+
+/// Share of a limit that a plan may use, so that an opening gap does not break it.
+const HEADROOM: f64 = 0.97;
+
+// --- the questions --------------------------------------------------------------------------------------------------
+
+pub fn broker_question() -> Question {
+    let choices = vec![
+        Choice::new("simulated", "simulated: a book on this drive, filled at the next open"),
+        Choice::new("alpaca", "Alpaca paper account (on a practice drive: the sandbox's)"),
+    ];
+    Question::select("broker.kind", "Which broker?", choices).default("simulated", "needs no account and no key")
+}
+
+pub fn max_orders_question() -> Question {
+    Question::number("limits.max_orders", "How many orders may one day send at most?", 1, 500).default(60, "a full rotation of the largest portfolio rule is 40")
+}
+
+pub fn next_session_question() -> Question {
+    Question::confirm("orders.next_session", "Plan orders for the next session?").default(true, "without it the day is only settled and reported")
+}
+
+const BROKER_KEYS: &[SecretSpec] = &[
+    SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca paper key id", without: "no paper account", required: true },
+    SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca paper secret", without: "no paper account", required: true },
+];
+
+/// The paper account's keys, from this machine only.
+pub fn ask_keys(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
+    keys::ask(run, step, BROKER_KEYS)
+}
+
+// --- the desk -------------------------------------------------------------------------------------------------------
+
+/// What one evening works with.
+pub struct Desk {
+    db: Db,
+    market: Market,
+    broker: Kind,
+    limits: Limits,
+    max_orders: usize,
+}
+
+enum Kind {
+    Alpaca(AlpacaBroker),
+    Simulated,
+}
+
+impl PriceSource for Market {
+    fn open(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        let (s, d) = (self.panel.symbol_index(symbol)?, self.panel.day_index(day)?);
+        let (open, close, raw) = (self.panel.open.at(s, d), self.panel.close.at(s, d), self.panel.close_raw.at(s, d));
+        Some(open * raw / close).filter(|v| v.is_finite())
+    }
+    fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        let s = self.panel.symbol_index(symbol)?;
+        let until = self.panel.days.partition_point(|d| *d <= day);
+        self.panel.close_raw.row(s)[..until].iter().rev().copied().find(|v| v.is_finite())
+    }
+}
+
+/// The set that is about to be confirmed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedSet {
+    pub run_key: String,
+    pub account: String,
+    pub trading_day: TradingDay,
+    pub token: String,
+    /// Exactly what is shown at the gate.
+    pub preview: String,
+    pub orders: usize,
+}
+
+/// The report of the day that ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reported {
+    pub asof: TradingDay,
+    /// `None` before the first order.
+    pub path: Option<DataPath>,
+    pub equity: f64,
+}
+
+impl Desk {
+    /// Open the book, the prices and the broker. A live host is refused here.
+    pub fn open(host: &Host, root: &DataRoot, broker: &str, max_orders: i64) -> Result<Self> {
+        let kind = match broker {
+            "alpaca" => {
+                let key = |var: &str| keys::stored(host, var).map(SecretString::from).ok_or_else(|| Error::new(code::KEY_MISSING, format!("{var} is not set")).fix("trademl paper-trade"));
+                Kind::Alpaca(AlpacaBroker::new(root, AlpacaKeys { key: key("ALPACA_API_KEY")?, secret: key("ALPACA_API_SECRET")? }, None)?)
+            }
+            _ => Kind::Simulated,
+        };
+        let db = Db::open(root, Which::Journal)?;
+        Ok(Self { db, market: Market::open(root)?, broker: kind, limits: Limits::default(), max_orders: usize::try_from(max_orders).unwrap_or(0) })
+    }
+
+    /// Do something with the day's order path.
+    fn with<T>(&self, act: &Act<'_>, f: impl FnOnce(&PaperDay<'_>) -> Result<T>) -> Result<T> {
+        let config = PaperConfig { strategy: STRATEGY.into(), mode: Mode::Paper, limits: self.limits.clone(), operator: "paper-trade".into(), run_id: Some(act.run.to_string()) };
+        let simulated;
+        let broker: &dyn Broker = match &self.broker {
+            Kind::Alpaca(broker) => broker,
+            Kind::Simulated => {
+                simulated = SimulatedBroker::new(&self.db, &self.market, SIMULATED.0, SIMULATED.1, 12.0)?;
+                &simulated
+            }
+        };
+        f(&PaperDay::new(&self.db, broker, config, &default_sizer)?)
+    }
+
+    /// The account's own number and money; a market that is open is not traded from here.
+    pub fn account(&self, act: &Act<'_>) -> Result<AccountCheck> {
+        let account = self.with(act, |day| day.account_check())?;
+        act.note(&format!("{} account {}: equity {:.2} {}, buying power {:.2}", account.broker, account.account, account.equity, account.currency, account.buying_power));
+        if account.market_open {
+            return Err(Error::new(code::ORD_REFUSED, "the market is open; orders are planned after the close").found(format!("session {}", account.trading_day)).fix("run this again after the close"));
+        }
+        Ok(account)
+    }
+
+    /// Fetch what happened, settle the newest order set, compare positions.
+    pub fn reconcile(&self, act: &Act<'_>, account: &AccountCheck) -> Result<String> {
+        let _lock = attach::account_lock(act.root, &account.account)?;
+        if let Some(run_key) = self.newest_set(&account.account, account.asof)? {
+            let settled = self.with(act, |day| day.settle(&run_key))?;
+            let o = &settled.orders;
+            return Ok(format!("{} orders of {run_key}: {} filled, {} refused, {} waiting", o.planned, o.filled, o.refused, o.waiting));
+        }
+        let report = self.with(act, |day| day.reconcile(&account.account))?;
+        Ok(format!("complete: {}", report.complete))
+    }
+
+    /// The newest order set whose trading day is not after `day`.
+    fn newest_set(&self, account: &str, day: TradingDay) -> Result<Option<String>> {
+        let conn = self.db.lock()?;
+        let sql = "SELECT max(run_key), max(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3
+                   AND trading_day = (SELECT max(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3)";
+        Ok(conn.query_row(sql, rusqlite::params![account, STRATEGY, day.to_string()], |r| r.get::<_, Option<String>>(0))?)
+    }
+
+    /// The daily report of the session that ended, as JSON, Markdown and HTML.
+    pub fn daily_report(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Reported> {
+        let asof = account.asof;
+        let Some(run_key) = self.newest_set(&account.account, asof)? else {
+            return Ok(Reported { asof, path: None, equity: account.equity });
+        };
+        let closes = self.market.panel.symbols.iter().filter_map(|s| self.market.last_close(s, asof).map(|c| (s.clone(), c))).collect();
+        let registry = Registry::open(act.root)?;
+        let mode = if matches!(self.broker, Kind::Simulated) { "simulated" } else { "paper" };
+        let input = ReportInput {
+            asof,
+            mode: mode.into(),
+            closes,
+            data_health: data_health(act.root, asof)?,
+            known_bias: json!(judging::known_bias(act.root)),
+            links: json!({}),
+            trials: Some(registry.family(STRATEGY)?.n as u64),
+            modelled_bps: Some(6.0),
+        };
+        let value = self.with(act, |day| day.daily_report(&run_key, &input))?;
+        let rendered = reports::daily(&serde_json::from_value(value.clone())?)?;
+        let base = format!("reports/daily/{asof}/{}", account.account);
+        for (name, text) in [("json", &rendered.json), ("md", &rendered.md), ("html", &rendered.html)] {
+            store::write_atomic(act.root, &DataPath::new(format!("{base}.{name}"))?, text.as_bytes())?;
+        }
+        Ok(Reported { asof, path: Some(DataPath::new(format!("{base}.html"))?), equity: value["equity"].as_f64().unwrap_or(account.equity) })
+    }
+
+    fn ready(&self, root: &DataRoot) -> Result<Ready> {
+        Ready::load(root, &Registry::open(root)?.champion(STRATEGY)?)
+    }
+
+    /// Who trades, and within which limits.
+    pub fn champion(&self, act: &Act<'_>) -> Result<String> {
+        let ready = self.ready(act.root)?;
+        let l = &self.limits;
+        Ok(format!(
+            "{} {} ({:?}); gross <= {:.0}, long <= {:.0}, short <= {:.0} USD, daily loss <= {:.0} USD",
+            STRATEGY, ready.row.version, ready.model.manifest.kind, l.gross_usd, l.long_usd, l.short_usd, l.daily_loss_usd
+        ))
+    }
+
+    /// The newest session must be the last one that closed, and GREEN.
+    pub fn data_is_fresh(&self, act: &Act<'_>) -> Result<String> {
+        let wanted = Calendar::xnys().last_closed(act.host.now())?;
+        if self.market.asof < wanted {
+            return Err(Error::new(code::GATE_GREEN, "the drive's prices are older than the last session")
+                .found(format!("newest {}, last session {wanted}", self.market.asof))
+                .fix("trademl node once"));
+        }
+        super::shadowing::data_of_the_day(act)
+    }
+
+    /// Compute, size and pin the orders of the next session; never recomputed once pinned.
+    pub fn plan(&self, act: &Act<'_>, account: &AccountCheck) -> Result<PlannedSet> {
+        let ready = self.ready(act.root)?;
+        let input = self.targets(&ready, account)?;
+        let set = self.with(act, |day| day.plan(account, &input))?;
+        if set.lines.len() > self.max_orders {
+            return Err(Error::new(code::ORD_REFUSED, format!("{} orders are more than the {} that were allowed", set.lines.len(), self.max_orders)).fix("trademl paper-trade --set limits.max_orders=N"));
+        }
+        let preview = self.with(act, |day| day.preview(&set.run_key))?;
+        Ok(PlannedSet {
+            run_key: set.run_key.clone(),
+            account: account.account.clone(),
+            trading_day: set.trading_day,
+            token: paper_day::confirmation_token(&account.account, set.trading_day),
+            preview: screen(&preview, &self.limits),
+            orders: preview.orders,
+        })
+    }
+
+    fn targets(&self, ready: &Ready, account: &AccountCheck) -> Result<PlanInput> {
+        let (panel, asof) = (&self.market.panel, self.market.asof);
+        let at = self.market.at(asof)?;
+        let held = engine::execution::positions::book(&engine::execution::log::OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
+        let mut notes = Vec::new();
+        let mut targets = BTreeMap::new();
+        if self.rebalance_is_due(account, ready.rule.rebalance_sessions)? {
+            let scores = ready.scores(panel, at)?;
+            let indexed: Vec<(usize, f64)> = (0..panel.n_symbols()).map(|s| (s, scores.at(s, at))).filter(|(_, v)| v.is_finite()).collect();
+            let chosen = portfolio::targets(&indexed, &ready.rule)?;
+            targets = chosen.weights.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
+            fit(&mut targets, account.equity, &self.limits, &mut notes);
+        } else {
+            notes.push(format!("no rebalance today: the rule rebalances every {} sessions", ready.rule.rebalance_sessions));
+            for (symbol, quantity) in held.iter().filter(|(_, q)| **q != 0.0) {
+                // Half a share more than is held, so that truncation gives exactly what is held.
+                let price = self.market.last_close(symbol, asof).unwrap_or(0.0);
+                targets.insert(symbol.clone(), (quantity + 0.5 * quantity.signum()) * price / account.equity);
+            }
+        }
+        let at_close = Calendar::xnys().close(asof);
+        let prices = targets.keys().chain(held.keys()).filter_map(|s| {
+            let price = self.market.last_close(s, asof)?;
+            Some((s.clone(), Reference { price, at: at_close, adv_shares: self.market.adv_shares(s, asof), tradable: self.market.close(s, asof).is_some() }))
+        });
+        Ok(PlanInput {
+            asof,
+            champion: BTreeMap::from([("strategy".into(), STRATEGY.into()), ("version".into(), ready.row.version.clone()), ("sha256".into(), ready.row.sha256.clone())]),
+            prices: prices.collect(),
+            targets,
+            rebalance_no: 0,
+            notes,
+        })
+    }
+
+    /// Sessions are counted from the first order set of the account.
+    fn rebalance_is_due(&self, account: &AccountCheck, every: usize) -> Result<bool> {
+        let first: Option<String> = self.db.lock()?.query_row("SELECT min(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2", [&account.account, STRATEGY], |r| r.get(0))?;
+        let Some(first) = first else { return Ok(true) };
+        let first: TradingDay = first.parse()?;
+        let passed = DateRange::new(first, account.trading_day).map_or(0, |r| Calendar::xnys().sessions(r).len());
+        Ok(passed % every.max(1) == 0)
+    }
+
+    /// In doubt, the journal's own orders decide: a set that was consented to and sent is found, not sent again.
+    pub fn find(&self, act: &Act<'_>, _plan: &PlannedSet) -> Result<Option<SubmitReport>> {
+        act.note("this step was interrupted: every order is asked for by its id first");
+        Ok(None)
+    }
+
+    /// Record the consent and send. Safe to repeat: an intent that was sent is looked up by its id, never sent twice.
+    pub fn submit(&self, act: &Act<'_>, plan: &PlannedSet) -> Result<SubmitReport> {
+        let _lock = attach::account_lock(act.root, &plan.account)?;
+        self.with(act, |day| day.consent(&plan.run_key, &plan.token))?;
+        self.with(act, |day| day.submit_all(&plan.run_key))
+    }
+}
+
+/// Scale the sides down to what the limits leave room for; says which one bound.
+fn fit(targets: &mut BTreeMap<String, f64>, equity: f64, limits: &Limits, notes: &mut Vec<String>) {
+    for (sign, limit, name) in [(1.0, limits.long_usd, "long"), (-1.0, limits.short_usd, "short")] {
+        let side: f64 = targets.values().filter(|w| **w * sign > 0.0).map(|w| w.abs()).sum();
+        let room = limit / equity * HEADROOM;
+        if side > room && side > 0.0 {
+            targets.values_mut().filter(|w| **w * sign > 0.0).for_each(|w| *w *= room / side);
+            notes.push(format!("the {name} side is scaled from {:.0} % to {:.0} % of equity by its limit of {limit:.0} USD", side * 100.0, room * 100.0));
+        }
+    }
+}
+
+fn data_health(root: &DataRoot, day: TradingDay) -> Result<Value> {
+    let db = Db::open(root, Which::Node)?;
+    let mut out = serde_json::Map::new();
+    for (name, table, key) in [("equities_eod", table::RAW_EQUITIES_BARS, timeframe::DAY), ("equities_ohlcv_adj", table::CURATED_EQUITIES, "")] {
+        let c = ledger::coverage(&db, table, key, DateRange::new(day, day.plus_days(1))?)?;
+        out.insert(name.into(), json!({"green": c.green, "amber": c.amber, "red": c.red, "expected": c.expected, "codes": c.codes}));
+    }
+    Ok(Value::Object(out))
+}
+
+/// The confirmation screen, 78 columns wide.
+fn screen(p: &engine::pipelines::paper_day::plan::Preview, limits: &Limits) -> String {
+    let mut out = format!(
+        "This will send {} PAPER orders to account {} for the session {}.\nNo real money is involved. Notional {:.0} USD of equity {:.0}; gross after {:.0} %, net {:.0} %.\n",
+        p.orders, p.account, p.trading_day, p.notional_usd, p.equity, p.gross_after * 100.0, p.net_after * 100.0
+    );
+    for line in &p.lines {
+        out.push_str(&format!("  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}\n", line.side.as_str(), line.qty, line.symbol, line.reference_price, line.notional_usd, line.held_before, paper_day::plan::reason_word(line.reason)));
+    }
+    for s in &p.skipped {
+        out.push_str(&format!("  skip {:<6} {}\n", s.symbol, s.reason));
+    }
+    for note in &p.notes {
+        out.push_str(&format!("  note: {note}\n"));
+    }
+    out.push_str(&format!("Tripwires: daily loss {:.0} USD, drawdown {:.0} %. Stop at any time: create control/STOP on the drive.\n", limits.daily_loss_usd, limits.drawdown_trip * 100.0));
+    out
+}
+
+// --- the last words -------------------------------------------------------------------------------------------------
+
+/// Settled and reported, nothing planned.
+pub fn settled(report: &Reported) -> Outcome {
+    Outcome { summary: format!("{} is settled: equity {:.2}", report.asof, report.equity), links: links(report), ..Outcome::default() }
+}
+
+fn links(report: &Reported) -> Vec<(String, String)> {
+    report.path.iter().map(|p| ("daily report".to_string(), p.to_string())).collect()
+}
+
+/// Sent.
+pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Outcome {
+    let summary = format!("{}: {} orders planned, {} sent, {} refused, {} waiting, {} unknown", plan.trading_day, sent.planned, sent.sent, sent.refused, sent.waiting, sent.unknown);
+    let next = vec![("trademl paper-trade".to_string(), format!("after the close of {}: settle, report, plan the next session", plan.trading_day))];
+    Outcome { summary, next, links: links(report), refused: false }
+}
+
+/// One line about a day of the paper book, for the demonstration.
+pub fn day_line(root: &DataRoot, day: TradingDay) -> Result<String> {
+    let folder = DataPath::new(format!("reports/daily/{day}"))?;
+    let report = store::list(root, &folder)?.into_iter().find(|p| p.as_str().ends_with(".json"));
+    let Some(path) = report else { return Ok(format!("{day}  first orders are planned")) };
+    let value: Value = serde_json::from_slice(&store::read(root, &path)?.unwrap_or_default())?;
+    let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
+    Ok(format!(
+        "{day}  equity {:>10.2}  day {:>+9.2}  gross {:>4.0} %  positions {:>2}  orders {} filled {}",
+        number("equity"),
+        number("pnl"),
+        number("gross_exposure") * 100.0,
+        value["positions"].as_array().map_or(0, Vec::len),
+        value["orders"]["planned"],
+        value["orders"]["filled"],
+    ))
+}
+
+/// The newest session of the drive, for messages.
+pub fn newest(root: &DataRoot) -> Result<TradingDay> {
+    market::newest(root)
+}

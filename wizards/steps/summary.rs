@@ -1,0 +1,36 @@
+//! The demonstration's last screen: coverage, verdict and why, the paper book, where the reports are.
+
+use super::paper;
+use data_layer::control::{Db, Which};
+use data_layer::error::Result;
+use data_layer::ledger;
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::schema::{table, timeframe};
+use data_layer::store;
+use engine::models::registry::Registry;
+
+/// The lines of the screen.
+pub fn lines(root: &DataRoot) -> Result<Vec<String>> {
+    let mut out = vec![String::new(), "What you have now".to_string()];
+    let db = Db::open(root, Which::Node)?;
+    if let Some(held) = ledger::held(&db, table::RAW_EQUITIES_BARS)? {
+        let c = ledger::coverage(&db, table::RAW_EQUITIES_BARS, timeframe::DAY, held)?;
+        let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
+        out.push(format!("  data       {:.2} % GREEN of {} expected partitions, {held}   {}", c.fraction() * 100.0, c.expected, codes.join(", ")));
+    }
+    let registry = Registry::open(root)?;
+    for model in registry.models("equities_xs")? {
+        out.push(format!("  model      {} is {}", model.version, model.stage.as_str()));
+    }
+    if let Some(event) = registry.events("equities_xs")?.iter().rev().find(|e| e.rule.contains("promot")) {
+        out.push(format!("  verdict    {}", event.reason));
+    }
+    let day = paper::newest(root)?;
+    out.push(format!("  paper book {}", paper::day_line(root, day)?));
+    let sheets = store::list(root, &DataPath::new("reports/evaluations")?)?;
+    for path in sheets.iter().filter(|p| p.as_str().ends_with(".html")) {
+        out.push(format!("  tear sheet {}", root.locate(path).display()));
+    }
+    out.push(format!("  daily      {}", root.base().join(format!("reports/daily/{day}")).display()));
+    Ok(out)
+}
