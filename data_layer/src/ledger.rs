@@ -4,7 +4,6 @@
 
 use crate::control::Db;
 use crate::error::{Error, Result, code};
-use crate::frame;
 use crate::root::{DataPath, DataRoot};
 use crate::store::{self, FileInfo};
 use crate::time::{TradingDay, UtcTime};
@@ -12,13 +11,13 @@ use rusqlite::params;
 use std::collections::BTreeMap;
 
 mod coverage;
+mod export;
 pub mod scope;
 pub use coverage::{Coverage, coverage, coverage_by_day, coverage_by_symbol};
+pub use export::{EXPORT, export, read_export};
 
 /// Rows per transaction when many change.
 const ROWS_PER_COMMIT: usize = 50_000;
-/// The export of the ledger.
-pub const EXPORT: &str = "qc/partition_status.parquet";
 
 /// Colour of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -249,61 +248,6 @@ pub fn sources(db: &Db, table: &str) -> Result<Vec<String>> {
         at = next;
     }
     Ok(out)
-}
-
-/// Write `qc/partition_status.parquet`, sorted by the unique key. Unchanged contents are not written again.
-pub fn export(root: &DataRoot, db: &Db) -> Result<FileInfo> {
-    let rows = all_rows(db)?;
-    let text = |f: &dyn Fn(&Row) -> Option<String>| rows.iter().map(f).collect::<Vec<_>>();
-    let days: Vec<_> = rows.iter().map(|r| Some(r.key.dt)).collect();
-    let scores: Vec<_> = rows.iter().map(|r| Some(r.verdict.qc_score)).collect();
-    let counts: Vec<_> = rows.iter().map(|r| Some(as_i64(r.verdict.row_count))).collect();
-    let expected: Vec<_> = rows.iter().map(|r| r.verdict.expected_rows.map(as_i64)).collect();
-    let mut table = frame::assemble(vec![
-        frame::text_column("id", &text(&|r| Some(r.key.id()))),
-        frame::text_column("source_name", &text(&|r| Some(r.key.source_name.clone()))),
-        frame::text_column("table_name", &text(&|r| Some(r.key.table_name.clone()))),
-        frame::text_column("symbol", &text(&|r| Some(r.key.symbol.clone()))),
-        frame::day_column("dt", &days)?,
-        frame::text_column("partition_key", &text(&|r| Some(r.key.partition_key.clone()))),
-        frame::text_column("status", &text(&|r| Some(r.verdict.status.as_str().to_string()))),
-        frame::float_column("qc_score", &scores),
-        frame::int_column("row_count", &counts),
-        frame::int_column("expected_rows", &expected),
-        frame::text_column("qc_code", &text(&|r| Some(r.verdict.qc_code.clone()))),
-        frame::text_column("first_observed_at", &text(&|r| r.verdict.first_observed_at.map(|t| t.to_string()))),
-        frame::text_column("last_observed_at", &text(&|r| r.verdict.last_observed_at.map(|t| t.to_string()))),
-    ])?;
-    store_if_changed(root, &DataPath::new(EXPORT)?, store::parquet_bytes(&mut table)?).map(|(info, _)| info)
-}
-
-/// Read an exported ledger back, in its order.
-pub fn read_export(bytes: Vec<u8>) -> Result<Vec<Row>> {
-    let table = store::parquet_frame(bytes)?;
-    let text = |name: &str| -> Result<Vec<String>> { Ok(frame::texts(&table, name)?.into_iter().map(|t| t.unwrap_or("").to_string()).collect()) };
-    let times = |name: &str| -> Result<Vec<Option<UtcTime>>> { frame::texts(&table, name)?.into_iter().map(|t| t.map(str::parse).transpose()).collect() };
-    let (source, name, symbol, key) = (text("source_name")?, text("table_name")?, text("symbol")?, text("partition_key")?);
-    let (status, qc_code) = (text("status")?, text("qc_code")?);
-    let (days, score) = (frame::days(&table, "dt")?, frame::floats(&table, "qc_score")?);
-    let (count, expected) = (frame::floats(&table, "row_count")?, frame::floats(&table, "expected_rows")?);
-    let (first, last) = (times("first_observed_at")?, times("last_observed_at")?);
-    (0..table.height())
-        .map(|i| {
-            let dt = days[i].ok_or_else(|| Error::new(code::SSD_DAMAGED, "an exported ledger row has no date"))?;
-            Ok(Row {
-                key: Key { source_name: source[i].clone(), table_name: name[i].clone(), symbol: symbol[i].clone(), dt, partition_key: key[i].clone() },
-                verdict: Verdict {
-                    status: Status::parse(&status[i])?,
-                    qc_code: qc_code[i].clone(),
-                    qc_score: score[i].unwrap_or(0.0),
-                    row_count: count[i].unwrap_or(0.0) as u64,
-                    expected_rows: expected[i].map(|n| n as u64),
-                    first_observed_at: first[i],
-                    last_observed_at: last[i],
-                },
-            })
-        })
-        .collect()
 }
 
 /// Write bytes unless the file already holds exactly them. The flag says whether it was written.

@@ -117,7 +117,7 @@ fn lesson_029_an_empty_answer_is_amber_asked_once_more_and_then_left_alone() {
     kit.commit("tiingo", &["AAA"], hole, &[]);
     scan(&kit, AuditScope::Incremental, window);
     assert_eq!(code_of(&kit, "AAA", "2017-01-17"), "VENDOR_EMPTY");
-    kit.commit("tiingo", &["AAA"], hole, &[bar_at("AAA", day("2017-01-17"), 101.0)]);
+    kit.commit("tiingo", &["AAA"], hole, &[bar_at("AAA", day("2017-01-17"), 146.0)]);
     assert_eq!(scan(&kit, AuditScope::Incremental, window).coverage.fraction(), 1.0);
 }
 
@@ -205,7 +205,7 @@ fn a_revision_wins_when_newer_and_an_equal_refetch_changes_nothing() {
     let row = raw_rows(&kit).into_iter().find(|r| r.key.symbol == "AAA").unwrap();
     assert!(row.verdict.first_observed_at < row.verdict.last_observed_at);
     let mut changed = bars.clone();
-    changed[1] = bar_at("AAA", bars[1].day, 107.0);
+    changed[1] = bar_at("AAA", bars[1].day, 141.0);
     kit.commit("alpaca", &["AAA"], window, &changed);
     assert_eq!(scan(&kit, AuditScope::Incremental, window).revisions, 1);
     let mut broken = bars.clone();
@@ -248,7 +248,7 @@ fn listings_decide_what_is_expected_and_their_correction_is_audited_again() {
     assert_eq!(code_of(&kit, "BBB", "2017-01-17"), "");
     assert_eq!(code_of(&kit, "NEW", "2017-01-19"), "BEFORE_FIRST_BAR");
     assert_eq!(report.coverage.fraction(), (20 + 9 + 8) as f64 / (20 + 9 + 20) as f64);
-    kit.listings("2018-01-03", &[("BBB", Some("2010-01-04"), Some("2017-01-23")), ("NEW", Some("2017-01-20"), None)]);
+    kit.listings("2018-01-03", &[("AAA", Some("2010-01-04"), None), ("BBB", Some("2010-01-04"), Some("2017-01-23")), ("NEW", Some("2017-01-20"), None)]);
     reference::refresh_reference(&kit.root, &kit.db).unwrap();
     assert_eq!(scan(&kit, AuditScope::Incremental, window).coverage.fraction(), 1.0);
     assert_eq!(code_of(&kit, "BBB", "2017-01-20"), "OK");

@@ -29,7 +29,8 @@ pub struct CorpAction {
 
 impl CorpAction {
     pub fn is_split(&self) -> bool {
-        self.event_type.contains("split") || self.event_type.contains("stock_dividend")
+        // A unit split parts a unit into shares and warrants: it changes no share count.
+        (self.event_type.contains("split") && self.event_type != "unit_split") || self.event_type.contains("stock_dividend")
     }
     pub fn is_cash(&self) -> bool {
         self.event_type.contains("dividend") && !self.is_split()

@@ -7,7 +7,7 @@ use crate::root::DataRoot;
 use crate::schema::{columns, table};
 use crate::time::TradingDay;
 use polars::prelude::DataFrame;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One listing of a symbol. A reused ticker has several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,13 +103,40 @@ pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec
             }
         }
     }
-    // A first-listing date that was corrected leaves an older active row behind: only the newest active one counts.
+    Ok(settle(newest.into_values().collect()))
+}
+
+/// Only the newest snapshot says who is listed. An older "active" row is superseded by a newer active one of the symbol
+/// (its first day was corrected) or by a delisting; a name that simply vanished ended when a snapshot first lacked it.
+fn settle(rows: Vec<Listing>) -> Vec<Listing> {
+    let is_active = |l: &&Listing| l.delisting_date.is_none();
+    let snapshots: BTreeSet<TradingDay> = rows.iter().filter(is_active).map(|l| l.asof).collect();
     let mut active: BTreeMap<String, TradingDay> = BTreeMap::new();
-    for l in newest.values().filter(|l| l.delisting_date.is_none()) {
+    for l in rows.iter().filter(is_active) {
         let asof = active.entry(l.symbol.clone()).or_insert(l.asof);
         *asof = (*asof).max(l.asof);
     }
-    Ok(newest.into_values().filter(|l| l.delisting_date.is_some() || active.get(&l.symbol) == Some(&l.asof)).collect())
+    // Delistings without a first day borrow it from the active row that they end.
+    let first_day: BTreeMap<String, Option<TradingDay>> = rows.iter().filter(is_active).map(|l| (l.symbol.clone(), l.ipo_date)).collect();
+    let ended: BTreeSet<String> = rows.iter().filter(|l| l.delisting_date.is_some() && l.ipo_date.is_none()).map(|l| l.symbol.clone()).collect();
+    let mut out = Vec::with_capacity(rows.len());
+    for mut l in rows {
+        if let Some(end) = l.delisting_date {
+            let lent = first_day.get(&l.symbol).copied().flatten().filter(|first| *first < end);
+            l.ipo_date = l.ipo_date.or(lent);
+        } else if active.get(&l.symbol) != Some(&l.asof) {
+            continue;
+        } else if let Some(next) = snapshots.range(l.asof.plus_days(1)..).next() {
+            if ended.contains(&l.symbol) {
+                continue;
+            }
+            l.delisting_date = Some(*next);
+            l.status = "Vanished".into();
+        }
+        out.push(l);
+    }
+    out.sort_by(|a, b| (&a.symbol, a.ipo_date, a.delisting_date).cmp(&(&b.symbol, b.ipo_date, b.delisting_date)));
+    out
 }
 
 fn from_frame(rows: &DataFrame) -> Result<Vec<Listing>> {
@@ -165,7 +192,7 @@ pub(super) fn delistings_frame(rows: &[Listing]) -> Result<DataFrame> {
 /// The dated universe: every listing, and the stage's symbols that no snapshot names. `to` is excluded, null = open.
 /// Common stock is eligible; funds, preferreds, warrants and units are not.
 pub(super) fn universe_frame(rows: &[Listing], staged: &[String]) -> Result<DataFrame> {
-    let known: std::collections::BTreeSet<&str> = rows.iter().map(|l| l.symbol.as_str()).collect();
+    let known: BTreeSet<&str> = rows.iter().map(|l| l.symbol.as_str()).collect();
     let mut all: Vec<(&str, Option<TradingDay>, Option<TradingDay>, &str, bool)> =
         rows.iter().map(|l| (l.symbol.as_str(), l.ipo_date, l.delisting_date, "listings", l.asset_type.eq_ignore_ascii_case("stock"))).collect();
     all.extend(staged.iter().filter(|s| !known.contains(s.as_str())).map(|s| (s.as_str(), None, None, "stage", true)));

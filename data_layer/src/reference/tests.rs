@@ -25,6 +25,20 @@ fn listings_merge_snapshots_and_answer_what_is_expected() {
 }
 
 #[test]
+fn a_name_that_vanishes_or_is_delisted_without_a_first_day_ends() {
+    let kit = Kit::new();
+    kit.listings("2017-01-03", &[("AAA", Some("2010-01-04"), None), ("LOST", Some("2010-01-04"), None), ("DEAD", Some("2010-01-04"), None)]);
+    kit.listings("2018-01-02", &[("AAA", Some("2010-01-04"), None), ("DEAD", None, Some("2017-06-01"))]);
+    refresh_reference(&kit.root, &kit.db).unwrap();
+    let spans = ListingSpans::load(&kit.root).unwrap();
+    assert_eq!(spans.expected("LOST", day("2017-12-29")), Listed::Yes);
+    assert_eq!(spans.expected("LOST", day("2018-01-02")), Listed::No);
+    assert_eq!(spans.expected("DEAD", day("2017-05-31")), Listed::Yes);
+    assert_eq!(spans.expected("DEAD", day("2017-06-01")), Listed::No);
+    assert_eq!(spans.spans("DEAD").unwrap().len(), 1);
+}
+
+#[test]
 fn lesson_048_index_membership_is_dated() {
     let kit = Kit::new();
     refresh_reference(&kit.root, &kit.db).unwrap();
