@@ -24,6 +24,7 @@ from alpaca.trading.enums import AssetStatus, OrderSide, OrderStatus, QueryOrder
 from alpaca.trading.requests import GetAssetsRequest, GetCalendarRequest, GetOrdersRequest, LimitOrderRequest, MarketOrderRequest
 
 KEY, SECRET = "PKSANDBOX00000000001", "sandbox-practice-secret-opens-nothing-real"
+NAMES = ["MSFT", "AAPL", "BRK.B", "KEY", "ALL", "T", "IT", "F", "GE", "XOM", "CVX", "JPM"]
 checks = 0
 
 
@@ -45,9 +46,10 @@ def bars(base, day):
     client = StockHistoricalDataClient(KEY, SECRET, url_override=f"{base}/alpaca_data")
     end = dt.datetime.combine(day, dt.time(0), dt.timezone.utc)
     ask = dict(timeframe=TimeFrame.Day, start=dt.datetime(2013, 2, 8, tzinfo=dt.timezone.utc), end=end, feed=DataFeed.SIP)
-    got = client.get_stock_bars(StockBarsRequest(symbol_or_symbols=["MSFT", "AAPL", "BRK.B"], **ask))
+    got = client.get_stock_bars(StockBarsRequest(symbol_or_symbols=NAMES, **ask))
     lengths = {s: len(b) for s, b in got.data.items()}
-    check(f"bars of three symbols over several pages {lengths}", len(set(lengths.values())) == 1 and lengths["AAPL"] > 100)
+    rows = sum(lengths.values())
+    check(f"{rows} bars of {len(NAMES)} symbols, more than a page holds", set(lengths) == set(NAMES) and len(set(lengths.values())) == 1 and rows > 10_000)
     stamps = [b.timestamp for b in got.data["AAPL"]]
     check("stamps ascend and none is twice", stamps == sorted(set(stamps)))
     limited = client.get_stock_bars(StockBarsRequest(symbol_or_symbols=["AAPL", "MSFT"], limit=150, **ask))
