@@ -8,9 +8,11 @@ const MODEL: Step = Step::new("model-name", Verb::Ask, Scope::Drive, "Model", "C
 const PAIR: Step = Step::new("pair", Verb::Act, Scope::Drive, "Challenger and champion", "What is compared must not change while it is compared.");
 const COMPARE: Step = Step::new("compare", Verb::Act, Scope::Drive, "Comparison", "Both trade the same out-of-sample days under the same cost model.");
 const TEAR_SHEET: Step = Step::new("tear-sheet", Verb::Act, Scope::Drive, "Tear sheet", "Pictures and numbers a person can argue with, in one file.");
-const VERDICT: Step = Step::new("verdict", Verb::Act, Scope::Drive, "Verdict recorded", "Promotion is a rule's outcome, never a mood; a refusal is an outcome too.");
+const VERDICT: Step =
+    Step::new("verdict", Verb::Act, Scope::Drive, "Verdict recorded", "Promotion is a rule's outcome, never a mood; a refusal is an outcome too.");
 
-pub const WIZARD: Wizard = Wizard { name: "evaluate", purpose: "judge the newest challenger against the champion", steps: &[MODEL, PAIR, COMPARE, TEAR_SHEET, VERDICT] };
+pub const WIZARD: Wizard =
+    Wizard { name: "evaluate", purpose: "judge the newest challenger against the champion", steps: &[MODEL, PAIR, COMPARE, TEAR_SHEET, VERDICT] };
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {

@@ -9,15 +9,18 @@ use data_layer::error::Result;
 const BROKER: Step = Step::new("broker-kind", Verb::Ask, Scope::Drive, "Broker", "A simulated book needs nobody; a paper account proves the order path.");
 const BROKER_KEYS: Step = Step::new("broker-keys", Verb::Ask, Scope::Host, "Broker keys", "Paper keys only; they stay on this machine.");
 const MAX_ORDERS: Step = Step::new("limits-max-orders", Verb::Ask, Scope::Drive, "Most orders a day", "A ceiling that no model can raise.");
-const NEXT: Step = Step::new("orders-next-session", Verb::Ask, Scope::Drive, "Orders for the next session", "A day can be settled and reported without new orders.");
-const ACCOUNT: Step = Step::new("account", Verb::Act, Scope::Account, "Account and endpoint", "The account's own number is shown before anything is sent to it.");
+const NEXT: Step =
+    Step::new("orders-next-session", Verb::Ask, Scope::Drive, "Orders for the next session", "A day can be settled and reported without new orders.");
+const ACCOUNT: Step =
+    Step::new("account", Verb::Act, Scope::Account, "Account and endpoint", "The account's own number is shown before anything is sent to it.");
 const RECONCILE: Step = Step::new("reconcile", Verb::Act, Scope::Account, "Reconciled", "What the broker holds decides; a difference stops increases.");
 const REPORT: Step = Step::new("daily-report", Verb::Act, Scope::Drive, "Daily report", "One JSON a day, and views that add nothing to it.");
 const CHAMPION: Step = Step::new("champion", Verb::Check, Scope::Drive, "Champion and limits", "Only the champion trades, named with its verdict and its age.");
 const GREEN: Step = Step::new("green", Verb::Check, Scope::Drive, "Data of the day", "Stale or unchecked prices never make an order.");
 const PLAN: Step = Step::new("plan", Verb::Act, Scope::Account, "Order set pinned", "Computed once, written ahead, never recomputed.");
 const CONFIRM: Step = Step::new("confirm", Verb::Gate, Scope::Account, "Typed confirmation", "Naming the account and the day is the only way through.");
-const SUBMIT: Step = Step::new("submit", Verb::Send, Scope::Account, "Orders sent", "An intent is on the drive before its order is on the wire; an id is sent once.");
+const SUBMIT: Step =
+    Step::new("submit", Verb::Send, Scope::Account, "Orders sent", "An intent is on the drive before its order is on the wire; an id is sent once.");
 
 pub const WIZARD: Wizard = Wizard {
     name: "paper-trade",

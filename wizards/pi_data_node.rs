@@ -12,17 +12,22 @@ const NODE_ID: Step = Step::new("node-id", Verb::Ask, Scope::Host, "Node id", "L
 const KEYS: Step = Step::new("keys", Verb::Ask, Scope::Host, "Vendor keys", "Free keys decide which data can be collected; they stay on this machine.");
 const UNIVERSE: Step = Step::new("universe-source", Verb::Ask, Scope::Drive, "Universe", "What is expected on the drive is decided before anything arrives.");
 const UNIVERSE_FILE: Step = Step::new("universe-file", Verb::Ask, Scope::Drive, "Universe file", "Your own list of symbols, one a line.");
-const MAINTENANCE: Step = Step::new("maintenance-time", Verb::Ask, Scope::Host, "Maintenance time", "Curation, quality control and exports run when you are asleep.");
+const MAINTENANCE: Step =
+    Step::new("maintenance-time", Verb::Ask, Scope::Host, "Maintenance time", "Curation, quality control and exports run when you are asleep.");
 const SERVICE: Step = Step::new("node-service", Verb::Ask, Scope::Host, "Service", "A node that starts with the machine needs nobody.");
 const START: Step = Step::new("node-start", Verb::Ask, Scope::Drive, "Start", "The drive can be filled now, or later by `trademl node run`.");
 const REVIEW: Step = Step::new("review", Verb::Review, Scope::Drive, "Review", "Nothing but the journal has been written before this screen is accepted.");
-const ENV_FILE: Step = Step::new("env-file", Verb::Act, Scope::Host, "Settings of this machine", "Limits and the node's name, in a private file that keeps your comments.");
+const ENV_FILE: Step =
+    Step::new("env-file", Verb::Act, Scope::Host, "Settings of this machine", "Limits and the node's name, in a private file that keeps your comments.");
 const CONTROL: Step = Step::new("control-db", Verb::Act, Scope::Drive, "Control database", "Queue, ledger and budgets live on the drive and move with it.");
-const MACHINE: Step = Step::new("machine-file", Verb::Act, Scope::Host, "Machine record", "What belongs to this machine is kept apart from what belongs to the drive.");
+const MACHINE: Step =
+    Step::new("machine-file", Verb::Act, Scope::Host, "Machine record", "What belongs to this machine is kept apart from what belongs to the drive.");
 const KEY_CHECK: Step = Step::new("key-check", Verb::Check, Scope::Account, "Keys tried", "A key that was never tried is a key that does not work.");
-const LANES: Step = Step::new("lanes", Verb::Act, Scope::Drive, "Entitlements probed", "A lane that the vendor refuses is shown with the reason, never seeded.");
+const LANES: Step =
+    Step::new("lanes", Verb::Act, Scope::Drive, "Entitlements probed", "A lane that the vendor refuses is shown with the reason, never seeded.");
 const WINDOW: Step = Step::new("window", Verb::Act, Scope::Drive, "Window pinned", "The history that is asked for must not move while it is collected.");
-const STAGE: Step = Step::new("stage-file", Verb::Act, Scope::Drive, "stage.yml", "Which symbols, how many years, which lanes: one file that a person can read.");
+const STAGE: Step =
+    Step::new("stage-file", Verb::Act, Scope::Drive, "stage.yml", "Which symbols, how many years, which lanes: one file that a person can read.");
 const SEED: Step = Step::new("seed", Verb::Act, Scope::Drive, "Tasks seeded", "Every piece of work is a row in the queue before it is done.");
 const BOOTSTRAP: Step = Step::new("bootstrap", Verb::Act, Scope::Drive, "Bootstrap", "The vendors are asked, within their limits, until the queue is empty.");
 const AUDIT: Step = Step::new("audit", Verb::Act, Scope::Drive, "Audit and healing", "GREEN means that the stored bytes were read and checked.");
@@ -34,21 +39,51 @@ pub const WIZARD: Wizard = Wizard {
     name: "pi-data-node",
     purpose: "set up this machine and the SSD as a data node, and fill it with market data",
     steps: &[
-        NODE_ID, KEYS, UNIVERSE, UNIVERSE_FILE, MAINTENANCE, SERVICE, START, REVIEW, ENV_FILE, CONTROL, MACHINE, KEY_CHECK, LANES, WINDOW, STAGE, SEED, BOOTSTRAP,
-        AUDIT, CURATE, EXPORT, COVERAGE,
+        NODE_ID,
+        KEYS,
+        UNIVERSE,
+        UNIVERSE_FILE,
+        MAINTENANCE,
+        SERVICE,
+        START,
+        REVIEW,
+        ENV_FILE,
+        CONTROL,
+        MACHINE,
+        KEY_CHECK,
+        LANES,
+        WINDOW,
+        STAGE,
+        SEED,
+        BOOTSTRAP,
+        AUDIT,
+        CURATE,
+        EXPORT,
+        COVERAGE,
     ],
 };
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
-    let node_id: String = run.ask(&NODE_ID, Question::text("node.id", "What is this node called?").env("EDGE_NODE_ID").default("node-1", "a plain name; no host name is stored").check(node_setup::plain_name))?;
+    let node_id: String = run.ask(
+        &NODE_ID,
+        Question::text("node.id", "What is this node called?")
+            .env("EDGE_NODE_ID")
+            .default("node-1", "a plain name; no host name is stored")
+            .check(node_setup::plain_name),
+    )?;
     keys::ask_for_data(run, &KEYS)?;
     let source: String = run.ask(&UNIVERSE, universe_question())?;
     let file: Option<String> = match source.as_str() {
         "file" => Some(run.ask(&UNIVERSE_FILE, Question::path("universe.file", "Which file holds the symbols?").check(node_setup::readable_symbols))?),
         _ => None,
     };
-    let maintenance: String = run.ask(&MAINTENANCE, Question::text("maintenance.time", "When is the daily maintenance (local time)?").default("02:00", "after the vendors' last corrections").check(node_setup::wall_time))?;
+    let maintenance: String = run.ask(
+        &MAINTENANCE,
+        Question::text("maintenance.time", "When is the daily maintenance (local time)?")
+            .default("02:00", "after the vendors' last corrections")
+            .check(node_setup::wall_time),
+    )?;
     let service: String = run.ask(&SERVICE, service_question())?;
     let start: String = run.ask(&START, start_question())?;
     let setup = Setup::new(node_id, &source, file.as_deref(), maintenance, service)?;
@@ -90,5 +125,6 @@ fn service_question() -> Question {
 
 fn start_question() -> Question {
     let choices = vec![Choice::new("now", "now, and show me the progress"), Choice::new("later", "later: trademl node run")];
-    Question::select("node.start", "Fill the drive?", choices).default("now", "the queue is worked off within the vendors' limits; it can be stopped at any moment")
+    Question::select("node.start", "Fill the drive?", choices)
+        .default("now", "the queue is worked off within the vendors' limits; it can be stopped at any moment")
 }

@@ -11,12 +11,27 @@ const GREEN: Step = Step::new("green", Verb::Check, Scope::Drive, "GREEN gate", 
 const SNAPSHOT: Step = Step::new("snapshot", Verb::Act, Scope::Drive, "Data snapshot pinned", "The exact files, by digest, that this model may ever read.");
 const LEAKS: Step = Step::new("leaks", Verb::Act, Scope::Drive, "Leak detector", "Features, labels and splits are searched for tomorrow's news.");
 const NO_LEAK: Step = Step::new("no-leak", Verb::Check, Scope::Drive, "No look-ahead", "A model that saw the future is refused, however good it looks.");
-const CPCV: Step = Step::new("cross-validate", Verb::Act, Scope::Drive, "Cross-validation", "Purged, embargoed, combinatorial: every session is predicted by models that never saw it.");
-const FIT: Step = Step::new("fit", Verb::Act, Scope::Drive, "Final fit and artifacts", "The model, its ONNX twin, its features and its out-of-sample record, each with a digest.");
+const CPCV: Step = Step::new(
+    "cross-validate",
+    Verb::Act,
+    Scope::Drive,
+    "Cross-validation",
+    "Purged, embargoed, combinatorial: every session is predicted by models that never saw it.",
+);
+const FIT: Step = Step::new(
+    "fit",
+    Verb::Act,
+    Scope::Drive,
+    "Final fit and artifacts",
+    "The model, its ONNX twin, its features and its out-of-sample record, each with a digest.",
+);
 const REGISTER: Step = Step::new("register", Verb::Act, Scope::Drive, "Registered as challenger", "The registry knows every model and every trial, for ever.");
 
-pub const WIZARD: Wizard =
-    Wizard { name: "train", purpose: "train a model on GREEN data, under honest gates", steps: &[MODEL, REVIEW, WINDOW, GREEN, SNAPSHOT, LEAKS, NO_LEAK, CPCV, FIT, REGISTER] };
+pub const WIZARD: Wizard = Wizard {
+    name: "train",
+    purpose: "train a model on GREEN data, under honest gates",
+    steps: &[MODEL, REVIEW, WINDOW, GREEN, SNAPSHOT, LEAKS, NO_LEAK, CPCV, FIT, REGISTER],
+};
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
@@ -35,4 +50,3 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     run.act(&REGISTER, &artifact, |act| training::register(act, &pinned, &cv, &artifact))?;
     training::outcome(&pinned, &cv)
 }
-

@@ -135,7 +135,17 @@ impl Host {
         let trace_steps = env.get("TRADEML_TRACE").is_some_and(|v| v == "steps");
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let host_label = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Ok(Self::assemble(Inner { env, clock, machine_id, boot_id, host_label, sysroot, cwd, trace_steps, shared: Arc::new(Shared { fail, ..Shared::default() }) }))
+        Ok(Self::assemble(Inner {
+            env,
+            clock,
+            machine_id,
+            boot_id,
+            host_label,
+            sysroot,
+            cwd,
+            trace_steps,
+            shared: Arc::new(Shared { fail, ..Shared::default() }),
+        }))
     }
 
     /// A host for tests: a pinned clock, its own environment, no real machine behind it.

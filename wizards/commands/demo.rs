@@ -17,6 +17,7 @@ use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::sandbox;
 use data_layer::time::{DateRange, TradingDay};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What a newcomer would have typed.
@@ -50,17 +51,22 @@ pub fn run(host: &Host, log: &Log, args: &DemoArgs) -> Result<u8> {
     let facts = data_layer::detect::accept(host, &place, None)?;
     let root = DataRoot::create(host, &place, world::PRACTICE, facts.fs, None)?;
     log.move_to(&root)?;
-    let guard = steps::preamble::hold(&root, "demo")?;
+    let guard = steps::preamble::hold(&root, "wizard-demo", false)?;
     let (root, world) = steps::world::of_root(host, &root)?;
-    let sandbox = world.sandbox.as_ref().ok_or_else(|| Error::new(code::USE_ARGUMENT, "the demo brings its own sandbox").fix("unset TRADEML_BASE_URL_ALPACA_DATA"))?;
+    let sandbox =
+        world.sandbox.as_ref().ok_or_else(|| Error::new(code::USE_ARGUMENT, "the demo brings its own sandbox").fix("unset TRADEML_BASE_URL_ALPACA_DATA"))?;
     let voice = match (args.json, args.plain || !console::Term::stderr().is_term()) {
         (true, _) => Voice::Json,
         (false, true) => Voice::Plain,
         (false, false) => Voice::Rich,
     };
+    // The user's own settings are not the demonstration's business: its .env is a scratch file.
+    let scratch = BTreeMap::from([("TRADEML_ENV_FILE".to_string(), host.state_dir().join("demo/.env").display().to_string())]);
+    let lived = world.host.in_world(&scratch, world.host.now());
+    let root = DataRoot::open(&lived, root.base())?;
     let shown = log.shown(host);
-    let say = Reporter::new(&world.host, voice, "demo", Some(shown.clone()));
-    let demo = Demo { host: world.host.clone(), journal: Journal::open(&root)?, root, voice, log: &shown, base: sandbox.base(), say };
+    let say = Reporter::new(&lived, voice, "demo", Some(shown.clone()));
+    let demo = Demo { host: lived.clone(), journal: Journal::open(&root)?, root, voice, log: &shown, base: sandbox.base(), say };
     demo.say.note(&format!("Practice drive: {}   (kill this at any moment; the same command continues it)", place.display()));
     demo.set_up()?;
     demo.live(args.sessions)?;
@@ -73,7 +79,9 @@ pub fn run(host: &Host, log: &Log, args: &DemoArgs) -> Result<u8> {
 fn place(host: &Host, args: &DemoArgs) -> Result<PathBuf> {
     let home = || host.env("HOME").map(|home| PathBuf::from(home).join("trademl-demo"));
     let named = args.root.clone().or_else(|| host.env("TRADEML_DEMO_ROOT").map(PathBuf::from)).or_else(home);
-    named.map(|p| host.cwd().join(p)).ok_or_else(|| Error::new(code::USE_ARGUMENT, "there is no home directory to put the demonstration in").fix("trademl demo --root DIR"))
+    named
+        .map(|p| host.cwd().join(p))
+        .ok_or_else(|| Error::new(code::USE_ARGUMENT, "there is no home directory to put the demonstration in").fix("trademl demo --root DIR"))
 }
 
 impl Demo<'_> {

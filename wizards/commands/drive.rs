@@ -17,13 +17,18 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let db = Db::open(&root, Which::Node)?;
     let mut coverage = serde_json::Map::new();
-    for (name, table_name, key) in [("raw daily bars", table::RAW_EQUITIES_BARS, timeframe::DAY), ("curated daily bars", table::CURATED_EQUITIES, ""), ("delistings", table::REF_DELISTINGS, "")] {
+    for (name, table_name, key) in [
+        ("raw daily bars", table::RAW_EQUITIES_BARS, timeframe::DAY),
+        ("curated daily bars", table::CURATED_EQUITIES, ""),
+        ("delistings", table::REF_DELISTINGS, ""),
+    ] {
         if let Some(held) = ledger::held(&db, table_name)? {
             let c = ledger::coverage(&db, table_name, key, held)?;
             coverage.insert(name.into(), json!({"expected": c.expected, "green": c.green, "amber": c.amber, "red": c.red, "codes": c.codes, "window": held}));
         }
     }
-    let queued: Vec<Value> = queue::counts(&db)?.into_iter().map(|((dataset, kind, status), n)| json!({"dataset": dataset, "kind": kind, "status": status, "tasks": n})).collect();
+    let queued: Vec<Value> =
+        queue::counts(&db)?.into_iter().map(|((dataset, kind, status), n)| json!({"dataset": dataset, "kind": kind, "status": status, "tasks": n})).collect();
     let stage = stage::load_optional(&root)?;
     if args.json {
         let out = json!({"v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued});
@@ -34,8 +39,8 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
     say(&format!("drive {}  dataset {}  {held}", root.drive().drive_id, root.drive().dataset));
     for (name, c) in &coverage {
         let (green, expected) = (c["green"].as_u64().unwrap_or(0), c["expected"].as_u64().unwrap_or(0));
-        let share = if expected == 0 { 0.0 } else { green as f64 * 100.0 / expected as f64 };
-        say(&format!("  {name:<20} {share:6.2} % GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], c["codes"]));
+        let share = crate::kit::percent(green, expected);
+        say(&format!("  {name:<20} {share:>9} GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], c["codes"]));
     }
     for row in &queued {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
@@ -49,7 +54,13 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
     let root = DataRoot::open(host, &host.cwd().join(&args.dir))?;
     let mut findings = proof::run(&root)?;
     if let Err(error) = Journal::open(&root) {
-        findings.push(Finding { id: "journal-chain", status: Level::Fail, what: error.body().what.clone(), found: error.body().found.clone(), fix: error.body().fix.first().cloned() });
+        findings.push(Finding {
+            id: "journal-chain",
+            status: Level::Fail,
+            what: error.body().what.clone(),
+            found: error.body().found.clone(),
+            fix: error.body().fix.first().cloned(),
+        });
     }
     let sound = proof::is_sound(&findings);
     if args.json {

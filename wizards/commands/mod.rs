@@ -71,7 +71,7 @@ fn pi_data_node(host: &Host, log: &Log, flags: Flags) -> Result<u8> {
     let mut session = Session::new(host, flags, &crate::pi_data_node::WIZARD, log)?;
     let result = steps::preamble::find_drive(&mut session).and_then(|found| {
         log.move_to(&found.root)?;
-        let guard = steps::preamble::hold(&found.root, session.wizard.name)?;
+        let guard = steps::preamble::hold_for(&mut session, &found.root)?;
         session.host = found.world.host.clone();
         let result = session.run(&found.root, crate::pi_data_node::run);
         drop(guard);
@@ -85,7 +85,7 @@ fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body:
     let mut session = Session::new(host, flags, wizard, log)?;
     let result = open_root(host, session.flags.root.clone()).and_then(|root| {
         log.move_to(&root)?;
-        let guard = steps::preamble::hold(&root, wizard.name)?;
+        let guard = steps::preamble::hold_for(&mut session, &root)?;
         let (root, world) = steps::world::of_root(host, &root)?;
         session.host = world.host.clone();
         let result = session.run(&root, body);

@@ -30,3 +30,12 @@ pub fn read_text(path: &Path) -> Result<String> {
     }
     std::fs::read_to_string(path).map_err(|e| Error::new(code::USE_ARGUMENT, format!("{} cannot be read", path.display())).cause(e.to_string()))
 }
+
+/// A share as a percentage that is never rounded up: 119,725 of 119,729 is 99.99 %, not 100.
+pub fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "0.00 %".into();
+    }
+    let hundredths = u128::from(part) * 10_000 / u128::from(whole);
+    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
+}

@@ -47,8 +47,8 @@ pub fn diff(before: &str, after: &str) -> String {
     let changes: Vec<String> = similar::TextDiff::from_lines(before, after)
         .iter_all_changes()
         .filter_map(|change| match change.tag() {
-            similar::ChangeTag::Delete => Some(format!("    - {}", change.value().trim_end())),
-            similar::ChangeTag::Insert => Some(format!("    + {}", change.value().trim_end())),
+            similar::ChangeTag::Delete => Some(format!("    - {}", clipped(change.value()))),
+            similar::ChangeTag::Insert => Some(format!("    + {}", clipped(change.value()))),
             similar::ChangeTag::Equal => None,
         })
         .collect();
@@ -60,6 +60,14 @@ pub fn diff(before: &str, after: &str) -> String {
         out.push_str("    (unchanged)\n");
     }
     out
+}
+
+/// A line that fits a wide screen; what is cut off is counted.
+fn clipped(line: &str) -> String {
+    const WIDE: usize = 140;
+    let line = line.trim_end();
+    let length = line.chars().count();
+    if length <= WIDE { line.to_string() } else { format!("{} ... ({} more characters)", line.chars().take(WIDE).collect::<String>(), length - WIDE) }
 }
 
 #[cfg(test)]

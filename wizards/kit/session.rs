@@ -47,6 +47,9 @@ pub struct Flags {
     /// Make no network call
     #[arg(long)]
     pub offline: bool,
+    /// Attach a drive although another machine seems to use it (asks for typed words)
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// Everything one wizard call needs, ready to open a drive.

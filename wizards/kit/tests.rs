@@ -80,7 +80,8 @@ fn run_at(place: &Path, fake: FakeHost, prompter: &mut dyn Prompter, given: &Giv
     let report = Reporter::new(&host, Voice::Silent, "toy", None);
     let result = DataRoot::open(&host, place).and_then(|root| {
         let journal = Some(Journal::open(&root)?);
-        Run::begin(Parts { host: host.clone(), root, journal, wizard: &TOY, given, prompter, report: &report, manner: Manner::default(), tag: None })?.drive(body)
+        Run::begin(Parts { host: host.clone(), root, journal, wizard: &TOY, given, prompter, report: &report, manner: Manner::default(), tag: None })?
+            .drive(body)
     });
     (result, host)
 }

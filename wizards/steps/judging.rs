@@ -5,13 +5,13 @@ use crate::kit::{Act, Outcome};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataPath;
 use data_layer::store;
+use engine::backtest;
 use engine::backtest::metric::{deciles, max_drawdown, monthly};
 use engine::models::registry::{Registry, Stage};
 use engine::pipelines::evaluate::{self, Evaluation, Evidence};
 use engine::pipelines::promote::{self, Promotion};
-use engine::reports::tear_sheet::{Curve, IcSection, TearSheet, Window};
 use engine::reports;
-use engine::backtest;
+use engine::reports::tear_sheet::{Curve, IcSection, TearSheet, Window};
 use serde::{Deserialize, Serialize};
 
 /// Who is judged against whom.
@@ -62,7 +62,11 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         Some((ours, theirs)) => (ours, Some(theirs)),
         None => (&e.challenger, None),
     };
-    let curve = |name: &str, r: &backtest::BacktestResult| Curve { name: name.to_string(), equity: r.equity.iter().map(|v| v / r.capital).collect(), summary: backtest::summarise(r) };
+    let curve = |name: &str, r: &backtest::BacktestResult| Curve {
+        name: name.to_string(),
+        equity: r.equity.iter().map(|v| v / r.capital).collect(),
+        summary: backtest::summarise(r),
+    };
     let asked = evaluation.window.end.minus_years(e.config.window.years);
     let capped = evaluation.notes.iter().filter(|n| n.contains("were asked for")).cloned().collect();
     let ic_section = evaluation.ic.as_ref().map(|summary| IcSection { days: e.panel.days.clone(), values: e.daily_ic.clone(), summary: summary.clone() });
@@ -100,7 +104,8 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
 
 /// What is known against a world's prices.
 pub fn known_bias(root: &data_layer::root::DataRoot) -> Option<String> {
-    root.is_world().then(|| "replayed prices: only names that were in the index in February 2018 (survivorship), split-adjusted, dividends left out".to_string())
+    root.is_world()
+        .then(|| "replayed prices: only names that were in the index in February 2018 (survivorship), split-adjusted, dividends left out".to_string())
 }
 
 /// Record the verdict; promote only where the rule and the switch say so.
@@ -123,7 +128,19 @@ pub fn outcome(report: &Reporter, evaluation: &Evaluation, promotion: &Promotion
     let passed = evaluation.verdict.passed;
     let verdict = if passed { "meets every bar" } else { "is refused: it does not meet the bars" };
     let links = vec![("tear sheet".to_string(), sheet.html.to_string()), ("as text".to_string(), sheet.markdown.to_string())];
-    let next = vec![("trademl shadow".to_string(), "let it run beside the champion, sending nothing".to_string()), ("trademl paper-trade".to_string(), "trade the champion on paper".to_string())];
-    Outcome { summary: format!("challenger {} {verdict}; promotion {}: {}", promotion.version, if promotion.applied { "applied" } else { "not applied" }, promotion.reason), next, links, refused: !passed }
+    let next = vec![
+        ("trademl shadow".to_string(), "let it run beside the champion, sending nothing".to_string()),
+        ("trademl paper-trade".to_string(), "trade the champion on paper".to_string()),
+    ];
+    Outcome {
+        summary: format!(
+            "challenger {} {verdict}; promotion {}: {}",
+            promotion.version,
+            if promotion.applied { "applied" } else { "not applied" },
+            promotion.reason
+        ),
+        next,
+        links,
+        refused: !passed,
+    }
 }
-

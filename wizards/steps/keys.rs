@@ -12,7 +12,12 @@ pub const DEFAULT_NODE: &str = "node-1";
 const DATA_KEYS: &[SecretSpec] = &[
     SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca key id (free paper account)", without: "no daily bars: the drive stays empty", required: true },
     SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca secret", without: "no daily bars: the drive stays empty", required: true },
-    SecretSpec { var: "ALPHA_VANTAGE_API_KEY", label: "Alpha Vantage key (free)", without: "no dated listings: nobody can say what is missing", required: true },
+    SecretSpec {
+        var: "ALPHA_VANTAGE_API_KEY",
+        label: "Alpha Vantage key (free)",
+        without: "no dated listings: nobody can say what is missing",
+        required: true,
+    },
 ];
 
 /// Ask for the data vendors' keys.

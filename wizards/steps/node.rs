@@ -46,8 +46,14 @@ pub fn check_keys(act: &Act<'_>) -> Result<String> {
         let error = |code, what: &str| Err(Error::new(code, format!("{vendor}: {what}")).found(check.detail.clone()));
         match check.verdict {
             KeyVerdict::Ok | KeyVerdict::NotEntitled => said.push(format!("{vendor} {}", check.detail)),
-            KeyVerdict::Rejected => return error(code::KEY_REJECTED, "the key was rejected").map_err(|e: Error| e.fix("trademl pi-data-node --set keys.again=yes, or correct the key in this machine's .env")),
-            KeyVerdict::Unreachable => return error(code::NET_UNREACHABLE, "cannot be reached").map_err(|e: Error| e.fix("check the network, then run the same command; nothing was lost")),
+            KeyVerdict::Rejected => {
+                return error(code::KEY_REJECTED, "the key was rejected")
+                    .map_err(|e: Error| e.fix("trademl pi-data-node --set keys.again=yes, or correct the key in this machine's .env"));
+            }
+            KeyVerdict::Unreachable => {
+                return error(code::NET_UNREACHABLE, "cannot be reached")
+                    .map_err(|e: Error| e.fix("check the network, then run the same command; nothing was lost"));
+            }
         }
     }
     Ok(said.join("; "))
@@ -120,7 +126,12 @@ struct Bar<'a> {
 
 impl DrainProgress for Bar<'_> {
     fn tick(&self, tick: &DrainTick) {
-        self.report.progress(self.step, tick.tasks_done, tick.tasks_done + tick.open, &format!("{} tasks, {} rows, {} calls", tick.dataset, tick.rows, tick.calls));
+        self.report.progress(
+            self.step,
+            tick.tasks_done,
+            tick.tasks_done + tick.open,
+            &format!("{} tasks, {} rows, {} calls", tick.dataset, tick.rows, tick.calls),
+        );
     }
 }
 
@@ -230,7 +241,7 @@ pub fn coverage_line(act: &Act<'_>, window: DateRange) -> Result<String> {
     let c = ledger::coverage(&db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
     let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
     let rest = if codes.is_empty() { "nothing missing".to_string() } else { codes.join(", ") };
-    Ok(format!("{:.2} % GREEN of {} expected partitions ({rest})", c.fraction() * 100.0, c.expected))
+    Ok(format!("{} GREEN of {} expected partitions ({rest})", crate::kit::percent(c.green, c.expected), c.expected))
 }
 
 /// One round of the node's work up to now: ask for the sessions since the last one, audit, heal, curate, export.

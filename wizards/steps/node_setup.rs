@@ -32,7 +32,10 @@ impl Setup {
     pub fn new(node_id: String, source: &str, file: Option<&str>, maintenance: String, service: String) -> Result<Self> {
         let universe = match file {
             // Only the file's name is recorded: a path belongs to a machine.
-            Some(path) => Universe::new(format!("file:{}", Path::new(path).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())), symbols_of(&crate::kit::read_text(Path::new(path))?)?),
+            Some(path) => Universe::new(
+                format!("file:{}", Path::new(path).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())),
+                symbols_of(&crate::kit::read_text(Path::new(path))?)?,
+            ),
             None => Universe::new(format!("{source}:stage0-100"), symbols_of(STAGE_0)?),
         };
         Ok(Self { node_id, universe, maintenance, service })

@@ -20,10 +20,10 @@ use engine::execution::gates::Mode;
 use engine::execution::order::Reference;
 use engine::execution::risk::Limits;
 use engine::models::registry::Registry;
-use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
 use engine::pipelines::paper_day::plan::PlanInput;
 use engine::pipelines::paper_day::report::ReportInput;
 use engine::pipelines::paper_day::send::SubmitReport;
+use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
 use engine::portfolio;
 use engine::reports;
 use secrecy::SecretString;
@@ -51,7 +51,8 @@ pub fn broker_question() -> Question {
 }
 
 pub fn max_orders_question() -> Question {
-    Question::number("limits.max_orders", "How many orders may one day send at most?", 1, 500).default(60, "a full rotation of the largest portfolio rule is 40")
+    Question::number("limits.max_orders", "How many orders may one day send at most?", 1, 500)
+        .default(60, "a full rotation of the largest portfolio rule is 40")
 }
 
 pub fn next_session_question() -> Question {
@@ -123,7 +124,11 @@ impl Desk {
     pub fn open(host: &Host, root: &DataRoot, broker: &str, max_orders: i64) -> Result<Self> {
         let kind = match broker {
             "alpaca" => {
-                let key = |var: &str| keys::stored(host, var).map(SecretString::from).ok_or_else(|| Error::new(code::KEY_MISSING, format!("{var} is not set")).fix("trademl paper-trade"));
+                let key = |var: &str| {
+                    keys::stored(host, var)
+                        .map(SecretString::from)
+                        .ok_or_else(|| Error::new(code::KEY_MISSING, format!("{var} is not set")).fix("trademl paper-trade"))
+                };
                 Kind::Alpaca(AlpacaBroker::new(root, AlpacaKeys { key: key("ALPACA_API_KEY")?, secret: key("ALPACA_API_SECRET")? }, None)?)
             }
             _ => Kind::Simulated,
@@ -134,7 +139,13 @@ impl Desk {
 
     /// Do something with the day's order path.
     fn with<T>(&self, act: &Act<'_>, f: impl FnOnce(&PaperDay<'_>) -> Result<T>) -> Result<T> {
-        let config = PaperConfig { strategy: STRATEGY.into(), mode: Mode::Paper, limits: self.limits.clone(), operator: "paper-trade".into(), run_id: Some(act.run.to_string()) };
+        let config = PaperConfig {
+            strategy: STRATEGY.into(),
+            mode: Mode::Paper,
+            limits: self.limits.clone(),
+            operator: "paper-trade".into(),
+            run_id: Some(act.run.to_string()),
+        };
         let simulated;
         let broker: &dyn Broker = match &self.broker {
             Kind::Alpaca(broker) => broker,
@@ -149,9 +160,14 @@ impl Desk {
     /// The account's own number and money; a market that is open is not traded from here.
     pub fn account(&self, act: &Act<'_>) -> Result<AccountCheck> {
         let account = self.with(act, |day| day.account_check())?;
-        act.note(&format!("{} account {}: equity {:.2} {}, buying power {:.2}", account.broker, account.account, account.equity, account.currency, account.buying_power));
+        act.note(&format!(
+            "{} account {}: equity {:.2} {}, buying power {:.2}",
+            account.broker, account.account, account.equity, account.currency, account.buying_power
+        ));
         if account.market_open {
-            return Err(Error::new(code::ORD_REFUSED, "the market is open; orders are planned after the close").found(format!("session {}", account.trading_day)).fix("run this again after the close"));
+            return Err(Error::new(code::ORD_REFUSED, "the market is open; orders are planned after the close")
+                .found(format!("session {}", account.trading_day))
+                .fix("run this again after the close"));
         }
         Ok(account)
     }
@@ -235,7 +251,8 @@ impl Desk {
         let input = self.targets(&ready, account)?;
         let set = self.with(act, |day| day.plan(account, &input))?;
         if set.lines.len() > self.max_orders {
-            return Err(Error::new(code::ORD_REFUSED, format!("{} orders are more than the {} that were allowed", set.lines.len(), self.max_orders)).fix("trademl paper-trade --set limits.max_orders=N"));
+            return Err(Error::new(code::ORD_REFUSED, format!("{} orders are more than the {} that were allowed", set.lines.len(), self.max_orders))
+                .fix("trademl paper-trade --set limits.max_orders=N"));
         }
         let preview = self.with(act, |day| day.preview(&set.run_key))?;
         Ok(PlannedSet {
@@ -275,7 +292,11 @@ impl Desk {
         });
         Ok(PlanInput {
             asof,
-            champion: BTreeMap::from([("strategy".into(), STRATEGY.into()), ("version".into(), ready.row.version.clone()), ("sha256".into(), ready.row.sha256.clone())]),
+            champion: BTreeMap::from([
+                ("strategy".into(), STRATEGY.into()),
+                ("version".into(), ready.row.version.clone()),
+                ("sha256".into(), ready.row.sha256.clone()),
+            ]),
             prices: prices.collect(),
             targets,
             rebalance_no: 0,
@@ -285,7 +306,10 @@ impl Desk {
 
     /// Sessions are counted from the first order set of the account.
     fn rebalance_is_due(&self, account: &AccountCheck, every: usize) -> Result<bool> {
-        let first: Option<String> = self.db.lock()?.query_row("SELECT min(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2", [&account.account, STRATEGY], |r| r.get(0))?;
+        let first: Option<String> =
+            self.db
+                .lock()?
+                .query_row("SELECT min(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2", [&account.account, STRATEGY], |r| r.get(0))?;
         let Some(first) = first else { return Ok(true) };
         let first: TradingDay = first.parse()?;
         let passed = DateRange::new(first, account.trading_day).map_or(0, |r| Calendar::xnys().sessions(r).len());
@@ -332,10 +356,25 @@ fn data_health(root: &DataRoot, day: TradingDay) -> Result<Value> {
 fn screen(p: &engine::pipelines::paper_day::plan::Preview, limits: &Limits) -> String {
     let mut out = format!(
         "This will send {} PAPER orders to account {} for the session {}.\nNo real money is involved. Notional {:.0} USD of equity {:.0}; gross after {:.0} %, net {:.0} %.\n",
-        p.orders, p.account, p.trading_day, p.notional_usd, p.equity, p.gross_after * 100.0, p.net_after * 100.0
+        p.orders,
+        p.account,
+        p.trading_day,
+        p.notional_usd,
+        p.equity,
+        p.gross_after * 100.0,
+        p.net_after * 100.0
     );
     for line in &p.lines {
-        out.push_str(&format!("  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}\n", line.side.as_str(), line.qty, line.symbol, line.reference_price, line.notional_usd, line.held_before, paper_day::plan::reason_word(line.reason)));
+        out.push_str(&format!(
+            "  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}\n",
+            line.side.as_str(),
+            line.qty,
+            line.symbol,
+            line.reference_price,
+            line.notional_usd,
+            line.held_before,
+            paper_day::plan::reason_word(line.reason)
+        ));
     }
     for s in &p.skipped {
         out.push_str(&format!("  skip {:<6} {}\n", s.symbol, s.reason));
@@ -343,7 +382,11 @@ fn screen(p: &engine::pipelines::paper_day::plan::Preview, limits: &Limits) -> S
     for note in &p.notes {
         out.push_str(&format!("  note: {note}\n"));
     }
-    out.push_str(&format!("Tripwires: daily loss {:.0} USD, drawdown {:.0} %. Stop at any time: create control/STOP on the drive.\n", limits.daily_loss_usd, limits.drawdown_trip * 100.0));
+    out.push_str(&format!(
+        "Tripwires: daily loss {:.0} USD, drawdown {:.0} %. Stop at any time: create control/STOP on the drive.\n",
+        limits.daily_loss_usd,
+        limits.drawdown_trip * 100.0
+    ));
     out
 }
 
@@ -360,7 +403,10 @@ fn links(report: &Reported) -> Vec<(String, String)> {
 
 /// Sent.
 pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Outcome {
-    let summary = format!("{}: {} orders planned, {} sent, {} refused, {} waiting, {} unknown", plan.trading_day, sent.planned, sent.sent, sent.refused, sent.waiting, sent.unknown);
+    let summary = format!(
+        "{}: {} orders planned, {} sent, {} refused, {} waiting, {} unknown",
+        plan.trading_day, sent.planned, sent.sent, sent.refused, sent.waiting, sent.unknown
+    );
     let next = vec![("trademl paper-trade".to_string(), format!("after the close of {}: settle, report, plan the next session", plan.trading_day))];
     Outcome { summary, next, links: links(report), refused: false }
 }

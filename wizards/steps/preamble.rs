@@ -12,6 +12,9 @@ use data_layer::host::Host;
 use data_layer::root::{DataRoot, SENTINEL};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// A drive, and the world it lives in.
 pub struct Found {
@@ -45,25 +48,63 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
     Ok(Found { root, world })
 }
 
-/// Hold the drive and the wizard's lock while the value lives.
+/// Seconds between two signs of life on the drive.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Hold the drive and a lock while the value lives; a background thread keeps the heartbeat.
 pub struct Hold {
-    attached: attach::Attachment,
+    stop: Option<mpsc::Sender<()>>,
+    beating: Option<thread::JoinHandle<()>>,
     _lock: attach::Guard,
 }
 
-impl Hold {
-    /// Say that this machine is still at it.
-    pub fn heartbeat(&self) -> Result<()> {
-        self.attached.heartbeat()
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // The thread owns the attachment: when it ends, the drive is released in order.
+        self.stop = None;
+        if let Some(beating) = self.beating.take() {
+            drop(beating.join());
+        }
     }
 }
 
-/// Attach the drive (refused while another machine's heart beats on it) and take the wizard's lock.
-pub fn hold(root: &DataRoot, wizard: &str) -> Result<Hold> {
+/// Attach the drive (refused while another machine's heart beats on it, unless `take_over`) and take a lock.
+pub fn hold(root: &DataRoot, lock: &str, take_over: bool) -> Result<Hold> {
     let node = keys::node_id(root.host())?;
-    let attached = attach::attach(root, &node, true)?;
-    let lock = attach::lock(root, &format!("wizard-{wizard}"))?;
-    Ok(Hold { attached, _lock: lock })
+    let attached = if take_over { attach::take_over(root, &node)? } else { attach::attach(root, &node, true)? };
+    let guard = attach::lock(root, lock)?;
+    let (stop, stopped) = mpsc::channel::<()>();
+    let beating = thread::spawn(move || {
+        while stopped.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if let Err(error) = attached.heartbeat() {
+                // The next journal append meets the same trouble and stops the run with its reason.
+                tracing::error!(%error, "no heartbeat");
+                return;
+            }
+        }
+    });
+    Ok(Hold { stop: Some(stop), beating: Some(beating), _lock: guard })
+}
+
+/// [`hold`] for a wizard; `--take-over` needs the typed words `TAKE OVER` and the beginning of the drive's id.
+pub fn hold_for(session: &mut Session, root: &DataRoot) -> Result<Hold> {
+    let lock = format!("wizard-{}", session.wizard.name);
+    if !session.flags.take_over {
+        return hold(root, &lock, false);
+    }
+    let wanted = format!("TAKE OVER {}", &root.drive().drive_id[..8]);
+    let place = Place { step: "take-over", n: 1, of: 1, why: "Two machines writing to one drive would damage it." };
+    let shown = "Another machine seems to be using this drive. Its next write will be refused.";
+    let typed = match session.given.take_token(&wanted) {
+        Some(token) => Some(token),
+        None => session.prompter.gate(&place, shown, &wanted)?,
+    };
+    if typed.as_deref() != Some(wanted.as_str()) {
+        return Err(Error::new(code::GATE_REFUSED, "the drive was not taken over")
+            .cause("the typed words were not the ones asked for")
+            .fix(format!("--take-over --confirm \"{wanted}\"")));
+    }
+    hold(root, &lock, true)
 }
 
 fn show(session: &Session, detected: &Detected) {
@@ -105,7 +146,8 @@ fn choose_market(session: &mut Session) -> Result<String> {
         Choice::new("practice", "practise: 100 companies, real prices of 2013-2018, no keys, no network"),
         Choice::new("real", "the real market: free vendor keys are asked for next"),
     ];
-    let question = Question::select("market.world", "Which market?", choices).default("practice", "nothing can go wrong here; a real drive can be made at any time");
+    let question =
+        Question::select("market.world", "Which market?", choices).default("practice", "nothing can go wrong here; a real drive can be made at any time");
     let value = preamble_answer(session, "market-world", 2, WHY_MARKET, &question)?;
     Ok(if value == "real" { "real".to_string() } else { world::PRACTICE.to_string() })
 }
@@ -116,7 +158,9 @@ fn override_question() -> Question {
 
 /// A question before there is a journal: flags and answers first, then the person; `back` has nowhere to go.
 fn preamble_answer(session: &mut Session, step: &'static str, n: usize, why: &'static str, question: &Question) -> Result<Value> {
-    let checked = |value: Value| question.validate(&value).map(|()| value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)));
+    let checked = |value: Value| {
+        question.validate(&value).map(|()| value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)))
+    };
     if let Some((value, _)) = session.given.look_up(&session.host, question) {
         return checked(value);
     }

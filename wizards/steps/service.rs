@@ -23,9 +23,9 @@ use std::sync::{Arc, Mutex};
 const ADDRESS: &str = "127.0.0.1:8001";
 
 pub fn address_question() -> Question {
-    Question::text("serve.address", "Which address shall the service listen on?").default(ADDRESS, "loopback: only this machine can ask").check(|v| {
-        v.as_str().unwrap_or_default().parse::<SocketAddr>().map(drop).map_err(|_| "an address such as 127.0.0.1:8001 is needed".into())
-    })
+    Question::text("serve.address", "Which address shall the service listen on?")
+        .default(ADDRESS, "loopback: only this machine can ask")
+        .check(|v| v.as_str().unwrap_or_default().parse::<SocketAddr>().map(drop).map_err(|_| "an address such as 127.0.0.1:8001 is needed".into()))
 }
 
 pub fn stop_after_question() -> Question {
@@ -36,7 +36,12 @@ pub fn is_loopback(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback())
 }
 
-const TOKEN: &[SecretSpec] = &[SecretSpec { var: "TRADEML_SERVICE_TOKEN", label: "Token that callers must send (16 characters or more)", without: "the service stays on loopback", required: true }];
+const TOKEN: &[SecretSpec] = &[SecretSpec {
+    var: "TRADEML_SERVICE_TOKEN",
+    label: "Token that callers must send (16 characters or more)",
+    without: "the service stays on loopback",
+    required: true,
+}];
 
 pub fn ask_token(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
     super::keys::ask(run, step, TOKEN)
@@ -97,7 +102,9 @@ impl Source {
         }
     }
     fn ready(&self, version: &str) -> Result<Ready> {
-        let row = Registry::open(&self.root)?.model(&self.strategy, version)?.ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {version}")))?;
+        let row = Registry::open(&self.root)?
+            .model(&self.strategy, version)?
+            .ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {version}")))?;
         Ready::load(&self.root, &row)
     }
 }
@@ -135,7 +142,8 @@ impl SignalSource for Source {
     fn universe(&self, asof: TradingDay) -> Result<Universe> {
         let market = self.market()?;
         let at = market.at(asof)?;
-        let symbols: Vec<String> = market.panel.symbols.iter().enumerate().filter(|(s, _)| market.panel.member.at(*s, at) == 1.0).map(|(_, name)| name.clone()).collect();
+        let symbols: Vec<String> =
+            market.panel.symbols.iter().enumerate().filter(|(s, _)| market.panel.member.at(*s, at) == 1.0).map(|(_, name)| name.clone()).collect();
         Ok(Universe { id: format!("stage-{}", symbols.len()), symbols })
     }
     fn score_all(&self, champion: &Champion, asof: TradingDay) -> Result<ScoreDay> {
@@ -143,7 +151,12 @@ impl SignalSource for Source {
         let at = market.at(asof)?;
         let universe = self.universe(asof)?;
         let scores = market::named(&market.panel, &self.ready(&champion.version)?.scores(&market.panel, at)?, at);
-        let excluded = universe.symbols.iter().filter(|s| !scores.iter().any(|(n, _)| n == *s)).map(|s| (s.clone(), "not enough history, or no bar that day".to_string())).collect();
+        let excluded = universe
+            .symbols
+            .iter()
+            .filter(|s| !scores.iter().any(|(n, _)| n == *s))
+            .map(|s| (s.clone(), "not enough history, or no bar that day".to_string()))
+            .collect();
         Ok(ScoreDay { asof, universe, scores, excluded, data_snapshot: market.snapshot.clone() })
     }
     fn verify(&self, champion: &Champion) -> Result<()> {
@@ -153,7 +166,10 @@ impl SignalSource for Source {
         let rule = RuleConfig { top_n, bottom_n, ..if bottom_n == 0 { RuleConfig::long_only(top_n) } else { RuleConfig::default() } };
         let indexed: Vec<(usize, f64)> = scores.iter().enumerate().map(|(i, (_, v))| (i, *v)).collect();
         let chosen = portfolio::targets(&indexed, &rule)?;
-        Ok(Weights { weights: chosen.weights.into_iter().map(|(i, w)| (scores[i].0.clone(), w)).collect(), notes: chosen.notes.iter().map(|n| format!("{n:?}")).collect() })
+        Ok(Weights {
+            weights: chosen.weights.into_iter().map(|(i, w)| (scores[i].0.clone(), w)).collect(),
+            notes: chosen.notes.iter().map(|n| format!("{n:?}")).collect(),
+        })
     }
     fn record(&self, event: &str, operator: &str, reason: &str, detail: &Value) -> Result<()> {
         tracing::info!(event, operator, reason, %detail, "service");
@@ -181,9 +197,16 @@ pub fn ask_in_background(host: &Host, address: &str) -> Asking {
             let info: Value = client.get(format!("{base}/api/v1/model/info")).send().await.map_err(unreachable)?.json().await.map_err(unreachable)?;
             said.push(format!("model/info: {} {}", info["strategy"].as_str().unwrap_or("?"), info["version"].as_str().unwrap_or("?")));
             let body = json!({"symbols": ["AAPL", "MSFT", "XOM"]});
-            let signals: Value = client.post(format!("{base}/api/v1/signals/generate")).json(&body).send().await.map_err(unreachable)?.json().await.map_err(unreachable)?;
+            let signals: Value =
+                client.post(format!("{base}/api/v1/signals/generate")).json(&body).send().await.map_err(unreachable)?.json().await.map_err(unreachable)?;
             for signal in signals["signals"].as_array().into_iter().flatten() {
-                said.push(format!("signal: {} rank {} of {}, weight {}", signal["symbol"].as_str().unwrap_or("?"), signal["rank"], signals["metadata"]["n_scored"], signal["target_weight"]));
+                said.push(format!(
+                    "signal: {} rank {} of {}, weight {}",
+                    signal["symbol"].as_str().unwrap_or("?"),
+                    signal["rank"],
+                    signals["metadata"]["n_scored"],
+                    signal["target_weight"]
+                ));
             }
             Ok(said)
         })?

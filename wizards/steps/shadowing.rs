@@ -23,7 +23,7 @@ pub fn data_of_the_day(act: &Act<'_>) -> Result<String> {
             .found(format!("{:.1} % GREEN of {}: {:?}", c.fraction() * 100.0, c.expected, c.codes))
             .fix("trademl node once"));
     }
-    Ok(format!("{day}: {:.1} % GREEN of {}", c.fraction() * 100.0, c.expected))
+    Ok(format!("{day}: {} GREEN of {}", crate::kit::percent(c.green, c.expected), c.expected))
 }
 
 struct Precomputed<'a> {
@@ -56,14 +56,23 @@ pub fn catch_up(act: &Act<'_>, strategy: &str) -> Result<Vec<ShadowReport>> {
         let chosen = portfolio::targets(&indexed, &ready(m)?.rule)?;
         Ok(chosen.weights.into_iter().map(|(i, w)| (scores[i].0.clone(), w)).collect())
     };
-    let input = ShadowInput { panel: &market.panel, asof: market.asof, load: &load, targets: &targets, rebalance_sessions: 5, cost_bps_round_trip: 12.0, data_snapshot: &market.snapshot };
+    let input = ShadowInput {
+        panel: &market.panel,
+        asof: market.asof,
+        load: &load,
+        targets: &targets,
+        rebalance_sessions: 5,
+        cost_bps_round_trip: 12.0,
+        data_snapshot: &market.snapshot,
+    };
     let reports = shadow_day::run(registry.db(), &input)?;
     Ok(reports.into_iter().filter(|r| r.strategy == strategy).collect())
 }
 
 /// What is said last.
 pub fn outcome(reports: &[ShadowReport]) -> Outcome {
-    let each: Vec<String> = reports.iter().map(|r| format!("{} ({}): {} sessions, net {:+.2} %", r.version, r.stage, r.added + r.kept, r.net_total * 100.0)).collect();
+    let each: Vec<String> =
+        reports.iter().map(|r| format!("{} ({}): {} sessions, net {:+.2} %", r.version, r.stage, r.added + r.kept, r.net_total * 100.0)).collect();
     let next = vec![("trademl evaluate".to_string(), "compare again once enough sessions were shadowed".to_string())];
     Outcome { summary: format!("shadow books are up to date: {}", each.join("; ")), next, ..Outcome::default() }
 }

@@ -16,7 +16,12 @@ pub fn lines(root: &DataRoot) -> Result<Vec<String>> {
     if let Some(held) = ledger::held(&db, table::RAW_EQUITIES_BARS)? {
         let c = ledger::coverage(&db, table::RAW_EQUITIES_BARS, timeframe::DAY, held)?;
         let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
-        out.push(format!("  data       {:.2} % GREEN of {} expected partitions, {held}   {}", c.fraction() * 100.0, c.expected, codes.join(", ")));
+        out.push(format!(
+            "  data       {} GREEN of {} expected partitions, {held}   {}",
+            crate::kit::percent(c.green, c.expected),
+            c.expected,
+            codes.join(", ")
+        ));
     }
     let registry = Registry::open(root)?;
     for model in registry.models("equities_xs")? {

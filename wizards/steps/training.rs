@@ -42,7 +42,13 @@ pub fn plan(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Plan> {
     let mut notes = vec![
         format!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
         format!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
-        format!("bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %", c.bars.sharpe, c.bars.max_drawdown * 100.0, c.bars.dsr, c.bars.pbo * 100.0),
+        format!(
+            "bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %",
+            c.bars.sharpe,
+            c.bars.max_drawdown * 100.0,
+            c.bars.dsr,
+            c.bars.pbo * 100.0
+        ),
         format!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
     ];
     for (dependency, threshold) in &c.dependencies {

@@ -327,37 +327,3 @@ fn an_audit_killed_at_any_point_and_repeated_gives_the_same_ledger() {
         assert_eq!(crate::snapshot::pin(&root, window).unwrap(), snapshot, "point {k}");
     }
 }
-
-#[test]
-#[ignore = "half a minute: 505 symbols over five years"]
-fn five_years_of_five_hundred_symbols() {
-    let kit = Kit::new();
-    let names: Vec<String> = (0..505).map(|i| format!("S{i:03}")).collect();
-    let symbols: Vec<&str> = names.iter().map(String::as_str).collect();
-    kit.stage(&symbols);
-    kit.listings("2018-01-02", &symbols.iter().map(|s| (*s, Some("2000-01-03"), None)).collect::<Vec<_>>());
-    reference::refresh_reference(&kit.root, &kit.db).unwrap();
-    let window = range("2013-02-08", "2018-02-08");
-    for batch in symbols.chunks(100) {
-        kit.commit("alpaca", batch, window, &good_bars(batch, window));
-    }
-    let start = std::time::Instant::now();
-    let lap = |what: &str| eprintln!("{what}: {:.1} s", start.elapsed().as_secs_f64());
-    let report = scan(&kit, AuditScope::Incremental, window);
-    lap("first audit");
-    eprintln!("{} rows", report.partitions_judged);
-    scan(&kit, AuditScope::Incremental, window);
-    lap("audit of nothing new");
-    scan(&kit, AuditScope::Full, window);
-    lap("full audit");
-    crate::curate::curate_incremental(&kit.root, &kit.db).unwrap();
-    lap("curation");
-    crate::curate::curate_incremental(&kit.root, &kit.db).unwrap();
-    lap("curation of nothing new");
-    ledger::export(&kit.root, &kit.db).unwrap();
-    lap("ledger export");
-    crate::snapshot::pin(&kit.root, window).unwrap();
-    lap("snapshot");
-    crate::fsck::run(&kit.root).unwrap();
-    lap("fsck");
-}

@@ -1,0 +1,153 @@
+//! Bad input gets its documented exit status, a reason, a way out, and loses nothing. Driven through the real program.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn trademl(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trademl"));
+    command.args(args).env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").env("TERM", "dumb").current_dir(home).stdin(Stdio::null());
+    command
+}
+
+fn run(home: &Path, args: &[&str]) -> (i32, String) {
+    text(trademl(home, args).output().unwrap())
+}
+
+fn text(out: Output) -> (i32, String) {
+    (out.status.code().unwrap_or(-1), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
+}
+
+fn home() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn without_arguments_it_explains_itself_and_an_unknown_word_is_a_usage_error() {
+    let home = home();
+    assert_eq!(run(home.path(), &["--help"]).0, 0);
+    assert!(run(home.path(), &["--help"]).1.contains("pi-data-node"));
+    assert_eq!(run(home.path(), &["dance"]).0, 2);
+}
+
+#[test]
+fn a_wizard_without_a_terminal_names_what_is_missing_and_ends() {
+    let home = home();
+    let (status, text) = run(home.path(), &["pi-data-node"]);
+    assert_eq!(status, 2, "{text}");
+    assert!(text.contains("storage.root") && text.contains("--set"), "{text}");
+}
+
+#[test]
+fn a_wizard_without_a_drive_says_where_to_begin() {
+    let home = home();
+    for wizard in ["train", "evaluate", "shadow", "paper-trade", "serve"] {
+        let (status, text) = run(home.path(), &[wizard, "--yes"]);
+        assert_eq!(status, 6, "{wizard}: {text}");
+        assert!(text.contains("TML-SSD-001") && text.contains("trademl pi-data-node") && text.contains("log"), "{text}");
+    }
+}
+
+#[test]
+fn a_checkout_is_never_a_data_root() {
+    let home = home();
+    let (status, text) = run(home.path(), &["pi-data-node", "--yes", "--root", concat!(env!("CARGO_MANIFEST_DIR"), "/data")]);
+    assert_eq!(status, 6, "{text}");
+    assert!(text.contains("TML-SSD-002"), "{text}");
+}
+
+fn practice(home: &Path) -> std::path::PathBuf {
+    let place = home.join("drive");
+    crate::journey::copy(&crate::journey::before(0), &place);
+    place
+}
+
+#[test]
+fn a_newer_drive_is_refused_with_exit_8() {
+    let home = home();
+    let place = practice(home.path());
+    let sentinel = place.join(".trademl-drive.json");
+    let newer = std::fs::read_to_string(&sentinel).unwrap().replace("\"node\": 1", "\"node\": 99");
+    std::fs::write(&sentinel, newer).unwrap();
+    let (status, text) = run(home.path(), &["train", "--yes", "--root", place.to_str().unwrap()]);
+    assert_eq!(status, 8, "{text}");
+    assert!(text.contains("TML-SSD-012"), "{text}");
+}
+
+#[test]
+fn a_damaged_stage_file_is_named_and_its_backup_too() {
+    let home = home();
+    let place = home.path().join("drive");
+    crate::journey::copy(&crate::journey::before(1), &place);
+    let stage = place.join("control/stage.yml");
+    let text = std::fs::read_to_string(&stage).unwrap().replace("stage: 0", "stage: 1");
+    std::fs::write(&stage, text).unwrap();
+    let (status, text) = run(home.path(), &["node", "once", "--root", place.to_str().unwrap()]);
+    assert_eq!(status, 6, "{text}");
+    assert!(text.contains("TML-CFG-004"), "{text}");
+}
+
+#[test]
+fn answers_with_unknown_or_missing_keys_are_refused() {
+    let home = home();
+    let place = practice(home.path());
+    let answers = home.path().join("answers.yml");
+    std::fs::write(&answers, "version: 1\nwizard: train\nanswers: {model.name: equities_xs, modle.size: 3}\n").unwrap();
+    let root = place.to_str().unwrap();
+    let (status, text) = run(home.path(), &["train", "--root", root, "--answers", answers.to_str().unwrap()]);
+    assert!(status == 2 || status == 3, "{status} {text}");
+    std::fs::write(&answers, "version: 1\nwizard: train\nanswer: {}\n").unwrap();
+    assert_eq!(run(home.path(), &["train", "--root", root, "--answers", answers.to_str().unwrap()]).0, 2);
+    std::fs::write(&answers, "version: 1\nwizard: train\nanswers: {}\n").unwrap();
+    let (status, text) = run(home.path(), &["train", "--root", root, "--answers", answers.to_str().unwrap()]);
+    assert_eq!(status, 2, "{text}");
+    assert!(text.contains("model.name"), "{text}");
+}
+
+#[test]
+fn training_before_there_is_data_is_refused_with_the_command_that_helps() {
+    let home = home();
+    let place = practice(home.path());
+    let (status, text) = run(home.path(), &["train", "--yes", "--root", place.to_str().unwrap()]);
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("trademl pi-data-node"), "{text}");
+}
+
+#[test]
+fn json_is_one_object_a_line_and_the_last_one_has_the_status() {
+    let home = home();
+    let place = practice(home.path());
+    let out = trademl(home.path(), &["train", "--yes", "--json", "--root", place.to_str().unwrap()]).output().unwrap();
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&out.stdout).lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"))).collect();
+    let last = lines.last().unwrap();
+    assert_eq!((last["status"].as_str(), last["exit"].as_i64()), (Some("refused"), Some(3)));
+    assert!(last["error"]["code"].as_str().unwrap().starts_with("TML-"));
+    assert!(lines.iter().all(|l| l["v"] == 1));
+}
+
+#[test]
+fn the_same_wizard_twice_on_one_drive_is_refused_with_exit_7() {
+    let home = home();
+    let place = practice(home.path());
+    let host = crate::journey::Machine::new("00000000000000aa").host(None);
+    let root = data_layer::root::DataRoot::open(&host, &place).unwrap();
+    let held = data_layer::attach::lock(&root, "wizard-train").unwrap();
+    let (status, text) = run(home.path(), &["train", "--yes", "--root", place.to_str().unwrap()]);
+    assert_eq!(status, 7, "{text}");
+    drop(held);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let home = home();
+    let place = home.path().join("drive");
+    crate::journey::copy(&crate::journey::before(1), &place);
+    let before = crate::journey::fingerprint(&place);
+    let journal = std::fs::read(place.join("control/journal.sqlite")).unwrap();
+    let (status, text) = run(home.path(), &["train", "--yes", "--dry-run", "--plain", "--root", place.to_str().unwrap()]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("nothing was written"), "{text}");
+    assert_eq!(before, crate::journey::fingerprint(&place));
+    let rows = |bytes: &[u8]| bytes.len();
+    assert_eq!(rows(&journal), rows(&std::fs::read(place.join("control/journal.sqlite")).unwrap()));
+}

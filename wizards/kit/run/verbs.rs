@@ -1,0 +1,253 @@
+//! The verbs of a runbook: what each does the first time, and what it does on resume.
+
+use super::{Gate, Run, Turn, convert, paused};
+use crate::kit::act::Act;
+use crate::kit::journal::Event;
+use crate::kit::prompter::{ReviewReply, SecretReply};
+use crate::kit::question::{Question, SecretSpec};
+use crate::kit::review::Plan;
+use crate::kit::step::Step;
+use data_layer::error::{Error, Result, code};
+use data_layer::store::{digest_of, sha256_hex};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+impl Run<'_> {
+    /// A choice or a consent. Answered once; shown as answered on resume; on another machine only host-scope
+    /// questions come again.
+    pub fn ask<T: DeserializeOwned>(&mut self, step: &'static Step, mut question: Question) -> Result<T> {
+        let place = self.enter(step)?;
+        if let Some(done) = self.done(step)
+            && let Some(value) = done.payload.get("value").cloned()
+            && question.validate(&value).is_ok()
+        {
+            self.answered(step, &place, &question, &value, true);
+            return convert(value);
+        }
+        self.recall(step, &mut question)?;
+        let (value, source) = match self.given.look_up(&self.host, &question) {
+            Some((value, source)) => {
+                question.validate(&value).map_err(|why| {
+                    Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)).cause(format!("from: {source}"))
+                })?;
+                (value, source)
+            }
+            None => self.obtain(&place, &question)?,
+        };
+        self.commit(step, Event::Done, "", &json!({"id": question.id, "value": value, "source": source}))?;
+        self.answered(step, &place, &question, &value, false);
+        convert(value)
+    }
+
+    /// One screen for several keys. `store` keeps a key on this machine; the journal learns only the variables' names.
+    pub fn ask_secrets(
+        &mut self,
+        step: &'static Step,
+        specs: &[SecretSpec],
+        have: &dyn Fn(&str) -> Option<String>,
+        store: &mut dyn FnMut(&str, &SecretString) -> Result<()>,
+    ) -> Result<()> {
+        let place = self.enter(step)?;
+        let known = self.done(step).is_some() && specs.iter().all(|s| !s.required || have(s.var).is_some());
+        if !known {
+            let mut set = BTreeMap::new();
+            for spec in specs {
+                let given = self.given.secret(&self.host, spec)?;
+                let reply = match given {
+                    Some(reply) => reply,
+                    None => self.prompter.ask_secret(&place, spec, have(spec.var).as_deref())?,
+                };
+                match reply {
+                    SecretReply::Set(secret) => {
+                        store(spec.var, &secret)?;
+                        set.insert(spec.var, "set");
+                    }
+                    SecretReply::Keep => drop(set.insert(spec.var, "kept")),
+                    SecretReply::Skip => drop(set.insert(spec.var, "skipped")),
+                    SecretReply::Back => return Err(self.back()),
+                    SecretReply::Pause => return Err(paused()),
+                }
+            }
+            self.commit(step, Event::Done, "", &json!({"vars": set}))?;
+        }
+        let shown: Vec<String> = specs.iter().filter_map(|s| have(s.var).map(|masked| format!("{} {masked}", s.var))).collect();
+        let shown = if shown.is_empty() { "none".to_string() } else { shown.join(", ") };
+        self.step_done(step, &place, &shown, known);
+        self.answers.push((step.id.to_string(), step.title.to_string(), shown));
+        Ok(())
+    }
+
+    /// A computation or a write. Replayed when done with the same inputs; run again when in doubt, so `f` is idempotent.
+    pub fn act<T, I>(&mut self, step: &'static Step, inputs: &I, f: impl FnOnce(&Act<'_>) -> Result<T>) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        I: Serialize,
+    {
+        self.act_verified(step, inputs, |_, _| Ok(true), f)
+    }
+
+    /// [`Run::act`] whose result is checked against the world on every resume: `Ok(false)` makes it stale, and it runs again.
+    pub fn act_verified<T, I>(
+        &mut self,
+        step: &'static Step,
+        inputs: &I,
+        verify: impl FnOnce(&Act<'_>, &T) -> Result<bool>,
+        f: impl FnOnce(&Act<'_>) -> Result<T>,
+    ) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        I: Serialize,
+    {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let inputs = digest_of(inputs)?;
+        if let Some(done) = self.done(step).filter(|d| d.inputs_sha256 == inputs)
+            && let Ok(value) = serde_json::from_value::<T>(done.payload.clone())
+        {
+            if verify(&self.context(step), &value)? {
+                self.step_done(step, &place, "", true);
+                return Ok(value);
+            }
+            self.report.event(
+                "step.stale",
+                &format!("  stale  [{}/{}] {}: the drive no longer agrees; doing it again", place.n, place.of, step.title),
+                json!({"step": step.id}),
+            );
+        }
+        self.commit(step, Event::Started, &inputs, &json!({}))?;
+        self.report.event(
+            "step.started",
+            &format!("  ...    [{}/{}] {}", place.n, place.of, step.title),
+            json!({"step": step.id, "n": place.n, "of": place.of}),
+        );
+        let value = f(&self.context(step))?;
+        self.report.progress_done();
+        self.commit(step, Event::Done, &inputs, &serde_json::to_value(&value)?)?;
+        self.step_done(step, &place, "", false);
+        Ok(value)
+    }
+
+    /// A gate over facts: judged again on every pass, so nothing can be computed from it.
+    pub fn check(&mut self, step: &'static Step, f: impl FnOnce(&Act<'_>) -> Result<String>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let evidence = f(&self.context(step))?;
+        let payload = json!({"evidence": evidence});
+        if self.done(step).is_none_or(|d| d.payload != payload) {
+            self.commit(step, Event::Done, "", &payload)?;
+        }
+        self.step_done(step, &place, &evidence, false);
+        Ok(())
+    }
+
+    /// An effect outside (orders). In doubt, `find` asks the outside by idempotency key before `place` is tried.
+    pub fn send<T, I>(
+        &mut self,
+        step: &'static Step,
+        inputs: &I,
+        find: impl FnOnce(&Act<'_>) -> Result<Option<T>>,
+        place_it: impl FnOnce(&Act<'_>) -> Result<T>,
+    ) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned,
+        I: Serialize,
+    {
+        let place = self.enter(step)?;
+        let inputs = digest_of(inputs)?;
+        let before = self.state.get(step.id).filter(|s| s.inputs_sha256 == inputs).cloned();
+        if let Some(done) = before.as_ref().filter(|s| s.kind == Event::Done) {
+            self.step_done(step, &place, "", true);
+            return convert(done.payload.clone());
+        }
+        let in_doubt = before.is_some_and(|s| s.kind == Event::Started);
+        let found = if in_doubt { find(&self.context(step))? } else { None };
+        let value = match found {
+            Some(value) => value,
+            None => {
+                self.commit(step, Event::Started, &inputs, &json!({}))?;
+                place_it(&self.context(step))?
+            }
+        };
+        self.report.progress_done();
+        self.commit(step, Event::Done, &inputs, &serde_json::to_value(&value)?)?;
+        self.step_done(step, &place, "", false);
+        Ok(value)
+    }
+
+    /// Something that runs until it is stopped; entered again on resume.
+    pub fn keep_running(&mut self, step: &'static Step, f: impl FnOnce(&Act<'_>) -> Result<()>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.commit(step, Event::Started, "", &json!({}))?;
+        self.report.event(
+            "step.started",
+            &format!("  ...    [{}/{}] {}", place.n, place.of, step.title),
+            json!({"step": step.id, "n": place.n, "of": place.of}),
+        );
+        let result = f(&self.context(step));
+        self.report.progress_done();
+        result
+    }
+
+    /// The one screen before the first write. Accepted once for the same answers and the same plan.
+    pub fn review(&mut self, step: &'static Step, plan: impl FnOnce(&Act<'_>) -> Result<Plan>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let shown: Vec<(String, String)> = self.answers.iter().map(|(_, label, value)| (label.clone(), value.clone())).collect();
+        let inputs = digest_of(&shown)?;
+        if self.done(step).is_some_and(|d| d.inputs_sha256 == inputs) {
+            self.step_done(step, &place, "accepted", true);
+            return Ok(());
+        }
+        let plan = plan(&self.context(step))?;
+        let text = plan.render(&shown);
+        let work: BTreeMap<&str, u64> = plan.work.iter().map(|(k, n)| (k.as_str(), *n)).collect();
+        let event = json!({"answers": shown, "files": plan.files.iter().map(|f| &f.path).collect::<Vec<_>>(), "work": work, "notes": plan.notes});
+        if self.manner.dry_run {
+            self.report.event("review", &text, event);
+            self.turn = Some(Turn::PlanShown);
+            return Err(Error::bug("a shown plan is not an error"));
+        }
+        if !self.prompter.interactive() || self.manner.yes {
+            self.report.event("review", &text, event);
+            self.commit(step, Event::Done, &inputs, &json!({"accepted": true}))?;
+            return Ok(());
+        }
+        let steps: Vec<(String, String)> = self.answers.iter().map(|(step, label, value)| (step.clone(), format!("{label}: {value}"))).collect();
+        match self.prompter.review(&place, &text, &steps)? {
+            ReviewReply::Accept => self.commit(step, Event::Done, &inputs, &json!({"accepted": true})),
+            ReviewReply::Change(step) => Err(self.turn_back_to(&step)),
+            ReviewReply::Back => Err(self.back()),
+            ReviewReply::Pause => Err(paused()),
+        }
+    }
+
+    /// A typed confirmation. There is no default: end of input, another word or no terminal without a token refuse.
+    pub fn gate(&mut self, step: &'static Step, gate: &Gate<'_>) -> Result<()> {
+        let place = self.enter(step)?;
+        self.refuse_missing()?;
+        let shown_sha256 = sha256_hex(gate.shown.as_bytes());
+        if self.done(step).is_some_and(|d| d.payload["shown_sha256"] == shown_sha256.as_str()) {
+            self.step_done(step, &place, "confirmed before, nothing has changed", true);
+            return Ok(());
+        }
+        let typed = match self.given.take_token(gate.token) {
+            Some(token) => Some(token),
+            None => self.prompter.gate(&place, gate.shown, gate.token)?,
+        };
+        if typed.as_deref() != Some(gate.token) {
+            return Err(Error::new(code::GATE_REFUSED, "the confirmation was not given")
+                .cause(if typed.is_some() { "the typed words were not the ones asked for" } else { "there was nobody to confirm" })
+                .fix(format!("--confirm \"{}\"", gate.token)));
+        }
+        let payload = json!({
+            "gate": step.id, "shown_sha256": shown_sha256, "token_sha256": sha256_hex(gate.token.as_bytes()),
+            "account": gate.account, "trading_day": gate.trading_day,
+        });
+        self.commit(step, Event::Done, &shown_sha256, &payload)?;
+        self.step_done(step, &place, "confirmed", false);
+        Ok(())
+    }
+}
