@@ -14,6 +14,8 @@ const NEXT: Step =
 const ACCOUNT: Step =
     Step::new("account", Verb::Act, Scope::Account, "Account and endpoint", "The account's own number is shown before anything is sent to it.");
 const RECONCILE: Step = Step::new("reconcile", Verb::Act, Scope::Account, "Reconciled", "What the broker holds decides; a difference stops increases.");
+const WAITING: Step =
+    Step::new("waiting", Verb::Act, Scope::Account, "Waiting orders sent", "Purchases that had to wait for the sales that fund them, once those have filled.");
 const REPORT: Step = Step::new("daily-report", Verb::Act, Scope::Drive, "Daily report", "One JSON a day, and views that add nothing to it.");
 const CHAMPION: Step = Step::new("champion", Verb::Check, Scope::Drive, "Champion and limits", "Only the champion trades, named with its verdict and its age.");
 const GREEN: Step = Step::new("green", Verb::Check, Scope::Drive, "Data of the day", "Stale or unchecked prices never make an order.");
@@ -25,7 +27,7 @@ const SUBMIT: Step =
 pub const WIZARD: Wizard = Wizard {
     name: "paper-trade",
     purpose: "open and run the paper book, behind confirmation gates",
-    steps: &[BROKER, BROKER_KEYS, MAX_ORDERS, NEXT, ACCOUNT, RECONCILE, REPORT, CHAMPION, GREEN, PLAN, CONFIRM, SUBMIT],
+    steps: &[BROKER, BROKER_KEYS, MAX_ORDERS, NEXT, ACCOUNT, RECONCILE, WAITING, REPORT, CHAMPION, GREEN, PLAN, CONFIRM, SUBMIT],
 };
 
 /// The runbook.
@@ -40,6 +42,10 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
 
     let account = run.act(&ACCOUNT, &broker, |act| desk.account(act))?;
     run.act(&RECONCILE, &account.account, |act| desk.reconcile(act, &account))?;
+    if account.market_open {
+        let sent = run.act(&WAITING, &account.trading_day, |act| desk.send_waiting(act, &account))?;
+        return Ok(paper::during_the_session(&account, &sent));
+    }
     let report = run.act(&REPORT, &account.account, |act| desk.daily_report(act, &account))?;
     run.check(&CHAMPION, |act| desk.champion(act))?;
     if !next_session {

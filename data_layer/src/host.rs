@@ -3,31 +3,18 @@
 //! Made once in `main` ([`Host::real`]), faked once in tests ([`Host::fake`]). Everything with a side effect takes a
 //! `Host` (usually through [`crate::root::DataRoot`]); `clippy.toml` bans the back doors.
 
+mod fail;
+
+pub use fail::FAILPOINTS;
+
 use crate::error::{Error, Result, code};
 use crate::time::UtcTime;
+use fail::FailPlan;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-
-/// Names of the points at which `TRADEML_FAILPOINT` can abort the process. `trademl failpoints` prints them.
-pub const FAILPOINTS: &[&str] = &[
-    "journal.append.before",
-    "journal.append.after",
-    "store.write.before",
-    "store.rename.before",
-    "store.rename.after",
-    "control.commit.before",
-    "control.commit.after",
-    "order.intent.after",
-    "order.send.before",
-    "order.send.after",
-    "task.lease.after",
-    "registry.commit.before",
-    "registry.commit.after",
-    "checkpoint.after",
-];
 
 /// How the program tells the time.
 enum Clock {
@@ -36,22 +23,6 @@ enum Clock {
     Pinned(AtomicI64),
     /// Follows a sandbox's world clock as of the last [`Host::set_world_time`], plus the program's own waits.
     World(AtomicI64),
-}
-
-/// What a failpoint hit does.
-enum Crash {
-    /// `abort()`: the real binary, driven from outside.
-    Abort,
-    /// Every passage from the k-th on returns an error: the in-process resume suite. The flag says it has "died".
-    Unwind(AtomicBool),
-}
-
-struct FailPlan {
-    /// `None` = any point.
-    name: Option<String>,
-    kth: u64,
-    passed: AtomicU64,
-    crash: Crash,
 }
 
 struct Inner {
@@ -125,7 +96,7 @@ impl Host {
             Some("world") => Clock::World(AtomicI64::new(system_micros())),
             Some(text) => Clock::Pinned(AtomicI64::new(UtcTime::parse(text).map_err(|e| e.during("TRADEML_CLOCK"))?.micros())),
         };
-        let fail = env.get("TRADEML_FAILPOINT").filter(|v| !v.is_empty()).map(|v| parse_failpoint(v)).transpose()?;
+        let fail = env.get("TRADEML_FAILPOINT").filter(|v| !v.is_empty()).map(|v| FailPlan::parse(v)).transpose()?;
         let sysroot = PathBuf::from(env.get("TRADEML_SYSROOT").cloned().unwrap_or_else(|| "/".into()));
         let machine_id = env.get("TRADEML_MACHINE_ID").cloned().unwrap_or_else(|| read_machine_id(&sysroot));
         let boot_id = env.get("TRADEML_BOOT_ID").cloned().unwrap_or_else(|| {
@@ -150,12 +121,7 @@ impl Host {
 
     /// A host for tests: a pinned clock, its own environment, no real machine behind it.
     pub fn fake(fake: FakeHost) -> Self {
-        let fail = fake.crash_at.map(|(name, kth)| FailPlan {
-            name: (!name.is_empty()).then_some(name),
-            kth,
-            passed: AtomicU64::new(0),
-            crash: Crash::Unwind(AtomicBool::new(false)),
-        });
+        let fail = fake.crash_at.map(|(name, kth)| FailPlan::unwinding(&name, kth));
         Self::assemble(Inner {
             env: fake.env,
             clock: Clock::Pinned(AtomicI64::new(fake.now.micros())),
@@ -361,29 +327,12 @@ impl Host {
     /// A named point of possible death (`docs/testing-hooks.md`). Aborts the process, or in tests returns an error,
     /// when the plan says so.
     pub fn failpoint(&self, name: &'static str) -> Result<()> {
-        debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
-        let Some(plan) = &self.0.shared.fail else { return Ok(()) };
-        let dead = || Err(Error::new(code::BUG_CRASH_POINT, format!("crashed at {name}")));
-        if let Crash::Unwind(flag) = &plan.crash
-            && flag.load(Ordering::SeqCst)
-        {
-            return dead();
-        }
-        if plan.name.as_deref().is_some_and(|n| n != name) || plan.passed.fetch_add(1, Ordering::SeqCst) + 1 != plan.kth {
-            return Ok(());
-        }
-        match &plan.crash {
-            Crash::Abort => std::process::abort(),
-            Crash::Unwind(flag) => {
-                flag.store(true, Ordering::SeqCst);
-                dead()
-            }
-        }
+        self.0.shared.fail.as_ref().map_or(Ok(()), |plan| plan.pass(name))
     }
 
     /// How many failpoints were passed (tests size their sweeps with it).
     pub fn failpoints_passed(&self) -> u64 {
-        self.0.shared.fail.as_ref().map_or(0, |p| p.passed.load(Ordering::SeqCst))
+        self.0.shared.fail.as_ref().map_or(0, FailPlan::passed)
     }
 
     /// `STEP <n> <id>` on stderr when `TRADEML_TRACE=steps`.
@@ -426,21 +375,6 @@ fn read_machine_id(sysroot: &Path) -> String {
         .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let digest = Sha256::digest(format!("trademl-machine-1|{os_id}").as_bytes());
     hex::encode(digest)[..16].to_string()
-}
-
-fn parse_failpoint(text: &str) -> Result<FailPlan> {
-    let bad = || Error::new(code::USE_ARGUMENT, format!("TRADEML_FAILPOINT='{text}' is not '<k>', '<name>' or '<name>:<k>'")).fix("trademl failpoints");
-    let (name, kth) = match text.split_once(':') {
-        Some((name, k)) => (Some(name.to_string()), k.parse().map_err(|_| bad())?),
-        None => match text.parse::<u64>() {
-            Ok(k) => (None, k),
-            Err(_) => (Some(text.to_string()), 1),
-        },
-    };
-    if name.as_deref().is_some_and(|n| !FAILPOINTS.contains(&n)) {
-        return Err(bad());
-    }
-    Ok(FailPlan { name, kth, passed: AtomicU64::new(0), crash: Crash::Abort })
 }
 
 fn build_http() -> reqwest::Client {

@@ -10,6 +10,7 @@ pub mod time;
 pub mod calendar;
 pub mod schema;
 pub mod host;
+pub mod disk;
 pub mod root;
 pub mod store;
 pub mod frame;

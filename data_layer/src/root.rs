@@ -200,7 +200,7 @@ impl DataRoot {
         };
         let root = Self(Arc::new(RootInner { host: host.clone(), base: base.to_path_buf(), drive }));
         let json = serde_json::to_vec_pretty(&root.0.drive)?;
-        crate::store::write_atomic(&root, &DataPath::new(SENTINEL)?, &json)?;
+        crate::disk::replace(host, &base.join(SENTINEL), &json)?;
         Ok(root)
     }
 

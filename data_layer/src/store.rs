@@ -1,19 +1,16 @@
-//! Files: Parquet with zstd, atomic writes, digests.
-//!
-//! The order is: temporary file in the same folder, write, fsync, read back and compare, rename, fsync of the folder.
-//! A file under its final name is therefore always whole. After an error from fsync nothing is retried on the same
-//! handle: the temporary file is removed and the caller stops.
+//! Files on the drive: Parquet with zstd, whole-file reads and writes, digests. How a file becomes durable is [`crate::disk`]'s business.
 
 #![allow(clippy::disallowed_methods)] // the one place that writes files on the drive
 
+pub use crate::disk::create_folder;
+
+use crate::disk;
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
 use polars::prelude::{DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+use std::fs;
 
 /// Where a written file is, how long and what it hashes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,54 +38,9 @@ pub fn digest_of<T: Serialize>(value: &T) -> Result<String> {
 
 /// Write a whole file, or nothing. Replaces an existing file atomically.
 pub fn write_atomic(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<FileInfo> {
-    write_atomic_at(root, path, bytes).map_err(|e| e.during(&format!("writing {path}")))
-}
-
-fn write_atomic_at(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<FileInfo> {
-    let host = root.host();
-    host.failpoint("store.write.before")?;
-    let target = root.locate(path);
-    let folder = target.parent().ok_or_else(|| Error::bug("a data path without a folder"))?;
-    create_folder(folder)?;
-    let temp = folder.join(format!(".{}.{}.tmp", path.file_name(), host.pid()));
-    let written = write_and_verify(&temp, bytes);
-    if let Err(error) = written {
-        drop(fs::remove_file(&temp));
-        return Err(error);
-    }
-    host.failpoint("store.rename.before")?;
-    fs::rename(&temp, &target)?;
-    File::open(folder)?.sync_all()?;
-    host.failpoint("store.rename.after")?;
-    host.ack("file", path.as_str());
+    disk::replace(root.host(), &root.locate(path), bytes).map_err(|e| e.during(&format!("writing {path}")))?;
+    root.host().ack("file", path.as_str());
     Ok(FileInfo { path: path.clone(), sha256: sha256_hex(bytes), bytes: bytes.len() as u64 })
-}
-
-fn write_and_verify(temp: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(temp)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    if fs::read(temp)? != bytes {
-        return Err(Error::new(code::SSD_IO, "the drive returned other bytes than were written to it").fix("check the cable and the kernel log (dmesg)"));
-    }
-    Ok(())
-}
-
-/// Create a folder and make its name durable in every parent that was missing.
-pub fn create_folder(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        create_folder(parent)?;
-        match fs::create_dir(folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e.into()),
-            _ => {}
-        }
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Read a whole file; `None` when there is none.

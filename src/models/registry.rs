@@ -196,12 +196,20 @@ impl Registry {
         })
     }
 
-    /// Record a decision that moved nothing.
+    /// Record a decision that moved nothing. The same decision on the same evidence is one event, however often a run
+    /// that was cut off says it again.
     pub fn record_verdict(&self, strategy: &str, version: &str, to: Stage, decision: &Decision<'_>) -> Result<()> {
         let at = self.now();
         self.db.write(|tx| {
             let row = find(tx, strategy, version)?.ok_or_else(|| unknown(strategy, version))?;
-            insert_event(tx, &decision.event(strategy, version, Some(row.stage), to, decision.reason, false, at))
+            let event = decision.event(strategy, version, Some(row.stage), to, decision.reason, false, at);
+            let newest = "SELECT rule, verdict_json, reason FROM model_events WHERE strategy = ?1 AND version = ?2 ORDER BY seq DESC LIMIT 1";
+            let said: Option<(String, String, String)> =
+                tx.query_row(newest, params![strategy, version], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).optional()?;
+            if said == Some((event.rule.clone(), store::canonical_json(&event.verdict)?, event.reason.clone())) {
+                return Ok(());
+            }
+            insert_event(tx, &event)
         })
     }
 

@@ -47,7 +47,9 @@ fn upward_uses(lib: &str, folder: &str) -> Vec<String> {
         }
         let Some(own_rank) = rank.get(own.as_str()) else { continue };
         let text = read(&file);
-        let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or(&text).to_string();
+        let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or(&text);
+        // Links in comments point wherever they help.
+        let product = product.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
         for (i, _) in product.match_indices("crate::") {
             let used: String = product[i + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if rank.get(used.as_str()).is_some_and(|r| r > own_rank) {

@@ -33,6 +33,9 @@ const EVENING: i64 = 20 * 60;
 /// Where the demonstration's signal service listens.
 const SERVICE: &str = "127.0.0.1:18765";
 
+/// Seconds after an open at which the morning's look at the book happens.
+const MORNING: i64 = 10;
+
 type Body = fn(&mut Run<'_>) -> Result<Outcome>;
 
 struct Demo<'a> {
@@ -109,11 +112,14 @@ impl Demo<'_> {
                 continue;
             }
             if i > 0 {
-                self.advance(calendar.open(*day).plus_seconds(60))?;
+                // The open fills what was sent the evening before, and with it frees the money for what had to wait.
+                self.advance(calendar.open(*day).plus_seconds(MORNING))?;
+                self.play(&crate::paper_trade::WIZARD, crate::paper_trade::run, &format!("{tag} morning"), &[], Voice::Silent)?;
             }
             self.advance(calendar.close(*day).plus_seconds(EVENING))?;
             if i > 0 {
-                steps::node::once(&self.host, &self.root, &self.say, false)?;
+                let quiet = Reporter::new(&self.host, Voice::Silent, "node", None);
+                steps::node::once(&self.host, &self.root, &quiet, false)?;
             }
             self.play(&crate::shadow::WIZARD, crate::shadow::run, &tag, &[], Voice::Silent)?;
             let more = if i + 1 < count { "true" } else { "false" };

@@ -174,6 +174,13 @@ pub struct SecretSpec {
     pub required: bool,
 }
 
+impl SecretSpec {
+    /// The answers key: `keys.alpaca_api_key`.
+    pub fn id(&self) -> String {
+        format!("keys.{}", self.var.to_ascii_lowercase())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,6 +52,18 @@ struct StepState {
     machine_id: String,
 }
 
+/// The source of an answer that a person typed.
+const ASKED: &str = "asked";
+
+/// An answer as the review shows it.
+struct Answered {
+    step: String,
+    label: String,
+    shown: String,
+    /// A person typed it: going back stops here.
+    by_person: bool,
+}
+
 /// Why a body stopped early without an error.
 enum Turn {
     /// Un-answer this step and start again from the top.
@@ -81,8 +93,8 @@ pub struct Run<'a> {
     prompter: &'a mut dyn Prompter,
     report: &'a Reporter,
     manner: Manner,
-    /// (step, label, shown value) in the order of this pass.
-    answers: Vec<(String, String, String)>,
+    /// In the order of this pass.
+    answers: Vec<Answered>,
     /// Questions without an answer and without anybody to ask, taken by default so that all can be named at once.
     missing: Vec<Error>,
     turn: Option<Turn>,
@@ -222,7 +234,7 @@ impl<'a> Run<'a> {
             };
         }
         match self.prompter.ask(place, question)? {
-            Reply::Value(value) => Ok((value, "asked".into())),
+            Reply::Value(value) => Ok((value, ASKED.into())),
             Reply::Pause => Err(paused()),
             Reply::Back => Err(self.back()),
         }
@@ -231,7 +243,7 @@ impl<'a> Run<'a> {
     /// Rewind to the question before this one; from the first one, ask it again.
     fn back(&mut self) -> Error {
         let here = self.current.map(|s| s.id).unwrap_or_default();
-        let target = self.answers.last().map_or(here.to_string(), |(step, _, _)| step.clone());
+        let target = self.answers.iter().rev().find(|a| a.by_person).map_or(here.to_string(), |a| a.step.clone());
         self.turn_back_to(&target)
     }
 
@@ -263,10 +275,9 @@ impl<'a> Run<'a> {
         error.fix("--yes accepts the defaults")
     }
 
-    fn answered(&mut self, step: &'static Step, place: &Place, question: &Question, value: &Value, replayed: bool) {
-        let shown = question.display(value);
+    fn answered(&mut self, step: &'static Step, place: &Place, shown: String, by_person: bool, replayed: bool) {
         self.step_done(step, place, &shown, replayed);
-        self.answers.push((step.id.to_string(), step.title.to_string(), shown));
+        self.answers.push(Answered { step: step.id.to_string(), label: step.title.to_string(), shown, by_person });
     }
 
     fn step_done(&self, step: &Step, place: &Place, evidence: &str, replayed: bool) {

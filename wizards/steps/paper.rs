@@ -1,8 +1,12 @@
 //! `paper-trade`'s desk: one account, one strategy, one day at a time. The order path itself is `engine::pipelines::paper_day`.
 
-use super::market::{self, Market, Ready};
+mod words;
+
+pub use words::{ask_keys, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, settled};
+
+use super::market::{Market, Ready};
 use super::{judging, keys};
-use crate::kit::{Act, Choice, Outcome, Question, Run, SecretSpec, Step};
+use crate::kit::Act;
 use data_layer::attach;
 use data_layer::calendar::Calendar;
 use data_layer::control::{Db, Which};
@@ -17,7 +21,7 @@ use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
 use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
 use engine::execution::gates::Mode;
-use engine::execution::order::Reference;
+use engine::execution::order::{Reference, run_key};
 use engine::execution::risk::Limits;
 use engine::models::registry::Registry;
 use engine::pipelines::paper_day::plan::PlanInput;
@@ -39,37 +43,6 @@ const SIMULATED: (&str, f64) = ("SIMLOCAL", 100_000.0);
 
 /// Share of a limit that a plan may use, so that an opening gap does not break it.
 const HEADROOM: f64 = 0.97;
-
-// --- the questions --------------------------------------------------------------------------------------------------
-
-pub fn broker_question() -> Question {
-    let choices = vec![
-        Choice::new("simulated", "simulated: a book on this drive, filled at the next open"),
-        Choice::new("alpaca", "Alpaca paper account (on a practice drive: the sandbox's)"),
-    ];
-    Question::select("broker.kind", "Which broker?", choices).default("simulated", "needs no account and no key")
-}
-
-pub fn max_orders_question() -> Question {
-    Question::number("limits.max_orders", "How many orders may one day send at most?", 1, 500)
-        .default(60, "a full rotation of the largest portfolio rule is 40")
-}
-
-pub fn next_session_question() -> Question {
-    Question::confirm("orders.next_session", "Plan orders for the next session?").default(true, "without it the day is only settled and reported")
-}
-
-const BROKER_KEYS: &[SecretSpec] = &[
-    SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca paper key id", without: "no paper account", required: true },
-    SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca paper secret", without: "no paper account", required: true },
-];
-
-/// The paper account's keys, from this machine only.
-pub fn ask_keys(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
-    keys::ask(run, step, BROKER_KEYS)
-}
-
-// --- the desk -------------------------------------------------------------------------------------------------------
 
 /// What one evening works with.
 pub struct Desk {
@@ -157,18 +130,13 @@ impl Desk {
         f(&PaperDay::new(&self.db, broker, config, &default_sizer)?)
     }
 
-    /// The account's own number and money; a market that is open is not traded from here.
+    /// The account's own number and money.
     pub fn account(&self, act: &Act<'_>) -> Result<AccountCheck> {
         let account = self.with(act, |day| day.account_check())?;
         act.note(&format!(
             "{} account {}: equity {:.2} {}, buying power {:.2}",
             account.broker, account.account, account.equity, account.currency, account.buying_power
         ));
-        if account.market_open {
-            return Err(Error::new(code::ORD_REFUSED, "the market is open; orders are planned after the close")
-                .found(format!("session {}", account.trading_day))
-                .fix("run this again after the close"));
-        }
         Ok(account)
     }
 
@@ -182,6 +150,18 @@ impl Desk {
         }
         let report = self.with(act, |day| day.reconcile(&account.account))?;
         Ok(format!("complete: {}", report.complete))
+    }
+
+    /// While the market is open: send what had to wait for reductions to fill. Nothing new is planned, and nothing is sent
+    /// that was not in the confirmed set of this session.
+    pub fn send_waiting(&self, act: &Act<'_>, account: &AccountCheck) -> Result<SubmitReport> {
+        let _lock = attach::account_lock(act.root, &account.account)?;
+        let newest = self.newest_set(&account.account, account.trading_day)?;
+        let todays = run_key(&account.account, STRATEGY, account.trading_day, 0);
+        match newest.filter(|key| *key == todays) {
+            Some(key) => self.with(act, |day| day.submit_all(&key)),
+            None => Ok(SubmitReport::default()),
+        }
     }
 
     /// The newest order set whose trading day is not after `day`.
@@ -260,7 +240,7 @@ impl Desk {
             account: account.account.clone(),
             trading_day: set.trading_day,
             token: paper_day::confirmation_token(&account.account, set.trading_day),
-            preview: screen(&preview, &self.limits),
+            preview: words::screen(&preview, &self.limits),
             orders: preview.orders,
         })
     }
@@ -350,86 +330,4 @@ fn data_health(root: &DataRoot, day: TradingDay) -> Result<Value> {
         out.insert(name.into(), json!({"green": c.green, "amber": c.amber, "red": c.red, "expected": c.expected, "codes": c.codes}));
     }
     Ok(Value::Object(out))
-}
-
-/// The confirmation screen, 78 columns wide.
-fn screen(p: &engine::pipelines::paper_day::plan::Preview, limits: &Limits) -> String {
-    let mut out = format!(
-        "This will send {} PAPER orders to account {} for the session {}.\nNo real money is involved. Notional {:.0} USD of equity {:.0}; gross after {:.0} %, net {:.0} %.\n",
-        p.orders,
-        p.account,
-        p.trading_day,
-        p.notional_usd,
-        p.equity,
-        p.gross_after * 100.0,
-        p.net_after * 100.0
-    );
-    for line in &p.lines {
-        out.push_str(&format!(
-            "  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}\n",
-            line.side.as_str(),
-            line.qty,
-            line.symbol,
-            line.reference_price,
-            line.notional_usd,
-            line.held_before,
-            paper_day::plan::reason_word(line.reason)
-        ));
-    }
-    for s in &p.skipped {
-        out.push_str(&format!("  skip {:<6} {}\n", s.symbol, s.reason));
-    }
-    for note in &p.notes {
-        out.push_str(&format!("  note: {note}\n"));
-    }
-    out.push_str(&format!(
-        "Tripwires: daily loss {:.0} USD, drawdown {:.0} %. Stop at any time: create control/STOP on the drive.\n",
-        limits.daily_loss_usd,
-        limits.drawdown_trip * 100.0
-    ));
-    out
-}
-
-// --- the last words -------------------------------------------------------------------------------------------------
-
-/// Settled and reported, nothing planned.
-pub fn settled(report: &Reported) -> Outcome {
-    Outcome { summary: format!("{} is settled: equity {:.2}", report.asof, report.equity), links: links(report), ..Outcome::default() }
-}
-
-fn links(report: &Reported) -> Vec<(String, String)> {
-    report.path.iter().map(|p| ("daily report".to_string(), p.to_string())).collect()
-}
-
-/// Sent.
-pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Outcome {
-    let summary = format!(
-        "{}: {} orders planned, {} sent, {} refused, {} waiting, {} unknown",
-        plan.trading_day, sent.planned, sent.sent, sent.refused, sent.waiting, sent.unknown
-    );
-    let next = vec![("trademl paper-trade".to_string(), format!("after the close of {}: settle, report, plan the next session", plan.trading_day))];
-    Outcome { summary, next, links: links(report), refused: false }
-}
-
-/// One line about a day of the paper book, for the demonstration.
-pub fn day_line(root: &DataRoot, day: TradingDay) -> Result<String> {
-    let folder = DataPath::new(format!("reports/daily/{day}"))?;
-    let report = store::list(root, &folder)?.into_iter().find(|p| p.as_str().ends_with(".json"));
-    let Some(path) = report else { return Ok(format!("{day}  first orders are planned")) };
-    let value: Value = serde_json::from_slice(&store::read(root, &path)?.unwrap_or_default())?;
-    let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
-    Ok(format!(
-        "{day}  equity {:>10.2}  day {:>+9.2}  gross {:>4.0} %  positions {:>2}  orders {} filled {}",
-        number("equity"),
-        number("pnl"),
-        number("gross_exposure") * 100.0,
-        value["positions"].as_array().map_or(0, Vec::len),
-        value["orders"]["planned"],
-        value["orders"]["filled"],
-    ))
-}
-
-/// The newest session of the drive, for messages.
-pub fn newest(root: &DataRoot) -> Result<TradingDay> {
-    market::newest(root)
 }

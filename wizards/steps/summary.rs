@@ -1,6 +1,6 @@
 //! The demonstration's last screen: coverage, verdict and why, the paper book, where the reports are.
 
-use super::paper;
+use super::{market, paper};
 use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::ledger;
@@ -30,7 +30,7 @@ pub fn lines(root: &DataRoot) -> Result<Vec<String>> {
     if let Some(event) = registry.events("equities_xs")?.iter().rev().find(|e| e.rule.contains("promot")) {
         out.push(format!("  verdict    {}", event.reason));
     }
-    let day = paper::newest(root)?;
+    let day = market::newest(root)?;
     out.push(format!("  paper book {}", paper::day_line(root, day)?));
     let sheets = store::list(root, &DataPath::new("reports/evaluations")?)?;
     for path in sheets.iter().filter(|p| p.as_str().ends_with(".html")) {

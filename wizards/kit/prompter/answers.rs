@@ -83,12 +83,17 @@ impl Given {
 
     /// A secret's value from `{from: env:NAME}`, `{from: file:PATH}` or the word `skip`; `None` when not given.
     pub fn secret(&self, host: &Host, spec: &SecretSpec) -> Result<Option<SecretReply>> {
-        let id = format!("keys.{}", spec.var.to_ascii_lowercase());
+        let id = spec.id();
         if let Some(value) = self.flags.get(&id).or_else(|| self.file.get(&id)) {
             self.used.borrow_mut().insert(id.clone());
             return resolve_secret(host, &id, value).map(Some);
         }
         Ok(host.env(spec.var).map(|v| SecretReply::Set(v.to_string().into())))
+    }
+
+    /// The run already holds this answer: the given one is not a stray key.
+    pub fn mark_used(&self, id: &str) {
+        self.used.borrow_mut().insert(id.to_string());
     }
 
     /// Take the first unused token that equals `wanted`.

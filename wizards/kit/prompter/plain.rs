@@ -3,6 +3,7 @@
 
 use super::{Place, Prompter, Reply, ReviewReply, SecretReply};
 use crate::kit::question::{Kind, Question, SecretSpec};
+use crate::kit::signals::WaitingForInput;
 use data_layer::error::{Error, Result, code};
 use std::io::{BufRead, Write};
 
@@ -40,6 +41,7 @@ impl<R: BufRead, W: Write> Plain<R, W> {
 
     /// One line, or `None` at the end of input. Pasted quotes, carriage returns and bracketed-paste marks are dropped.
     fn line(&mut self) -> Result<Option<String>> {
+        let _waiting = WaitingForInput::begin();
         let mut line = String::new();
         if self.input.read_line(&mut line)? == 0 {
             return Ok(None);

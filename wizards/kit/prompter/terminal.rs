@@ -8,11 +8,35 @@ use super::{Place, Prompter, Reply, ReviewReply, SecretReply};
 use crate::kit::question::{Kind, Question, SecretSpec};
 use console::{Key, Term, style};
 use data_layer::error::{Error, Result, code};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
 /// A person at a capable terminal. The conversation goes to standard error.
 pub struct Terminal {
     term: Term,
     keys_shown: bool,
+}
+
+/// While it lives, Ctrl-C is a key and not a signal, also between two key reads.
+struct CtrlCIsAKey(Option<Termios>);
+
+impl CtrlCIsAKey {
+    fn begin() -> Self {
+        let before = termios::tcgetattr(rustix::stdio::stdin()).ok();
+        if let Some(modes) = &before {
+            let mut quiet = modes.clone();
+            quiet.local_modes.remove(LocalModes::ISIG);
+            let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &quiet);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for CtrlCIsAKey {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+        }
+    }
 }
 
 /// What ended a field.
@@ -133,6 +157,7 @@ impl Terminal {
 
 impl Prompter for Terminal {
     fn ask(&mut self, place: &Place, question: &Question) -> Result<Reply> {
+        let _keys = CtrlCIsAKey::begin();
         self.heading(place, &question.prompt)?;
         if let Some((value, evidence)) = &question.default {
             self.say(&style(format!("  default: {}   ({evidence})", question.display(value))).dim().to_string())?;
@@ -166,6 +191,7 @@ impl Prompter for Terminal {
     }
 
     fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply> {
+        let _keys = CtrlCIsAKey::begin();
         self.heading(place, &format!("{} ({})", spec.label, spec.var))?;
         self.say(&format!("  without it: {}", spec.without))?;
         let skip = if spec.required { "" } else { "; type skip to do without" };
@@ -190,6 +216,7 @@ impl Prompter for Terminal {
     }
 
     fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply> {
+        let _keys = CtrlCIsAKey::begin();
         self.heading(place, "Review: nothing has been written yet")?;
         self.say(text)?;
         let verdicts = vec!["Go ahead", "Change an answer", "Save and leave"];
@@ -216,6 +243,7 @@ impl Prompter for Terminal {
     }
 
     fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<Option<String>> {
+        let _keys = CtrlCIsAKey::begin();
         self.heading(place, "Confirmation")?;
         self.say(shown)?;
         self.say(&format!("Type  {}  to go on, or anything else to refuse:", style(wanted).bold()))?;

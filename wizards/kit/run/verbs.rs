@@ -1,6 +1,6 @@
 //! The verbs of a runbook: what each does the first time, and what it does on resume.
 
-use super::{Gate, Run, Turn, convert, paused};
+use super::{ASKED, Gate, Run, Turn, convert, paused};
 use crate::kit::act::Act;
 use crate::kit::journal::Event;
 use crate::kit::prompter::{ReviewReply, SecretReply};
@@ -24,7 +24,8 @@ impl Run<'_> {
             && let Some(value) = done.payload.get("value").cloned()
             && question.validate(&value).is_ok()
         {
-            self.answered(step, &place, &question, &value, true);
+            self.given.mark_used(question.id);
+            self.answered(step, &place, question.display(&value), done.payload["source"] == ASKED, true);
             return convert(value);
         }
         self.recall(step, &mut question)?;
@@ -38,7 +39,7 @@ impl Run<'_> {
             None => self.obtain(&place, &question)?,
         };
         self.commit(step, Event::Done, "", &json!({"id": question.id, "value": value, "source": source}))?;
-        self.answered(step, &place, &question, &value, false);
+        self.answered(step, &place, question.display(&value), source == ASKED, false);
         convert(value)
     }
 
@@ -52,13 +53,17 @@ impl Run<'_> {
     ) -> Result<()> {
         let place = self.enter(step)?;
         let known = self.done(step).is_some() && specs.iter().all(|s| !s.required || have(s.var).is_some());
+        let mut by_person = false;
         if !known {
             let mut set = BTreeMap::new();
             for spec in specs {
                 let given = self.given.secret(&self.host, spec)?;
                 let reply = match given {
                     Some(reply) => reply,
-                    None => self.prompter.ask_secret(&place, spec, have(spec.var).as_deref())?,
+                    None => {
+                        by_person = true;
+                        self.prompter.ask_secret(&place, spec, have(spec.var).as_deref())?
+                    }
                 };
                 match reply {
                     SecretReply::Set(secret) => {
@@ -75,8 +80,8 @@ impl Run<'_> {
         }
         let shown: Vec<String> = specs.iter().filter_map(|s| have(s.var).map(|masked| format!("{} {masked}", s.var))).collect();
         let shown = if shown.is_empty() { "none".to_string() } else { shown.join(", ") };
-        self.step_done(step, &place, &shown, known);
-        self.answers.push((step.id.to_string(), step.title.to_string(), shown));
+        specs.iter().for_each(|s| self.given.mark_used(&s.id()));
+        self.answered(step, &place, shown, by_person, known);
         Ok(())
     }
 
@@ -195,7 +200,7 @@ impl Run<'_> {
     pub fn review(&mut self, step: &'static Step, plan: impl FnOnce(&Act<'_>) -> Result<Plan>) -> Result<()> {
         let place = self.enter(step)?;
         self.refuse_missing()?;
-        let shown: Vec<(String, String)> = self.answers.iter().map(|(_, label, value)| (label.clone(), value.clone())).collect();
+        let shown: Vec<(String, String)> = self.answers.iter().map(|a| (a.label.clone(), a.shown.clone())).collect();
         let inputs = digest_of(&shown)?;
         if self.done(step).is_some_and(|d| d.inputs_sha256 == inputs) {
             self.step_done(step, &place, "accepted", true);
@@ -215,7 +220,7 @@ impl Run<'_> {
             self.commit(step, Event::Done, &inputs, &json!({"accepted": true}))?;
             return Ok(());
         }
-        let steps: Vec<(String, String)> = self.answers.iter().map(|(step, label, value)| (step.clone(), format!("{label}: {value}"))).collect();
+        let steps: Vec<(String, String)> = self.answers.iter().map(|a| (a.step.clone(), format!("{}: {}", a.label, a.shown))).collect();
         match self.prompter.review(&place, &text, &steps)? {
             ReviewReply::Accept => self.commit(step, Event::Done, &inputs, &json!({"accepted": true})),
             ReviewReply::Change(step) => Err(self.turn_back_to(&step)),

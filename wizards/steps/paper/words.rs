@@ -1,0 +1,130 @@
+//! What `paper-trade` asks and says: questions, the confirmation screen, the last words.
+
+use super::{PlannedSet, Reported};
+use crate::kit::{Choice, Outcome, Question, Run, SecretSpec, Step};
+use crate::steps::keys;
+use data_layer::error::Result;
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::store;
+use data_layer::time::TradingDay;
+use engine::execution::risk::Limits;
+use engine::pipelines::paper_day::AccountCheck;
+use engine::pipelines::paper_day::plan::{Preview, reason_word};
+use engine::pipelines::paper_day::send::SubmitReport;
+use serde_json::Value;
+
+pub fn broker_question() -> Question {
+    let choices = vec![
+        Choice::new("simulated", "simulated: a book on this drive, filled at the next open"),
+        Choice::new("alpaca", "Alpaca paper account (on a practice drive: the sandbox's)"),
+    ];
+    Question::select("broker.kind", "Which broker?", choices).default("simulated", "needs no account and no key")
+}
+
+pub fn max_orders_question() -> Question {
+    Question::number("limits.max_orders", "How many orders may one day send at most?", 1, 500)
+        .default(60, "a full rotation of the largest portfolio rule is 40")
+}
+
+pub fn next_session_question() -> Question {
+    Question::confirm("orders.next_session", "Plan orders for the next session?").default(true, "without it the day is only settled and reported")
+}
+
+const BROKER_KEYS: &[SecretSpec] = &[
+    SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca paper key id", without: "no paper account", required: true },
+    SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca paper secret", without: "no paper account", required: true },
+];
+
+/// The paper account's keys, from this machine only.
+pub fn ask_keys(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
+    keys::ask(run, step, BROKER_KEYS)
+}
+
+/// The confirmation screen, 78 columns wide.
+pub fn screen(p: &Preview, limits: &Limits) -> String {
+    let mut out = format!(
+        "This will send {} PAPER orders to account {} for the session {}.\nNo real money is involved. Notional {:.0} USD of equity {:.0}; gross after {:.0} %, net {:.0} %.\n",
+        p.orders,
+        p.account,
+        p.trading_day,
+        p.notional_usd,
+        p.equity,
+        p.gross_after * 100.0,
+        p.net_after * 100.0
+    );
+    for line in &p.lines {
+        out.push_str(&format!(
+            "  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}\n",
+            line.side.as_str(),
+            line.qty,
+            line.symbol,
+            line.reference_price,
+            line.notional_usd,
+            line.held_before,
+            reason_word(line.reason)
+        ));
+    }
+    for s in &p.skipped {
+        out.push_str(&format!("  skip {:<6} {}\n", s.symbol, s.reason));
+    }
+    for note in &p.notes {
+        out.push_str(&format!("  note: {note}\n"));
+    }
+    out.push_str(&format!(
+        "Tripwires: daily loss {:.0} USD, drawdown {:.0} %. Stop at any time: create control/STOP on the drive.\n",
+        limits.daily_loss_usd,
+        limits.drawdown_trip * 100.0
+    ));
+    out
+}
+
+/// A look during the session.
+pub fn during_the_session(account: &AccountCheck, sent: &SubmitReport) -> Outcome {
+    let summary = format!(
+        "session {} is open: {} of {} orders filled, {} at the broker, {} waiting",
+        account.trading_day,
+        sent.filled,
+        sent.planned,
+        sent.sent - sent.filled.min(sent.sent),
+        sent.waiting
+    );
+    let next = vec![("trademl paper-trade".to_string(), "after the close: settle, report, plan the next session".to_string())];
+    Outcome { summary, next, ..Outcome::default() }
+}
+
+/// Settled and reported, nothing planned.
+pub fn settled(report: &Reported) -> Outcome {
+    Outcome { summary: format!("{} is settled: equity {:.2}", report.asof, report.equity), links: links(report), ..Outcome::default() }
+}
+
+fn links(report: &Reported) -> Vec<(String, String)> {
+    report.path.iter().map(|p| ("daily report".to_string(), p.to_string())).collect()
+}
+
+/// Sent.
+pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Outcome {
+    let summary = format!(
+        "{}: {} orders planned, {} sent, {} refused, {} waiting, {} unknown",
+        plan.trading_day, sent.planned, sent.sent, sent.refused, sent.waiting, sent.unknown
+    );
+    let next = vec![("trademl paper-trade".to_string(), format!("after the close of {}: settle, report, plan the next session", plan.trading_day))];
+    Outcome { summary, next, links: links(report), refused: false }
+}
+
+/// One line about a day of the paper book, for the demonstration.
+pub fn day_line(root: &DataRoot, day: TradingDay) -> Result<String> {
+    let folder = DataPath::new(format!("reports/daily/{day}"))?;
+    let report = store::list(root, &folder)?.into_iter().find(|p| p.as_str().ends_with(".json"));
+    let Some(path) = report else { return Ok(format!("{day}  first orders are planned")) };
+    let value: Value = serde_json::from_slice(&store::read(root, &path)?.unwrap_or_default())?;
+    let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
+    Ok(format!(
+        "{day}  equity {:>10.2}  day {:>+9.2}  gross {:>4.0} %  positions {:>2}  orders {} filled {}",
+        number("equity"),
+        number("pnl"),
+        number("gross_exposure") * 100.0,
+        value["positions"].as_array().map_or(0, Vec::len),
+        value["orders"]["planned"],
+        value["orders"]["filled"],
+    ))
+}
