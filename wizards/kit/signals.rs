@@ -24,6 +24,25 @@ impl Drop for WaitingForInput {
     }
 }
 
+/// Whether a front end reads single keys and treats Ctrl-C as one of them.
+static PROMPT_OWNS_KEYS: AtomicBool = AtomicBool::new(false);
+
+/// While alive, SIGINT is ignored: the front end's pause menu answers Ctrl-C.
+pub struct PromptOwnsKeys;
+
+impl PromptOwnsKeys {
+    pub fn begin() -> Self {
+        PROMPT_OWNS_KEYS.store(true, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for PromptOwnsKeys {
+    fn drop(&mut self) {
+        PROMPT_OWNS_KEYS.store(false, Ordering::SeqCst);
+    }
+}
+
 /// Listen for signals in the background for the rest of the process's life.
 pub fn listen(host: &Host) -> Result<()> {
     let host = host.clone();
@@ -44,6 +63,9 @@ async fn watch(host: Host) {
             _ = term.recv() => 15,
             _ = hup.recv() => 1,
         };
+        if number == 2 && PROMPT_OWNS_KEYS.load(Ordering::SeqCst) {
+            continue;
+        }
         if host.is_cancelled() || WAITING_FOR_INPUT.load(Ordering::SeqCst) {
             leave(number);
         }

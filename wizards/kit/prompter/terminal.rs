@@ -6,9 +6,10 @@
 use super::plain::clean_paste;
 use super::{Place, Prompter, Reply, ReviewReply, SecretReply};
 use crate::kit::question::{Kind, Question, SecretSpec};
+use crate::kit::signals::PromptOwnsKeys;
 use console::{Key, Term, style};
 use data_layer::error::{Error, Result, code};
-use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use rustix::termios::{self, InputModes, LocalModes, OptionalActions, Termios};
 
 /// A person at a capable terminal. The conversation goes to standard error.
 pub struct Terminal {
@@ -16,24 +17,29 @@ pub struct Terminal {
     keys_shown: bool,
 }
 
-/// While it lives, Ctrl-C is a key and not a signal, also between two key reads.
-struct CtrlCIsAKey(Option<Termios>);
+/// While it lives, every key is ours: nothing is echoed, edited or turned into a signal by the terminal driver, also
+/// between two key reads (a paste arrives in one burst). Output processing stays on.
+struct OurKeys {
+    before: Option<Termios>,
+    _signals: PromptOwnsKeys,
+}
 
-impl CtrlCIsAKey {
+impl OurKeys {
     fn begin() -> Self {
         let before = termios::tcgetattr(rustix::stdio::stdin()).ok();
         if let Some(modes) = &before {
-            let mut quiet = modes.clone();
-            quiet.local_modes.remove(LocalModes::ISIG);
-            let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &quiet);
+            let mut raw = modes.clone();
+            raw.local_modes.remove(LocalModes::ISIG | LocalModes::ICANON | LocalModes::ECHO | LocalModes::ECHONL | LocalModes::IEXTEN);
+            raw.input_modes.remove(InputModes::ICRNL | InputModes::IXON);
+            let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw);
         }
-        Self(before)
+        Self { before, _signals: PromptOwnsKeys::begin() }
     }
 }
 
-impl Drop for CtrlCIsAKey {
+impl Drop for OurKeys {
     fn drop(&mut self) {
-        if let Some(before) = &self.0 {
+        if let Some(before) = &self.before {
             let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
         }
     }
@@ -157,7 +163,7 @@ impl Terminal {
 
 impl Prompter for Terminal {
     fn ask(&mut self, place: &Place, question: &Question) -> Result<Reply> {
-        let _keys = CtrlCIsAKey::begin();
+        let _keys = OurKeys::begin();
         self.heading(place, &question.prompt)?;
         if let Some((value, evidence)) = &question.default {
             self.say(&style(format!("  default: {}   ({evidence})", question.display(value))).dim().to_string())?;
@@ -191,7 +197,7 @@ impl Prompter for Terminal {
     }
 
     fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply> {
-        let _keys = CtrlCIsAKey::begin();
+        let _keys = OurKeys::begin();
         self.heading(place, &format!("{} ({})", spec.label, spec.var))?;
         self.say(&format!("  without it: {}", spec.without))?;
         let skip = if spec.required { "" } else { "; type skip to do without" };
@@ -216,7 +222,7 @@ impl Prompter for Terminal {
     }
 
     fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply> {
-        let _keys = CtrlCIsAKey::begin();
+        let _keys = OurKeys::begin();
         self.heading(place, "Review: nothing has been written yet")?;
         self.say(text)?;
         let verdicts = vec!["Go ahead", "Change an answer", "Save and leave"];
@@ -243,7 +249,7 @@ impl Prompter for Terminal {
     }
 
     fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<Option<String>> {
-        let _keys = CtrlCIsAKey::begin();
+        let _keys = OurKeys::begin();
         self.heading(place, "Confirmation")?;
         self.say(shown)?;
         self.say(&format!("Type  {}  to go on, or anything else to refuse:", style(wanted).bold()))?;
