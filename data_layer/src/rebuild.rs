@@ -53,6 +53,7 @@ pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
 }
 
 /// Move an existing database (with its side files) out of the way.
+#[allow(clippy::disallowed_methods)] // a damaged database is put aside, not written
 fn set_aside(root: &DataRoot) -> Result<Option<String>> {
     let aside = DataPath::new("control/backup/node.sqlite.before-rebuild")?;
     let mut moved = None;

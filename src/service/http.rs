@@ -143,6 +143,7 @@ fn answer(result: Result<Value>) -> Response {
 }
 
 /// Parse a body strictly. An empty body is an empty object.
+#[allow(clippy::result_large_err)] // the refusal is the answer itself
 fn parse<T: DeserializeOwned>(body: std::result::Result<Bytes, BytesRejection>) -> std::result::Result<T, Response> {
     let bytes = body.map_err(|e| failure(&Error::new(code::SVC_REQUEST, "the body cannot be taken").cause(e.body_text()), e.status()))?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };

@@ -52,7 +52,7 @@ pub fn cscv(returns: &Matrix, blocks: usize) -> Result<Pbo> {
 pub fn cscv_excess(returns: &Matrix, blocks: usize, rf_per_period: f64) -> Result<Pbo> {
     let (n, days) = (returns.rows(), returns.cols());
     let undefined = |cause: String| Err(Error::new(code::ML_UNDEFINED, "the probability of backtest overfitting is undefined").cause(cause));
-    if blocks < 2 || blocks > MOST_BLOCKS || blocks % 2 == 1 {
+    if !(2..=MOST_BLOCKS).contains(&blocks) || blocks % 2 == 1 {
         return Err(Error::new(code::CFG_VALUE, format!("the number of blocks must be even and from 2 to {MOST_BLOCKS}")).found(blocks.to_string()));
     }
     if n < 2 {

@@ -65,6 +65,7 @@ impl Log {
     }
 
     /// Continue on the drive: what was logged so far is copied there, old logs are removed.
+    #[allow(clippy::disallowed_methods)] // a log is for people: it is copied, not made durable
     pub fn move_to(&self, root: &DataRoot) -> Result<()> {
         let folder = root.base().join("logs");
         data_layer::store::create_folder(&folder)?;

@@ -293,7 +293,7 @@ impl Desk {
         let Some(first) = first else { return Ok(true) };
         let first: TradingDay = first.parse()?;
         let passed = DateRange::new(first, account.trading_day).map_or(0, |r| Calendar::xnys().sessions(r).len());
-        Ok(passed % every.max(1) == 0)
+        Ok(passed.is_multiple_of(every.max(1)))
     }
 
     /// In doubt, the journal's own orders decide: a set that was consented to and sent is found, not sent again.

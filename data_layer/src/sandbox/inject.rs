@@ -56,7 +56,7 @@ pub fn outcome(call: &Call, fault: &Fault, serve: impl FnOnce(&Call) -> Result<R
             }
             Outcome::plain(serve(&short)?)
         }
-        Do::DuplicateRows => Outcome::plain(rewrite(serve(call)?, |v| duplicate_rows(v))),
+        Do::DuplicateRows => Outcome::plain(rewrite(serve(call)?, duplicate_rows)),
         Do::DropSession => Outcome::plain(rewrite(serve(call)?, |v| drop_session(v, fault))),
         Do::WrongSymbol => Outcome::plain(rewrite(serve(call)?, |v| wrong_symbol(v, fault))),
         other => Outcome::plain(Reply::message(501, &format!("the sandbox cannot do {other:?} yet"))),

@@ -212,7 +212,7 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
                     out.notices.push(notice);
                 }
             }
-            let open = queue::outlook(&*ctx.db.lock()?, vendor.as_str(), &[dataset.clone()])?;
+            let open = queue::outlook(&*ctx.db.lock()?, vendor.as_str(), std::slice::from_ref(&dataset))?;
             let calls = ctx.fetcher.calls.load(Ordering::SeqCst) - before;
             // Nobody listening is not a reason to stop.
             drop(ticks.send(DrainTick { vendor, dataset, tasks_done: out.tasks_done, rows: out.rows, calls, open: open.pending + open.leased }));

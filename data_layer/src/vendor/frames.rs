@@ -45,7 +45,7 @@ fn texts(name: &str, values: Vec<Option<&str>>) -> Column {
 fn floats(name: &str, values: Vec<Option<f64>>) -> Column {
     Column::from(Series::new(name.into(), values))
 }
-fn same<'a>(n: usize, value: &'a str) -> Vec<Option<&'a str>> {
+fn same(n: usize, value: &str) -> Vec<Option<&str>> {
     vec![Some(value); n]
 }
 

@@ -102,7 +102,7 @@ mod tests {
         let curve = Series { name: "a < b", class: "c1", values: (0..300).map(|i| (i % 7 != 0).then_some(f64::from(i))).collect() };
         let f = Frame::wide("Equity & more", "session", "growth of 1");
         let charts = [
-            lines(&f, &days, &[curve.clone()], Format::Number(2)),
+            lines(&f, &days, std::slice::from_ref(&curve), Format::Number(2)),
             area(&f, &days, &curve, Format::Percent(0)),
             bars(&f, &["1".into(), "2".into()], &[Some(0.1), None], Format::Percent(1)),
             bars(&f, &["1".into()], &[Some(0.0)], Format::Percent(1)),
