@@ -69,6 +69,13 @@ pub fn judge(root: &DataRoot, registry: &Registry, family_name: &str, snapshot: 
     Ok(out)
 }
 
+/// The logits behind PBO, one per combination; `None` when the matrix is too small for it.
+pub fn logits(root: &DataRoot, registry: &Registry, family: &str, snapshot: &str) -> Result<Option<Vec<f64>>> {
+    let columns = trial_columns(root, registry, family, snapshot)?;
+    let pbo = matrix(&columns).and_then(|m| pbo::cscv(&m, PBO_BLOCKS));
+    Ok(or_note(pbo, "pbo", &mut BTreeMap::new())?.map(|p| p.logits))
+}
+
 fn deflate(net: &[f64], trials: usize, sharpes: &[f64]) -> Result<Deflated> {
     dsr::deflated_sharpe(net, trials as u64, dsr::trials_variance(sharpes)?)
 }

@@ -11,7 +11,8 @@ use engine::models::registry::{Registry, Stage};
 use engine::pipelines::evaluate::{self, Evaluation, Evidence};
 use engine::pipelines::promote::{self, Promotion};
 use engine::reports;
-use engine::reports::tear_sheet::{Curve, IcSection, TearSheet, Window};
+use engine::pipelines::trial_stats;
+use engine::reports::tear_sheet::{Curve, Histogram, IcSection, TearSheet, Window};
 use serde::{Deserialize, Serialize};
 
 /// Who is judged against whom.
@@ -58,15 +59,14 @@ pub fn tear_sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation) -> Result
 }
 
 fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> Result<TearSheet> {
-    let (challenger, champion) = match &e.common {
-        Some((ours, theirs)) => (ours, Some(theirs)),
-        None => (&e.challenger, None),
-    };
-    let curve = |name: &str, r: &backtest::BacktestResult| Curve {
-        name: name.to_string(),
-        equity: r.equity.iter().map(|v| v / r.capital).collect(),
-        summary: backtest::summarise(r),
-    };
+    let challenger = &e.challenger;
+    let registry = Registry::open(act.root)?;
+    let logits = trial_stats::logits(act.root, &registry, &e.config.family, &evaluation.data_snapshot)?;
+    let champion = e.common.as_ref().map(|(_, theirs)| Curve {
+        name: format!("{} (champion)", pair.champion),
+        equity: aligned(theirs, &challenger.days),
+        summary: backtest::summarise(theirs),
+    });
     let asked = evaluation.window.end.minus_years(e.config.window.years);
     let capped = evaluation.notes.iter().filter(|n| n.contains("were asked for")).cloned().collect();
     let ic_section = evaluation.ic.as_ref().map(|summary| IcSection { days: e.panel.days.clone(), values: e.daily_ic.clone(), summary: summary.clone() });
@@ -89,17 +89,26 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         days: challenger.days.clone(),
         underwater: max_drawdown::underwater(&challenger.net)?,
         monthly: monthly::table(&challenger.days, &challenger.net)?,
-        challenger: curve(&pair.challenger, challenger),
-        champion: champion.map(|r| curve(&format!("{} (champion)", pair.champion), r)),
+        challenger: Curve { name: pair.challenger.clone(), equity: challenger.equity.iter().map(|v| v / challenger.capital).collect(), summary: e.summary.clone() },
+        champion,
         ic: ic_section,
         deciles: buckets,
         calibration: Vec::new(),
         cost_sensitivity: e.sensitivity.clone(),
-        pbo_logits: None,
+        pbo_logits: logits.and_then(|l| Histogram::of(&l, 20)),
         notes: evaluation.notes.iter().cloned().chain(evaluation.excluded.iter().map(|x| format!("without {}: {}", x.name, x.reason))).collect(),
         undefined,
         inputs_sha256: store::digest_of(&(&pair, &evaluation.data_snapshot))?,
     })
+}
+
+/// A curve on other days: flat before its own first session, and after its last.
+fn aligned(r: &backtest::BacktestResult, days: &[data_layer::time::TradingDay]) -> Vec<f64> {
+    let at = |day| match r.days.partition_point(|d| *d <= day) {
+        0 => 1.0,
+        n => r.equity[n - 1] / r.capital,
+    };
+    days.iter().map(|d| at(*d)).collect()
 }
 
 /// What is known against a world's prices.
