@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 TRADEML := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test node clients bench docs fmt lint
+.PHONY: help setup demo test node clients docs fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -34,10 +34,6 @@ node: ## Build the data node for a Raspberry Pi (no LightGBM): a stripped releas
 clients: setup ## Check the sandbox against the vendors' own Python clients (needs a network to install them)
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@$(ENV); .ci/clients
-
-bench: setup ## Measure speed: TOPICS="a b", SCALE=S, INPUTS=DIR (docs/benchmarks.md)
-	@$(ENV); cargo build --locked --release --package trademl --bin trademl
-	@$(ENV); .ci/bench
 
 docs: ## Rewrite the generated pages below docs/ from the code
 	@.ci/setup

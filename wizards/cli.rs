@@ -160,6 +160,14 @@ pub enum NodeCommand {
     Run,
     /// Drain what is due, audit, curate, then end
     Once,
+    /// Read what is stored and judge it again; ask again for what is missing
+    Audit {
+        /// Read every byte, not only what is new
+        #[arg(long)]
+        full: bool,
+    },
+    /// Look at a drive on a live screen (q leaves)
+    Watch,
 }
 
 /// `trademl fsck`.

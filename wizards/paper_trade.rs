@@ -53,6 +53,9 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     }
     run.check(&GREEN, |act| desk.data_is_fresh(act))?;
     let plan = run.act(&PLAN, &account.account, |act| desk.plan(act, &account))?;
+    if plan.sent_before {
+        return Ok(paper::sent_before(&plan, &report));
+    }
     let day = plan.trading_day.to_string();
     run.gate(&CONFIRM, &Gate { account: &account.account, trading_day: &day, shown: &plan.preview, token: &plan.token })?;
     let sent = run.send(&SUBMIT, &plan.run_key, |act| desk.find(act, &plan), |act| desk.submit(act, &plan))?;

@@ -106,7 +106,7 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     run.act(&CURATE, &window, node::curate)?;
     run.act(&EXPORT, &window, node::export)?;
     run.check(&COVERAGE, |act| node::coverage_line(act, window))?;
-    Ok(node_setup::filled(run.root(), &start))
+    Ok(node_setup::filled(run.root(), &setup))
 }
 
 fn universe_question() -> Question {

@@ -111,7 +111,7 @@ fn segments(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Vec<F
             }
             if let Err(code) = sources::read(root, segment)? {
                 let what = format!("{} is what {path} says", segment.path);
-                out.push(Finding::fail("segment", what, code.as_str(), "trademl audit --full (it asks the vendor again)"));
+                out.push(Finding::fail("segment", what, code.as_str(), "trademl node audit --full (it asks the vendor again)"));
             }
         }
     }
@@ -128,13 +128,13 @@ fn curated(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
         files += 1;
         match store::read(root, path)? {
             Some(bytes) if store::sha256_hex(&bytes) == sha256 => {}
-            Some(_) => out.push(Finding::fail("curated", format!("{path} matches its digest"), "other bytes", "trademl audit --full (it is made again)")),
-            None => out.push(Finding::fail("curated", format!("{path} is there"), "no such file", "trademl audit --full (it is made again)")),
+            Some(_) => out.push(Finding::fail("curated", format!("{path} matches its digest"), "other bytes", "trademl node audit --full (it is made again)")),
+            None => out.push(Finding::fail("curated", format!("{path} is there"), "no such file", "trademl node audit --full (it is made again)")),
         }
     }
     if let Some(path) = deps.pending().next() {
         let found = format!("{path} and others were being made");
-        out.push(Finding::warn("curated.pending", "no curation is under way", found, "trademl audit (it finishes the curation)"));
+        out.push(Finding::warn("curated.pending", "no curation is under way", found, "trademl node audit (it finishes the curation)"));
     }
     if !out.iter().any(|f| f.id == "curated") {
         out.push(Finding::pass("curated", format!("{files} curated files match their digests")));

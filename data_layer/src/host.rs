@@ -46,8 +46,21 @@ struct Shared {
     cancel_notify: tokio::sync::Notify,
     cancel_signal: AtomicI64,
     http: OnceLock<reqwest::Client>,
-    runtime: OnceLock<tokio::runtime::Runtime>,
+    runtime: Bridge,
     offline: AtomicBool,
+}
+
+/// The async runtime, made when first needed. The last handle may be dropped by one of its own tasks, so it is shut down in
+/// the background.
+#[derive(Default)]
+struct Bridge(OnceLock<tokio::runtime::Runtime>);
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A cheap handle; clones share everything.
@@ -280,11 +293,11 @@ impl Host {
 
     /// Run a future to its end from synchronous code; the only such bridge in the program.
     pub fn block_on<F: std::future::Future>(&self, future: F) -> Result<F::Output> {
-        if self.0.shared.runtime.get().is_none() {
+        if self.0.shared.runtime.0.get().is_none() {
             let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            drop(self.0.shared.runtime.set(built));
+            drop(self.0.shared.runtime.0.set(built));
         }
-        let runtime = self.0.shared.runtime.get().ok_or_else(|| Error::bug("the async runtime did not start"))?;
+        let runtime = self.0.shared.runtime.0.get().ok_or_else(|| Error::bug("the async runtime did not start"))?;
         Ok(runtime.block_on(future))
     }
 

@@ -36,12 +36,14 @@ pub struct RebuildReport {
 /// verified files. The ledger equals the lost one row for row. Queue and budgets start empty: the planner seeds only
 /// what the ledger misses.
 pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
+    // What the rebuild needs is looked at before anything is put aside.
+    let stage = stage::load_optional(root)?;
     let mut report = RebuildReport { set_aside: set_aside(root)?, ..RebuildReport::default() };
     let db = Db::open(root, Which::Node)?;
     let adopted = adopt(root, &db)?;
     (report.manifests, report.segments, report.adopted) = (adopted.manifests, adopted.segments, adopted.adopted);
     (report.removed, report.lost) = (adopted.removed, adopted.lost);
-    if let Some(stage) = stage::load_optional(root)? {
+    if let Some(stage) = stage {
         reference::refresh_reference(root, &db)?;
         if let Some(scope) = scope_of(root, &stage)? {
             audit_scan(root, &db, AuditScope::Full, scope.asof, scope.window())?;
@@ -55,7 +57,13 @@ pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
 /// Move an existing database (with its side files) out of the way.
 #[allow(clippy::disallowed_methods)] // a damaged database is put aside, not written
 fn set_aside(root: &DataRoot) -> Result<Option<String>> {
-    let aside = DataPath::new("control/backup/node.sqlite.before-rebuild")?;
+    let name = |n: u32| DataPath::new(format!("control/backup/node.sqlite.before-rebuild{}", if n == 0 { String::new() } else { format!("-{n}") }));
+    let mut n = 0;
+    // An earlier backup is never overwritten: it may be the good one.
+    while root.locate(&name(n)?).exists() {
+        n += 1;
+    }
+    let aside = name(n)?;
     let mut moved = None;
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let from = root.locate(&DataPath::new(format!("{}{suffix}", Which::Node.path()))?);

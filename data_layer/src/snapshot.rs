@@ -21,19 +21,19 @@ pub fn pin(root: &DataRoot, window: DateRange) -> Result<SnapshotId> {
     if let Some(path) = deps.pending().next() {
         return Err(Error::new(code::DATA_CONFLICT, "a curation was interrupted; its files are not a consistent set")
             .found(path.to_string())
-            .fix("trademl audit"));
+            .fix("trademl node audit"));
     }
     let made: BTreeMap<&DataPath, &str> = deps.made().collect();
     let mut lines = Vec::new();
     for path in store::list(root, &DataPath::new(table::CURATED_EQUITIES)?)?.into_iter().filter(|p| within(p, window)) {
         let sha256 = digest(root, &path)?;
         if made.get(&path).is_none_or(|d| *d != sha256) {
-            return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl audit --full"));
+            return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl node audit --full"));
         }
         lines.push(format!("{path} {sha256}"));
     }
     if let Some((path, _)) = made.iter().find(|(p, _)| within(p, window) && !lines.iter().any(|l| l.starts_with(p.as_str()))) {
-        return Err(Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl audit --full"));
+        return Err(Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl node audit --full"));
     }
     for path in store::list(root, &DataPath::new("reference")?)?.into_iter().filter(|p| p.as_str().ends_with(".parquet")) {
         lines.push(format!("{path} {}", digest(root, &path)?));

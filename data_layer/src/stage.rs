@@ -199,7 +199,11 @@ pub fn load_optional(root: &DataRoot) -> Result<Option<Stage>> {
     match parsed {
         Err(error) if error.is(code::CFG_STAGE_DAMAGED) => {
             let good = store::read(root, &DataPath::new(BACKUP)?)?.and_then(|b| String::from_utf8(b).ok()).is_some_and(|t| Stage::parse(&t).is_ok());
-            let fix = if good { format!("cp {BACKUP} {PATH} (inside the data root): the previous version is good") } else { "trademl pi-data-node".into() };
+            let fix = if good {
+                format!("cp {BACKUP} {PATH} (inside the data root): the previous version is good")
+            } else {
+                format!("rm {PATH} (inside the data root), then: trademl pi-data-node; it is written again")
+            };
             Err(error.fix(fix))
         }
         other => other.map(Some),

@@ -149,9 +149,8 @@ impl Registry {
 
     /// The champion, which is what is served. None: `ML_NO_CHAMPION`.
     pub fn champion(&self, strategy: &str) -> Result<ModelRow> {
-        self.champion_if_any(strategy)?.ok_or_else(|| {
-            Error::new(code::ML_NO_CHAMPION, format!("the registry has no champion for '{strategy}'")).fix("trademl train").fix("trademl promote")
-        })
+        self.champion_if_any(strategy)?
+            .ok_or_else(|| Error::new(code::ML_NO_CHAMPION, format!("the registry has no champion for '{strategy}'")).fix("trademl train"))
     }
 
     pub fn champion_if_any(&self, strategy: &str) -> Result<Option<ModelRow>> {

@@ -150,7 +150,7 @@ impl TrainingConfig {
         let config: Self = serde_yaml::from_str(yaml).map_err(|e| {
             let text = e.to_string();
             let kind = if text.contains("unknown field") { code::CFG_UNKNOWN_KEY } else { code::CFG_PARSE };
-            Error::new(kind, "a training configuration cannot be read").cause(text).fix("compare it with: trademl config show training/equities_xs")
+            Error::new(kind, "a training configuration cannot be read").cause(text).fix("compare it with configs/training/equities_xs.yml")
         })?;
         config.validate()?;
         Ok(config)

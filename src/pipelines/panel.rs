@@ -150,7 +150,7 @@ fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &
         let mut seen: Option<(TradingDay, TradingDay)> = None;
         for bar in list {
             let Ok(at) = days.binary_search(&bar.day) else {
-                return Err(Error::new(code::QC_FAILED, format!("{symbol} has a curated bar on {}, which is no session", bar.day)).fix("trademl audit"));
+                return Err(Error::new(code::QC_FAILED, format!("{symbol} has a curated bar on {}, which is no session", bar.day)).fix("trademl node audit"));
             };
             if matrices[3].at(s, at).is_finite() {
                 return Err(Error::new(code::DATA_CONFLICT, format!("{symbol} has two curated bars on {}", bar.day)).fix("trademl fsck ROOT"));

@@ -166,7 +166,8 @@ fn lesson_076_a_market_without_an_edge_is_refused_and_the_verdict_is_recorded() 
         assert!(!p.passed && !p.applied && p.reason.contains("bars"));
     }
     let recorded = registry.events("equities_xs").unwrap().into_iter().filter(|e| e.rule == promote::RULE && !e.applied).count();
-    assert_eq!((recorded, registry.champion("equities_xs").unwrap().version), (2, champion.version));
+    // The same verdict on the same evidence is one event, however often it is said.
+    assert_eq!((recorded, registry.champion("equities_xs").unwrap().version), (1, champion.version));
 }
 
 #[test]

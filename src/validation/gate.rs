@@ -130,7 +130,7 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
             format!("{f:.4}: {} of {} partitions GREEN{detail}", coverage.green, coverage.expected)
         }
     };
-    let fix = (!passed).then(|| format!("trademl backfill --table {table} --from {} --to {}", window.start, window.end));
+    let fix = (!passed).then(|| format!("trademl node once   (asks again for what {table} lacks in {window})"));
     Ok(GateRow { fraction, coverage, passed, found, fix, ..base })
 }
 
@@ -195,7 +195,7 @@ mod tests {
             assert!(error.is(code::GATE_GREEN));
             let body = error.body();
             assert!(body.found.as_ref().unwrap().contains(table) && body.found.as_ref().unwrap().contains("[2015-01-02, 2020-01-02)"));
-            assert!(body.fix[0].contains("trademl backfill"));
+            assert!(body.fix[0].contains("trademl node once"));
         }
     }
 

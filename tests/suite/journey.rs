@@ -160,7 +160,8 @@ fn hash_files(root: &Path, folder: &Path, out: &mut BTreeMap<String, String>) {
         let path = entry.path();
         if path.is_dir() {
             hash_files(root, &path, out);
-        } else {
+        } else if !path.ends_with("curated/_deps.json") {
+            // That index names the raw segments a file was made from, and a crash may cut the segments elsewhere.
             let digest = Sha256::digest(std::fs::read(&path).unwrap());
             out.insert(path.strip_prefix(root).unwrap().display().to_string(), hex::encode(digest));
         }
@@ -183,7 +184,7 @@ fn the_journey_runs_from_an_empty_drive_to_a_served_signal() {
 fn nothing_on_the_drive_names_the_machine_or_its_keys() {
     let place = before(6);
     let mut stack = vec![place.clone()];
-    let needles = [place.display().to_string(), "sandbox-secret".to_string(), hostname()];
+    let needles = [place.display().to_string(), data_layer::sandbox::keys::ALPACA_SECRET.to_string(), hostname()];
     while let Some(dir) = stack.pop() {
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
             let path = entry.path();

@@ -36,17 +36,23 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
         return Ok(0);
     }
     let held = stage.as_ref().map_or("no stage yet".to_string(), |s| format!("stage {}, {} symbols", s.stage, s.universe.symbols.len()));
-    say(&format!("drive {}  dataset {}  {held}", root.drive().drive_id, root.drive().dataset));
+    say(&format!("drive {} at {}\n  dataset {}, {held}", root.drive().drive_id, root.base().display(), root.drive().dataset));
     for (name, c) in &coverage {
         let (green, expected) = (c["green"].as_u64().unwrap_or(0), c["expected"].as_u64().unwrap_or(0));
         let share = crate::kit::percent(green, expected);
-        say(&format!("  {name:<20} {share:>9} GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], c["codes"]));
+        say(&format!("  {name:<20} {share:>9} GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], codes(&c["codes"])));
     }
     for row in &queued {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
         say(&format!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
     }
     Ok(0)
+}
+
+/// Everything but `OK`, in words.
+fn codes(codes: &Value) -> String {
+    let all: Vec<String> = codes.as_object().into_iter().flatten().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
+    all.join(", ")
 }
 
 /// Prove a drive; exit 0 only if everything acknowledged is there and true.
@@ -87,7 +93,16 @@ fn finding_json(f: &Finding) -> Value {
 pub fn rebuild(host: &Host, args: &RootArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let report = rebuilding::node_db(&root)?;
-    say(&format!("{report:?}"));
+    say(&format!("rebuilt from {} manifests: {} segments, {} ledger rows", report.manifests, report.segments, report.partitions));
+    for path in &report.lost {
+        say(&format!("  lost: {path} (its partitions are RED)"));
+    }
+    for path in &report.removed {
+        say(&format!("  removed: {path} (no manifest names it)"));
+    }
+    if let Some(aside) = &report.set_aside {
+        say(&format!("  the old database is kept as {aside}"));
+    }
     Ok(0)
 }
 

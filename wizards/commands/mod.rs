@@ -71,10 +71,9 @@ fn pi_data_node(host: &Host, log: &Log, flags: Flags) -> Result<u8> {
     let mut session = Session::new(host, flags, &crate::pi_data_node::WIZARD, log)?;
     let result = steps::preamble::find_drive(&mut session).and_then(|found| {
         log.move_to(&found.root)?;
-        let guard = steps::preamble::hold_for(&mut session, &found.root)?;
         session.host = found.world.host.clone();
         let result = session.run(&found.root, crate::pi_data_node::run);
-        drop(guard);
+        drop(found.hold);
         result
     });
     Ok(session.finish(&result))

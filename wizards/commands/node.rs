@@ -1,42 +1,124 @@
 //! `trademl node`: the node's work without its wizard.
 
-use super::open_root;
+use super::{open_root, say};
 use crate::cli::{NodeArgs, NodeCommand};
+use crate::dashboard::{self, CoverageRow, NodeSnapshot, QueueRow, Snapshot, VendorRow};
 use crate::kit::logs::Log;
 use crate::kit::report::{Reporter, Voice};
 use crate::steps;
+use data_layer::audit::AuditScope;
+use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::host::Host;
-use data_layer::root::DataRoot;
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::schema::{table, timeframe};
+use data_layer::{budget, ledger, queue, store};
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Between two looks for new work.
 const FORWARD: Duration = Duration::from_secs(15 * 60);
 
-/// One round, or rounds until stopped.
+/// One round, rounds until stopped, an audit, or a look.
 pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
+    if matches!(args.command, NodeCommand::Watch) {
+        let db = Db::open(&root, Which::Node)?;
+        dashboard::run(host, || Snapshot::Node(picture(host, &root, &db).unwrap_or_default()))?;
+        return Ok(0);
+    }
     log.move_to(&root)?;
     let held = steps::preamble::hold(&root, "node", false)?;
     let (root, world) = steps::world::of_root(host, &root)?;
     let report = Reporter::new(&world.host, Voice::Plain, "node", Some(log.shown(host)));
     steps::preamble::believe_clock(&world.host, &root)?;
     match args.command {
-        NodeCommand::Once => round(&world.host, &root, &report)?,
-        NodeCommand::Run => loop {
-            round(&world.host, &root, &report)?;
-            world.host.block_on(world.host.sleep(FORWARD))?;
-            if world.host.is_cancelled() {
-                break;
-            }
-        },
+        NodeCommand::Audit { full } => {
+            let scope = if full { AuditScope::Full } else { AuditScope::Incremental };
+            let found = steps::node::audit(&world.host, &root, &report, scope)?;
+            say(&format!("{} partitions judged, {} rows healed, {} gaps remain", found.partitions, found.healed, found.still_missing));
+        }
+        NodeCommand::Run => keep_running(host, &world.host, &root, &report)?,
+        NodeCommand::Once | NodeCommand::Watch => round(&world.host, &root, &report, true)?,
     }
     drop(held);
     Ok(0)
 }
 
-fn round(host: &Host, root: &DataRoot, report: &Reporter) -> Result<()> {
-    let day = steps::node::once(host, root, report, true)?;
+/// Forward work every quarter of an hour; exports and backups once a day, after the maintenance time.
+fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter) -> Result<()> {
+    while !host.is_cancelled() {
+        let today = maintenance_due(machine, root)?;
+        round(host, root, report, today.is_some())?;
+        if let Some(today) = today {
+            for which in [Which::Node, Which::Journal, Which::Registry] {
+                Db::open(root, which)?.backup(&today)?;
+            }
+            report.note(&format!("exported, and backed up as of {today}"));
+        }
+        host.block_on(host.sleep(FORWARD))?;
+    }
+    Ok(())
+}
+
+/// The machine's date, once its wall clock is past the maintenance time and today's backup is not there yet.
+fn maintenance_due(machine: &Host, root: &DataRoot) -> Result<Option<String>> {
+    let record = DataPath::new(format!("control/machines/{}.yml", machine.machine_id()))?;
+    let record: serde_json::Value = store::read(root, &record)?.and_then(|b| serde_yaml::from_slice(&b).ok()).unwrap_or_default();
+    let wanted = record["maintenance"].as_str().unwrap_or("02:00").to_string();
+    let now = jiff::Timestamp::from_microsecond(machine.now().micros()).unwrap_or_default().to_zoned(TimeZone::system());
+    let today = now.date().to_string();
+    let done = root.locate(&DataPath::new(format!("control/backup/journal.sqlite.{today}"))?).exists();
+    Ok((now.strftime("%H:%M").to_string() >= wanted && !done).then_some(today))
+}
+
+fn round(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Result<()> {
+    let day = steps::node::once(host, root, report, exports)?;
     report.note(&format!("complete up to {day}"));
     Ok(())
+}
+
+/// The drive as the live screen shows it.
+fn picture(host: &Host, root: &DataRoot, db: &Db) -> Result<NodeSnapshot> {
+    let mut coverage = Vec::new();
+    for (name, key) in [(table::RAW_EQUITIES_BARS, timeframe::DAY), (table::CURATED_EQUITIES, ""), (table::REF_DELISTINGS, "")] {
+        if let Some(held) = ledger::held(db, name)? {
+            let c = ledger::coverage(db, name, key, held)?;
+            let note = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect::<Vec<_>>().join(", ");
+            coverage.push(CoverageRow { table: name.into(), expected: c.expected, green: c.green, amber: c.amber, red: c.red, note });
+        }
+    }
+    let mut rows: BTreeMap<(String, String), QueueRow> = BTreeMap::new();
+    for ((dataset, kind, status), n) in queue::counts(db)? {
+        let row = rows.entry((dataset.clone(), kind.clone())).or_insert_with(|| QueueRow { dataset, kind, ..QueueRow::default() });
+        match status.as_str() {
+            "PENDING" => row.pending = n,
+            "LEASED" => row.leased = n,
+            "DONE" => row.done = n,
+            _ => row.failed = n,
+        }
+    }
+    let vendors = budget::ledger(&*db.lock()?)?
+        .into_iter()
+        .map(|((vendor, window, _), (spent, blocked, limited))| VendorRow {
+            vendor,
+            window,
+            spent,
+            state: format!("{blocked} held back, {limited} refused"),
+            ..VendorRow::default()
+        })
+        .collect();
+    let record = data_layer::attach::read_record(root)?;
+    Ok(NodeSnapshot {
+        node_id: record.as_ref().map(|r| r.node_id.clone()).unwrap_or_default(),
+        dataset: root.drive().dataset.clone(),
+        now: Some(host.now()),
+        state: if data_layer::attach::is_locked(root, "node")? { "a node is at work".into() } else { "no node is running".into() },
+        heartbeat_at: record.map(|r| r.heartbeat_at),
+        coverage,
+        queue: rows.into_values().collect(),
+        vendors,
+        ..NodeSnapshot::default()
+    })
 }

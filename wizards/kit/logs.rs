@@ -27,15 +27,28 @@ struct Target(Arc<Mutex<Place>>);
 struct Place {
     path: PathBuf,
     file: Option<File>,
+    /// Paths of this machine, and what stands for them: a log moves with the drive and must not name them.
+    stand_ins: Vec<(String, &'static str)>,
+}
+
+impl Place {
+    fn neutral(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        for (path, name) in &self.stand_ins {
+            text = text.replace(path.as_str(), name);
+        }
+        text.into_bytes()
+    }
 }
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if let Ok(mut place) = self.0.lock()
-            && let Some(file) = &mut place.file
-        {
-            // A full or failing drive must not end a run through its log.
-            drop(file.write_all(bytes));
+        if let Ok(mut place) = self.0.lock() {
+            let neutral = place.neutral(bytes);
+            if let Some(file) = &mut place.file {
+                // A full or failing drive must not end a run through its log.
+                drop(file.write_all(&neutral));
+            }
         }
         Ok(bytes.len())
     }
@@ -51,7 +64,7 @@ impl Log {
         drop(data_layer::store::create_folder(&folder));
         let path = folder.join(format!("{name}-{}.jsonl", host.now().compact()));
         let file = open(&path);
-        let target = Target(Arc::new(Mutex::new(Place { path, file })));
+        let target = Target(Arc::new(Mutex::new(Place { path, file, stand_ins: home_stand_in(host) })));
         let (writer, guard) = tracing_appender::non_blocking(target.clone());
         let filter = host.env("TRADEML_LOG").unwrap_or("info,hyper=warn,reqwest=warn,rustls=warn").to_string();
         let subscriber = tracing_subscriber::fmt()
@@ -75,8 +88,12 @@ impl Log {
         if moved == place.path {
             return Ok(());
         }
+        let base = root.base().display().to_string();
+        if base.len() > 1 && !place.stand_ins.iter().any(|(p, _)| *p == base) {
+            place.stand_ins.insert(0, (base, "<root>"));
+        }
         if let Ok(text) = std::fs::read(&place.path)
-            && std::fs::write(&moved, text).is_ok()
+            && std::fs::write(&moved, place.neutral(&text)).is_ok()
         {
             drop(std::fs::remove_file(&place.path));
         }
@@ -95,6 +112,10 @@ impl Log {
             None => path.display().to_string(),
         }
     }
+}
+
+fn home_stand_in(host: &Host) -> Vec<(String, &'static str)> {
+    host.env("HOME").filter(|h| h.len() > 1).map(|h| (h.trim_end_matches('/').to_string(), "~")).into_iter().collect()
 }
 
 fn open(path: &Path) -> Option<File> {

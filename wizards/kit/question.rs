@@ -136,7 +136,7 @@ impl Question {
         error
     }
 
-    /// The property of this question in `--questions` (JSON Schema draft-07).
+    /// This question as a property of a JSON Schema (draft-07).
     pub fn schema(&self) -> Value {
         let mut out = match &self.kind {
             Kind::Text | Kind::Path => json!({"type": "string"}),

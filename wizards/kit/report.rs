@@ -124,6 +124,7 @@ impl Reporter {
     }
 
     fn line(&self, text: &str) {
+        let text = &wrapped(text, screen_width());
         let suspended = self.bar.lock().ok().and_then(|bar| bar.as_ref().map(|b| b.suspend(|| write_stderr(text))));
         if suspended.is_none() {
             write_stderr(text);
@@ -168,8 +169,10 @@ impl Reporter {
         if self.voice == Voice::Silent {
             return;
         }
-        if let Some(error) = error {
-            self.line(&error_text(error.body(), self.log()));
+        match error {
+            Some(pause) if status == "paused" => self.line(&pause.body().what),
+            Some(error) => self.line(&error_text(error.body(), self.log())),
+            None => {}
         }
         if !next.is_empty() {
             self.line("next");
@@ -183,6 +186,40 @@ impl Reporter {
     pub fn heard(&self) -> Vec<Value> {
         self.kept.lock().map(|k| k.clone()).unwrap_or_default()
     }
+}
+
+/// Columns of the screen; `None` when nobody sees one (a log, a pipe).
+fn screen_width() -> Option<usize> {
+    let term = console::Term::stderr();
+    term.is_term().then(|| usize::from(term.size().1).max(40))
+}
+
+/// Lines broken between words, continued under their own indentation.
+pub fn wrapped(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_string() };
+    text.lines().map(|line| wrap_line(line, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn wrap_line(line: &str, width: usize) -> String {
+    if console::measure_text_width(line) <= width {
+        return line.to_string();
+    }
+    let indent = line.chars().take_while(|c| *c == ' ').count() + 2;
+    let (mut out, mut column) = (" ".repeat(indent - 2), indent - 2);
+    for word in line.split_whitespace() {
+        let length = console::measure_text_width(word);
+        if column > indent && column + 1 + length > width {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > indent - 2 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
 }
 
 #[allow(clippy::print_stderr)]
@@ -230,6 +267,14 @@ pub fn error_json(body: &Body, log: Option<&str>) -> Value {
 mod tests {
     use super::*;
     use data_layer::error::code;
+
+    #[test]
+    fn long_lines_break_between_words_and_short_ones_stay() {
+        let text = wrapped("  one two three four five six", Some(16));
+        assert_eq!(text, "  one two three\n    four five\n    six");
+        assert_eq!(wrapped("a  b", Some(10)), "a  b");
+        assert_eq!(wrapped(&"x".repeat(50), None).len(), 50);
+    }
 
     #[test]
     fn both_faces_of_an_error_say_the_same() {

@@ -258,8 +258,22 @@ impl<'a> Run<'a> {
         self.append(step, visit, Event::Rewound, scope, "", &json!({}))
     }
 
-    fn refuse_missing(&mut self) -> Result<()> {
-        if self.missing.is_empty() { Ok(()) } else { Err(self.all_missing()) }
+    /// Before the first work: every answer that was needed is there, and every answer that was given was needed.
+    fn questions_are_over(&mut self) -> Result<()> {
+        if !self.missing.is_empty() {
+            return Err(self.all_missing());
+        }
+        self.given.refuse_unused(self.wizard.name)
+    }
+
+    /// A dry run ends where the work would begin.
+    fn plan_only(&mut self, step: &'static Step) -> Result<()> {
+        if !self.manner.dry_run {
+            return Ok(());
+        }
+        self.report.note(&format!("  would  {} first; the rest follows from what it finds", step.title));
+        self.turn = Some(Turn::PlanShown);
+        Err(Error::bug("a shown plan is not an error"))
     }
 
     fn all_missing(&mut self) -> Error {

@@ -121,7 +121,8 @@ impl Session {
                     2 if error.is(code::USE_ANSWER_MISSING) => "action_required",
                     _ => "failed",
                 };
-                let again = (format!("trademl {}", self.wizard.name), "continues this run where it stopped".to_string());
+                let place = self.flags.root.as_ref().map_or(String::new(), |root| format!(" --root {}", root.display()));
+                let again = (format!("trademl {}{place}", self.wizard.name), "the same command goes on from here".to_string());
                 self.report.finish(status, exit, &[again], Some(error));
                 exit
             }

@@ -10,8 +10,8 @@ use engine::backtest::metric::{deciles, max_drawdown, monthly};
 use engine::models::registry::{Registry, Stage};
 use engine::pipelines::evaluate::{self, Evaluation, Evidence};
 use engine::pipelines::promote::{self, Promotion};
-use engine::reports;
 use engine::pipelines::trial_stats;
+use engine::reports;
 use engine::reports::tear_sheet::{Curve, Histogram, IcSection, TearSheet, Window};
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +89,11 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         days: challenger.days.clone(),
         underwater: max_drawdown::underwater(&challenger.net)?,
         monthly: monthly::table(&challenger.days, &challenger.net)?,
-        challenger: Curve { name: pair.challenger.clone(), equity: challenger.equity.iter().map(|v| v / challenger.capital).collect(), summary: e.summary.clone() },
+        challenger: Curve {
+            name: pair.challenger.clone(),
+            equity: challenger.equity.iter().map(|v| v / challenger.capital).collect(),
+            summary: e.summary.clone(),
+        },
         champion,
         ic: ic_section,
         deciles: buckets,

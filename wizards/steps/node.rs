@@ -48,7 +48,7 @@ pub fn check_keys(act: &Act<'_>) -> Result<String> {
             KeyVerdict::Ok | KeyVerdict::NotEntitled => said.push(format!("{vendor} {}", check.detail)),
             KeyVerdict::Rejected => {
                 return error(code::KEY_REJECTED, "the key was rejected")
-                    .map_err(|e: Error| e.fix("trademl pi-data-node --set keys.again=yes, or correct the key in this machine's .env"));
+                    .map_err(|e: Error| e.fix("correct the key in this machine's .env (docs/privacy.md says where), then run the same command"));
             }
             KeyVerdict::Unreachable => {
                 return error(code::NET_UNREACHABLE, "cannot be reached")
@@ -242,6 +242,17 @@ pub fn coverage_line(act: &Act<'_>, window: DateRange) -> Result<String> {
     let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
     let rest = if codes.is_empty() { "nothing missing".to_string() } else { codes.join(", ") };
     Ok(format!("{} GREEN of {} expected partitions ({rest})", crate::kit::percent(c.green, c.expected), c.expected))
+}
+
+/// Judge what is stored, over everything that the ledger answers for, and ask again for what is missing.
+pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope) -> Result<Audited> {
+    let db = Db::open(root, Which::Node)?;
+    let held = ledger::held(&db, table::RAW_EQUITIES_BARS)?;
+    let held = held.ok_or_else(|| Error::new(code::DATA_MISSING, "this drive was never filled").fix("trademl pi-data-node"))?;
+    let audited = heal(host, root, report, held, scope, "audit")?;
+    let depth = if scope == AuditScope::Full { curation::Depth::Full } else { curation::Depth::Incremental };
+    curation::curate(root, &db, depth)?;
+    Ok(audited)
 }
 
 /// One round of the node's work up to now: ask for the sessions since the last one, audit, heal, curate, export.

@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The unit that starts the node with the machine; printed for those who want it, never installed.
+const UNIT: &str = include_str!("../../templates/trademl-node.service");
+
 /// Stage 0: the hundred names.
 const STAGE_0: &str = include_str!("../../data_layer/assets/universe/stage0_100.txt");
 
@@ -103,7 +106,7 @@ fn shown(file: &EnvFile) -> String {
     file.values(&BTreeMap::new()).iter().fold(String::new(), |all, (key, value)| all + &format!("{key}={}\n", env_file::shown(key, value)))
 }
 
-/// What will be there in an hour, a day, a week: arithmetic on the free plans' limits (`docs/vendors.md`).
+/// What will be there in an hour, a day, a week: arithmetic on the free plans' limits.
 fn promises(setup: &Setup, sessions: usize) -> Vec<String> {
     let symbols = setup.universe.symbols.len();
     let calls = symbols.div_ceil(100) * (symbols.min(100) * sessions).div_ceil(10_000);
@@ -195,14 +198,18 @@ pub fn set_up_only(root: &DataRoot) -> Outcome {
 }
 
 /// Set up and filled.
-pub fn filled(root: &DataRoot, _start: &str) -> Outcome {
+pub fn filled(root: &DataRoot, setup: &Setup) -> Outcome {
     let place = root.base().display();
     let next = vec![
         (format!("trademl train --root {place}"), "train a model on what is GREEN".into()),
         (format!("trademl node run --root {place}"), "keep the drive full".into()),
         (format!("trademl status --root {place}"), "coverage, queue and budgets".into()),
     ];
-    Outcome { summary: "the drive is filled, audited and curated".into(), next, ..Outcome::default() }
+    let mut summary = "the drive is filled, audited and curated".to_string();
+    if setup.service == "systemd" {
+        summary = format!("{summary}\n\nSave this as /etc/systemd/system/trademl-node.service, then: sudo systemctl enable --now trademl-node\n\n{UNIT}");
+    }
+    Outcome { summary, next, ..Outcome::default() }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod words;
 
-pub use words::{ask_keys, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, settled};
+pub use words::{ask_keys, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, sent_before, settled};
 
 use super::market::{Market, Ready};
 use super::{judging, keys};
@@ -81,6 +81,8 @@ pub struct PlannedSet {
     /// Exactly what is shown at the gate.
     pub preview: String,
     pub orders: usize,
+    /// An earlier run confirmed and sent exactly this set.
+    pub sent_before: bool,
 }
 
 /// The report of the day that ended.
@@ -242,7 +244,15 @@ impl Desk {
             token: paper_day::confirmation_token(&account.account, set.trading_day),
             preview: words::screen(&preview, &self.limits),
             orders: preview.orders,
+            sent_before: self.sent_before(&set.run_key)?,
         })
+    }
+
+    /// Whether every line of a set has left this desk.
+    fn sent_before(&self, run_key: &str) -> Result<bool> {
+        let counts = "SELECT count(*), coalesce(sum(state IN ('planned', 'intended')), 0) FROM orders WHERE run_key = ?1";
+        let (lines, unsent): (i64, i64) = self.db.lock()?.query_row(counts, [run_key], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        Ok(lines > 0 && unsent == 0)
     }
 
     fn targets(&self, ready: &Ready, account: &AccountCheck) -> Result<PlanInput> {
@@ -296,7 +306,7 @@ impl Desk {
         Ok(passed.is_multiple_of(every.max(1)))
     }
 
-    /// In doubt, the journal's own orders decide: a set that was consented to and sent is found, not sent again.
+    /// In doubt, nothing is assumed here: [`Desk::submit`] asks for every order by its id before it sends anything.
     pub fn find(&self, act: &Act<'_>, _plan: &PlannedSet) -> Result<Option<SubmitReport>> {
         act.note("this step was interrupted: every order is asked for by its id first");
         Ok(None)

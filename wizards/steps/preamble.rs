@@ -9,17 +9,18 @@ use data_layer::attach;
 use data_layer::detect::{self, Detected};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
-use data_layer::root::{DataRoot, SENTINEL};
+use data_layer::root::{DataRoot, SENTINEL, refuse_checkout};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// A drive, and the world it lives in.
+/// A drive that is held, and the world it lives in.
 pub struct Found {
     pub root: DataRoot,
     pub world: World,
+    pub hold: Hold,
 }
 
 const WHY_DRIVE: &str = "Everything that must survive lives on one drive that can move to another machine.";
@@ -32,10 +33,14 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
     let detected = detect::detect(&host);
     show(session, &detected);
     let place = choose_place(session, &detected)?;
+    refuse_checkout(&place)?;
+    let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host)? } else { place };
     if place.join(SENTINEL).exists() {
+        // Held first: a second wizard on this drive must hear about the first one, not about its sandbox.
         let root = DataRoot::open(&host, &place)?;
+        let hold = hold_for(session, &root)?;
         let (root, world) = world::of_root(&host, &root)?;
-        return Ok(Found { root, world });
+        return Ok(Found { root, world, hold });
     }
     let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
     let accepted = detect::accept(&host, &place, words.as_deref())?;
@@ -45,7 +50,19 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
     let dataset = choose_market(session)?;
     let world = world::enter(&host, &dataset, &place.join("sandbox"), None)?;
     let root = DataRoot::create(&world.host, &place, &dataset, accepted.fs, accepted.accepted_without)?;
-    Ok(Found { root, world })
+    let hold = hold_for(session, &DataRoot::open(&host, &place)?)?;
+    Ok(Found { root, world, hold })
+}
+
+/// A dry run of a drive that does not exist yet happens in a scratch folder of this machine; the chosen place stays empty.
+fn scratch(host: &Host) -> Result<PathBuf> {
+    let place = host.state_dir().join("dry-run");
+    match std::fs::remove_dir_all(&place) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+        _ => {}
+    }
+    data_layer::store::create_folder(&place)?;
+    Ok(place)
 }
 
 /// Seconds between two signs of life on the drive.

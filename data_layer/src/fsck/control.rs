@@ -34,7 +34,7 @@ pub(super) fn segment_rows(db: &Db, manifests: &[(DataPath, Manifest)], out: &mu
     let rows: BTreeMap<String, String> =
         conn.prepare("SELECT path, sha256 FROM segments")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     if let Some((path, _)) = rows.iter().find(|(path, sha256)| named.get(path.as_str()) != Some(&sha256.as_str())) {
-        out.push(Finding::fail("segments", what, format!("{path} has a row and no manifest that agrees with it"), "trademl audit --full"));
+        out.push(Finding::fail("segments", what, format!("{path} has a row and no manifest that agrees with it"), "trademl node audit --full"));
         return Ok(());
     }
     match named.keys().filter(|path| !rows.contains_key(**path)).count() {

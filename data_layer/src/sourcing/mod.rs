@@ -228,7 +228,7 @@ impl Endpoints {
         self.routes(dataset, asof)
             .into_iter()
             .next()
-            .ok_or_else(|| Error::new(code::DATA_MISSING, format!("no enabled vendor lane serves {dataset} on {asof}")).fix("trademl doctor"))
+            .ok_or_else(|| Error::new(code::DATA_MISSING, format!("no enabled vendor lane serves {dataset} on {asof}")).fix("trademl status"))
     }
 
     /// The lane of one vendor for a dataset.

@@ -56,7 +56,7 @@ impl Given {
         }
         for set in sets {
             let (id, value) = set.split_once('=').ok_or_else(|| {
-                Error::new(code::USE_ARGUMENT, format!("--set {set} is not of the form id=value")).fix(format!("trademl {wizard} --questions"))
+                Error::new(code::USE_ARGUMENT, format!("--set {set} is not of the form id=value")).fix(format!("the ids are in docs/runbooks/{wizard}.md"))
             })?;
             let value = serde_yaml::from_str::<Value>(value).ok().filter(|v| v.is_boolean() || v.is_i64()).unwrap_or_else(|| Value::from(value));
             given.flags.insert(id.to_string(), value);
@@ -91,6 +91,11 @@ impl Given {
         Ok(host.env(spec.var).map(|v| SecretReply::Set(v.to_string().into())))
     }
 
+    /// A `--set` flag, which may change an answer that the run already holds.
+    pub fn flag(&self, id: &str) -> Option<&Value> {
+        self.flags.get(id)
+    }
+
     /// The run already holds this answer: the given one is not a stray key.
     pub fn mark_used(&self, id: &str) {
         self.used.borrow_mut().insert(id.to_string());
@@ -111,7 +116,7 @@ impl Given {
             return Ok(());
         }
         Err(Error::new(code::USE_ANSWER_UNUSED, format!("these answers belong to no question of {wizard}: {}", unused.join(", ")))
-            .fix(format!("trademl {wizard} --questions")))
+            .fix(format!("the ids are in docs/runbooks/{wizard}.md")))
     }
 }
 

@@ -6,6 +6,7 @@
 use super::plain::clean_paste;
 use super::{Place, Prompter, Reply, ReviewReply, SecretReply};
 use crate::kit::question::{Kind, Question, SecretSpec};
+use crate::kit::report::wrapped;
 use crate::kit::signals::PromptOwnsKeys;
 use console::{Key, Term, style};
 use data_layer::error::{Error, Result, code};
@@ -61,7 +62,7 @@ impl Default for Terminal {
 
 impl Terminal {
     fn say(&self, text: &str) -> Result<()> {
-        Ok(self.term.write_line(text)?)
+        Ok(self.term.write_line(&wrapped(text, Some(usize::from(self.term.size().1).max(40))))?)
     }
 
     fn heading(&mut self, place: &Place, prompt: &str) -> Result<()> {
@@ -81,7 +82,12 @@ impl Terminal {
             match self.term.read_key_raw()? {
                 Key::Enter => {
                     self.say("")?;
-                    return Ok(Field::Line(clean_paste(&text)));
+                    return Ok(match text.trim() {
+                        ":back" => Field::Back,
+                        ":save" => Field::Pause,
+                        ":help" => Field::Help,
+                        _ => Field::Line(clean_paste(&text)),
+                    });
                 }
                 Key::Escape | Key::BackTab => {
                     self.say("")?;
@@ -101,12 +107,6 @@ impl Terminal {
                     text.pop();
                 }
                 Key::Char(c) if !c.is_control() => text.push(c),
-                _ => {}
-            }
-            match text.trim() {
-                ":back" => return Ok(Field::Back),
-                ":save" => return Ok(Field::Pause),
-                ":help" => return Ok(Field::Help),
                 _ => {}
             }
         }

@@ -23,6 +23,7 @@ impl Run<'_> {
         if let Some(done) = self.done(step)
             && let Some(value) = done.payload.get("value").cloned()
             && question.validate(&value).is_ok()
+            && self.given.flag(question.id).is_none_or(|flag| *flag == value)
         {
             self.given.mark_used(question.id);
             self.answered(step, &place, question.display(&value), done.payload["source"] == ASKED, true);
@@ -107,7 +108,7 @@ impl Run<'_> {
         I: Serialize,
     {
         let place = self.enter(step)?;
-        self.refuse_missing()?;
+        self.questions_are_over()?;
         let inputs = digest_of(inputs)?;
         if let Some(done) = self.done(step).filter(|d| d.inputs_sha256 == inputs)
             && let Ok(value) = serde_json::from_value::<T>(done.payload.clone())
@@ -122,6 +123,7 @@ impl Run<'_> {
                 json!({"step": step.id}),
             );
         }
+        self.plan_only(step)?;
         self.commit(step, Event::Started, &inputs, &json!({}))?;
         self.report.event(
             "step.started",
@@ -138,7 +140,7 @@ impl Run<'_> {
     /// A gate over facts: judged again on every pass, so nothing can be computed from it.
     pub fn check(&mut self, step: &'static Step, f: impl FnOnce(&Act<'_>) -> Result<String>) -> Result<()> {
         let place = self.enter(step)?;
-        self.refuse_missing()?;
+        self.questions_are_over()?;
         let evidence = f(&self.context(step))?;
         let payload = json!({"evidence": evidence});
         if self.done(step).is_none_or(|d| d.payload != payload) {
@@ -161,6 +163,8 @@ impl Run<'_> {
         I: Serialize,
     {
         let place = self.enter(step)?;
+        self.questions_are_over()?;
+        self.plan_only(step)?;
         let inputs = digest_of(inputs)?;
         let before = self.state.get(step.id).filter(|s| s.inputs_sha256 == inputs).cloned();
         if let Some(done) = before.as_ref().filter(|s| s.kind == Event::Done) {
@@ -185,6 +189,8 @@ impl Run<'_> {
     /// Something that runs until it is stopped; entered again on resume.
     pub fn keep_running(&mut self, step: &'static Step, f: impl FnOnce(&Act<'_>) -> Result<()>) -> Result<()> {
         let place = self.enter(step)?;
+        self.questions_are_over()?;
+        self.plan_only(step)?;
         self.commit(step, Event::Started, "", &json!({}))?;
         self.report.event(
             "step.started",
@@ -199,7 +205,7 @@ impl Run<'_> {
     /// The one screen before the first write. Accepted once for the same answers and the same plan.
     pub fn review(&mut self, step: &'static Step, plan: impl FnOnce(&Act<'_>) -> Result<Plan>) -> Result<()> {
         let place = self.enter(step)?;
-        self.refuse_missing()?;
+        self.questions_are_over()?;
         let shown: Vec<(String, String)> = self.answers.iter().map(|a| (a.label.clone(), a.shown.clone())).collect();
         let inputs = digest_of(&shown)?;
         if self.done(step).is_some_and(|d| d.inputs_sha256 == inputs) {
@@ -232,7 +238,7 @@ impl Run<'_> {
     /// A typed confirmation. There is no default: end of input, another word or no terminal without a token refuse.
     pub fn gate(&mut self, step: &'static Step, gate: &Gate<'_>) -> Result<()> {
         let place = self.enter(step)?;
-        self.refuse_missing()?;
+        self.questions_are_over()?;
         let shown_sha256 = sha256_hex(gate.shown.as_bytes());
         if self.done(step).is_some_and(|d| d.payload["shown_sha256"] == shown_sha256.as_str()) {
             self.step_done(step, &place, "confirmed before, nothing has changed", true);

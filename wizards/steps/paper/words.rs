@@ -92,6 +92,12 @@ pub fn during_the_session(account: &AccountCheck, sent: &SubmitReport) -> Outcom
     Outcome { summary, next, ..Outcome::default() }
 }
 
+/// An earlier run has sent this very set.
+pub fn sent_before(plan: &PlannedSet, report: &Reported) -> Outcome {
+    let summary = format!("the {} orders for {} were confirmed and sent before; nothing is sent twice", plan.orders, plan.trading_day);
+    Outcome { summary, links: links(report), ..Outcome::default() }
+}
+
 /// Settled and reported, nothing planned.
 pub fn settled(report: &Reported) -> Outcome {
     Outcome { summary: format!("{} is settled: equity {:.2}", report.asof, report.equity), links: links(report), ..Outcome::default() }
