@@ -1,9 +1,10 @@
 //! From target weights to order lines: the delta over targets and positions, exits included.
 
 use super::order::{Reason, Reference, Skipped};
+use crate::portfolio::{self, delta::DeltaInput};
 use crate::types::Side;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// One wanted name; `weight` as a share of equity, negative for a short.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,62 +41,40 @@ pub struct SizedSet {
     pub skipped: Vec<Skipped>,
 }
 
-/// `trunc(weight x equity / price) - position - open remainder` per symbol; weight 0 or absent is an exit; a floor of 0 is
-/// no order. A change of sign is split in two lines, because only the first of them is a reduction. Reductions come
-/// first, then symbols in order.
+/// The portfolio's own delta ([`crate::portfolio::delta`]), which the backtest uses as well, on pinned reference prices. An
+/// exit also needs a price here, because an order without one could not be checked.
 pub fn delta(input: &SizeInput<'_>) -> SizedSet {
+    let prices: BTreeMap<String, f64> = input.prices.iter().map(|(symbol, r)| (symbol.clone(), r.price)).collect();
+    let wanted = DeltaInput {
+        targets: input.targets,
+        positions: input.positions,
+        prices: &prices,
+        equity: input.equity,
+        open_remaining: input.open_remaining,
+        fractional: false,
+    };
     let mut out = SizedSet::default();
-    let symbols: BTreeSet<&String> = input.targets.keys().chain(input.positions.keys()).collect();
-    for symbol in symbols {
-        let weight = input.targets.get(symbol).copied().unwrap_or(0.0);
-        let held = input.positions.get(symbol).copied().unwrap_or(0.0);
-        let open = input.open_remaining.get(symbol).copied().unwrap_or(0.0);
-        if weight == 0.0 && held == 0.0 && open == 0.0 {
+    let plan = match portfolio::delta::plan(&wanted) {
+        Ok(plan) => plan,
+        Err(error) => {
+            out.skipped = input.targets.keys().map(|symbol| Skipped { symbol: symbol.clone(), reason: error.to_string() }).collect();
+            return out;
+        }
+    };
+    out.skipped = plan.skipped.into_iter().map(|s| Skipped { symbol: s.symbol, reason: s.reason }).collect();
+    for line in plan.lines {
+        if line.reference_price.is_none() {
+            out.skipped.push(Skipped { symbol: line.symbol, reason: "no reference price for the exit; it stays until there is one".into() });
             continue;
         }
-        match size_one(symbol, weight, held, open, input) {
-            Ok(lines) => out.lines.extend(lines),
-            Err(reason) => out.skipped.push(Skipped { symbol: symbol.clone(), reason }),
-        }
+        let reason = match line.reason {
+            portfolio::delta::Reason::Exit => Reason::Exit,
+            portfolio::delta::Reason::Rebalance => Reason::Rebalance,
+        };
+        out.lines.push(SizedLine { symbol: line.symbol, side: line.side, qty: line.qty, reason, reduces: line.reduces });
     }
-    out.lines.sort_by(|a, b| (!a.reduces, &a.symbol).cmp(&(!b.reduces, &b.symbol)));
+    out.skipped.sort_by(|a, b| a.symbol.cmp(&b.symbol));
     out
-}
-
-fn size_one(symbol: &str, weight: f64, held: f64, open: f64, input: &SizeInput<'_>) -> Result<Vec<SizedLine>, String> {
-    if !weight.is_finite() || !input.equity.is_finite() {
-        return Err("the target or the equity is not a number".into());
-    }
-    let wanted = if weight == 0.0 {
-        0.0
-    } else {
-        let reference = input.prices.get(symbol).ok_or("no reference price")?;
-        if !(reference.price.is_finite() && reference.price > 0.0) {
-            return Err(format!("the reference price {} is not usable", reference.price));
-        }
-        (weight * input.equity / reference.price).trunc()
-    };
-    if !input.prices.contains_key(symbol) {
-        return Err("no reference price for the exit; it stays until there is one".into());
-    }
-    let change = (wanted - held - open).trunc();
-    if change == 0.0 {
-        let reason = if wanted == 0.0 && held == 0.0 { "one share costs more than the target weight allows" } else { "already at its target" };
-        return Err(reason.into());
-    }
-    let side = if change > 0.0 { Side::Buy } else { Side::Sell };
-    let reason = if wanted == 0.0 { Reason::Exit } else { Reason::Rebalance };
-    let line = |qty: f64, reduces: bool| SizedLine { symbol: symbol.to_string(), side, qty, reason, reduces };
-    let closable = if held.signum() == side.sign() { 0.0 } else { held.abs().trunc() };
-    let (first, second) = (change.abs().min(closable), change.abs() - change.abs().min(closable));
-    let mut lines = Vec::new();
-    if first > 0.0 {
-        lines.push(line(first, true));
-    }
-    if second > 0.0 {
-        lines.push(line(second, false));
-    }
-    Ok(lines)
 }
 
 #[cfg(test)]

@@ -32,7 +32,17 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
     let host = session.host.clone();
     let detected = detect::detect(&host);
     show(session, &detected);
-    let place = choose_place(session, &detected)?;
+    loop {
+        if let Some(found) = settle(session, &detected)? {
+            return Ok(found);
+        }
+    }
+}
+
+/// One pass over the two questions; `None` when the second was answered with "back".
+fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
+    let host = session.host.clone();
+    let place = choose_place(session, detected)?;
     refuse_checkout(&place)?;
     let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host)? } else { place };
     if place.join(SENTINEL).exists() {
@@ -40,18 +50,18 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
         let root = DataRoot::open(&host, &place)?;
         let hold = hold_for(session, &root)?;
         let (root, world) = world::of_root(&host, &root)?;
-        return Ok(Found { root, world, hold });
+        return Ok(Some(Found { root, world, hold }));
     }
     let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
     let accepted = detect::accept(&host, &place, words.as_deref())?;
     for warning in &accepted.warnings {
         session.report.note(&format!("  note: {warning}"));
     }
-    let dataset = choose_market(session)?;
+    let Some(dataset) = choose_market(session)? else { return Ok(None) };
     let world = world::enter(&host, &dataset, &place.join("sandbox"), None)?;
     let root = DataRoot::create(&world.host, &place, &dataset, accepted.fs, accepted.accepted_without)?;
     let hold = hold_for(session, &DataRoot::open(&host, &place)?)?;
-    Ok(Found { root, world, hold })
+    Ok(Some(Found { root, world, hold }))
 }
 
 /// A dry run of a drive that does not exist yet happens in a scratch folder of this machine; the chosen place stays empty.
@@ -134,7 +144,12 @@ fn show(session: &Session, detected: &Detected) {
 fn choose_place(session: &mut Session, detected: &Detected) -> Result<PathBuf> {
     let host = session.host.clone();
     let remembered = keys::remembered_root(&host)?;
-    let named = session.flags.root.clone().or_else(|| host.env("TRADEML_ROOT").map(PathBuf::from)).or_else(|| remembered.map(PathBuf::from));
+    let named = session
+        .flags
+        .root
+        .clone()
+        .or_else(|| host.env("TRADEML_ROOT").map(PathBuf::from))
+        .or_else(|| remembered.map(PathBuf::from).filter(|p| p.join(SENTINEL).exists()));
     if let Some(place) = named {
         return Ok(host.cwd().join(place));
     }
@@ -143,8 +158,12 @@ fn choose_place(session: &mut Session, detected: &Detected) -> Result<PathBuf> {
         .default(recommended.path.clone(), recommended.reason.clone())
         .help("A folder on an SSD with ext4, xfs, btrfs or APFS. A plain folder is fine for practice. Nothing is ever formatted.")
         .check(absolute);
-    let value = preamble_answer(session, "storage-root", 1, WHY_DRIVE, &question)?;
-    Ok(host.cwd().join(value.as_str().unwrap_or_default()))
+    loop {
+        match preamble_answer(session, "storage-root", 1, WHY_DRIVE, &question)? {
+            Some(value) => return Ok(host.cwd().join(value.as_str().unwrap_or_default())),
+            None => session.report.note("  this is the first question"),
+        }
+    }
 }
 
 fn absolute(value: &Value) -> std::result::Result<(), String> {
@@ -152,12 +171,12 @@ fn absolute(value: &Value) -> std::result::Result<(), String> {
 }
 
 /// `real`, the embedded practice world, or whatever a sandbox named in the environment serves.
-fn choose_market(session: &mut Session) -> Result<String> {
+fn choose_market(session: &mut Session) -> Result<Option<String>> {
     let host = session.host.clone();
     if let Some(base) = world::outside_base(&host) {
         let face = host.block_on(data_layer::sandbox::client::world(&host, &base))??;
         session.report.note(&format!("  market       {}   (the sandbox that the environment names)", face.dataset));
-        return Ok(face.dataset);
+        return Ok(Some(face.dataset));
     }
     let choices = vec![
         Choice::new("practice", "practise: 100 companies, real prices of 2013-2018, no keys, no network"),
@@ -166,34 +185,31 @@ fn choose_market(session: &mut Session) -> Result<String> {
     let question =
         Question::select("market.world", "Which market?", choices).default("practice", "nothing can go wrong here; a real drive can be made at any time");
     let value = preamble_answer(session, "market-world", 2, WHY_MARKET, &question)?;
-    Ok(if value == "real" { "real".to_string() } else { world::PRACTICE.to_string() })
+    Ok(value.map(|v| if v == "real" { "real".to_string() } else { world::PRACTICE.to_string() }))
 }
 
 fn override_question() -> Question {
     Question::text("storage.without_guarantees", "Accept a filesystem without guarantees?")
 }
 
-/// A question before there is a journal: flags and answers first, then the person; `back` has nowhere to go.
-fn preamble_answer(session: &mut Session, step: &'static str, n: usize, why: &'static str, question: &Question) -> Result<Value> {
+/// A question before there is a journal: flags and answers first, then the person. `None` = back.
+fn preamble_answer(session: &mut Session, step: &'static str, n: usize, why: &'static str, question: &Question) -> Result<Option<Value>> {
     let checked = |value: Value| {
         question.validate(&value).map(|()| value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)))
     };
     if let Some((value, _)) = session.given.look_up(&session.host, question) {
-        return checked(value);
+        return checked(value).map(Some);
     }
     if let Some((value, _)) = question.default.as_ref().filter(|_| session.flags.yes) {
-        return Ok(value.clone());
+        return Ok(Some(value.clone()));
     }
     if !session.prompter.interactive() {
         return Err(question.missing());
     }
-    loop {
-        let place = Place { step, n, of: 2, why };
-        match session.prompter.ask(&place, question)? {
-            Reply::Value(value) => return Ok(value),
-            Reply::Back => session.report.note("  this is the first question"),
-            Reply::Pause => return Err(Error::new(code::USE_PAUSED, "left before a drive was chosen; nothing was written")),
-        }
+    match session.prompter.ask(&Place { step, n, of: 2, why }, question)? {
+        Reply::Value(value) => Ok(Some(value)),
+        Reply::Back => Ok(None),
+        Reply::Pause => Err(Error::new(code::USE_PAUSED, "left before a drive was chosen; nothing was written")),
     }
 }
 

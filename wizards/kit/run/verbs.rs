@@ -68,7 +68,9 @@ impl Run<'_> {
                 };
                 match reply {
                     SecretReply::Set(secret) => {
-                        store(spec.var, &secret)?;
+                        if !self.manner.dry_run {
+                            store(spec.var, &secret)?;
+                        }
                         set.insert(spec.var, "set");
                     }
                     SecretReply::Keep => drop(set.insert(spec.var, "kept")),
