@@ -1,4 +1,4 @@
-//! `control/curated_deps.json`: what each curated file was made from, and its digest. Losing it costs one full curation.
+//! `qc/curated_deps.json`: what each curated file was made from, and its digest. Losing it costs one full curation.
 
 use super::{Depth, Planned};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Where the record is.
-pub const PATH: &str = "control/curated_deps.json";
+pub const PATH: &str = "qc/curated_deps.json";
 
 /// One curated file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
