@@ -206,7 +206,13 @@ fn wrap_line(line: &str, width: usize) -> String {
     }
     let indent = line.chars().take_while(|c| *c == ' ').count() + 2;
     let (mut out, mut column) = (" ".repeat(indent - 2), indent - 2);
-    for word in line.split_whitespace() {
+    for word in line.trim_start().split(' ') {
+        // A run of blanks inside a line is a column: it stays.
+        if word.is_empty() {
+            out.push(' ');
+            column += 1;
+            continue;
+        }
         let length = console::measure_text_width(word);
         if column > indent && column + 1 + length > width {
             out.push('\n');
