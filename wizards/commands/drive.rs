@@ -59,7 +59,7 @@ fn codes(codes: &Value) -> String {
 pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
     let root = DataRoot::open(host, &host.cwd().join(&args.dir))?;
     let mut findings = proof::run(&root)?;
-    if let Err(error) = Journal::open(&root) {
+    if let Err(error) = Journal::open(&root).and_then(|journal| journal.verify_chain()) {
         findings.push(Finding {
             id: "journal-chain",
             status: Level::Fail,
