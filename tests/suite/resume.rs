@@ -67,11 +67,13 @@ fn evaluate_survives_a_crash_at_every_journal_write() {
 
 #[test]
 fn shadow_survives_a_crash_at_every_journal_write() {
+    sweep(3, "journal.append.before", 1);
     sweep(3, "journal.append.after", 1);
 }
 
 #[test]
 fn paper_trade_survives_a_crash_at_every_journal_write() {
+    sweep(4, "journal.append.before", 1);
     sweep(4, "journal.append.after", 1);
 }
 
