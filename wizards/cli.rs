@@ -53,6 +53,9 @@ pub enum Command {
     Import(ImportArgs),
     /// Make a drive safe to unplug
     Eject(RootArgs),
+    /// Measure the hot paths on given inputs; without a topic, list them
+    #[cfg(feature = "research")]
+    Bench(BenchArgs),
     /// Names of the points at which TRADEML_FAILPOINT can stop the process
     Failpoints,
     /// Write the generated pages under docs/
@@ -89,6 +92,26 @@ pub struct DemoArgs {
     /// Live forward only this many sessions
     #[arg(long, value_name = "N")]
     pub sessions: Option<usize>,
+}
+
+/// `trademl bench`.
+#[cfg(feature = "research")]
+#[derive(Args, Debug, Clone)]
+pub struct BenchArgs {
+    /// What to measure
+    pub topic: Option<String>,
+    /// Size of the inputs
+    #[arg(long, value_enum, ignore_case = true, default_value = "S")]
+    pub scale: crate::commands::bench::Scale,
+    /// The folder of inputs, or of one folder of inputs per scale
+    #[arg(long, value_name = "DIR")]
+    pub inputs: Option<PathBuf>,
+    /// Where databases and files are written and removed again: the drive that is measured
+    #[arg(long, value_name = "DIR")]
+    pub work: Option<PathBuf>,
+    /// One JSON line a measurement
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `trademl runs`.

@@ -51,6 +51,19 @@ pub fn days(frame: &DataFrame, name: &str) -> Result<Vec<Option<TradingDay>>> {
     }
 }
 
+/// A text or categorical column without nulls.
+pub fn labels(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
+    let cast = column(frame, name)?.cast(&DataType::String)?;
+    cast.str()?.iter().map(|v| v.map(str::to_string).ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("column '{name}' has a null")))).collect()
+}
+
+/// A true/false column without nulls.
+pub fn flags(frame: &DataFrame, name: &str) -> Result<Vec<bool>> {
+    let column = column(frame, name)?;
+    let values = column.bool().map_err(|_| wrong(name, column.dtype(), "true or false"))?;
+    values.iter().map(|v| v.ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("column '{name}' has a null")))).collect()
+}
+
 /// A text column of a new frame.
 pub fn text_column<S: AsRef<str>>(name: &str, values: &[Option<S>]) -> Column {
     let borrowed: Vec<Option<&str>> = values.iter().map(|v| v.as_ref().map(AsRef::as_ref)).collect();

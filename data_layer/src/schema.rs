@@ -7,7 +7,10 @@ pub struct Versions {
     pub registry: u32,
 }
 
-pub const VERSIONS: Versions = Versions { node: 1, journal: 1, registry: 1 };
+pub const VERSIONS: Versions = Versions { node: 2, journal: 1, registry: 1 };
+
+/// Version of the columns of the Parquet tables; part of every snapshot's identity.
+pub const TABLES_VERSION: u32 = 1;
 
 /// SQLite's `application_id` of our databases ("TrML").
 pub const APPLICATION_ID: i32 = 0x5472_4D4C;

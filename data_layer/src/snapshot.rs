@@ -3,7 +3,7 @@
 use crate::curate::Deps;
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
-use crate::schema::{VERSIONS, table};
+use crate::schema::{TABLES_VERSION, table};
 use crate::store;
 use crate::time::DateRange;
 use polars::prelude::DataFrame;
@@ -39,7 +39,7 @@ pub fn pin(root: &DataRoot, window: DateRange) -> Result<SnapshotId> {
         lines.push(format!("{path} {}", digest(root, &path)?));
     }
     lines.sort();
-    let text = lines.join("\n") + &format!("\nschema {}\n", VERSIONS.node);
+    let text = lines.join("\n") + &format!("\nschema {}\n", TABLES_VERSION);
     let id = format!("snap-{}", &store::sha256_hex(text.as_bytes())[..16]);
     let path = DataPath::new(format!("{FOLDER}/{id}.txt"))?;
     if store::read(root, &path)?.as_deref() != Some(text.as_bytes()) {

@@ -103,6 +103,12 @@ pub fn parquet_frame(bytes: Vec<u8>) -> Result<DataFrame> {
     Ok(ParquetReader::new(std::io::Cursor::new(bytes)).finish()?)
 }
 
+/// Some columns of Parquet bytes.
+pub fn parquet_columns(bytes: Vec<u8>, names: &[&str]) -> Result<DataFrame> {
+    let names = names.iter().map(|n| (*n).to_string()).collect();
+    Ok(ParquetReader::new(std::io::Cursor::new(bytes)).with_columns(Some(names)).finish()?)
+}
+
 /// Read a Parquet file; an absent file is `DATA_MISSING`.
 pub fn read_parquet(root: &DataRoot, path: &DataPath) -> Result<DataFrame> {
     let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl fsck ROOT"))?;

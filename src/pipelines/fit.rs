@@ -49,7 +49,7 @@ pub fn fit_final(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport, 
     let features: Vec<f32> = golden.iter().flat_map(|r| p.row(*r).iter().copied()).collect();
     let fitted = binned.fit(&train, &cell.params, &features)?;
     let forest = Forest::parse(&fitted.text)?;
-    let scores: Vec<f64> = features.chunks_exact(p.names.len()).map(|row| forest.predict(row)).collect();
+    let scores: Vec<f64> = forest.predict_rows(&features);
     if scores != fitted.scores || gbdt::lightgbm_scores(&fitted.text, &features, p.names.len())? != scores {
         return Err(Error::new(code::ML_TRAIN, "our evaluator and LightGBM disagree on the trained model").fix("report this with the model's folder"));
     }

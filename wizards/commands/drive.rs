@@ -22,8 +22,7 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
         ("curated daily bars", table::CURATED_EQUITIES, ""),
         ("delistings", table::REF_DELISTINGS, ""),
     ] {
-        if let Some(held) = ledger::held(&db, table_name)? {
-            let c = ledger::coverage(&db, table_name, key, held)?;
+        if let Some((held, c)) = ledger::coverage_held(&db, table_name, key)? {
             coverage.insert(name.into(), json!({"expected": c.expected, "green": c.green, "amber": c.amber, "red": c.red, "codes": c.codes, "window": held}));
         }
     }

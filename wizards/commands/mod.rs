@@ -1,5 +1,7 @@
 //! The headless commands, and the door to the wizards.
 
+#[cfg(feature = "research")]
+pub mod bench;
 pub mod docs;
 pub mod drive;
 #[cfg(feature = "research")]
@@ -58,6 +60,8 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Rebuild(args) => drive::rebuild(host, &args),
         Command::Import(args) => drive::import(host, &args),
         Command::Eject(args) => drive::eject(host, &args),
+        #[cfg(feature = "research")]
+        Command::Bench(args) => bench::run(host, &args),
         Command::Failpoints => {
             say(&data_layer::host::FAILPOINTS.join("\n"));
             Ok(0)

@@ -83,8 +83,7 @@ fn round(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Resu
 fn picture(host: &Host, root: &DataRoot, db: &Db) -> Result<NodeSnapshot> {
     let mut coverage = Vec::new();
     for (name, key) in [(table::RAW_EQUITIES_BARS, timeframe::DAY), (table::CURATED_EQUITIES, ""), (table::REF_DELISTINGS, "")] {
-        if let Some(held) = ledger::held(db, name)? {
-            let c = ledger::coverage(db, name, key, held)?;
+        if let Some((_, c)) = ledger::coverage_held(db, name, key)? {
             let note = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect::<Vec<_>>().join(", ");
             coverage.push(CoverageRow { table: name.into(), expected: c.expected, green: c.green, amber: c.amber, red: c.red, note });
         }

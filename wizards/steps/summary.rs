@@ -13,8 +13,7 @@ use engine::models::registry::Registry;
 pub fn lines(root: &DataRoot) -> Result<Vec<String>> {
     let mut out = vec![String::new(), "What you have now".to_string()];
     let db = Db::open(root, Which::Node)?;
-    if let Some(held) = ledger::held(&db, table::RAW_EQUITIES_BARS)? {
-        let c = ledger::coverage(&db, table::RAW_EQUITIES_BARS, timeframe::DAY, held)?;
+    if let Some((held, c)) = ledger::coverage_held(&db, table::RAW_EQUITIES_BARS, timeframe::DAY)? {
         let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
         out.push(format!(
             "  data       {} GREEN of {} expected partitions, {held}   {}",

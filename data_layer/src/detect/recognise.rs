@@ -105,8 +105,8 @@ pub fn existing(host: &Host, dir: &Path) -> Option<Existing> {
         Ok(())
     });
     query("control/node.sqlite", &mut |c| {
-        queue = counts(c, "SELECT status, count(*) FROM backfill_queue GROUP BY status")?;
-        ledger = counts(c, "SELECT status, count(*) FROM partition_status GROUP BY status")?;
+        queue = counts(c, "SELECT status, sum(tasks) FROM queue_counts WHERE tasks > 0 GROUP BY status")?;
+        ledger = counts(c, "SELECT status, sum(partitions) FROM ledger_counts WHERE partitions > 0 GROUP BY status")?;
         Ok(())
     });
     let this_machine = attached.as_ref().is_some_and(|a| a.machine_id == host.machine_id());

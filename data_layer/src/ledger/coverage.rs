@@ -5,7 +5,7 @@ use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
 use crate::time::{DateRange, TradingDay};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
 /// Counts of expected partitions by colour and code.
@@ -41,6 +41,36 @@ fn source(window: DateRange) -> &'static str {
     if Calendar::xnys().sessions(window).len() > INDEXED_SESSIONS { "partition_status NOT INDEXED" } else { "partition_status" }
 }
 
+/// Coverage of all that the ledger answers for in a table, from the counts that are kept: its cost does not depend on the
+/// drive's size. The window, and `None` when the table has no row.
+pub fn coverage_held(db: &Db, table: &str, partition_key: &str) -> Result<Option<(DateRange, Coverage)>> {
+    let Some(window) = super::held(db, table)? else { return Ok(None) };
+    let mut out = Coverage::default();
+    let conn = db.lock()?;
+    let mut statement = conn.prepare_cached(
+        "SELECT status, qc_code, partitions FROM ledger_counts WHERE table_name=?1 AND (?2='' OR partition_key='' OR partition_key=?2) AND partitions > 0",
+    )?;
+    let mut rows = statement.query(params![table, partition_key])?;
+    while let Some(r) = rows.next()? {
+        out.add(r.get_ref(0)?.as_str().unwrap_or(""), r.get_ref(1)?.as_str().unwrap_or(""), u64::try_from(r.get::<_, i64>(2)?).unwrap_or(0));
+    }
+    add_unseen(&conn, table, window, &mut out)?;
+    Ok(Some((window, out)))
+}
+
+/// Sessions of the window that lie before the first audited day count as RED for every symbol.
+fn add_unseen(conn: &Connection, table: &str, window: DateRange, out: &mut Coverage) -> Result<()> {
+    let Some(seen) = scope::in_db(conn)?.filter(|_| out.expected > 0) else { return Ok(()) };
+    let before = DateRange { start: window.start, end: window.end.min(seen.start) };
+    let unseen = Calendar::xnys().sessions(before).len() as u64;
+    if unseen > 0 {
+        let sql = format!("SELECT count(DISTINCT symbol) FROM {} WHERE table_name=?1", source(window));
+        let symbols: i64 = conn.query_row(&sql, params![table], |r| r.get(0))?;
+        out.add("RED", "NOT_AUDITED", unseen * u64::try_from(symbols).unwrap_or(1).max(1));
+    }
+    Ok(())
+}
+
 /// Coverage of a table over a window. An empty `partition_key` stands for any; rows without a key match every key.
 /// Sessions that no audit has looked at, up to the newest audited day, count as RED `NOT_AUDITED`.
 pub fn coverage(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<Coverage> {
@@ -56,18 +86,7 @@ pub fn coverage(db: &Db, table: &str, partition_key: &str, window: DateRange) ->
     while let Some(r) = rows.next()? {
         out.add(r.get_ref(0)?.as_str().unwrap_or(""), r.get_ref(1)?.as_str().unwrap_or(""), u64::try_from(r.get::<_, i64>(2)?).unwrap_or(0));
     }
-    let unseen = match scope::in_db(&conn)? {
-        Some(seen) if out.expected > 0 => {
-            let before = DateRange { start: window.start, end: window.end.min(seen.start) };
-            Calendar::xnys().sessions(before).len() as u64
-        }
-        _ => 0,
-    };
-    if unseen > 0 {
-        let sql = format!("SELECT count(DISTINCT symbol) FROM {} WHERE table_name=?1", source(window));
-        let symbols: i64 = conn.query_row(&sql, params![table], |r| r.get(0))?;
-        out.add("RED", "NOT_AUDITED", unseen * u64::try_from(symbols).unwrap_or(1).max(1));
-    }
+    add_unseen(&conn, table, window, &mut out)?;
     Ok(out)
 }
 

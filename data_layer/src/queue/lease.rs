@@ -116,19 +116,14 @@ pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: 
     if wanted.datasets.is_empty() {
         return Ok(Vec::new());
     }
-    let due = due_clause(wanted.datasets.len());
     let head: Option<(String, String, String, String)> = tx
-        .prepare_cached(&format!("SELECT dataset, kind, start_date, end_date FROM backfill_queue WHERE {due} ORDER BY {LEASE_ORDER} LIMIT 1"))?
+        .prepare_cached(&head_sql(wanted.datasets.len()))?
         .query_row(params_from_iter(due_params(wanted, now)), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
         .optional()?;
     let Some((dataset, kind, start, end)) = head else { return Ok(Vec::new()) };
     let limit = wanted.max.rows(&dataset).max(1);
     let rows: Vec<Raw> = tx
-        .prepare_cached(&format!(
-            "SELECT id, lease_token, dataset, symbol, start_date, end_date, kind, vendor, attempts, run_id FROM backfill_queue
-             WHERE vendor = ?1 AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?2)
-               AND dataset = ?3 AND kind = ?4 AND start_date = ?5 AND end_date = ?6 ORDER BY {LEASE_ORDER} LIMIT ?7"
-        ))?
+        .prepare_cached(BATCH_SQL)?
         .query_map(params![wanted.vendor, now.to_string(), dataset, kind, start, end, i64::try_from(limit).unwrap_or(1)], Raw::read)?
         .collect::<std::result::Result<_, _>>()?;
     let expires = now.plus(worker.ttl).to_string();
@@ -144,12 +139,20 @@ pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: 
     Ok(out)
 }
 
-const LEASE_ORDER: &str = "(kind <> 'FORWARD'), priority, created_at, id";
-
-fn due_clause(datasets: usize) -> String {
+/// The first due row: FORWARD before all else, then priority, age, id; the order of an index over waiting rows.
+pub(super) fn head_sql(datasets: usize) -> String {
     let marks = vec!["?"; datasets].join(", ");
-    format!("vendor = ? AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?) AND dataset IN ({marks})")
+    format!(
+        "SELECT dataset, kind, start_date, end_date FROM backfill_queue
+         WHERE vendor = ? AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?) AND dataset IN ({marks})
+         ORDER BY (kind <> 'FORWARD'), priority, created_at, id LIMIT 1"
+    )
 }
+
+/// The due rows that share a dataset, kind and window.
+pub(super) const BATCH_SQL: &str = "SELECT id, lease_token, dataset, symbol, start_date, end_date, kind, vendor, attempts, run_id FROM backfill_queue
+ WHERE vendor = ?1 AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?2)
+   AND dataset = ?3 AND kind = ?4 AND start_date = ?5 AND end_date = ?6 ORDER BY priority, created_at, id LIMIT ?7";
 
 fn due_params(wanted: &Wanted<'_>, now: UtcTime) -> Vec<String> {
     let mut out = vec![wanted.vendor.to_string(), now.to_string()];

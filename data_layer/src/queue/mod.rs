@@ -142,7 +142,7 @@ fn seed_one(tx: &Transaction<'_>, now: UtcTime, task: &NewTask) -> Result<Seeded
 /// Rows by (dataset, kind, status).
 pub fn counts(db: &Db) -> Result<BTreeMap<(String, String, String), u64>> {
     let conn = db.lock()?;
-    let mut st = conn.prepare("SELECT dataset, kind, status, count(*) FROM backfill_queue GROUP BY 1, 2, 3")?;
+    let mut st = conn.prepare_cached("SELECT dataset, kind, status, tasks FROM queue_counts WHERE tasks > 0")?;
     let rows = st.query_map([], |r| Ok(((r.get(0)?, r.get(1)?, r.get(2)?), r.get::<_, i64>(3)?.unsigned_abs())))?;
     Ok(rows.collect::<std::result::Result<_, _>>()?)
 }

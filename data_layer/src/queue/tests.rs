@@ -130,3 +130,48 @@ fn failed_only_after_eight_attempts_and_never_by_waiting() {
     assert!(lease(&db, now, &worker, 1).is_empty());
     assert_eq!(counts(&db).unwrap()[&("equities_eod".into(), "BOOTSTRAP".into(), "FAILED".into())], 1);
 }
+
+#[test]
+fn a_lease_reads_a_few_rows_however_long_the_queue() {
+    let (_dir, db, _) = db();
+    let datasets = vec!["equities_eod".to_string()];
+    let plan = |sql: &str, n: usize| -> Vec<String> {
+        let conn = db.lock().unwrap();
+        let mut st = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        st.query_map(rusqlite::params_from_iter(vec!["x"; n]), |r| r.get(3)).unwrap().map(std::result::Result::unwrap).collect()
+    };
+    let head = plan(&lease::head_sql(datasets.len()), 3);
+    assert!(head[0].contains("idx_queue_due") && head.len() == 1, "{head:?}");
+    let batch = plan(lease::BATCH_SQL, 7);
+    assert!(batch[0].contains("idx_queue_batch") && batch.len() == 1, "{batch:?}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 16, ..Default::default() })]
+    #[test]
+    fn the_counts_are_those_of_the_rows(steps in proptest::collection::vec((0_usize..5, 0_usize..6, 1_usize..4), 1..24)) {
+        let (_dir, db, host) = db();
+        let worker = Worker::new(&host, "a", TTL);
+        for (i, (what, symbol, max)) in steps.into_iter().enumerate() {
+            let now = at(i as i64 * 200);
+            match what {
+                0 | 1 => drop(db.write(|tx| seed(tx, now, &[task(&format!("S{symbol}"), if what == 0 { Kind::Gap } else { Kind::Forward })])).unwrap()),
+                2 => drop(lease(&db, now, &worker, max)),
+                3 => for l in lease(&db, now, &worker, max) {
+                    db.write(|tx| complete(tx, now, &l, "OK")).unwrap();
+                },
+                _ => for l in lease(&db, now, &worker, max) {
+                    db.write(|tx| fail(tx, now, &l, &Failure::Release)).unwrap();
+                },
+            }
+            db.write(|tx| purge(tx, now.plus_seconds(-600))).unwrap();
+        }
+        let conn = db.lock().unwrap();
+        let mut st = conn.prepare("SELECT dataset, kind, status, count(*) FROM backfill_queue GROUP BY 1, 2, 3").unwrap();
+        let rows = st.query_map([], |r| Ok(((r.get(0)?, r.get(1)?, r.get(2)?), r.get::<_, i64>(3)?.unsigned_abs()))).unwrap();
+        let want: BTreeMap<(String, String, String), u64> = rows.collect::<std::result::Result<_, _>>().unwrap();
+        drop(st);
+        drop(conn);
+        proptest::prop_assert_eq!(counts(&db).unwrap(), want);
+    }
+}

@@ -1,0 +1,53 @@
+use super::*;
+use crate::ledger::{self, Change, Key, Row, Status, Verdict};
+use crate::schema::table;
+use crate::testkit::{Kit, day};
+
+fn row(symbol: &str, on: &str, status: Status, code: &str) -> Change {
+    let key =
+        Key { source_name: "alpaca".into(), table_name: table::RAW_EQUITIES_BARS.into(), symbol: symbol.into(), dt: day(on), partition_key: "1Day".into() };
+    let verdict =
+        Verdict { status, qc_code: code.into(), qc_score: 1.0, row_count: 1, expected_rows: Some(1), first_observed_at: None, last_observed_at: None };
+    Change::Put(Row { key, verdict })
+}
+
+#[test]
+fn an_older_drive_is_backed_up_and_migrated_and_its_counts_are_right() {
+    let kit = Kit::new();
+    let place = kit.root.locate(&DataPath::new(Which::Node.path()).unwrap());
+    drop(std::fs::remove_file(&place));
+    let old = Connection::open(&place).unwrap();
+    old.execute_batch(include_str!("node_1.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO partition_status (id, source_name, table_name, symbol, dt, partition_key, status, qc_code) VALUES
+           ('1', 'alpaca', 'raw/equities_bars', 'A', '2018-01-02', '1Day', 'GREEN', 'OK'), ('2', 'alpaca', 'raw/equities_bars', 'A', '2018-01-03', '1Day', 'RED', NULL);
+         INSERT INTO backfill_queue (dataset, start_date, end_date, kind, priority, created_at, updated_at) VALUES
+           ('macros_fred', '2018-01-02', '2018-01-03', 'GAP', 1, '2018-01-03T00:00:00Z', '2018-01-03T00:00:00Z');
+         PRAGMA user_version=1;",
+    )
+    .unwrap();
+    drop(old);
+    let db = Db::open(&kit.root, Which::Node).unwrap();
+    assert!(kit.root.locate(&DataPath::new("control/backup/node.sqlite.before-v2").unwrap()).exists());
+    assert_eq!(crate::queue::counts(&db).unwrap().values().sum::<u64>(), 1);
+    let (_, c) = ledger::coverage_held(&db, table::RAW_EQUITIES_BARS, "1Day").unwrap().unwrap();
+    assert_eq!((c.expected, c.green, c.red), (2, 1, 1));
+}
+
+#[test]
+fn the_kept_coverage_equals_the_counted_one() {
+    let kit = Kit::new();
+    let put = [
+        row("A", "2018-01-02", Status::Green, "OK"),
+        row("A", "2018-01-03", Status::Red, "MISSING_ROWS"),
+        row("B", "2018-01-02", Status::Amber, "SHORT_SESSION"),
+        row("B", "2018-01-03", Status::Green, "OK"),
+    ];
+    ledger::apply(&kit.db, &put).unwrap();
+    let healed = row("A", "2018-01-03", Status::Green, "OK");
+    let Change::Put(gone) = row("B", "2018-01-02", Status::Amber, "") else { unreachable!() };
+    ledger::apply(&kit.db, &[healed, Change::Remove(gone.key)]).unwrap();
+    let (held, kept) = ledger::coverage_held(&kit.db, table::RAW_EQUITIES_BARS, "1Day").unwrap().unwrap();
+    assert_eq!(kept, ledger::coverage(&kit.db, table::RAW_EQUITIES_BARS, "1Day", held).unwrap());
+    assert_eq!((kept.expected, kept.green), (3, 3));
+}

@@ -1,0 +1,204 @@
+//! The data node: its durable queue, and the ledger of what it should have and has.
+
+use super::Bench;
+use super::measure::Job;
+use data_layer::control::{Db, Which};
+use data_layer::error::Result;
+use data_layer::host::Host;
+use data_layer::ledger::{self, Key, Row, Status, Verdict};
+use data_layer::queue::{self, Kind, Lease, NewTask, Wanted, Worker};
+use data_layer::root::DataRoot;
+use data_layer::schema::dataset;
+use data_layer::time::{DateRange, TradingDay, UtcTime};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const VENDOR: &str = "alpaca";
+
+/// A line of `queue.jsonl`.
+#[derive(Deserialize)]
+struct Asked {
+    dataset: String,
+    symbol: String,
+    start_date: TradingDay,
+    end_date: TradingDay,
+    kind: Kind,
+    priority: i64,
+}
+
+impl Asked {
+    fn task(self) -> Result<NewTask> {
+        Ok(NewTask {
+            dataset: self.dataset,
+            symbol: self.symbol,
+            range: DateRange::new(self.start_date, self.end_date)?,
+            kind: self.kind,
+            priority: self.priority,
+            vendor: VENDOR.into(),
+            not_before: None,
+            run_id: None,
+        })
+    }
+}
+
+/// `queue.jsonl`: one transaction that seeds all tasks; then leases and completions, every one durable before the next.
+pub fn queue(bench: &mut Bench<'_>) -> Result<()> {
+    let tasks = bench.inputs.records::<Asked>("queue.jsonl")?.into_iter().map(Asked::task).collect::<Result<Vec<_>>>()?;
+    let now = bench.host.now();
+    let seeded = |name: &str| -> Result<Db> {
+        let db = Db::open(&bench.fresh_root(name)?, Which::Node)?;
+        db.write(|tx| queue::seed(tx, now, &tasks))?;
+        Ok(db)
+    };
+    let enqueue = bench.clock.measure(
+        Job::new("queue_enqueue_durable", tasks.len(), "tasks").repeats(3),
+        || Db::open(&bench.fresh_root("enqueue")?, Which::Node),
+        |db| db.write(|tx| queue::seed(tx, now, &tasks)),
+        |report| Ok(json!(report.inserted)),
+    )?;
+    let wanted = tasks.len().min(bench.scale.pick(500, 5_000, 20_000));
+    let one = Job::new("queue_lease_complete_durable", wanted, "tasks").repeats(3);
+    let one = bench.clock.measure(one, || seeded("lease"), |db| drain(bench.host, &db, now, wanted, 1), |done| Ok(json!(done)))?;
+    let many = Job::new("queue_lease_complete_durable", wanted, "tasks").repeats(3).batch(64);
+    let many = bench.clock.measure(many, || seeded("batch"), |db| drain(bench.host, &db, now, wanted, 64), |done| Ok(json!(done)))?;
+    bench.lines.extend([enqueue, one, many]);
+    Ok(())
+}
+
+/// Lease up to `batch` tasks at a time until `wanted` are done. What was leased is completed in the transaction that leases the next.
+fn drain(host: &Host, db: &Db, now: UtcTime, wanted: usize, batch: usize) -> Result<usize> {
+    let datasets = [dataset::EQUITIES_EOD.to_string(), dataset::EQUITIES_MINUTE.to_string()];
+    let worker = Worker::new(host, "bench", Duration::from_secs(600));
+    let mut held: Vec<Lease> = Vec::new();
+    let mut done = 0;
+    loop {
+        let room = (wanted - done - held.len()).min(batch);
+        let next = db.write(|tx| {
+            for lease in &held {
+                done += usize::from(queue::complete(tx, now, lease, "OK")?);
+            }
+            let mut taken = Vec::new();
+            while taken.len() < room {
+                let more = queue::lease_batch(tx, now, &worker, &Wanted { vendor: VENDOR, datasets: &datasets, max: &(room - taken.len()) })?;
+                if more.is_empty() {
+                    break;
+                }
+                taken.extend(more);
+            }
+            Ok(taken)
+        })?;
+        if next.is_empty() {
+            return Ok(done);
+        }
+        held = next;
+    }
+}
+
+/// `expected.parquet` against `observed.parquet`: ledger rows, gap tasks, the ledger's export. Once on an empty drive, once
+/// again with nothing changed.
+pub fn audit(bench: &mut Bench<'_>) -> Result<()> {
+    let grid = Grid::read(bench)?;
+    let cells = grid.expected.len();
+    let fresh = || Ok((bench.fresh_root("audit")?, true));
+    let full = Job::new("audit_full", cells, "partitions").repeats(3);
+    let full = bench.clock.measure(full, fresh, |(root, _)| grid.audit(&root).map(|()| root), |root| outcome(&root))?;
+    let kept = DataRoot::open(bench.host, &bench.work.join("audit"))?;
+    let repeat = Job::new("audit_repeat", cells, "partitions").repeats(3);
+    let repeat = bench.clock.measure(repeat, || Ok(kept.clone()), |root| grid.audit(&root).map(|()| root), |root| outcome(&root))?;
+    bench.lines.extend([full, repeat]);
+    Ok(())
+}
+
+/// A partition's table, symbol and day.
+type Cell = (String, String, TradingDay);
+
+/// What should be there and what is.
+struct Grid {
+    expected: Vec<(Cell, u64)>,
+    /// Rows, and whether the checksum matched.
+    observed: BTreeMap<Cell, (u64, bool)>,
+}
+
+impl Grid {
+    fn read(bench: &Bench<'_>) -> Result<Self> {
+        let cells = |file: &str| -> Result<Vec<Cell>> {
+            let (tables, symbols) = (bench.inputs.texts(file, "table_name")?, bench.inputs.texts(file, "symbol")?);
+            let days = bench.inputs.days(file, "dt")?;
+            Ok(tables.into_iter().zip(symbols).zip(days).map(|((t, s), d)| (t, s, d)).collect())
+        };
+        let whole = |values: Vec<f64>| values.into_iter().map(|v| v as u64);
+        let expected = cells("expected.parquet")?.into_iter().zip(whole(bench.inputs.floats("expected.parquet", "expected_rows")?)).collect();
+        let rows = whole(bench.inputs.floats("observed.parquet", "rows")?);
+        let good = bench.inputs.flags("observed.parquet", "checksum_ok")?;
+        let observed = cells("observed.parquet")?.into_iter().zip(rows.zip(good)).collect();
+        Ok(Self { expected, observed })
+    }
+
+    fn audit(&self, root: &DataRoot) -> Result<()> {
+        let db = Db::open(root, Which::Node)?;
+        let now = UtcTime::parse("2024-06-03T00:00:00Z")?;
+        let judged = self.expected.iter().map(|(cell, expected)| self.judge(cell, *expected, now)).collect();
+        let changes = ledger::differences(ledger::all_rows(&db)?, judged);
+        let gaps = changes.iter().filter_map(gap).collect::<Result<Vec<NewTask>>>()?;
+        ledger::apply(&db, &changes)?;
+        if !gaps.is_empty() {
+            db.write(|tx| queue::seed(tx, now, &gaps))?;
+        }
+        ledger::export(root, &db).map(|_| ())
+    }
+
+    fn judge(&self, cell: &Cell, expected: u64, now: UtcTime) -> Row {
+        let (status, qc_code, rows) = match self.observed.get(cell) {
+            None => (Status::Red, "MISSING", 0),
+            Some((rows, false)) => (Status::Amber, "CHECKSUM_MISMATCH", *rows),
+            Some((rows, true)) if *rows < expected => (Status::Amber, "SHORT_SESSION", *rows),
+            Some((rows, true)) => (Status::Green, "OK", *rows),
+        };
+        let (table_name, symbol, dt) = cell.clone();
+        Row {
+            key: Key { source_name: VENDOR.into(), table_name, symbol, dt, partition_key: String::new() },
+            verdict: Verdict {
+                status,
+                qc_code: qc_code.into(),
+                qc_score: if status == Status::Green { 1.0 } else { 0.0 },
+                row_count: rows,
+                expected_rows: Some(expected),
+                first_observed_at: Some(now),
+                last_observed_at: Some(now),
+            },
+        }
+    }
+}
+
+/// The task that would repair a changed row, if it needs one.
+fn gap(change: &ledger::Change) -> Option<Result<NewTask>> {
+    let ledger::Change::Put(row) = change else { return None };
+    if row.verdict.status == Status::Green {
+        return None;
+    }
+    let (dataset, day) = (row.key.table_name.trim_start_matches("raw/").to_string(), row.key.dt);
+    Some(DateRange::new(day, day.plus_days(1)).map(|range| NewTask {
+        dataset,
+        symbol: row.key.symbol.clone(),
+        range,
+        kind: Kind::Gap,
+        priority: Kind::Gap.priority(),
+        vendor: VENDOR.into(),
+        not_before: None,
+        run_id: None,
+    }))
+}
+
+fn outcome(root: &DataRoot) -> Result<Value> {
+    let db = Db::open(root, Which::Node)?;
+    let rows = ledger::all_rows(&db)?;
+    let mut out: BTreeMap<String, u64> = BTreeMap::new();
+    for row in &rows {
+        *out.entry(row.verdict.status.as_str().into()).or_default() += 1;
+    }
+    out.insert("rows_sum".into(), rows.iter().map(|r| r.verdict.row_count).sum());
+    out.insert("gap_tasks".into(), queue::counts(&db)?.values().sum());
+    Ok(json!(out))
+}

@@ -1,0 +1,125 @@
+//! Reading the inputs: Parquet tables, NumPy arrays and JSON lines in a folder per scale.
+
+use super::Scale;
+use data_layer::error::{Error, Result, code};
+use data_layer::{frame, store};
+use engine::types::Matrix;
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+
+/// The folder that holds the inputs, if one was given.
+pub struct Inputs {
+    folder: Option<PathBuf>,
+}
+
+impl Inputs {
+    /// `given` itself, or its subfolder for the scale.
+    pub fn at(given: &Option<PathBuf>, scale: Scale) -> Self {
+        let folder = given.as_ref().map(|d| {
+            let inner = d.join(scale.letter());
+            if inner.is_dir() { inner } else { d.clone() }
+        });
+        Self { folder }
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let folder = self.folder.as_ref().ok_or_else(|| {
+            Error::new(code::USE_ARGUMENT, format!("this benchmark reads {name}, and no folder of inputs was given"))
+                .fix("trademl bench TOPIC --scale S --inputs DIR    (docs/benchmarks.md says how to make them)")
+        })?;
+        let place = folder.join(name);
+        std::fs::read(&place).map_err(|e| {
+            Error::new(code::USE_ARGUMENT, format!("the benchmark's input {name} cannot be read"))
+                .cause(e.to_string())
+                .found(place.display().to_string())
+                .fix("make the inputs as docs/benchmarks.md says, and pass their folder with --inputs")
+        })
+    }
+
+    /// A float column as `series x sessions`, from a table sorted by series with equally many rows each.
+    pub fn panel(&self, file: &str, column: &str, series_file: &str) -> Result<Matrix> {
+        let rows = self.floats(file, column)?;
+        let series = self.texts(series_file, "symbol")?.len();
+        if series == 0 || rows.len() % series != 0 {
+            return Err(damaged(file, &format!("{} rows do not divide into {series} series", rows.len())));
+        }
+        let length = rows.len() / series;
+        Matrix::from_vec(series, length, rows)
+    }
+
+    /// A number column; null is NaN.
+    pub fn floats(&self, file: &str, column: &str) -> Result<Vec<f64>> {
+        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
+        Ok(frame::floats(&table, column)?.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+    }
+
+    /// A text column without nulls.
+    pub fn texts(&self, file: &str, column: &str) -> Result<Vec<String>> {
+        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
+        frame::labels(&table, column)
+    }
+
+    /// A date column without nulls.
+    pub fn days(&self, file: &str, column: &str) -> Result<Vec<data_layer::time::TradingDay>> {
+        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
+        frame::days(&table, column)?.into_iter().map(|d| d.ok_or_else(|| damaged(file, "a date is missing"))).collect()
+    }
+
+    /// A true/false column without nulls.
+    pub fn flags(&self, file: &str, column: &str) -> Result<Vec<bool>> {
+        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
+        frame::flags(&table, column)
+    }
+
+    /// Records, one JSON object a line.
+    pub fn records<T: DeserializeOwned>(&self, file: &str) -> Result<Vec<T>> {
+        let bytes = self.bytes(file)?;
+        bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| Ok(serde_json::from_slice(l)?)).collect()
+    }
+
+    /// A NumPy array (`.npy` version 1, little-endian, C order) of at most two dimensions.
+    pub fn array(&self, file: &str) -> Result<Array> {
+        Array::parse(&self.bytes(file)?).ok_or_else(|| damaged(file, "it is not a little-endian .npy array of f4, f8 or i4 in C order"))
+    }
+}
+
+fn damaged(file: &str, why: &str) -> Error {
+    Error::new(code::USE_ARGUMENT, format!("the benchmark's input {file} has another shape than expected")).cause(why.to_string())
+}
+
+/// `rows x cols` numbers; a vector has one column.
+pub struct Array {
+    pub rows: usize,
+    pub cols: usize,
+    pub values: Vec<f64>,
+}
+
+impl Array {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let length = usize::from(u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?));
+        let header = std::str::from_utf8(bytes.get(10..10 + length)?).ok()?;
+        if !bytes.starts_with(b"\x93NUMPY\x01") || header.contains("'fortran_order': True") {
+            return None;
+        }
+        let body = &bytes[10 + length..];
+        let values: Vec<f64> = if header.contains("'<f8'") {
+            body.chunks_exact(8).map(|c| f64::from_le_bytes(c.try_into().unwrap_or_default())).collect()
+        } else if header.contains("'<f4'") {
+            body.chunks_exact(4).map(|c| f64::from(f32::from_le_bytes(c.try_into().unwrap_or_default()))).collect()
+        } else if header.contains("'<i4'") {
+            body.chunks_exact(4).map(|c| f64::from(i32::from_le_bytes(c.try_into().unwrap_or_default()))).collect()
+        } else {
+            return None;
+        };
+        let shape = header.split_once("'shape': (")?.1.split_once(')')?.0;
+        let sizes: Vec<usize> = shape.split(',').filter_map(|s| s.trim().parse().ok()).collect();
+        let (rows, cols) = (*sizes.first()?, sizes.get(1).copied().unwrap_or(1));
+        (sizes.len() <= 2 && rows * cols == values.len()).then_some(Self { rows, cols, values })
+    }
+
+    /// Columns as rows: `cols x rows`.
+    pub fn transposed(&self) -> Result<Matrix> {
+        let data = (0..self.cols).flat_map(|c| (0..self.rows).map(move |r| self.values[r * self.cols + c])).collect();
+        Matrix::from_vec(self.cols, self.rows, data)
+    }
+}

@@ -1,0 +1,76 @@
+//! The benchmarks compute what they say, on small inputs made here; nothing is timed.
+
+use super::measure::{checksum, significant};
+use super::*;
+use data_layer::host::FakeHost;
+use serde_json::Value;
+
+/// A `.npy` file of doubles.
+fn npy(rows: usize, cols: usize, values: &[f64]) -> Vec<u8> {
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {cols}), }}\n");
+    let mut out = b"\x93NUMPY\x01\x00".to_vec();
+    out.extend(u16::try_from(header.len()).unwrap().to_le_bytes());
+    out.extend(header.as_bytes());
+    out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    out
+}
+
+/// Lines of a topic run on the files of a folder.
+fn lines(topic: &str, files: &[(&str, Vec<u8>)]) -> Result<Vec<Value>> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        std::fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let host = Host::fake(FakeHost::default());
+    let inputs = Inputs::at(&Some(dir.path().to_path_buf()), Scale::S);
+    let work = dir.path().join("work");
+    let mut bench = Bench { host: &host, scale: Scale::S, inputs, work, clock: Clock::new(Scale::S), lines: Vec::new() };
+    let topic = TOPICS.iter().find(|t| t.name == topic).unwrap();
+    (topic.run)(&mut bench)?;
+    Ok(bench.lines.iter().map(|l| l.json(Scale::S)).collect())
+}
+
+fn wave(n: usize) -> Vec<f64> {
+    (0..n).map(|i| 0.001 + 0.01 * ((i * i) as f64 * 0.7).sin()).collect()
+}
+
+#[test]
+fn a_line_has_every_field_that_a_comparison_reads() {
+    let out = lines("dsr", &[("returns.npy", npy(64, 3, &wave(192)))]).unwrap();
+    let fields =
+        ["topic", "peer", "version", "scale", "seconds_median", "min", "max", "cpu_seconds_median", "threads", "peak_rss_mb", "checksum_of_result", "work"];
+    assert!(fields.iter().all(|f| out[0].get(f).is_some()), "{}", out[0]);
+    assert_eq!(out[0]["checksum_of_result"]["n"], 3);
+    assert_eq!(out[0]["work"], 192);
+}
+
+#[test]
+fn the_queue_is_seeded_and_drained_completely() {
+    let task = |i: usize| {
+        format!(
+            "{{\"dataset\":\"equities_eod\",\"symbol\":\"S{i:04}\",\"start_date\":\"2020-01-02\",\"end_date\":\"2020-01-03\",\"kind\":\"GAP\",\"priority\":1}}\n"
+        )
+    };
+    let text: String = (0..100).map(task).collect();
+    let out = lines("queue", &[("queue.jsonl", text.into_bytes())]).unwrap();
+    let done: Vec<&Value> = out.iter().map(|l| &l["checksum_of_result"]).collect();
+    assert_eq!(done, [100, 100, 100]);
+    assert_eq!(out[2]["batch"], 64);
+}
+
+#[test]
+fn a_missing_input_is_named_with_the_way_to_make_it() {
+    let error = lines("cscv_pbo", &[]).unwrap_err();
+    assert_eq!(error.code().exit.status(), 2);
+    assert!(error.body().what.contains("returns.npy"), "{error}");
+    let mut fewer = npy(64, 3, &wave(192));
+    fewer.truncate(fewer.len() - 8);
+    assert!(lines("dsr", &[("returns.npy", fewer)]).unwrap_err().body().what.contains("another shape"));
+}
+
+#[test]
+fn checksums_round_to_six_digits_and_count_what_is_missing() {
+    let sums = checksum(&[1.0, f64::NAN, -2.5]);
+    assert_eq!(sums, serde_json::json!({"n": 3, "nan": 1, "sum": -1.5, "abs": 3.5, "wsum": -6.5}));
+    assert_eq!(significant(123_456_789.0, 6), 123_457_000.0);
+}
