@@ -6,6 +6,7 @@
 //! The account and the cost model are the backtest's as well.
 
 pub mod cost;
+pub mod schedule;
 pub mod account;
 pub mod order;
 pub mod state;

@@ -3,10 +3,14 @@
 //! `targets` makes raw sleeve weights from a cross-section of scores, [`limits::apply`] shrinks them under the caps and
 //! says which one bound, `delta` turns them into share quantities against what is already held.
 
-pub mod rule;
+pub mod linear;
 pub mod limits;
+pub mod rule;
 pub mod delta;
 pub mod sizing;
+
+/// Sessions in a year, for everything annual.
+pub(crate) const SESSIONS_PER_YEAR: f64 = 252.0;
 
 pub use delta::{DeltaInput, DeltaLine, DeltaPlan, Reason, Skipped, delta};
 pub use limits::{Binding, Limited, Limits};
