@@ -1,5 +1,6 @@
 //! The command line. One doc comment per command is its help.
 
+use crate::kit::Wizard;
 use crate::kit::session::Flags;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -64,6 +65,26 @@ pub enum Command {
         /// The repository's docs folder
         folder: PathBuf,
     },
+}
+
+impl Command {
+    /// The wizard that this command starts, with its switches.
+    pub fn wizard(&self) -> Option<(&'static Wizard, &Flags)> {
+        match self {
+            Self::PiDataNode(flags) => Some((&crate::pi_data_node::WIZARD, flags)),
+            #[cfg(feature = "research")]
+            Self::Train(flags) => Some((&crate::train::WIZARD, flags)),
+            #[cfg(feature = "research")]
+            Self::Evaluate(flags) => Some((&crate::evaluate::WIZARD, flags)),
+            #[cfg(feature = "research")]
+            Self::Shadow(flags) => Some((&crate::shadow::WIZARD, flags)),
+            #[cfg(feature = "research")]
+            Self::PaperTrade(flags) => Some((&crate::paper_trade::WIZARD, flags)),
+            #[cfg(feature = "research")]
+            Self::Serve(flags) => Some((&crate::serve::WIZARD, flags)),
+            _ => None,
+        }
+    }
 }
 
 /// A command on one data root.

@@ -4,7 +4,7 @@ use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
 use crate::steps::{judging, training};
 use data_layer::error::Result;
 
-const MODEL: Step = Step::new("model-name", Verb::Ask, Scope::Drive, "Model", "Champion and challenger are of one strategy.");
+const MODEL: Step = Step::ask("model-name", Scope::Drive, "Model", "Champion and challenger are of one strategy.", training::model_question);
 const PAIR: Step = Step::new("pair", Verb::Act, Scope::Drive, "Challenger and champion", "What is compared must not change while it is compared.");
 const COMPARE: Step = Step::new("compare", Verb::Act, Scope::Drive, "Comparison", "Both trade the same out-of-sample days under the same cost model.");
 const TEAR_SHEET: Step = Step::new("tear-sheet", Verb::Act, Scope::Drive, "Tear sheet", "Pictures and numbers a person can argue with, in one file.");
@@ -16,7 +16,7 @@ pub const WIZARD: Wizard =
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
-    let model: String = run.ask(&MODEL, training::model_question())?;
+    let model: String = run.ask(&MODEL)?;
     let pair = run.act(&PAIR, &model, |act| judging::pick(act, &model))?;
     let evidence = run.act(&COMPARE, &pair, |act| judging::compare(act, &pair))?;
     let sheet = run.act(&TEAR_SHEET, &pair, |act| judging::tear_sheet(act, &pair, &evidence))?;

@@ -3,14 +3,21 @@
 //! No live endpoint can be reached from here: a live broker needs a consent that this program's wizards cannot make.
 
 use crate::kit::{Gate, Outcome, Run, Scope, Step, Verb, Wizard};
+use crate::steps::keys;
 use crate::steps::paper::{self, Desk};
 use data_layer::error::Result;
 
-const BROKER: Step = Step::new("broker-kind", Verb::Ask, Scope::Drive, "Broker", "A simulated book needs nobody; a paper account proves the order path.");
-const BROKER_KEYS: Step = Step::new("broker-keys", Verb::Ask, Scope::Host, "Broker keys", "Paper keys only; they stay on this machine.");
-const MAX_ORDERS: Step = Step::new("limits-max-orders", Verb::Ask, Scope::Drive, "Most orders a day", "A ceiling that no model can raise.");
-const NEXT: Step =
-    Step::new("orders-next-session", Verb::Ask, Scope::Drive, "Orders for the next session", "A day can be settled and reported without new orders.");
+const BROKER: Step =
+    Step::ask("broker-kind", Scope::Drive, "Broker", "A simulated book needs nobody; a paper account proves the order path.", paper::broker_question);
+const BROKER_KEYS: Step = Step::secrets("broker-keys", "Broker keys", "Paper keys only; they stay on this machine.", paper::BROKER_KEYS);
+const MAX_ORDERS: Step = Step::ask("limits-max-orders", Scope::Drive, "Most orders a day", "A ceiling that no model can raise.", paper::max_orders_question);
+const NEXT: Step = Step::ask(
+    "orders-next-session",
+    Scope::Drive,
+    "Orders for the next session",
+    "A day can be settled and reported without new orders.",
+    paper::next_session_question,
+);
 const ACCOUNT: Step =
     Step::new("account", Verb::Act, Scope::Account, "Account and endpoint", "The account's own number is shown before anything is sent to it.");
 const RECONCILE: Step = Step::new("reconcile", Verb::Act, Scope::Account, "Reconciled", "What the broker holds decides; a difference stops increases.");
@@ -20,7 +27,7 @@ const REPORT: Step = Step::new("daily-report", Verb::Act, Scope::Drive, "Daily r
 const CHAMPION: Step = Step::new("champion", Verb::Check, Scope::Drive, "Champion and limits", "Only the champion trades, named with its verdict and its age.");
 const GREEN: Step = Step::new("green", Verb::Check, Scope::Drive, "Data of the day", "Stale or unchecked prices never make an order.");
 const PLAN: Step = Step::new("plan", Verb::Act, Scope::Account, "Order set pinned", "Computed once, written ahead, never recomputed.");
-const CONFIRM: Step = Step::new("confirm", Verb::Gate, Scope::Account, "Typed confirmation", "Naming the account and the day is the only way through.");
+const CONFIRM: Step = Step::gate("confirm", "Typed confirmation", "Naming the account and the day is the only way through.", "PAPER <account> <trading day>");
 const SUBMIT: Step =
     Step::new("submit", Verb::Send, Scope::Account, "Orders sent", "An intent is on the drive before its order is on the wire; an id is sent once.");
 
@@ -32,12 +39,12 @@ pub const WIZARD: Wizard = Wizard {
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
-    let broker: String = run.ask(&BROKER, paper::broker_question())?;
+    let broker: String = run.ask(&BROKER)?;
     if broker == "alpaca" {
-        paper::ask_keys(run, &BROKER_KEYS)?;
+        keys::ask(run, &BROKER_KEYS)?;
     }
-    let max_orders: i64 = run.ask(&MAX_ORDERS, paper::max_orders_question())?;
-    let next_session: bool = run.ask(&NEXT, paper::next_session_question())?;
+    let max_orders: i64 = run.ask(&MAX_ORDERS)?;
+    let next_session: bool = run.ask(&NEXT)?;
     let desk = Desk::open(run.host(), run.root(), &broker, max_orders)?;
 
     let account = run.act(&ACCOUNT, &broker, |act| desk.account(act))?;

@@ -3,19 +3,20 @@
 //! Finding the drive is a preamble ([`crate::steps::preamble`]), since the journal of this run lives on it. Questions come
 //! first, then the review, then the writes. Everything below runs again from the top after a crash; what is done is kept.
 
-use crate::kit::{Choice, Outcome, Question, Run, Scope, Step, Verb, Wizard};
-use crate::steps::node_setup::{self, Setup};
-use crate::steps::{keys, node};
+use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
+use crate::steps::node_setup::{self, Setup, asked};
+use crate::steps::{keys, node, preamble};
 use data_layer::error::Result;
 
-const NODE_ID: Step = Step::new("node-id", Verb::Ask, Scope::Host, "Node id", "Leases and logs carry it, so that two machines can be told apart.");
-const KEYS: Step = Step::new("keys", Verb::Ask, Scope::Host, "Vendor keys", "Free keys decide which data can be collected; they stay on this machine.");
-const UNIVERSE: Step = Step::new("universe-source", Verb::Ask, Scope::Drive, "Universe", "What is expected on the drive is decided before anything arrives.");
-const UNIVERSE_FILE: Step = Step::new("universe-file", Verb::Ask, Scope::Drive, "Universe file", "Your own list of symbols, one a line.");
+const NODE_ID: Step = Step::ask("node-id", Scope::Host, "Node id", "Leases and logs carry it, so that two machines can be told apart.", asked::node_id);
+const KEYS: Step = Step::secrets("keys", "Vendor keys", "Free keys decide which data can be collected; they stay on this machine.", keys::DATA_KEYS);
+const UNIVERSE: Step =
+    Step::ask("universe-source", Scope::Drive, "Universe", "What is expected on the drive is decided before anything arrives.", asked::universe);
+const UNIVERSE_FILE: Step = Step::ask("universe-file", Scope::Drive, "Universe file", "Your own list of symbols, one a line.", asked::universe_file);
 const MAINTENANCE: Step =
-    Step::new("maintenance-time", Verb::Ask, Scope::Host, "Maintenance time", "Curation, quality control and exports run when you are asleep.");
-const SERVICE: Step = Step::new("node-service", Verb::Ask, Scope::Host, "Service", "A node that starts with the machine needs nobody.");
-const START: Step = Step::new("node-start", Verb::Ask, Scope::Drive, "Start", "The drive can be filled now, or later by `trademl node run`.");
+    Step::ask("maintenance-time", Scope::Host, "Maintenance time", "Curation, quality control and exports run when you are asleep.", asked::maintenance);
+const SERVICE: Step = Step::ask("node-service", Scope::Host, "Service", "A node that starts with the machine needs nobody.", asked::service);
+const START: Step = Step::ask("node-start", Scope::Drive, "Start", "The drive can be filled now, or later by `trademl node run`.", asked::start);
 const REVIEW: Step = Step::new("review", Verb::Review, Scope::Drive, "Review", "Nothing but the journal has been written before this screen is accepted.");
 const ENV_FILE: Step =
     Step::new("env-file", Verb::Act, Scope::Host, "Settings of this machine", "Limits and the node's name, in a private file that keeps your comments.");
@@ -39,6 +40,8 @@ pub const WIZARD: Wizard = Wizard {
     name: "pi-data-node",
     purpose: "set up this machine and the SSD as a data node, and fill it with market data",
     steps: &[
+        preamble::STORAGE,
+        preamble::MARKET,
         NODE_ID,
         KEYS,
         UNIVERSE,
@@ -65,27 +68,13 @@ pub const WIZARD: Wizard = Wizard {
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
-    let node_id: String = run.ask(
-        &NODE_ID,
-        Question::text("node.id", "What is this node called?")
-            .env("EDGE_NODE_ID")
-            .default("node-1", "a plain name; no host name is stored")
-            .check(node_setup::plain_name),
-    )?;
-    keys::ask_for_data(run, &KEYS)?;
-    let source: String = run.ask(&UNIVERSE, universe_question())?;
-    let file: Option<String> = match source.as_str() {
-        "file" => Some(run.ask(&UNIVERSE_FILE, Question::path("universe.file", "Which file holds the symbols?").check(node_setup::readable_symbols))?),
-        _ => None,
-    };
-    let maintenance: String = run.ask(
-        &MAINTENANCE,
-        Question::text("maintenance.time", "When is the daily maintenance (local time)?")
-            .default("02:00", "after the vendors' last corrections")
-            .check(node_setup::wall_time),
-    )?;
-    let service: String = run.ask(&SERVICE, service_question())?;
-    let start: String = run.ask(&START, start_question())?;
+    let node_id: String = run.ask(&NODE_ID)?;
+    keys::ask(run, &KEYS)?;
+    let source: String = run.ask(&UNIVERSE)?;
+    let file: Option<String> = if source == "file" { Some(run.ask(&UNIVERSE_FILE)?) } else { None };
+    let maintenance: String = run.ask(&MAINTENANCE)?;
+    let service: String = run.ask(&SERVICE)?;
+    let start: String = run.ask(&START)?;
     let setup = Setup::new(node_id, &source, file.as_deref(), maintenance, service)?;
 
     run.review(&REVIEW, |act| node_setup::plan(act, &setup))?;
@@ -107,24 +96,4 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     run.act(&EXPORT, &window, node::export)?;
     run.check(&COVERAGE, |act| node::coverage_line(act, window))?;
     Ok(node_setup::filled(run.root(), &setup))
-}
-
-fn universe_question() -> Question {
-    let choices = vec![Choice::new("builtin", "100 large US companies (stage 0)"), Choice::new("file", "my own list of symbols")];
-    Question::select("universe.source", "Which symbols shall the drive hold?", choices)
-        .default("builtin", "stage 0 of the plan: 100 symbols, five years of days")
-        .help("The list is written to stage.yml with its digest. Stage 1 (500 symbols) follows when stage 0 is GREEN.")
-}
-
-fn service_question() -> Question {
-    let choices = vec![Choice::new("none", "no: I start it by hand"), Choice::new("systemd", "yes: print a systemd unit for me to install")];
-    Question::select("node.service", "Shall the node start with the machine?", choices)
-        .default("none", "no system file is ever touched by this wizard")
-        .help("With systemd, the unit's text and the two commands that install it are printed at the end.")
-}
-
-fn start_question() -> Question {
-    let choices = vec![Choice::new("now", "now, and show me the progress"), Choice::new("later", "later: trademl node run")];
-    Question::select("node.start", "Fill the drive?", choices)
-        .default("now", "the queue is worked off within the vendors' limits; it can be stopped at any moment")
 }

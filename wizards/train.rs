@@ -4,7 +4,8 @@ use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
 use crate::steps::training::{self, Workbench};
 use data_layer::error::Result;
 
-const MODEL: Step = Step::new("model-name", Verb::Ask, Scope::Drive, "Model", "Each model has its own configuration, trial ledger and champion.");
+const MODEL: Step =
+    Step::ask("model-name", Scope::Drive, "Model", "Each model has its own configuration, trial ledger and champion.", training::model_question);
 const REVIEW: Step = Step::new("review", Verb::Review, Scope::Drive, "Review", "What will be asked of the data and of the model, before any work.");
 const WINDOW: Step = Step::new("window", Verb::Act, Scope::Drive, "Window pinned", "A run that is continued next week must not train on next week's data.");
 const GREEN: Step = Step::new("green", Verb::Check, Scope::Drive, "GREEN gate", "Models train only on windows whose stored bytes were read and checked.");
@@ -35,7 +36,7 @@ pub const WIZARD: Wizard = Wizard {
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
-    let model: String = run.ask(&MODEL, training::model_question())?;
+    let model: String = run.ask(&MODEL)?;
     let config = training::config(run.host(), run.root(), &model)?;
     run.review(&REVIEW, |act| training::plan(act, &config))?;
 

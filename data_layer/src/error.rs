@@ -204,7 +204,15 @@ impl From<std::io::Error> for Error {
             _ if e.raw_os_error() == Some(5) => Self::new(code::SSD_IO, "the drive reported an input/output error")
                 .cause(e.to_string())
                 .fix("check the cable and the kernel log (dmesg), then run: trademl fsck ROOT"),
-            _ => Self::new(code::HOST_SYSTEM, "a file operation failed").cause(e.to_string()),
+            K::PermissionDenied => Self::new(code::HOST_SYSTEM, "a file may not be read or written by this user")
+                .cause(e.to_string())
+                .fix("look at its owner with ls -l; give it to yourself (sudo chown), or choose another folder: --root DIR"),
+            K::NotFound => Self::new(code::HOST_SYSTEM, "a file or folder is not there")
+                .cause(e.to_string())
+                .fix("check the path and whether its drive is mounted, then run the same command"),
+            _ => Self::new(code::HOST_SYSTEM, "a file operation failed")
+                .cause(e.to_string())
+                .fix("check the path and the kernel log (dmesg), then run the same command; finished work is kept"),
         }
     }
 }
@@ -217,11 +225,17 @@ impl From<rusqlite::Error> for Error {
             Some(C::DiskFull) => {
                 Self::new(code::SSD_FULL, "the drive is full").cause(text).fix("free some space on the drive, then run the same command again")
             }
-            Some(C::ReadOnly) => Self::new(code::SSD_READ_ONLY, "the drive is mounted read-only").cause(text),
-            Some(C::DatabaseBusy | C::DatabaseLocked) => Self::new(code::SSD_HELD, "another process holds the control database").cause(text),
-            Some(C::SystemIoFailure) => Self::new(code::SSD_IO, "the drive reported an input/output error").cause(text),
+            Some(C::ReadOnly) => Self::new(code::SSD_READ_ONLY, "the drive is mounted read-only")
+                .cause(text)
+                .fix("remount it for writing (the kernel log says why it turned read-only): sudo mount -o remount,rw DRIVE"),
+            Some(C::DatabaseBusy | C::DatabaseLocked) => Self::new(code::SSD_HELD, "another process holds the control database")
+                .cause(text)
+                .fix("stop it first (Ctrl-C in its window, or: systemctl stop trademl-node), then run the same command"),
+            Some(C::SystemIoFailure) => Self::new(code::SSD_IO, "the drive reported an input/output error")
+                .cause(text)
+                .fix("check the cable and the kernel log (dmesg), then run: trademl fsck ROOT"),
             Some(C::DatabaseCorrupt | C::NotADatabase) => Self::new(code::SSD_DAMAGED, "a control database is damaged").cause(text).fix("trademl fsck ROOT"),
-            _ => Self::new(code::SSD_DATABASE, "a control database call failed").cause(text),
+            _ => Self::new(code::SSD_DATABASE, "a control database call failed").cause(text).fix("trademl doctor"),
         }
     }
 }

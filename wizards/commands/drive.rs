@@ -3,12 +3,16 @@
 use super::{open_root, say};
 use crate::cli::{FsckArgs, ImportArgs, RootArgs};
 use crate::kit::journal::Journal;
+use data_layer::attach;
+use data_layer::budget::{self, Standing};
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::fsck::{self as proof, Finding, Level};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::schema::{table, timeframe};
+use data_layer::sourcing::{BackfillConfig, Endpoints, Vendor};
+use data_layer::time::UtcTime;
 use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
 use serde_json::{Value, json};
 
@@ -29,8 +33,12 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
     let queued: Vec<Value> =
         queue::counts(&db)?.into_iter().map(|((dataset, kind, status), n)| json!({"dataset": dataset, "kind": kind, "status": status, "tasks": n})).collect();
     let stage = stage::load_optional(&root)?;
+    let budgets = budgets(&root, &db)?;
     if args.json {
-        let out = json!({"v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued});
+        let out = json!({
+            "v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued,
+            "budgets": budgets,
+        });
         say(&out.to_string());
         return Ok(0);
     }
@@ -45,7 +53,34 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
         say(&format!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
     }
+    budgets.iter().for_each(|b| say(&budget_line(b)));
     Ok(0)
+}
+
+/// What may still be asked of every vendor that a lane uses, by the clock of the drive's world.
+fn budgets(root: &DataRoot, db: &Db) -> Result<Vec<Standing>> {
+    let endpoints = Endpoints::load(root)?;
+    let slices = BackfillConfig::load(root)?.slices;
+    let conn = db.lock()?;
+    let newest: Option<String> = conn.query_row("SELECT max(window_start) FROM budget_spend", [], |r| r.get(0))?;
+    let written = newest.filter(|_| root.is_world()).and_then(|t| UtcTime::parse(&t).ok());
+    let now = written.unwrap_or_else(|| root.host().now());
+    let mut out = Vec::new();
+    for vendor in Vendor::ALL {
+        let used = endpoints.entries().iter().any(|e| e.vendor == *vendor && e.enabled());
+        if let Some(limits) = endpoints.limits(*vendor, slices).filter(|_| used) {
+            out.extend(budget::standings(&conn, now, &limits)?);
+        }
+    }
+    Ok(out)
+}
+
+fn budget_line(b: &Standing) -> String {
+    let limit = b.limit.map_or("no stated limit".to_string(), |n| format!("of {n}"));
+    let resets = b.resets_at.map_or(String::new(), |at| format!("   begins again {at}"));
+    let refused = if b.held_back + b.refused > 0 { format!("   {} held back, {} refused", b.held_back, b.refused) } else { String::new() };
+    let frozen = b.frozen.as_ref().map_or(String::new(), |(until, why)| format!("   FROZEN until {until}: {why}"));
+    format!("  budget {:<14} {:<6} {:>6} calls {limit}{resets}{refused}{frozen}", b.vendor, b.window, b.spent)
 }
 
 /// Everything but `OK`, in words.
@@ -114,12 +149,25 @@ pub fn import(host: &Host, args: &ImportArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Leave WAL, so that each database is one whole file, and say that the drive may be unplugged.
+/// Leave WAL, so that each database is one whole file, write everything out, and say that the drive may be unplugged.
 pub fn eject(host: &Host, args: &RootArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
+    let busy = attach::busy(&root)?;
+    if !busy.is_empty() {
+        return Err(Error::new(code::SSD_HELD, "the drive is in use and not safe to unplug")
+            .found(busy.join("; "))
+            .fix("stop it (Ctrl-C in its window, or: systemctl --user stop trademl-node), then: trademl eject"));
+    }
     for which in [Which::Node, Which::Journal, Which::Registry] {
         Db::open(&root, which)?.close_for_unplug()?;
     }
+    rustix::fs::syncfs(std::fs::File::open(root.base())?).map_err(std::io::Error::from)?;
     say("safe to unplug");
+    let base = root.base().canonicalize().unwrap_or_else(|_| root.base().to_path_buf());
+    if let (Some(drive), _) = data_layer::detect::drives::for_directory(host, &base)
+        && drive.mount_point != "/"
+    {
+        say(&format!("first unmount it: sudo umount {}", drive.mount_point));
+    }
     Ok(0)
 }

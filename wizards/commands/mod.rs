@@ -14,7 +14,7 @@ use crate::cli::Command;
 use crate::kit::logs::Log;
 use crate::kit::report::error_text;
 use crate::kit::session::{Flags, Session};
-use crate::kit::{Outcome, Run, Wizard, signals};
+use crate::kit::{Outcome, Run, Wizard, catalogue, signals};
 use crate::steps;
 use data_layer::error::{Error, Result};
 use data_layer::host::Host;
@@ -38,6 +38,12 @@ pub fn dispatch(command: Command) -> u8 {
 }
 
 fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
+    if let Some((wizard, flags)) = command.wizard()
+        && flags.questions
+    {
+        say(&format!("{:#}", catalogue::schema(wizard)));
+        return Ok(0);
+    }
     match command {
         Command::PiDataNode(flags) => pi_data_node(host, log, flags),
         #[cfg(feature = "research")]
@@ -136,21 +142,10 @@ fn complain(error: &Error, log: Option<&str>) -> u8 {
 
 fn name(command: &Command) -> &'static str {
     match command {
-        Command::PiDataNode(_) => "pi-data-node",
-        #[cfg(feature = "research")]
-        Command::Train(_) => "train",
-        #[cfg(feature = "research")]
-        Command::Evaluate(_) => "evaluate",
-        #[cfg(feature = "research")]
-        Command::Shadow(_) => "shadow",
-        #[cfg(feature = "research")]
-        Command::PaperTrade(_) => "paper-trade",
-        #[cfg(feature = "research")]
-        Command::Serve(_) => "serve",
         #[cfg(feature = "research")]
         Command::Demo(_) => "demo",
         Command::Node(_) => "node",
         Command::Sandbox(_) => "sandbox",
-        _ => "command",
+        other => other.wizard().map_or("command", |(wizard, _)| wizard.name),
     }
 }

@@ -1,6 +1,7 @@
 //! The wizard kit: five verbs over a journal on the drive, three front ends, one error shape.
 
 pub mod act;
+pub mod catalogue;
 pub mod journal;
 pub mod logs;
 pub mod prompter;
@@ -21,7 +22,7 @@ pub use act::Act;
 pub use question::{Choice, Question, SecretSpec};
 pub use review::{FileChange, Plan};
 pub use run::{Gate, Outcome, Run};
-pub use step::{Scope, Step, Verb, Wizard};
+pub use step::{Asks, Scope, Step, Verb, Wizard};
 
 /// A text file that the user named on the command line; `-` is standard input.
 pub fn read_text(path: &Path) -> Result<String> {

@@ -35,6 +35,10 @@ pub struct Question {
     pub kind: Kind,
     /// The default and the evidence for it ("USB SSD at /mnt/ssd, 931 GB free").
     pub default: Option<(Value, String)>,
+    /// Why there is no default. A question has the one or the other.
+    pub no_default: Option<&'static str>,
+    /// The form of a text answer as a regular expression, for editors; `check` is what decides.
+    pub pattern: Option<&'static str>,
     /// An environment variable that answers it.
     pub env: Option<&'static str>,
     check: Option<Check>,
@@ -42,7 +46,7 @@ pub struct Question {
 
 impl Question {
     fn of(id: &'static str, prompt: impl Into<String>, kind: Kind) -> Self {
-        Self { id, prompt: prompt.into(), help: String::new(), kind, default: None, env: None, check: None }
+        Self { id, prompt: prompt.into(), help: String::new(), kind, default: None, no_default: None, pattern: None, env: None, check: None }
     }
     pub fn text(id: &'static str, prompt: impl Into<String>) -> Self {
         Self::of(id, prompt, Kind::Text)
@@ -68,6 +72,17 @@ impl Question {
     #[must_use]
     pub fn default(mut self, value: impl Into<Value>, evidence: impl Into<String>) -> Self {
         self.default = Some((value.into(), evidence.into()));
+        self
+    }
+    /// There is no default, for a reason that is said.
+    #[must_use]
+    pub fn no_default(mut self, reason: &'static str) -> Self {
+        self.no_default = Some(reason);
+        self
+    }
+    #[must_use]
+    pub fn pattern(mut self, regex: &'static str) -> Self {
+        self.pattern = Some(regex);
         self
     }
     #[must_use]
@@ -136,18 +151,22 @@ impl Question {
         error
     }
 
-    /// This question as a property of a JSON Schema (draft-07).
+    /// This question as a property of a JSON Schema (draft 2020-12).
     pub fn schema(&self) -> Value {
         let mut out = match &self.kind {
-            Kind::Text | Kind::Path => json!({"type": "string"}),
+            Kind::Text | Kind::Path => json!({"type": "string", "minLength": 1}),
             Kind::Confirm => json!({"type": "boolean"}),
             Kind::Number { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
-            Kind::Select(choices) => json!({"type": "string", "enum": choices.iter().map(|c| &c.value).collect::<Vec<_>>()}),
+            Kind::Select(choices) => {
+                let each: Vec<Value> = choices.iter().map(|c| json!({"const": c.value, "title": c.label})).collect();
+                json!({"type": "string", "oneOf": each})
+            }
         };
-        out["description"] = Value::from(self.prompt.as_str());
-        if let Some((value, source)) = &self.default {
+        if let Some(pattern) = self.pattern {
+            out["pattern"] = Value::from(pattern);
+        }
+        if let Some((value, _)) = &self.default {
             out["default"] = value.clone();
-            out["x-trademl"] = json!({"default_source": source});
         }
         out
     }

@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
     fn enter(&mut self, step: &'static Step) -> Result<Place> {
         self.host.check_cancelled()?;
         self.current = Some(step);
-        Ok(Place { step: step.id, n: self.wizard.position(step.id), of: self.wizard.steps.len(), why: step.why })
+        Ok(self.wizard.place(step))
     }
 
     /// The step's finished record, if it counts here: host steps only on the machine that did them.

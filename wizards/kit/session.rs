@@ -32,6 +32,9 @@ pub struct Flags {
     /// Accept every default (never a confirmation gate)
     #[arg(long)]
     pub yes: bool,
+    /// Print every question of this wizard as a JSON Schema of its answers file, and end
+    #[arg(long)]
+    pub questions: bool,
     /// Never ask: what is not answered is an error
     #[arg(long)]
     pub no_input: bool,

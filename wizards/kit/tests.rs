@@ -14,12 +14,13 @@ use data_layer::root::{DataPath, DataRoot, FsFacts};
 use data_layer::store;
 use std::path::Path;
 
-const NAME: Step = Step::new("toy-name", Verb::Ask, Scope::Drive, "Name", "A book needs a name.");
-const SIZE: Step = Step::new("toy-size", Verb::Ask, Scope::Host, "Size", "This machine's limit.");
+const NAME: Step = Step::ask("toy-name", Scope::Drive, "Name", "A book needs a name.", || Question::text("toy.name", "Name?").default("book", "a usual name"));
+const SIZE: Step =
+    Step::ask("toy-size", Scope::Host, "Size", "This machine's limit.", || Question::number("toy.size", "Size?", 1, 9).default(3, "three is usual"));
 const REVIEW: Step = Step::new("review", Verb::Review, Scope::Drive, "Review", "Nothing is written before it.");
 const WRITE: Step = Step::new("write", Verb::Act, Scope::Drive, "Write", "The work itself.");
 const CHECK: Step = Step::new("check", Verb::Check, Scope::Drive, "Check", "Facts are judged again.");
-const GATE: Step = Step::new("gate", Verb::Gate, Scope::Account, "Confirm", "Money needs a person.");
+const GATE: Step = Step::gate("gate", "Confirm", "Money needs a person.", "PAPER <account> <trading day>");
 const SEND: Step = Step::new("send", Verb::Send, Scope::Account, "Send", "Once and only once.");
 const TOY: Wizard = Wizard { name: "toy", purpose: "a test", steps: &[NAME, SIZE, REVIEW, WRITE, CHECK, GATE, SEND] };
 
@@ -29,8 +30,8 @@ fn ledger(act: &Act<'_>) -> Result<String> {
 }
 
 fn body(run: &mut Run<'_>) -> Result<Outcome> {
-    let name: String = run.ask(&NAME, Question::text("toy.name", "Name?").default("book", "a usual name"))?;
-    let size: i64 = run.ask(&SIZE, Question::number("toy.size", "Size?", 1, 9).default(3, "three is usual"))?;
+    let name: String = run.ask(&NAME)?;
+    let size: i64 = run.ask(&SIZE)?;
     run.review(&REVIEW, |_| Ok(Plan::default()))?;
     let path = run.act(&WRITE, &(&name, size), |act| {
         let path = DataPath::new(format!("reports/{name}.txt"))?;

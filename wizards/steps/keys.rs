@@ -9,7 +9,8 @@ use secrecy::ExposeSecret;
 /// The node's name until the user chose one.
 pub const DEFAULT_NODE: &str = "node-1";
 
-const DATA_KEYS: &[SecretSpec] = &[
+/// The data vendors' keys.
+pub const DATA_KEYS: &[SecretSpec] = &[
     SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca key id (free paper account)", without: "no daily bars: the drive stays empty", required: true },
     SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca secret", without: "no daily bars: the drive stays empty", required: true },
     SecretSpec {
@@ -20,13 +21,8 @@ const DATA_KEYS: &[SecretSpec] = &[
     },
 ];
 
-/// Ask for the data vendors' keys.
-pub fn ask_for_data(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
-    ask(run, step, DATA_KEYS)
-}
-
 /// Ask for keys. What the process environment already holds is used and not copied anywhere.
-pub fn ask(run: &mut Run<'_>, step: &'static Step, specs: &[SecretSpec]) -> Result<()> {
+pub fn ask(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
     let host = run.host().clone();
     let shown = host.clone();
     let have = move |var: &str| stored(&shown, var).map(|value| masked(&value));
@@ -38,7 +34,7 @@ pub fn ask(run: &mut Run<'_>, step: &'static Step, specs: &[SecretSpec]) -> Resu
         file.set(var, secret.expose_secret());
         env_file::save(&host, &file).map(drop)
     };
-    run.ask_secrets(step, specs, &have, &mut store)
+    run.ask_secrets(step, &have, &mut store)
 }
 
 /// A variable of the process or of this machine's `.env`.

@@ -1,5 +1,8 @@
 //! What `pi-data-node` writes: this machine's settings, the control database, the machine record, `stage.yml`.
 
+pub mod asked;
+pub mod space;
+
 use super::node;
 use crate::kit::{Act, FileChange, Outcome, Plan};
 use data_layer::control::{Db, Which};
@@ -8,6 +11,7 @@ use data_layer::env_file::{self, EnvFile};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot, LAYOUT, encode_symbol};
+use data_layer::schema::dataset;
 use data_layer::stage::{self, Lane, Stage, Universe};
 use data_layer::store;
 use serde::{Deserialize, Serialize};
@@ -60,27 +64,6 @@ fn symbols_of(text: &str) -> Result<Vec<String>> {
     if out.is_empty() { Err(Error::new(code::USE_ANSWER_INVALID, "the list of symbols is empty")) } else { Ok(out) }
 }
 
-// --- validators of the questions ------------------------------------------------------------------------------------
-
-pub fn plain_name(value: &Value) -> std::result::Result<(), String> {
-    let name = value.as_str().unwrap_or_default();
-    let good = (1..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    if good { Ok(()) } else { Err("letters, digits, '-', '_' and '.', at most 40 of them".into()) }
-}
-
-pub fn readable_symbols(value: &Value) -> std::result::Result<(), String> {
-    let text = crate::kit::read_text(Path::new(value.as_str().unwrap_or_default())).map_err(|e| e.to_string())?;
-    symbols_of(&text).map(drop).map_err(|e| e.to_string())
-}
-
-pub fn wall_time(value: &Value) -> std::result::Result<(), String> {
-    let parts: Vec<Option<u8>> = value.as_str().unwrap_or_default().split(':').map(|p| p.parse().ok()).collect();
-    match parts.as_slice() {
-        [Some(h), Some(m)] if *h < 24 && *m < 60 => Ok(()),
-        _ => Err("a time of day such as 02:00 is needed".into()),
-    }
-}
-
 // --- the review -----------------------------------------------------------------------------------------------------
 
 /// Everything that will be written, with the exact differences, and what can be promised.
@@ -94,11 +77,19 @@ pub fn plan(act: &Act<'_>, setup: &Setup) -> Result<Plan> {
         *counts.entry(format!("{} {}", task.kind.as_str(), task.dataset)).or_default() += 1;
     }
     let sessions = data_layer::calendar::Calendar::xnys().sessions(window).len();
+    let room = space::judge(act, need(&stage, sessions))?;
     let files = vec![
         FileChange { path: "this machine's .env (mode 0600, outside the drive)".into(), before: Some(shown(&before)), after: shown(&after) },
         FileChange { path: stage::PATH.into(), before: stage::load_optional(act.root)?.map(|s| s.render()), after: stage.render() },
     ];
-    Ok(Plan { files, work: counts.into_iter().collect(), notes: promises(setup, sessions) })
+    Ok(Plan { files, work: counts.into_iter().collect(), notes: promises(setup, sessions, room) })
+}
+
+/// What the stage will take on the drive: minute bars only where their lane is open.
+fn need(stage: &Stage, sessions: usize) -> space::Need {
+    let minutes = stage.lanes.contains_key(dataset::EQUITIES_MINUTE) && stage.is_active(dataset::EQUITIES_MINUTE);
+    let minute_sessions = if minutes { stage.target().map_or(0, |t| u64::from(t.minute_years) * 252) } else { 0 };
+    space::Need { symbols: stage.universe.symbols.len() as u64, daily_sessions: sessions as u64, minute_sessions }
 }
 
 /// The file's lines with secret values masked.
@@ -107,14 +98,14 @@ fn shown(file: &EnvFile) -> String {
 }
 
 /// What will be there in an hour, a day, a week: arithmetic on the free plans' limits.
-fn promises(setup: &Setup, sessions: usize) -> Vec<String> {
+fn promises(setup: &Setup, sessions: usize, room: String) -> Vec<String> {
     let symbols = setup.universe.symbols.len();
     let calls = symbols.div_ceil(100) * (symbols.min(100) * sessions).div_ceil(10_000);
     vec![
         format!("in an hour: {symbols} symbols x {sessions} sessions of daily bars ({calls} calls at 200 a minute), audited and curated"),
         "in a day: each new session within 20 minutes of the close, exported at the maintenance time".into(),
         "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
-        format!("space: about {} MB on the drive", (symbols * sessions * 200).div_ceil(1_000_000)),
+        room,
         "to undo: remove the data root; the lines of .env are the only trace on this machine".into(),
     ]
 }
@@ -221,11 +212,5 @@ mod tests {
         assert_eq!(symbols_of("MSFT\n# comment\n\nAAPL # apple\n").unwrap(), ["AAPL", "MSFT"]);
         assert!(symbols_of("A\nA\n").is_err() && symbols_of("\n").is_err());
         assert_eq!(symbols_of(STAGE_0).unwrap().len(), 100);
-    }
-
-    #[test]
-    fn times_and_names_are_checked() {
-        assert!(wall_time(&"02:00".into()).is_ok() && wall_time(&"24:00".into()).is_err() && wall_time(&"2".into()).is_err());
-        assert!(plain_name(&"pi-1".into()).is_ok() && plain_name(&"a b".into()).is_err() && plain_name(&"".into()).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 mod words;
 
-pub use words::{ask_keys, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, sent_before, settled};
+pub use words::{BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, sent_before, settled};
 
 use super::market::{Market, Ready};
 use super::{judging, keys};

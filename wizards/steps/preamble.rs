@@ -4,7 +4,7 @@ use super::keys;
 use super::world::{self, World};
 use crate::kit::prompter::{Place, Reply};
 use crate::kit::session::Session;
-use crate::kit::{Choice, Question};
+use crate::kit::{Choice, Question, Scope, Step};
 use data_layer::attach;
 use data_layer::detect::{self, Detected};
 use data_layer::error::{Error, Result, code};
@@ -23,8 +23,14 @@ pub struct Found {
     pub hold: Hold,
 }
 
-const WHY_DRIVE: &str = "Everything that must survive lives on one drive that can move to another machine.";
-const WHY_MARKET: &str = "A practice drive needs no key and no network; practice and real data never mix.";
+/// The first two steps of the first wizard. They are not journalled: the journal lives on the drive that they choose.
+pub const STORAGE: Step =
+    Step::ask("storage-root", Scope::Host, "Data root", "Everything that must survive lives on one drive that can move to another machine.", storage_question);
+pub const MARKET: Step =
+    Step::ask("market-world", Scope::Drive, "Market", "A practice drive needs no key and no network; practice and real data never mix.", market_question);
+
+/// The form of the words that `--take-over` asks for.
+pub const TAKE_OVER: &str = "TAKE OVER <first 8 characters of the drive's id>";
 
 /// Find or make the data root. Its answers are not journalled: the journal lives on the drive, and a mount path
 /// belongs to a machine.
@@ -120,7 +126,7 @@ pub fn hold_for(session: &mut Session, root: &DataRoot) -> Result<Hold> {
         return hold(root, &lock, false);
     }
     let wanted = format!("TAKE OVER {}", &root.drive().drive_id[..8]);
-    let place = Place { step: "take-over", n: 1, of: 1, why: "Two machines writing to one drive would damage it." };
+    let place = Place { step: "take-over", title: "Take over", n: 1, of: 1, why: "Two machines writing to one drive would damage it." };
     let shown = "Another machine seems to be using this drive. Its next write will be refused.";
     let typed = match session.given.take_token(&wanted) {
         Some(token) => Some(token),
@@ -154,16 +160,31 @@ fn choose_place(session: &mut Session, detected: &Detected) -> Result<PathBuf> {
         return Ok(host.cwd().join(place));
     }
     let recommended = &detected.recommendation;
-    let question = Question::path("storage.root", "Where shall the data live?")
-        .default(recommended.path.clone(), recommended.reason.clone())
-        .help("A folder on an SSD with ext4, xfs, btrfs or APFS. A plain folder is fine for practice. Nothing is ever formatted.")
-        .check(absolute);
+    let question = storage_question().default(recommended.path.clone(), recommended.reason.clone());
     loop {
-        match preamble_answer(session, "storage-root", 1, WHY_DRIVE, &question)? {
+        match preamble_answer(session, &STORAGE, &question)? {
             Some(value) => return Ok(host.cwd().join(value.as_str().unwrap_or_default())),
             None => session.report.note("  this is the first question"),
         }
     }
+}
+
+fn storage_question() -> Question {
+    Question::path("storage.root", "Where shall the data live?")
+        .no_default("the drive that is found on this machine is offered")
+        .pattern("^/")
+        .help("A folder on an SSD with ext4, xfs, btrfs or APFS. A plain folder is fine for practice. Nothing is ever formatted.")
+        .check(absolute)
+}
+
+fn market_question() -> Question {
+    let choices = vec![
+        Choice::new("practice", "practise: 100 companies, real prices of 2013-2018, no keys, no network"),
+        Choice::new("real", "the real market: free vendor keys are asked for next"),
+    ];
+    Question::select("market.world", "Which market?", choices)
+        .default("practice", "nothing can go wrong here; a real drive can be made at any time")
+        .help("A drive belongs to one market for ever. Practice prices are served by this program; nothing leaves the machine.")
 }
 
 fn absolute(value: &Value) -> std::result::Result<(), String> {
@@ -178,22 +199,19 @@ fn choose_market(session: &mut Session) -> Result<Option<String>> {
         session.report.note(&format!("  market       {}   (the sandbox that the environment names)", face.dataset));
         return Ok(Some(face.dataset));
     }
-    let choices = vec![
-        Choice::new("practice", "practise: 100 companies, real prices of 2013-2018, no keys, no network"),
-        Choice::new("real", "the real market: free vendor keys are asked for next"),
-    ];
-    let question =
-        Question::select("market.world", "Which market?", choices).default("practice", "nothing can go wrong here; a real drive can be made at any time");
-    let value = preamble_answer(session, "market-world", 2, WHY_MARKET, &question)?;
+    let value = preamble_answer(session, &MARKET, &market_question())?;
     Ok(value.map(|v| if v == "real" { "real".to_string() } else { world::PRACTICE.to_string() }))
 }
 
-fn override_question() -> Question {
+/// Given by flag or file, never asked: the words that the refusal of a filesystem prints.
+pub fn override_question() -> Question {
     Question::text("storage.without_guarantees", "Accept a filesystem without guarantees?")
+        .no_default("a guarantee is only given up in so many words")
+        .help("The words that the refusal of a filesystem prints. What is lost is recorded on the drive.")
 }
 
 /// A question before there is a journal: flags and answers first, then the person. `None` = back.
-fn preamble_answer(session: &mut Session, step: &'static str, n: usize, why: &'static str, question: &Question) -> Result<Option<Value>> {
+fn preamble_answer(session: &mut Session, step: &'static Step, question: &Question) -> Result<Option<Value>> {
     let checked = |value: Value| {
         question.validate(&value).map(|()| value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)))
     };
@@ -206,7 +224,8 @@ fn preamble_answer(session: &mut Session, step: &'static str, n: usize, why: &'s
     if !session.prompter.interactive() {
         return Err(question.missing());
     }
-    match session.prompter.ask(&Place { step, n, of: 2, why }, question)? {
+    let place = session.wizard.place(step);
+    match session.prompter.ask(&place, question)? {
         Reply::Value(value) => Ok(Some(value)),
         Reply::Back => Ok(None),
         Reply::Pause => Err(Error::new(code::USE_PAUSED, "left before a drive was chosen; nothing was written")),

@@ -2,7 +2,7 @@
 
 use super::market::{self, Market, Ready};
 use crate::kit::report::Reporter;
-use crate::kit::{Act, Outcome, Question, Run, SecretSpec, Step};
+use crate::kit::{Act, Outcome, Question, SecretSpec};
 use data_layer::calendar::Calendar;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
@@ -25,27 +25,27 @@ const ADDRESS: &str = "127.0.0.1:8001";
 pub fn address_question() -> Question {
     Question::text("serve.address", "Which address shall the service listen on?")
         .default(ADDRESS, "loopback: only this machine can ask")
+        .help("An address that other machines can reach needs a token, which is asked for next. Over SSH: ssh -L 8001:127.0.0.1:8001 HOST.")
         .check(|v| v.as_str().unwrap_or_default().parse::<SocketAddr>().map(drop).map_err(|_| "an address such as 127.0.0.1:8001 is needed".into()))
 }
 
 pub fn stop_after_question() -> Question {
-    Question::number("serve.stop_after", "Stop after how many seconds (0 = never)?", 0, 86_400).default(0, "until it is stopped with Ctrl-C")
+    Question::number("serve.stop_after", "Stop after how many seconds (0 = never)?", 0, 86_400)
+        .default(0, "until it is stopped with Ctrl-C")
+        .help("A number of seconds makes the service end by itself with exit 0: for smoke tests and demonstrations.")
 }
 
 pub fn is_loopback(address: &str) -> bool {
     address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback())
 }
 
-const TOKEN: &[SecretSpec] = &[SecretSpec {
+/// The token that guards an address which other machines can reach.
+pub const TOKEN: &[SecretSpec] = &[SecretSpec {
     var: "TRADEML_SERVICE_TOKEN",
     label: "Token that callers must send (16 characters or more)",
     without: "the service stays on loopback",
     required: true,
 }];
-
-pub fn ask_token(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
-    super::keys::ask(run, step, TOKEN)
-}
 
 /// Name the champion, or refuse.
 pub fn champion(act: &Act<'_>, strategy: &str) -> Result<String> {

@@ -25,6 +25,7 @@ use std::cell::OnceCell;
 pub fn model_question() -> Question {
     Question::select("model.name", "Which model?", vec![Choice::new("equities_xs", "equities_xs: daily cross-section of US stocks")])
         .default("equities_xs", "the only sleeve with a lane that fills today")
+        .help("A model's configuration is configs/training/NAME.yml; a file of that name under control/configs on the drive overrides it.")
 }
 
 /// The merged training configuration: built-in, then the drive's, then this machine's.

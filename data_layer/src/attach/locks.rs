@@ -61,6 +61,27 @@ pub fn is_locked(root: &DataRoot, name: &str) -> Result<bool> {
     }
 }
 
+/// Who is at work on the drive now: `node: pid 12 on machine ...`. Locks that are only ever held for a moment are not told.
+pub fn busy(root: &DataRoot) -> Result<Vec<String>> {
+    let folder = root.locate(&DataPath::new("control/locks")?);
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(Vec::new()) };
+    let mut out = Vec::new();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let long = name == "node" || name.starts_with("wizard-") || name.starts_with("account-");
+        // Opened for reading only: looking must work on a read-only drive too.
+        if let Some(mut file) = File::open(entry.path()).ok().filter(|_| long)
+            && matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+        {
+            let mut holder = String::new();
+            drop(file.read_to_string(&mut holder));
+            out.push(format!("{name}: {}", holder.trim()));
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
 /// The lock of one wizard: the same wizard twice is refused.
 pub fn wizard_lock(root: &DataRoot, wizard: &str) -> Result<Guard> {
     lock(root, &format!("wizard-{wizard}"))

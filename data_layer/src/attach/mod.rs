@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::time::Duration;
 
-pub use locks::{Guard, account_lock, is_locked, lock, wait_lock, wizard_lock};
+pub use locks::{Guard, account_lock, busy, is_locked, lock, wait_lock, wizard_lock};
 
 /// Where the attachment is recorded, below the root.
 pub const ATTACH_FILE: &str = "control/attach.json";

@@ -88,3 +88,16 @@ fn locks_exclude_the_same_name_only_and_end_with_their_holder() {
     assert_eq!(beside.name(), "wizard-evaluate");
     assert!(account_lock(&root, "SIM/1").is_ok());
 }
+
+#[test]
+fn whoever_is_at_work_is_told_also_where_nothing_may_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = open(&machine("a", "b1", 0), dir.path());
+    assert!(busy(&root).unwrap().is_empty());
+    let guard = lock(&root, "node").unwrap();
+    drop(lock(&root, "wizard-train").unwrap());
+    let seen = busy(&root).unwrap();
+    assert!(seen.len() == 1 && seen[0].starts_with("node: pid "), "{seen:?}");
+    drop(guard);
+    assert!(busy(&root).unwrap().is_empty());
+}

@@ -9,12 +9,14 @@
 use crate::error::Result;
 use crate::queue::Kind;
 use crate::time::{TradingDay, UtcTime, new_york};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 mod pacer;
+mod view;
 pub use pacer::Pacer;
+pub use view::{Standing, standings};
 
 /// The span a limit counts over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -172,7 +174,7 @@ struct Window {
 }
 
 /// The window that `now` falls into, with what was spent in it.
-fn active(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, per: Per) -> Result<Window> {
+fn active(tx: &Connection, now: UtcTime, limits: &Limits, per: Per) -> Result<Window> {
     if let Some((start, end)) = calendar_window(per, limits.reset, now) {
         let spent: Option<i64> = tx
             .query_row(
@@ -224,7 +226,7 @@ fn eastern_midnight(day: TradingDay) -> UtcTime {
 }
 
 /// `min(configured, learned)`; a learned cap grows by 10 % a day after seven days without a refusal.
-pub fn effective_cap(tx: &Transaction<'_>, now: UtcTime, vendor: &str, spec: WindowSpec) -> Result<u64> {
+pub fn effective_cap(tx: &Connection, now: UtcTime, vendor: &str, spec: WindowSpec) -> Result<u64> {
     let learned: Option<(Option<i64>, Option<String>)> = tx
         .query_row(
             "SELECT learned_cap, learned_on FROM budget_spend WHERE vendor = ?1 AND window = ?2 AND window_start = ''",
@@ -279,7 +281,7 @@ pub fn freeze(tx: &Transaction<'_>, now: UtcTime, vendor: &str, until: UtcTime, 
 }
 
 /// Until when, and why, a vendor is frozen. A freeze written by a clock that was since set back is void.
-pub fn frozen(conn: &rusqlite::Connection, now: UtcTime, vendor: &str) -> Result<Option<(UtcTime, String)>> {
+pub fn frozen(conn: &Connection, now: UtcTime, vendor: &str) -> Result<Option<(UtcTime, String)>> {
     let row: Option<(Option<String>, Option<String>, String)> = conn
         .query_row("SELECT frozen_until, reason, updated_at FROM vendor_state WHERE vendor = ?1", [vendor], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
         .optional()?;
@@ -290,7 +292,7 @@ pub fn frozen(conn: &rusqlite::Connection, now: UtcTime, vendor: &str) -> Result
 }
 
 /// Calls sent, refused by us and refused by the vendor, per (vendor, window, window start): the ledger as it stands.
-pub fn ledger(conn: &rusqlite::Connection) -> Result<BTreeMap<(String, String, String), (u64, u64, u64)>> {
+pub fn ledger(conn: &Connection) -> Result<BTreeMap<(String, String, String), (u64, u64, u64)>> {
     let mut st = conn.prepare("SELECT vendor, window, window_start, spent, local_blocked, remote_limited FROM budget_spend")?;
     let count = |v: i64| v.unsigned_abs();
     let rows = st.query_map([], |r| Ok(((r.get(0)?, r.get(1)?, r.get(2)?), (count(r.get(3)?), count(r.get(4)?), count(r.get(5)?)))))?;

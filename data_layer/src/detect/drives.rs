@@ -261,7 +261,7 @@ fn mac_volumes(host: &Host) -> Vec<Drive> {
 }
 
 /// The drive that holds an existing directory, whatever its filesystem, and what is plugged in unmounted.
-pub(super) fn for_directory(host: &Host, dir: &Path) -> (Option<Drive>, Vec<Unmounted>) {
+pub fn for_directory(host: &Host, dir: &Path) -> (Option<Drive>, Vec<Unmounted>) {
     let logical = logical(host, dir);
     let mounts = mounts(host);
     let holds = |point: &str| point == "/" || logical == point || logical.starts_with(&format!("{point}/"));

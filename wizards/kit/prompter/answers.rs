@@ -121,8 +121,13 @@ impl Given {
 }
 
 fn parse(text: &str, wizard: &str) -> Result<Section> {
-    let file: File = serde_yaml::from_str(text).map_err(|e| {
-        Error::new(code::CFG_PARSE, "the answers file cannot be read").cause(e.to_string()).fix("its form is: version: 1, wizard: NAME, answers: {id: value}")
+    // JSON is nearly YAML, but YAML refuses the tabs that JSON may be indented with.
+    let parsed = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(text).map_err(|e| e.to_string()),
+        false => serde_yaml::from_str(text).map_err(|e| e.to_string()),
+    };
+    let file: File = parsed.map_err(|why| {
+        Error::new(code::CFG_PARSE, "the answers file cannot be read").cause(why).fix("its form is: version: 1, wizard: NAME, answers: {id: value}")
     })?;
     if file.version != 1 {
         return Err(Error::new(code::CFG_VALUE, format!("the answers file has version {}, this program knows version 1", file.version)));

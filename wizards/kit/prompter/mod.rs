@@ -12,6 +12,7 @@ use serde_json::Value;
 /// Where a question stands in its wizard: "step 4 of 11".
 pub struct Place {
     pub step: &'static str,
+    pub title: &'static str,
     pub n: usize,
     pub of: usize,
     pub why: &'static str,

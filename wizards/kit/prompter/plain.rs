@@ -210,7 +210,7 @@ impl<R: BufRead, W: Write> Prompter for Plain<R, W> {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { step: "a-b", n: 1, of: 2, why: "because" };
+    const PLACE: Place = Place { step: "a-b", title: "A", n: 1, of: 2, why: "because" };
 
     fn ask(input: &str, question: &Question) -> (Result<Reply>, String) {
         let mut out = Vec::new();

@@ -4,7 +4,6 @@ use super::{ASKED, Gate, Run, Turn, convert, paused};
 use crate::kit::act::Act;
 use crate::kit::journal::Event;
 use crate::kit::prompter::{ReviewReply, SecretReply};
-use crate::kit::question::{Question, SecretSpec};
 use crate::kit::review::Plan;
 use crate::kit::step::Step;
 use data_layer::error::{Error, Result, code};
@@ -18,7 +17,8 @@ use std::collections::BTreeMap;
 impl Run<'_> {
     /// A choice or a consent. Answered once; shown as answered on resume; on another machine only host-scope
     /// questions come again.
-    pub fn ask<T: DeserializeOwned>(&mut self, step: &'static Step, mut question: Question) -> Result<T> {
+    pub fn ask<T: DeserializeOwned>(&mut self, step: &'static Step) -> Result<T> {
+        let mut question = step.question()?;
         let place = self.enter(step)?;
         if let Some(done) = self.done(step)
             && let Some(value) = done.payload.get("value").cloned()
@@ -48,10 +48,10 @@ impl Run<'_> {
     pub fn ask_secrets(
         &mut self,
         step: &'static Step,
-        specs: &[SecretSpec],
         have: &dyn Fn(&str) -> Option<String>,
         store: &mut dyn FnMut(&str, &SecretString) -> Result<()>,
     ) -> Result<()> {
+        let specs = step.keys();
         let place = self.enter(step)?;
         let known = self.done(step).is_some() && specs.iter().all(|s| !s.required || have(s.var).is_some());
         let mut by_person = false;

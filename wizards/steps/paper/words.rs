@@ -1,8 +1,7 @@
 //! What `paper-trade` asks and says: questions, the confirmation screen, the last words.
 
 use super::{PlannedSet, Reported};
-use crate::kit::{Choice, Outcome, Question, Run, SecretSpec, Step};
-use crate::steps::keys;
+use crate::kit::{Choice, Outcome, Question, SecretSpec};
 use data_layer::error::Result;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
@@ -18,27 +17,28 @@ pub fn broker_question() -> Question {
         Choice::new("simulated", "simulated: a book on this drive, filled at the next open"),
         Choice::new("alpaca", "Alpaca paper account (on a practice drive: the sandbox's)"),
     ];
-    Question::select("broker.kind", "Which broker?", choices).default("simulated", "needs no account and no key")
+    Question::select("broker.kind", "Which broker?", choices).default("simulated", "needs no account and no key").help(
+        "Both books follow the champion. The simulated one lives on the drive; the paper account proves that orders really travel. No real money in either.",
+    )
 }
 
 pub fn max_orders_question() -> Question {
     Question::number("limits.max_orders", "How many orders may one day send at most?", 1, 500)
         .default(60, "a full rotation of the largest portfolio rule is 40")
+        .help("A plan with more orders is refused as a whole, before anything is sent. Cancelling and closing are never limited by it.")
 }
 
 pub fn next_session_question() -> Question {
-    Question::confirm("orders.next_session", "Plan orders for the next session?").default(true, "without it the day is only settled and reported")
+    Question::confirm("orders.next_session", "Plan orders for the next session?")
+        .default(true, "without it the day is only settled and reported")
+        .help("With yes, targets are computed and shown, and nothing is sent before the typed confirmation. With no, nothing is planned.")
 }
 
-const BROKER_KEYS: &[SecretSpec] = &[
+/// The paper account's keys, from this machine only.
+pub const BROKER_KEYS: &[SecretSpec] = &[
     SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca paper key id", without: "no paper account", required: true },
     SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca paper secret", without: "no paper account", required: true },
 ];
-
-/// The paper account's keys, from this machine only.
-pub fn ask_keys(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
-    keys::ask(run, step, BROKER_KEYS)
-}
 
 /// The confirmation screen, 78 columns wide.
 pub fn screen(p: &Preview, limits: &Limits) -> String {
