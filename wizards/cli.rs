@@ -44,6 +44,8 @@ pub enum Command {
     Sandbox(SandboxArgs),
     /// The data node's work without its wizard
     Node(NodeArgs),
+    /// A live screen of a drive: the node at work, or the paper book (q leaves, and stops nothing)
+    Watch(WatchArgs),
     /// One screen about a drive: coverage, queue, budgets
     Status(RootArgs),
     /// Prove a drive: every digest, the databases, the journal's chain
@@ -210,8 +212,26 @@ pub enum NodeCommand {
         #[arg(long)]
         full: bool,
     },
-    /// Look at a drive on a live screen (q leaves)
-    Watch,
+}
+
+/// `trademl watch`.
+#[derive(Args, Debug)]
+pub struct WatchArgs {
+    /// Which screen
+    #[arg(value_enum, default_value = "node")]
+    pub what: Watched,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Coverage, queue, budgets, the log's end
+    Node,
+    /// Equity, positions, orders and their states, switches
+    #[cfg(feature = "research")]
+    Paper,
 }
 
 /// `trademl fsck`.

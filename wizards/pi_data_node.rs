@@ -5,7 +5,7 @@
 
 use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
 use crate::steps::node_setup::{self, Setup, asked};
-use crate::steps::{keys, node, preamble};
+use crate::steps::{keys, node, preamble, screens};
 use data_layer::error::Result;
 
 const NODE_ID: Step = Step::ask("node-id", Scope::Host, "Node id", "Leases and logs carry it, so that two machines can be told apart.", asked::node_id);
@@ -90,7 +90,7 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     if start == "later" {
         return Ok(node_setup::set_up_only(run.root()));
     }
-    run.act(&BOOTSTRAP, &window, node::drain)?;
+    run.act(&BOOTSTRAP, &window, |act| if start == "watch" { screens::beside_work(act, node::drain) } else { node::drain(act) })?;
     run.act(&AUDIT, &window, |act| node::audit_and_heal(act, window))?;
     run.act(&CURATE, &window, node::curate)?;
     run.act(&EXPORT, &window, node::export)?;

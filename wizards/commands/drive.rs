@@ -4,15 +4,13 @@ use super::{open_root, say};
 use crate::cli::{FsckArgs, ImportArgs, RootArgs};
 use crate::kit::journal::Journal;
 use data_layer::attach;
-use data_layer::budget::{self, Standing};
+use data_layer::budget::Standing;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::fsck::{self as proof, Finding, Level};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::schema::{table, timeframe};
-use data_layer::sourcing::{BackfillConfig, Endpoints, Vendor};
-use data_layer::time::UtcTime;
 use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
 use serde_json::{Value, json};
 
@@ -33,7 +31,7 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
     let queued: Vec<Value> =
         queue::counts(&db)?.into_iter().map(|((dataset, kind, status), n)| json!({"dataset": dataset, "kind": kind, "status": status, "tasks": n})).collect();
     let stage = stage::load_optional(&root)?;
-    let budgets = budgets(&root, &db)?;
+    let budgets = crate::steps::screens::budgets(&root, &db)?;
     if args.json {
         let out = json!({
             "v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued,
@@ -55,24 +53,6 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
     }
     budgets.iter().for_each(|b| say(&budget_line(b)));
     Ok(0)
-}
-
-/// What may still be asked of every vendor that a lane uses, by the clock of the drive's world.
-fn budgets(root: &DataRoot, db: &Db) -> Result<Vec<Standing>> {
-    let endpoints = Endpoints::load(root)?;
-    let slices = BackfillConfig::load(root)?.slices;
-    let conn = db.lock()?;
-    let newest: Option<String> = conn.query_row("SELECT max(window_start) FROM budget_spend", [], |r| r.get(0))?;
-    let written = newest.filter(|_| root.is_world()).and_then(|t| UtcTime::parse(&t).ok());
-    let now = written.unwrap_or_else(|| root.host().now());
-    let mut out = Vec::new();
-    for vendor in Vendor::ALL {
-        let used = endpoints.entries().iter().any(|e| e.vendor == *vendor && e.enabled());
-        if let Some(limits) = endpoints.limits(*vendor, slices).filter(|_| used) {
-            out.extend(budget::standings(&conn, now, &limits)?);
-        }
-    }
-    Ok(out)
 }
 
 fn budget_line(b: &Standing) -> String {

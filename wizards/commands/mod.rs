@@ -9,6 +9,7 @@ pub mod demo;
 pub mod node;
 pub mod runs;
 pub mod sandbox;
+pub mod watch;
 
 use crate::cli::Command;
 use crate::kit::logs::Log;
@@ -61,6 +62,7 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Runs(args) => runs_command(host, log, &args),
         Command::Sandbox(args) => sandbox::run(host, &args),
         Command::Node(args) => node::run(host, log, &args),
+        Command::Watch(args) => watch::run(host, &args),
         Command::Status(args) => drive::status(host, &args),
         Command::Fsck(args) => drive::fsck(host, &args),
         Command::Rebuild(args) => drive::rebuild(host, &args),

@@ -2,7 +2,6 @@
 
 use super::{open_root, say};
 use crate::cli::{NodeArgs, NodeCommand};
-use crate::dashboard::{self, CoverageRow, NodeSnapshot, QueueRow, Snapshot, VendorRow};
 use crate::kit::logs::Log;
 use crate::kit::report::{Reporter, Voice};
 use crate::steps;
@@ -11,23 +10,16 @@ use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot};
-use data_layer::schema::{table, timeframe};
-use data_layer::{budget, ledger, queue, store};
+use data_layer::store;
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Between two looks for new work.
 const FORWARD: Duration = Duration::from_secs(15 * 60);
 
-/// One round, rounds until stopped, an audit, or a look.
+/// One round, rounds until stopped, or an audit.
 pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
-    if matches!(args.command, NodeCommand::Watch) {
-        let db = Db::open(&root, Which::Node)?;
-        dashboard::run(host, || Snapshot::Node(picture(host, &root, &db).unwrap_or_default()))?;
-        return Ok(0);
-    }
     log.move_to(&root)?;
     let held = steps::preamble::hold(&root, "node", false)?;
     let (root, world) = steps::world::of_root(host, &root)?;
@@ -40,7 +32,7 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
             say(&format!("{} partitions judged, {} rows healed, {} gaps remain", found.partitions, found.healed, found.still_missing));
         }
         NodeCommand::Run => keep_running(host, &world.host, &root, &report)?,
-        NodeCommand::Once | NodeCommand::Watch => round(&world.host, &root, &report, true)?,
+        NodeCommand::Once => round(&world.host, &root, &report, true)?,
     }
     drop(held);
     Ok(0)
@@ -77,47 +69,4 @@ fn round(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Resu
     let day = steps::node::once(host, root, report, exports)?;
     report.note(&format!("complete up to {day}"));
     Ok(())
-}
-
-/// The drive as the live screen shows it.
-fn picture(host: &Host, root: &DataRoot, db: &Db) -> Result<NodeSnapshot> {
-    let mut coverage = Vec::new();
-    for (name, key) in [(table::RAW_EQUITIES_BARS, timeframe::DAY), (table::CURATED_EQUITIES, ""), (table::REF_DELISTINGS, "")] {
-        if let Some((_, c)) = ledger::coverage_held(db, name, key)? {
-            let note = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect::<Vec<_>>().join(", ");
-            coverage.push(CoverageRow { table: name.into(), expected: c.expected, green: c.green, amber: c.amber, red: c.red, note });
-        }
-    }
-    let mut rows: BTreeMap<(String, String), QueueRow> = BTreeMap::new();
-    for ((dataset, kind, status), n) in queue::counts(db)? {
-        let row = rows.entry((dataset.clone(), kind.clone())).or_insert_with(|| QueueRow { dataset, kind, ..QueueRow::default() });
-        match status.as_str() {
-            "PENDING" => row.pending = n,
-            "LEASED" => row.leased = n,
-            "DONE" => row.done = n,
-            _ => row.failed = n,
-        }
-    }
-    let vendors = budget::ledger(&*db.lock()?)?
-        .into_iter()
-        .map(|((vendor, window, _), (spent, blocked, limited))| VendorRow {
-            vendor,
-            window,
-            spent,
-            state: format!("{blocked} held back, {limited} refused"),
-            ..VendorRow::default()
-        })
-        .collect();
-    let record = data_layer::attach::read_record(root)?;
-    Ok(NodeSnapshot {
-        node_id: record.as_ref().map(|r| r.node_id.clone()).unwrap_or_default(),
-        dataset: root.drive().dataset.clone(),
-        now: Some(host.now()),
-        state: if data_layer::attach::is_locked(root, "node")? { "a node is at work".into() } else { "no node is running".into() },
-        heartbeat_at: record.map(|r| r.heartbeat_at),
-        coverage,
-        queue: rows.into_values().collect(),
-        vendors,
-        ..NodeSnapshot::default()
-    })
 }

@@ -14,7 +14,7 @@ mod view;
 pub use model::{
     CoverageRow, Event, EventRow, Key, Model, NodeSnapshot, OrderRow, PaperSnapshot, PositionRow, QueueRow, Severity, Snapshot, SwitchRow, VendorRow, update,
 };
-pub use run::{Leave, run};
+pub use run::{Leave, possible, run};
 pub use view::view;
 
 #[cfg(test)]

@@ -99,6 +99,8 @@ pub struct PaperSnapshot {
     pub cash_usd: f64,
     pub pnl_day_usd: f64,
     pub pnl_total_usd: f64,
+    /// Equity per session, oldest first: the sparkline, and the drawdown under it.
+    pub equity_path: Vec<f64>,
     /// Fractions of equity.
     pub gross_exposure: f64,
     pub net_exposure: f64,

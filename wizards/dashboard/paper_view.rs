@@ -1,7 +1,7 @@
 //! The paper book's screen: what kind of money, switches, positions, orders.
 
 use super::model::{OrderRow, PaperSnapshot, PositionRow, SwitchRow};
-use super::text::{bad, fit, good, heading, money, pad, plain};
+use super::text::{bad, drawdowns, fit, good, heading, money, pad, plain, sparkline};
 use super::view::{Page, Section};
 use ratatui::text::Line;
 
@@ -29,6 +29,8 @@ fn head(book: &PaperSnapshot, width: usize) -> Vec<Line<'static>> {
         let text = format!("{} {}", money(amount), if amount < 0.0 { "loss" } else { "gain" });
         if amount < 0.0 { bad(text) } else { good(text) }
     };
+    let (now, deepest) = drawdowns(&book.equity_path);
+    let path = format!("drawdown {:.1} %, deepest {:.1} %   {}", now * 100.0, deepest * 100.0, sparkline(&book.equity_path, width.saturating_sub(36)));
     vec![
         Line::from(fit(&format!("{clock}   session {}   champion {}", book.session, book.champion), width)),
         Line::from(vec![
@@ -38,6 +40,7 @@ fn head(book: &PaperSnapshot, width: usize) -> Vec<Line<'static>> {
             gain(book.pnl_total_usd),
         ]),
         Line::from(fit(&format!("cash {}   gross {:.1} %   net {:.1} %", money(book.cash_usd), book.gross_exposure * 100.0, book.net_exposure * 100.0), width)),
+        Line::from(fit(&path, width)),
     ]
 }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub enum Leave {
     /// `q`: only the view ends.
     Quit,
+    /// What was watched has ended.
+    Over,
     /// Ctrl-C: the program was asked to stop ([`Host::cancel`] has been called).
     Interrupted,
 }
@@ -33,10 +35,15 @@ impl Drop for Restore {
     }
 }
 
-/// Show snapshots until the user leaves, or the host is cancelled from elsewhere. The source is called about once a second
-/// and should answer quickly.
-pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot) -> Result<Leave> {
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+/// Whether there is a terminal to draw on and a keyboard to leave with.
+pub fn possible() -> bool {
+    std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
+}
+
+/// Show snapshots until the user leaves, `over` says that there is nothing more to see, or the host is cancelled from
+/// elsewhere. The source is called about once a second and should answer quickly.
+pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot, over: impl Fn() -> bool) -> Result<Leave> {
+    if !possible() {
         return Err(Error::new(code::HOST_TERMINAL, "the dashboard needs a terminal").fix("trademl status --json"));
     }
     let mut model = Model::new(source());
@@ -58,6 +65,9 @@ pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot) -> Result<Leave> {
         }
         if host.is_cancelled() {
             break Leave::Interrupted;
+        }
+        if over() {
+            break Leave::Over;
         }
         if polls >= POLLS_PER_SNAPSHOT {
             polls = 0;

@@ -66,6 +66,7 @@ fn paper() -> Snapshot {
         cash_usd: 12_003.2,
         pnl_day_usd: -159.5,
         pnl_total_usd: 1_234.0,
+        equity_path: (0..60).map(|i| 98_606.5 + 40.0 * f64::from(i) - f64::from((i * i) % 97) * 12.0).collect(),
         gross_exposure: 0.88,
         net_exposure: 0.88,
         positions: (0..12).map(|i| position(&format!("SYM{i}"), f64::from(i) - 3.0, f64::from(i) * 10.5 - 40.0)).collect(),

@@ -41,6 +41,29 @@ pub fn money(amount: f64) -> String {
     format!("{sign}{}.{:02}", thousands(cents / 100), cents % 100)
 }
 
+/// The last values as one line of `width` levels, lowest `_` to highest `#`. Empty with fewer than two values.
+pub fn sparkline(values: &[f64], width: usize) -> String {
+    const LEVELS: [char; 8] = ['_', '.', ',', '-', '~', '=', '+', '#'];
+    let shown = &values[values.len().saturating_sub(width)..];
+    let (low, high) = shown.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+    if shown.len() < 2 || !(high - low).is_finite() {
+        return String::new();
+    }
+    let level = |v: &f64| if high > low { ((v - low) / (high - low) * 7.0).round() as usize } else { 3 };
+    shown.iter().map(|v| LEVELS[level(v).min(7)]).collect()
+}
+
+/// The drawdown now and the deepest one, as fractions of the highest value before; 0 when at a high.
+pub fn drawdowns(values: &[f64]) -> (f64, f64) {
+    let (mut peak, mut now, mut deepest) = (f64::MIN, 0.0, 0.0_f64);
+    for v in values {
+        peak = peak.max(*v);
+        now = if peak > 0.0 { 1.0 - v / peak } else { 0.0 };
+        deepest = deepest.max(now);
+    }
+    (now, deepest)
+}
+
 /// `2 h 05 m`
 pub fn duration(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
@@ -83,4 +106,24 @@ pub fn plain(text: impl Into<String>) -> Span<'static> {
 }
 pub fn heading(text: impl Into<String>) -> Line<'static> {
     Line::from(Span::styled(text.into(), Style::new().add_modifier(Modifier::BOLD)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_keeps_its_shape_and_a_flat_one_stays_in_the_middle() {
+        assert_eq!(sparkline(&[1.0, 2.0, 8.0], 10), "_.#");
+        assert_eq!(sparkline(&[5.0, 5.0], 10), "--");
+        assert_eq!(sparkline(&[9.0, 1.0, 2.0], 2), "_#");
+        assert_eq!((sparkline(&[1.0], 10), sparkline(&[], 10)), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn drawdowns_are_measured_from_the_highest_value_so_far() {
+        let (now, deepest) = drawdowns(&[100.0, 80.0, 120.0, 108.0]);
+        assert!((now - 0.1).abs() < 1e-12 && (deepest - 0.2).abs() < 1e-12);
+        assert_eq!(drawdowns(&[]), (0.0, 0.0));
+    }
 }

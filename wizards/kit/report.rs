@@ -31,6 +31,8 @@ pub struct Reporter {
     log: Option<String>,
     bar: Mutex<Option<indicatif::ProgressBar>>,
     last_line: AtomicU64,
+    /// A full-screen view is up: lines and bars would garble it. Events are still logged.
+    hushed: std::sync::atomic::AtomicBool,
     kept: Mutex<Vec<Value>>,
 }
 
@@ -44,8 +46,14 @@ impl Reporter {
             log,
             bar: Mutex::new(None),
             last_line: AtomicU64::new(u64::MAX),
+            hushed: std::sync::atomic::AtomicBool::new(false),
             kept: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Keep quiet on a terminal while something else fills the screen.
+    pub fn hush(&self, quiet: bool) {
+        self.hushed.store(quiet, Ordering::SeqCst);
     }
 
     pub fn voice(&self) -> Voice {
@@ -69,7 +77,7 @@ impl Reporter {
         match self.voice {
             Voice::Json => self.json_line(name, fields),
             Voice::Silent => self.keep(name, fields),
-            Voice::Rich | Voice::Plain if !text.is_empty() => self.line(text),
+            Voice::Rich | Voice::Plain if !text.is_empty() && !self.hushed.load(Ordering::SeqCst) => self.line(text),
             Voice::Rich | Voice::Plain => {}
         }
     }
@@ -82,7 +90,7 @@ impl Reporter {
     /// Progress of the running step, `done` of `total`.
     pub fn progress(&self, step: &str, done: u64, total: u64, unit: &str) {
         match self.voice {
-            Voice::Rich => self.draw_bar(done, total, unit),
+            Voice::Rich if !self.hushed.load(Ordering::SeqCst) => self.draw_bar(done, total, unit),
             Voice::Json | Voice::Plain if self.due(done, total) => {
                 if self.voice == Voice::Json {
                     self.json_line("progress", json!({"step": step, "done": done, "total": total, "unit": unit}));

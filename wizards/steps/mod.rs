@@ -4,6 +4,7 @@ pub mod keys;
 pub mod node;
 pub mod node_setup;
 pub mod preamble;
+pub mod screens;
 pub mod world;
 
 #[cfg(feature = "research")]

@@ -1,7 +1,9 @@
 //! `paper-trade`'s desk: one account, one strategy, one day at a time. The order path itself is `engine::pipelines::paper_day`.
 
+mod screen;
 mod words;
 
+pub use screen::Screen;
 pub use words::{BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, sent_before, settled};
 
 use super::market::{Market, Ready};

@@ -44,10 +44,14 @@ pub fn service() -> Question {
 }
 
 pub fn start() -> Question {
-    let choices = vec![Choice::new("now", "now, and show me the progress"), Choice::new("later", "later: trademl node run")];
+    let choices = vec![
+        Choice::new("now", "now, and show me the progress"),
+        Choice::new("watch", "now, on a live screen (q leaves it, the work goes on)"),
+        Choice::new("later", "later: trademl node run"),
+    ];
     Question::select("node.start", "Fill the drive?", choices)
         .default("now", "the queue is worked off within the vendors' limits; it can be stopped at any moment")
-        .help("Both seed the queue. Later leaves the work to `trademl node run` or to the service.")
+        .help("All of them seed the queue. Later leaves the work to `trademl node run` or to the service.")
 }
 
 // --- validators -----------------------------------------------------------------------------------------------------

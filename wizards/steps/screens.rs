@@ -1,0 +1,164 @@
+//! What the live screens show, read from a drive. They only read: closing one stops nothing.
+
+use crate::dashboard::{self, Leave};
+use crate::dashboard::{CoverageRow, EventRow, NodeSnapshot, QueueRow, Severity, Snapshot, VendorRow};
+use crate::kit::Act;
+use crate::kit::report::Voice;
+use data_layer::budget::{self, Standing};
+use data_layer::control::{Db, Which};
+use data_layer::error::{Error, Result};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use data_layer::schema::{table, timeframe};
+use data_layer::sourcing::{BackfillConfig, Endpoints, Vendor};
+use data_layer::time::UtcTime;
+use data_layer::{attach, detect, ledger, queue};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Lines of the log on a screen, and how much of its end is read for them.
+const EVENTS: usize = 60;
+const TAIL_BYTES: u64 = 32 * 1024;
+
+/// Do `work` with the node's screen in front of it. Leaving the screen leaves the work running, with its progress shown as
+/// usual; when the work ends, the screen closes. Without a terminal there is no screen.
+pub fn beside_work<T: Send>(act: &Act<'_>, work: impl FnOnce(&Act<'_>) -> Result<T> + Send) -> Result<T> {
+    if act.report.voice() != Voice::Rich || !dashboard::possible() {
+        act.note("no screen here; the progress is shown as lines (`trademl watch node` opens the screen in a terminal)");
+        return work(act);
+    }
+    let db = Db::open(act.root, Which::Node)?;
+    let over = AtomicBool::new(false);
+    act.report.hush(true);
+    let done = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let done = work(act);
+            over.store(true, Ordering::SeqCst);
+            done
+        });
+        let left = dashboard::run(act.host, || Snapshot::Node(node(act.host, act.root, &db).unwrap_or_default()), || over.load(Ordering::SeqCst));
+        act.report.hush(false);
+        if matches!(left, Ok(Leave::Quit)) {
+            act.note("the screen is closed, the work goes on");
+        }
+        worker.join().unwrap_or_else(|_| Err(Error::bug("the work behind the screen died")))
+    });
+    act.report.hush(false);
+    done
+}
+
+/// A data node, working or not.
+pub fn node(host: &Host, root: &DataRoot, db: &Db) -> Result<NodeSnapshot> {
+    let mut coverage = Vec::new();
+    for (name, key) in [(table::RAW_EQUITIES_BARS, timeframe::DAY), (table::CURATED_EQUITIES, ""), (table::REF_DELISTINGS, "")] {
+        if let Some((_, c)) = ledger::coverage_held(db, name, key)? {
+            let note = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect::<Vec<_>>().join(", ");
+            coverage.push(CoverageRow { table: name.into(), expected: c.expected, green: c.green, amber: c.amber, red: c.red, note });
+        }
+    }
+    let record = attach::read_record(root)?;
+    let (drive, _) = detect::drives::for_directory(host, root.base());
+    Ok(NodeSnapshot {
+        node_id: record.as_ref().map(|r| r.node_id.clone()).unwrap_or_default(),
+        dataset: root.drive().dataset.clone(),
+        now: Some(host.now()),
+        state: if attach::is_locked(root, "node")? { "a node is at work".into() } else { "no node is running".into() },
+        heartbeat_at: record.map(|r| r.heartbeat_at),
+        coverage,
+        queue: queue_rows(db)?,
+        vendors: budgets(root, db)?.iter().map(vendor_row).collect(),
+        disk_free: drive.as_ref().map_or(0, |d| d.free_bytes),
+        disk_total: drive.as_ref().map_or(0, |d| d.total_bytes),
+        events: newest_events(root),
+        ..NodeSnapshot::default()
+    })
+}
+
+fn queue_rows(db: &Db) -> Result<Vec<QueueRow>> {
+    let mut rows: BTreeMap<(String, String), QueueRow> = BTreeMap::new();
+    for ((dataset, kind, status), n) in queue::counts(db)? {
+        let row = rows.entry((dataset.clone(), kind.clone())).or_insert_with(|| QueueRow { dataset, kind, ..QueueRow::default() });
+        match status.as_str() {
+            "PENDING" => row.pending = n,
+            "LEASED" => row.leased = n,
+            "DONE" => row.done = n,
+            _ => row.failed = n,
+        }
+    }
+    Ok(rows.into_values().collect())
+}
+
+/// What may still be asked of every vendor that a lane uses, by the clock of the drive's world.
+pub fn budgets(root: &DataRoot, db: &Db) -> Result<Vec<Standing>> {
+    let endpoints = Endpoints::load(root)?;
+    let slices = BackfillConfig::load(root)?.slices;
+    let conn = db.lock()?;
+    let newest: Option<String> = conn.query_row("SELECT max(window_start) FROM budget_spend", [], |r| r.get(0))?;
+    let written = newest.filter(|_| root.is_world()).and_then(|t| UtcTime::parse(&t).ok());
+    let now = written.unwrap_or_else(|| root.host().now());
+    let mut out = Vec::new();
+    for vendor in Vendor::ALL {
+        let used = endpoints.entries().iter().any(|e| e.vendor == *vendor && e.enabled());
+        if let Some(limits) = endpoints.limits(*vendor, slices).filter(|_| used) {
+            out.extend(budget::standings(&conn, now, &limits)?);
+        }
+    }
+    Ok(out)
+}
+
+fn vendor_row(b: &Standing) -> VendorRow {
+    let state = match &b.frozen {
+        Some((until, why)) => format!("frozen until {until}: {why}"),
+        None if b.held_back + b.refused > 0 => format!("{} held back, {} refused", b.held_back, b.refused),
+        None => "ok".into(),
+    };
+    VendorRow { vendor: b.vendor.clone(), window: b.window.into(), spent: b.spent, cap: b.limit, state, ..VendorRow::default() }
+}
+
+/// The end of the newest log on the drive, oldest line first.
+pub fn newest_events(root: &DataRoot) -> Vec<EventRow> {
+    let Ok(entries) = std::fs::read_dir(root.base().join("logs")) else { return Vec::new() };
+    let logs = entries.filter_map(|e| e.ok()).filter(|e| e.path().extension().is_some_and(|x| x == "jsonl"));
+    let newest = logs.filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path()))).max();
+    let text = newest.and_then(|(_, path)| tail(&path)).unwrap_or_default();
+    let mut events: Vec<EventRow> = text.lines().filter_map(event).collect();
+    events.drain(..events.len().saturating_sub(EVENTS));
+    events
+}
+
+fn tail(path: &std::path::Path) -> Option<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A log line that says something to a person.
+fn event(line: &str) -> Option<EventRow> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let fields = &value["fields"];
+    let text = fields["text"].as_str().or(fields["message"].as_str())?.trim();
+    let severity = match value["level"].as_str()? {
+        "ERROR" => Severity::Error,
+        "WARN" => Severity::Warning,
+        _ => Severity::Info,
+    };
+    (!text.is_empty()).then(|| Some(EventRow { at: UtcTime::parse(value["timestamp"].as_str()?).ok()?, severity, text: text.into() }))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_becomes_an_event_and_anything_else_is_left_out() {
+        let line = r#"{"timestamp":"2026-11-21T13:48:26.468618Z","level":"WARN","fields":{"message":"wizard","text":"  done  [1/10] Model"}}"#;
+        let row = event(line).unwrap();
+        assert_eq!((row.severity, row.text.as_str()), (Severity::Warning, "done  [1/10] Model"));
+        assert!(event("{\"timestamp\":").is_none() && event("").is_none());
+    }
+}
