@@ -59,7 +59,7 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
         return Ok(paper::settled(&report));
     }
     run.check(&GREEN, |act| desk.data_is_fresh(act))?;
-    let plan = run.act(&PLAN, &account.account, |act| desk.plan(act, &account))?;
+    let plan = run.act(&PLAN, &(&account.account, max_orders), |act| desk.plan(act, &account))?;
     if plan.sent_before {
         return Ok(paper::sent_before(&plan, &report));
     }

@@ -198,6 +198,12 @@ impl SecretSpec {
     pub fn id(&self) -> String {
         format!("keys.{}", self.var.to_ascii_lowercase())
     }
+    /// Asked for, and the input ended.
+    pub fn missing(&self) -> Error {
+        Error::new(code::USE_ANSWER_MISSING, format!("'{}' has no answer: {}", self.id(), self.label))
+            .cause("the input ended before it was given")
+            .fix(format!("set {} in the environment, or {}: {{from: \"file:PATH\"}} in an answers file", self.var, self.id()))
+    }
 }
 
 #[cfg(test)]

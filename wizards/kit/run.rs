@@ -154,6 +154,7 @@ impl<'a> Run<'a> {
     pub fn drive(mut self, body: impl Fn(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
         loop {
             self.answers.clear();
+            self.current = None;
             let result = body(&mut self);
             match (self.turn.take(), result) {
                 (Some(Turn::PlanShown), _) => return Ok(Outcome { summary: "dry run: nothing was written".into(), ..Outcome::default() }),
@@ -198,8 +199,39 @@ impl<'a> Run<'a> {
 
     fn enter(&mut self, step: &'static Step) -> Result<Place> {
         self.host.check_cancelled()?;
+        self.explain_gap(step);
         self.current = Some(step);
-        Ok(self.wizard.place(step))
+        Ok(Place { outline: self.outline(step), ..self.wizard.place(step) })
+    }
+
+    /// A number that is jumped over is said to be: the runbook took another way.
+    fn explain_gap(&self, step: &Step) {
+        let to = self.wizard.position(step.id);
+        let from = self.current.map_or(0, |s| self.wizard.position(s.id));
+        for (i, skipped) in self.wizard.steps.iter().enumerate().take(to.saturating_sub(1)).skip(from).filter(|(_, s)| !s.before_the_run()) {
+            self.report.event(
+                "step.skipped",
+                &format!("  --     [{}/{}] {}: not needed here", i + 1, self.wizard.steps.len(), skipped.title),
+                json!({"step": skipped.id, "n": i + 1, "of": self.wizard.steps.len()}),
+            );
+        }
+    }
+
+    /// All steps and how far each is, for `:steps`.
+    fn outline(&self, here: &Step) -> String {
+        let at = self.wizard.position(here.id);
+        let mut out = format!("  {}: {} steps", self.wizard.name, self.wizard.steps.len());
+        for (i, step) in self.wizard.steps.iter().enumerate() {
+            let answer = self.answers.iter().find(|a| a.step == step.id).map_or(String::new(), |a| format!(": {}", a.shown));
+            let mark = match i + 1 {
+                n if n == at => "here",
+                n if n > at => "    ",
+                _ if self.done(step).is_some() || step.before_the_run() => "done",
+                _ => "--",
+            };
+            out.push_str(&format!("\n  {mark:<4} {:>2} {}{answer}", i + 1, step.title));
+        }
+        out
     }
 
     /// The step's finished record, if it counts here: host steps only on the machine that did them.
@@ -243,8 +275,11 @@ impl<'a> Run<'a> {
     /// Rewind to the question before this one; from the first one, ask it again.
     fn back(&mut self) -> Error {
         let here = self.current.map(|s| s.id).unwrap_or_default();
-        let target = self.answers.iter().rev().find(|a| a.by_person).map_or(here.to_string(), |a| a.step.clone());
-        self.turn_back_to(&target)
+        let earlier = self.answers.iter().rev().find(|a| a.by_person).map(|a| a.step.clone());
+        if earlier.is_none() {
+            self.report.note("  nothing was asked before this one; for another drive leave with :save and start again with --root DIR");
+        }
+        self.turn_back_to(&earlier.unwrap_or_else(|| here.to_string()))
     }
 
     fn turn_back_to(&mut self, step: &str) -> Error {

@@ -4,8 +4,9 @@ use super::journal::Journal;
 use super::logs::Log;
 use super::prompter::Prompter;
 use super::prompter::answers::{Answers, Given};
-use super::prompter::plain::Plain;
-use super::prompter::terminal::{Terminal, read_hidden_line};
+use super::prompter::plain::{Plain, Stdin};
+use super::prompter::talk::Talk;
+use super::prompter::terminal::Terminal;
 use super::report::{Reporter, Voice};
 use super::run::{Manner, Outcome, Parts, Run};
 use super::step::Wizard;
@@ -156,11 +157,8 @@ fn front_end(flags: &Flags, voice: Voice) -> Box<dyn Prompter> {
         return Box::new(Answers);
     }
     match voice {
-        Voice::Rich => Box::new(Terminal::default()),
-        _ => {
-            let hidden = stdin_is_terminal.then_some(read_hidden_line as fn() -> Result<Option<String>>);
-            Box::new(Plain::new(std::io::BufReader::new(std::io::stdin()), std::io::stderr(), hidden))
-        }
+        Voice::Rich => Box::new(Talk::new(Terminal::default())),
+        _ => Box::new(Talk::new(Plain::new(Stdin::start(), std::io::stderr(), stdin_is_terminal))),
     }
 }
 

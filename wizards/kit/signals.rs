@@ -1,46 +1,97 @@
-//! Ctrl-C, SIGTERM, SIGHUP: the first asks the run to stop at its next safe point, a second Ctrl-C leaves at once.
-//! Either way the cursor is visible, the terminal sane and the run resumable.
+//! Ctrl-C, SIGTERM, SIGHUP: the first asks the run to stop at its next safe point, a second one leaves at once. A prompt is
+//! a safe point: it hears of the signal, and Ctrl-C opens its pause menu. However it ends, the cursor is visible, the
+//! terminal sane and the run resumable.
 
-use data_layer::error::Result;
+use super::prompter::plain::Heard;
+use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
-use std::sync::atomic::{AtomicBool, Ordering};
+use rustix::termios::{self, OptionalActions, Termios};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, mpsc};
 
-/// Whether the program is waiting for a line of input, so that there is no safe point to wait for.
-static WAITING_FOR_INPUT: AtomicBool = AtomicBool::new(false);
+/// Who waits for a person now.
+enum Prompt {
+    Nobody,
+    /// A front end that reads single keys and looks at [`take`].
+    Keys,
+    /// A front end that reads lines.
+    Lines(mpsc::Sender<Heard>),
+}
 
-/// While alive, a signal ends the process at once (after restoring the terminal).
-pub struct WaitingForInput;
+static PROMPT: Mutex<Prompt> = Mutex::new(Prompt::Nobody);
 
-impl WaitingForInput {
+/// A signal that a key-reading prompt has not seen yet; 0 = none.
+static PENDING: AtomicI32 = AtomicI32::new(0);
+
+/// The terminal's modes as they were before a prompt changed them.
+static MODES: Mutex<Option<Termios>> = Mutex::new(None);
+
+fn set(prompt: Prompt) {
+    if let Ok(mut slot) = PROMPT.lock() {
+        *slot = prompt;
+    }
+}
+
+/// While alive, signals are the key-reading prompt's.
+pub struct PromptReadsKeys(());
+
+impl PromptReadsKeys {
     pub fn begin() -> Self {
-        WAITING_FOR_INPUT.store(true, Ordering::SeqCst);
-        Self
+        set(Prompt::Keys);
+        Self(())
     }
 }
 
-impl Drop for WaitingForInput {
+impl Drop for PromptReadsKeys {
     fn drop(&mut self) {
-        WAITING_FOR_INPUT.store(false, Ordering::SeqCst);
+        set(Prompt::Nobody);
     }
 }
 
-/// Whether a front end reads single keys and treats Ctrl-C as one of them.
-static PROMPT_OWNS_KEYS: AtomicBool = AtomicBool::new(false);
+/// While alive, signals are told to the line-reading prompt.
+pub struct PromptReadsLines(());
 
-/// While alive, SIGINT is ignored: the front end's pause menu answers Ctrl-C.
-pub struct PromptOwnsKeys;
-
-impl PromptOwnsKeys {
-    pub fn begin() -> Self {
-        PROMPT_OWNS_KEYS.store(true, Ordering::SeqCst);
-        Self
+impl PromptReadsLines {
+    pub fn begin(to: mpsc::Sender<Heard>) -> Self {
+        set(Prompt::Lines(to));
+        Self(())
     }
 }
 
-impl Drop for PromptOwnsKeys {
+impl Drop for PromptReadsLines {
     fn drop(&mut self) {
-        PROMPT_OWNS_KEYS.store(false, Ordering::SeqCst);
+        set(Prompt::Nobody);
     }
+}
+
+/// The signal that arrived while keys were awaited.
+pub fn take() -> Option<i32> {
+    Some(PENDING.swap(0, Ordering::SeqCst)).filter(|n| *n != 0)
+}
+
+/// Remember the modes to go back to if the process must leave from here; `None` = they are restored.
+pub fn keep_modes(modes: Option<Termios>) {
+    if let Ok(mut slot) = MODES.lock() {
+        *slot = modes;
+    }
+}
+
+/// The modes that are to be restored, if a prompt has changed them.
+pub fn kept_modes() -> Option<Termios> {
+    MODES.lock().ok().and_then(|slot| slot.clone())
+}
+
+/// Ctrl-C in the pause menu.
+pub fn interrupted() -> Error {
+    Error::new(code::USE_INTERRUPTED, "stopped by Ctrl-C; everything answered so far is kept")
+}
+
+/// A signal ended a prompt.
+pub fn stopped(number: i32) -> Error {
+    if number == 15 {
+        return Error::new(code::USE_TERMINATED, "asked to stop; everything answered so far is kept");
+    }
+    Error::new(code::USE_INTERRUPTED, "the terminal has gone; everything answered so far is kept")
 }
 
 /// Listen for signals in the background for the rest of the process's life.
@@ -63,18 +114,31 @@ async fn watch(host: Host) {
             _ = term.recv() => 15,
             _ = hup.recv() => 1,
         };
-        if number == 2 && PROMPT_OWNS_KEYS.load(Ordering::SeqCst) {
+        if tell_prompt(number) && number == 2 {
             continue;
         }
-        if host.is_cancelled() || WAITING_FOR_INPUT.load(Ordering::SeqCst) {
+        if host.is_cancelled() {
             leave(number);
         }
         host.cancel(number);
     }
 }
 
+/// Whether somebody waits for a person, and was told.
+fn tell_prompt(number: i32) -> bool {
+    match PROMPT.lock().as_deref() {
+        Ok(Prompt::Keys) => PENDING.store(number, Ordering::SeqCst),
+        Ok(Prompt::Lines(to)) => drop(to.send(if number == 2 { Heard::Interrupted } else { Heard::Stopped(number) })),
+        _ => return false,
+    }
+    true
+}
+
 #[allow(clippy::disallowed_methods, clippy::print_stderr)] // the one abrupt way out
 fn leave(number: i32) {
+    if let Some(modes) = kept_modes() {
+        let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &modes);
+    }
     drop(console::Term::stderr().show_cursor());
     eprintln!("\nstopped; the run can be resumed with the same command");
     std::process::exit(128 + number);

@@ -80,6 +80,10 @@ impl Step {
     pub const fn gate(id: &'static str, title: &'static str, why: &'static str, token: &'static str) -> Self {
         Self { id, verb: Verb::Gate, scope: Scope::Account, title, why, asks: Asks::Token(token) }
     }
+    /// Whether it is settled before there is a journal: which drive, and of which market.
+    pub fn before_the_run(&self) -> bool {
+        matches!(self.id, "storage-root" | "market-world")
+    }
     /// This step's question.
     pub fn question(&self) -> Result<Question> {
         match self.asks {
@@ -108,6 +112,6 @@ impl Wizard {
     }
     /// Where a step stands: "step 4 of 11".
     pub fn place(&self, step: &Step) -> Place {
-        Place { step: step.id, title: step.title, n: self.position(step.id), of: self.steps.len(), why: step.why }
+        Place { step: step.id, title: step.title, n: self.position(step.id), of: self.steps.len(), why: step.why, outline: String::new() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::world::{self, World};
-use crate::kit::prompter::{Place, Reply};
+use crate::kit::prompter::{GateReply, Place, Reply};
 use crate::kit::session::Session;
 use crate::kit::{Choice, Question, Scope, Step};
 use data_layer::attach;
@@ -10,7 +10,7 @@ use data_layer::detect::{self, Detected};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::{DataRoot, SENTINEL, refuse_checkout};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -56,6 +56,8 @@ fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
         let root = DataRoot::open(&host, &place)?;
         let hold = hold_for(session, &root)?;
         let (root, world) = world::of_root(&host, &root)?;
+        settled(session, &STORAGE, &place.display().to_string(), true);
+        settled(session, &MARKET, &root.drive().dataset, true);
         return Ok(Some(Found { root, world, hold }));
     }
     let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
@@ -63,11 +65,24 @@ fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
     for warning in &accepted.warnings {
         session.report.note(&format!("  note: {warning}"));
     }
+    settled(session, &STORAGE, &place.display().to_string(), false);
     let Some(dataset) = choose_market(session)? else { return Ok(None) };
+    settled(session, &MARKET, &dataset, false);
     let world = world::enter(&host, &dataset, &place.join("sandbox"), None)?;
     let root = DataRoot::create(&world.host, &place, &dataset, accepted.fs, accepted.accepted_without)?;
     let hold = hold_for(session, &DataRoot::open(&host, &place)?)?;
     Ok(Some(Found { root, world, hold }))
+}
+
+/// The first two steps have no journal, but they are steps all the same.
+fn settled(session: &Session, step: &Step, evidence: &str, before: bool) {
+    let place = session.wizard.place(step);
+    let mark = if before { "kept  " } else { "done  " };
+    session.report.event(
+        "step.done",
+        &format!("  {mark} [{}/{}] {}: {evidence}", place.n, place.of, place.title),
+        json!({"step": step.id, "n": place.n, "of": place.of, "replayed": before, "evidence": evidence}),
+    );
 }
 
 /// A dry run of a drive that does not exist yet happens in a scratch folder of this machine; the chosen place stays empty.
@@ -126,16 +141,24 @@ pub fn hold_for(session: &mut Session, root: &DataRoot) -> Result<Hold> {
         return hold(root, &lock, false);
     }
     let wanted = format!("TAKE OVER {}", &root.drive().drive_id[..8]);
-    let place = Place { step: "take-over", title: "Take over", n: 1, of: 1, why: "Two machines writing to one drive would damage it." };
     let shown = "Another machine seems to be using this drive. Its next write will be refused.";
-    let typed = match session.given.take_token(&wanted) {
-        Some(token) => Some(token),
-        None => session.prompter.gate(&place, shown, &wanted)?,
+    let place = Place { step: "take-over", title: "Take over", n: 1, of: 1, why: "Two machines writing to one drive would damage it.", ..Place::default() };
+    let refused = |cause: &str| {
+        Error::new(code::GATE_REFUSED, "the drive was not taken over").cause(cause.to_string()).fix(format!("--take-over --confirm \"{wanted}\""))
     };
-    if typed.as_deref() != Some(wanted.as_str()) {
-        return Err(Error::new(code::GATE_REFUSED, "the drive was not taken over")
-            .cause("the typed words were not the ones asked for")
-            .fix(format!("--take-over --confirm \"{wanted}\"")));
+    if session.given.take_token(&wanted).is_some() {
+        return hold(root, &lock, true);
+    }
+    // A slip of the finger is not a decision: only an empty line, going back or the end of the input refuses.
+    loop {
+        match session.prompter.gate(&place, shown, &wanted)? {
+            GateReply::Typed(words) if words == wanted => break,
+            GateReply::Typed(words) if words.is_empty() => return Err(refused("nothing was typed")),
+            GateReply::Typed(_) => session.report.note("  these are not the words; try again, or press Enter alone to leave the drive where it is"),
+            GateReply::Back => return Err(refused("you went back")),
+            GateReply::Pause => return Err(Error::new(code::USE_PAUSED, "paused; nothing was written")),
+            GateReply::Nobody => return Err(refused("there was nobody to confirm")),
+        }
     }
     hold(root, &lock, true)
 }

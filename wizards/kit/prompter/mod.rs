@@ -1,21 +1,29 @@
-//! Three front ends for one question: a person at a terminal, an answers file, a test script.
+//! Front ends for one question: a person at a terminal or on plain lines, an answers file, a test script.
+//!
+//! A person's conversation is written once ([`talk`]) and spoken through a face: [`plain`] lines, which are the reference,
+//! or the keys and the list of a [`terminal`].
 
 pub mod answers;
 pub mod plain;
 pub mod scripted;
+pub mod talk;
 pub mod terminal;
+pub mod words;
 
 use super::question::{Question, SecretSpec};
 use data_layer::error::Result;
 use serde_json::Value;
 
 /// Where a question stands in its wizard: "step 4 of 11".
+#[derive(Clone, Debug, Default)]
 pub struct Place {
     pub step: &'static str,
     pub title: &'static str,
     pub n: usize,
     pub of: usize,
     pub why: &'static str,
+    /// All steps with their states, for `:steps`.
+    pub outline: String,
 }
 
 /// What a person may answer to any question.
@@ -38,18 +46,15 @@ pub enum ReviewReply {
     Pause,
 }
 
-/// A front end. Wizards cannot print or read except through one.
-pub trait Prompter {
-    /// Ask; the reply has passed `question.validate`.
-    fn ask(&mut self, place: &Place, question: &Question) -> Result<Reply>;
-    /// Ask for a secret; `None` = skipped. Never echoed, never journalled.
-    fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply>;
-    /// Show the review (already rendered) and take the verdict. `steps` may be changed.
-    fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply>;
-    /// A typed confirmation: the text as typed. There is no default; end of input is a refusal.
-    fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<Option<String>>;
-    /// Whether a person can be asked.
-    fn interactive(&self) -> bool;
+/// What a person may answer to a gate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GateReply {
+    /// The words as typed; only the exact ones pass.
+    Typed(String),
+    Back,
+    Pause,
+    /// Nobody is there, or the input has ended: a refusal.
+    Nobody,
 }
 
 /// The answer to a secret question.
@@ -60,4 +65,18 @@ pub enum SecretReply {
     Skip,
     Back,
     Pause,
+}
+
+/// A front end. Wizards cannot print or read except through one.
+pub trait Prompter {
+    /// Ask; the reply has passed `question.validate`.
+    fn ask(&mut self, place: &Place, question: &Question) -> Result<Reply>;
+    /// Ask for a secret. Never echoed, never journalled.
+    fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply>;
+    /// Show the review (already rendered) and take the verdict. `steps` may be changed.
+    fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply>;
+    /// A typed confirmation. There is no default; end of input is a refusal.
+    fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<GateReply>;
+    /// Whether a person can be asked.
+    fn interactive(&self) -> bool;
 }

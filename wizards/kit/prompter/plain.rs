@@ -1,221 +1,218 @@
-//! The line-oriented front end: numbered choices, one line an answer, no escape sequence ever. It serves dumb terminals,
-//! logs, screen readers and PTY tests, and is the reference that the fancy one is a skin of.
+//! The line-oriented face: numbered choices, one line an answer, no escape sequence ever. It serves dumb terminals, logs,
+//! screen readers and PTY tests, and is the reference that the fancy one is a skin of.
 
-use super::{Place, Prompter, Reply, ReviewReply, SecretReply};
-use crate::kit::question::{Kind, Question, SecretSpec};
-use crate::kit::signals::WaitingForInput;
+use super::Place;
+use super::talk::{Face, Input, Tone, typed};
+use super::words::Word;
+use crate::kit::signals;
 use data_layer::error::{Error, Result, code};
+use rustix::termios::{self, LocalModes, OptionalActions};
 use std::io::{BufRead, Write};
+use std::sync::mpsc;
 
-/// Reads lines from `input`, writes to `output` (standard input and standard error in the real program).
-pub struct Plain<R, W> {
-    input: R,
+/// What a source of lines says.
+pub enum Heard {
+    Line(String),
+    End,
+    /// Ctrl-C.
+    Interrupted,
+    /// SIGTERM or SIGHUP, by number.
+    Stopped(i32),
+}
+
+/// Where lines come from.
+pub trait Lines {
+    /// The next line; a hidden one is not echoed where there is an echo.
+    fn next(&mut self, hidden: bool) -> Result<Heard>;
+    /// Let signals be heard as lines are, while the value lives.
+    fn hear_signals(&self) -> Option<signals::PromptReadsLines> {
+        None
+    }
+}
+
+impl<R: BufRead> Lines for R {
+    fn next(&mut self, _: bool) -> Result<Heard> {
+        let mut line = String::new();
+        Ok(if self.read_line(&mut line)? == 0 { Heard::End } else { Heard::Line(line) })
+    }
+}
+
+/// Standard input, read by a thread of its own, so that a signal can be heard while a line is awaited.
+pub struct Stdin {
+    sender: mpsc::Sender<Heard>,
+    heard: mpsc::Receiver<Heard>,
+    wanted: mpsc::Sender<()>,
+    /// A line was asked for and has not come yet (a pause menu came between).
+    awaiting: bool,
+}
+
+impl Stdin {
+    pub fn start() -> Self {
+        let (sender, heard) = mpsc::channel();
+        let (wanted, wishes) = mpsc::channel::<()>();
+        let to_prompt = sender.clone();
+        std::thread::spawn(move || {
+            while wishes.recv().is_ok() {
+                let mut line = String::new();
+                let said = match std::io::stdin().lock().read_line(&mut line) {
+                    Ok(0) | Err(_) => Heard::End,
+                    Ok(_) => Heard::Line(line),
+                };
+                if to_prompt.send(said).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { sender, heard, wanted, awaiting: false }
+    }
+}
+
+impl Lines for Stdin {
+    fn next(&mut self, hidden: bool) -> Result<Heard> {
+        let _echo = hidden.then(NoEcho::begin);
+        if !self.awaiting {
+            let _ = self.wanted.send(());
+        }
+        let said = self.heard.recv().unwrap_or(Heard::End);
+        self.awaiting = matches!(said, Heard::Interrupted | Heard::Stopped(_));
+        Ok(said)
+    }
+
+    fn hear_signals(&self) -> Option<signals::PromptReadsLines> {
+        Some(signals::PromptReadsLines::begin(self.sender.clone()))
+    }
+}
+
+/// While it lives, the terminal driver does not echo.
+struct NoEcho(Option<termios::Termios>);
+
+impl NoEcho {
+    fn begin() -> Self {
+        let before = termios::tcgetattr(rustix::stdio::stdin()).ok();
+        if let Some(modes) = &before {
+            let mut quiet = modes.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &quiet);
+        }
+        signals::keep_modes(before.clone());
+        Self(before)
+    }
+}
+
+impl Drop for NoEcho {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+        }
+        signals::keep_modes(None);
+    }
+}
+
+/// Lines in, lines out (standard input and standard error in the real program).
+pub struct Plain<L, W> {
+    input: L,
     output: W,
-    /// Reads a secret without echo; `None` = plain line (tests, pipes).
-    hidden: Option<fn() -> Result<Option<String>>>,
-    keys_shown: bool,
+    echoes: bool,
 }
 
-/// Words with a colon that work on every question.
-enum Command {
-    Back,
-    Pause,
-    Help,
-}
-
-impl<R: BufRead, W: Write> Plain<R, W> {
-    pub fn new(input: R, output: W, hidden: Option<fn() -> Result<Option<String>>>) -> Self {
-        Self { input, output, hidden, keys_shown: false }
+impl<L: Lines, W: Write> Plain<L, W> {
+    /// `echoes` = what is typed is seen, so that a hidden line needs a line end of its own.
+    pub fn new(input: L, output: W, echoes: bool) -> Self {
+        Self { input, output, echoes }
     }
 
-    fn say(&mut self, text: &str) -> Result<()> {
-        writeln!(self.output, "{text}")?;
-        Ok(())
-    }
-
-    fn prompt(&mut self, text: &str) -> Result<()> {
-        write!(self.output, "{text}")?;
+    fn prompt(&mut self) -> Result<()> {
+        write!(self.output, "> ")?;
         self.output.flush()?;
         Ok(())
     }
 
-    /// One line, or `None` at the end of input. Pasted quotes, carriage returns and bracketed-paste marks are dropped.
-    fn line(&mut self) -> Result<Option<String>> {
-        let _waiting = WaitingForInput::begin();
-        let mut line = String::new();
-        if self.input.read_line(&mut line)? == 0 {
-            return Ok(None);
+    /// `None` = go on with the question.
+    fn pause_menu(&mut self) -> Result<Option<Word>> {
+        loop {
+            writeln!(self.output, "\nPaused. 1) go on   2) back one question   3) save and leave   Ctrl-C again leaves at once")?;
+            self.prompt()?;
+            match self.input.next(false)? {
+                Heard::Line(line) => match line.trim() {
+                    "1" | "" => return Ok(None),
+                    "2" | ":back" => return Ok(Some(Word::Back)),
+                    "3" | ":save" => return Ok(Some(Word::Save)),
+                    _ => {}
+                },
+                Heard::Interrupted => return Err(signals::interrupted()),
+                Heard::Stopped(number) => return Err(signals::stopped(number)),
+                Heard::End => return Err(Error::new(code::USE_PAUSED, "the input ended; every answer is kept")),
+            }
         }
-        Ok(Some(clean_paste(&line)))
+    }
+}
+
+impl<L: Lines, W: Write> Face for Plain<L, W> {
+    fn say(&mut self, _: Tone, text: &str) -> Result<()> {
+        Ok(writeln!(self.output, "{text}")?)
     }
 
     fn heading(&mut self, place: &Place, prompt: &str) -> Result<()> {
-        self.say("")?;
-        if !self.keys_shown {
-            self.keys_shown = true;
-            self.say("(Enter accepts, :back goes back, :help explains, :save pauses, Ctrl-C stops; nothing typed is lost)")?;
-        }
-        self.say(&format!("[{}/{}] {prompt}", place.n, place.of))
+        Ok(writeln!(self.output, "[{}/{}] {prompt}", place.n, place.of)?)
     }
 
-    fn options(&mut self, question: &Question) -> Result<()> {
-        if let Kind::Select(choices) = &question.kind {
-            for (i, choice) in choices.iter().enumerate() {
-                self.say(&format!("  {}) {}", i + 1, choice.label))?;
-            }
-        }
-        if let Some((value, evidence)) = &question.default {
-            let shown = question.display(value);
-            self.say(&format!("  default: {shown}   ({evidence})"))?;
-        }
-        Ok(())
-    }
-
-    fn explain(&mut self, place: &Place, help: &str) -> Result<()> {
-        self.say(&format!("  why: {}", place.why))?;
-        if help.is_empty() { Ok(()) } else { self.say(&format!("  {help}")) }
-    }
-}
-
-fn command(line: &str) -> Option<Command> {
-    match line.trim() {
-        ":back" | "\u{1b}" => Some(Command::Back),
-        ":save" | ":pause" => Some(Command::Pause),
-        ":help" | "?" => Some(Command::Help),
-        _ => None,
-    }
-}
-
-/// What a paste leaves around a value: bracketed-paste marks, line ends, quotes, blanks.
-pub fn clean_paste(line: &str) -> String {
-    let line = line.replace("\u{1b}[200~", "").replace("\u{1b}[201~", "");
-    let line = line.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    let unquoted = line.strip_prefix('"').and_then(|l| l.strip_suffix('"')).or_else(|| line.strip_prefix('\'').and_then(|l| l.strip_suffix('\'')));
-    unquoted.unwrap_or(line).to_string()
-}
-
-fn end_of_input(id: &str) -> Error {
-    Error::new(code::HOST_TERMINAL, "the input ended before the question was answered")
-        .found(id)
-        .fix(format!("--set {id}=VALUE, or an answers file: --answers FILE"))
-}
-
-impl<R: BufRead, W: Write> Prompter for Plain<R, W> {
-    fn ask(&mut self, place: &Place, question: &Question) -> Result<Reply> {
-        self.heading(place, &question.prompt)?;
-        self.options(question)?;
+    fn line(&mut self, _: &str, hidden: bool) -> Result<Input> {
+        let _signals = self.input.hear_signals();
         loop {
-            self.prompt("> ")?;
-            let Some(line) = self.line()? else { return Err(end_of_input(question.id)) };
-            match command(&line) {
-                Some(Command::Back) => return Ok(Reply::Back),
-                Some(Command::Pause) => return Ok(Reply::Pause),
-                Some(Command::Help) => {
-                    self.explain(place, &question.help)?;
-                    continue;
-                }
-                None => {}
+            self.prompt()?;
+            let heard = self.input.next(hidden)?;
+            if hidden && self.echoes {
+                writeln!(self.output)?;
             }
-            let value = match (&question.default, line.is_empty()) {
-                (Some((value, _)), true) => Ok(value.clone()),
-                _ => question.parse(&line),
-            };
-            match value.and_then(|v| question.validate(&v).map(|()| v)) {
-                Ok(value) => {
-                    self.say(&format!("  {}", question.display(&value)))?;
-                    return Ok(Reply::Value(value));
-                }
-                Err(why) => self.say(&format!("  not accepted: {why}"))?,
-            }
-        }
-    }
-
-    fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply> {
-        self.heading(place, &format!("{} ({})", spec.label, spec.var))?;
-        self.say(&format!("  without it: {}", spec.without))?;
-        let skip = if spec.required { "" } else { ", 'skip' does without" };
-        self.say(&match have {
-            Some(masked) => format!("  stored: {masked}   Enter keeps it{skip}"),
-            None => format!("  paste it here; it is not shown{skip}"),
-        })?;
-        loop {
-            self.prompt("> ")?;
-            let typed = match self.hidden {
-                Some(read) => read()?.map(|l| clean_paste(&l)),
-                None => self.line()?,
-            };
-            let Some(line) = typed else { return Err(end_of_input(&format!("keys.{}", spec.var.to_ascii_lowercase()))) };
-            match command(&line) {
-                Some(Command::Back) => return Ok(SecretReply::Back),
-                Some(Command::Pause) => return Ok(SecretReply::Pause),
-                Some(Command::Help) => {
-                    self.explain(place, "Keys are kept in this machine's .env (mode 0600), never on the drive, in a log or in the journal.")?
-                }
-                None if line.is_empty() && have.is_some() => return Ok(SecretReply::Keep),
-                None if (line.is_empty() || line == "skip") && !spec.required => {
-                    self.say("  skipped")?;
-                    return Ok(SecretReply::Skip);
-                }
-                None if line.is_empty() => self.say("  a key is needed here")?,
-                None => {
-                    self.say(&format!("  taken ({} characters)", line.chars().count()))?;
-                    return Ok(SecretReply::Set(line.into()));
-                }
-            }
-        }
-    }
-
-    fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply> {
-        self.heading(place, "Review: nothing has been written yet")?;
-        self.say(text)?;
-        loop {
-            self.say("  1) go ahead   2) change an answer   3) save and leave")?;
-            self.prompt("> ")?;
-            let Some(line) = self.line()? else { return Err(end_of_input("review")) };
-            match (command(&line), line.as_str()) {
-                (Some(Command::Back), _) => return Ok(ReviewReply::Back),
-                (Some(Command::Pause), _) | (_, "3") => return Ok(ReviewReply::Pause),
-                (_, "1" | "y" | "yes" | "") => return Ok(ReviewReply::Accept),
-                (_, "2") => {
-                    for (i, (_, label)) in steps.iter().enumerate() {
-                        self.say(&format!("  {}) {label}", i + 1))?;
-                    }
-                    self.prompt("which? > ")?;
-                    let Some(line) = self.line()? else { return Err(end_of_input("review")) };
-                    let chosen = line.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).and_then(|i| steps.get(i));
-                    match chosen {
-                        Some((step, _)) => return Ok(ReviewReply::Change(step.clone())),
-                        None => self.say("  no such answer")?,
+            match heard {
+                Heard::End => return Ok(Input::End),
+                Heard::Stopped(number) => return Err(signals::stopped(number)),
+                Heard::Interrupted => {
+                    if let Some(word) = self.pause_menu()? {
+                        return Ok(Input::Word(word, String::new()));
                     }
                 }
-                _ => self.say("  answer 1, 2 or 3")?,
+                Heard::Line(line) => {
+                    if let Some(input) = typed(self, &line)? {
+                        return Ok(input);
+                    }
+                }
             }
         }
     }
 
-    fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<Option<String>> {
-        self.heading(place, "Confirmation")?;
-        self.say(shown)?;
-        self.say(&format!("Type  {wanted}  to go on, or anything else to refuse:"))?;
-        self.prompt("> ")?;
-        self.line()
-    }
-
-    fn interactive(&self) -> bool {
-        true
+    fn pick(&mut self, labels: &[String], at: usize) -> Result<Input> {
+        for (i, label) in labels.iter().enumerate() {
+            let mark = if i == at { "*" } else { " " };
+            writeln!(self.output, " {mark}{}) {label}", i + 1)?;
+        }
+        match self.line("", false)? {
+            Input::Text(text) if text.is_empty() => Ok(Input::Pick(at)),
+            other => Ok(other),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::talk::Talk;
+    use super::super::{GateReply, Prompter, Reply, ReviewReply, SecretReply};
     use super::*;
+    use crate::kit::{Choice, Question, SecretSpec};
+    use secrecy::ExposeSecret;
 
-    const PLACE: Place = Place { step: "a-b", title: "A", n: 1, of: 2, why: "because" };
+    fn place() -> Place {
+        Place { step: "a-b", title: "A", n: 1, of: 2, why: "Because.", outline: "  here [1/2] A".into() }
+    }
+
+    fn talk<T>(input: &str, f: impl FnOnce(&mut dyn Prompter) -> T) -> (T, String) {
+        let mut out = Vec::new();
+        let reply = f(&mut Talk::new(Plain::new(input.as_bytes(), &mut out, false)));
+        (reply, String::from_utf8(out).unwrap())
+    }
 
     fn ask(input: &str, question: &Question) -> (Result<Reply>, String) {
-        let mut out = Vec::new();
-        let reply = Plain::new(input.as_bytes(), &mut out, None).ask(&PLACE, question);
-        (reply, String::from_utf8(out).unwrap())
+        talk(input, |p| p.ask(&place(), question))
     }
 
     #[test]
@@ -228,16 +225,45 @@ mod tests {
     }
 
     #[test]
-    fn back_save_and_end_of_input_are_told_apart() {
-        let q = Question::text("a.b", "Name?");
-        assert_eq!(ask(":back\n", &q).0.unwrap(), Reply::Back);
-        assert_eq!(ask("?\n:save\n", &q).0.unwrap(), Reply::Pause);
-        assert!(ask("", &q).0.unwrap_err().is(code::HOST_TERMINAL));
+    fn back_save_help_and_the_list_of_steps_work_on_every_kind_of_question() {
+        let select = Question::select("a.s", "Which?", vec![Choice::new("x", "X"), Choice::new("y", "Y")]).default("x", "first").help("More about it.");
+        for q in [Question::text("a.b", "Name?").help("More about it."), Question::confirm("a.c", "Sure?").help("More about it."), select] {
+            assert_eq!(ask(":back\n", &q).0.unwrap(), Reply::Back);
+            assert_eq!(ask("\u{1b}\n", &q).0.unwrap(), Reply::Back);
+            let (reply, text) = ask("?\n:steps\n:nonsense\n:save\n", &q);
+            assert_eq!(reply.unwrap(), Reply::Pause);
+            for said in ["More about it.", "here [1/2] A", "':nonsense' is not known", "Because.", "--set a."] {
+                assert!(text.contains(said), "{said}: {text}");
+            }
+            assert!(ask("", &q).0.unwrap_err().is(code::USE_ANSWER_MISSING));
+        }
     }
 
     #[test]
-    fn a_bracketed_paste_with_quotes_and_carriage_return_is_cleaned() {
-        assert_eq!(clean_paste("\u{1b}[200~\"PKABC\"\u{1b}[201~\r\n"), "PKABC");
-        assert_eq!(clean_paste("  /mnt/my ssd \n"), "/mnt/my ssd");
+    fn a_choice_is_a_number_a_name_or_enter() {
+        let q = Question::select("a.s", "Which?", vec![Choice::new("x", "The X"), Choice::new("y", "The Y")]).default("y", "second");
+        for (typed, value) in [("\n", "y"), ("1\n", "x"), ("x\n", "x"), ("7\n2\n", "y")] {
+            assert_eq!(ask(typed, &q).0.unwrap(), Reply::Value(value.into()), "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_review_and_gates_know_the_same_words() {
+        let spec = SecretSpec { var: "A_KEY", label: "A key", without: "nothing", required: true };
+        assert!(matches!(talk(":back\n", |p| p.ask_secret(&place(), &spec, None)).0.unwrap(), SecretReply::Back));
+        assert!(matches!(talk(":save\n", |p| p.ask_secret(&place(), &spec, None)).0.unwrap(), SecretReply::Pause));
+        match talk("?\n\n'PKABC'\n", |p| p.ask_secret(&place(), &spec, None)).0.unwrap() {
+            SecretReply::Set(key) => assert_eq!(key.expose_secret(), "PKABC"),
+            _ => panic!("the key was not taken"),
+        }
+        let steps = [("a-b".to_string(), "A: x".to_string())];
+        let review = |input: &str| talk(input, |p| p.review(&place(), "text", &steps)).0;
+        assert_eq!(review("?\n:steps\n9\n1\n").unwrap(), ReviewReply::Accept);
+        assert_eq!(review("2\n1\n").unwrap(), ReviewReply::Change("a-b".into()));
+        assert_eq!(review(":back\n").unwrap(), ReviewReply::Back);
+        assert!(review("").unwrap_err().is(code::USE_ANSWER_MISSING));
+        let gate = |input: &str| talk(input, |p| p.gate(&place(), "orders", "GO")).0.unwrap();
+        assert_eq!(gate("?\n:steps\ngo\n"), GateReply::Typed("go".into()));
+        assert_eq!((gate(":back\n"), gate(":save\n"), gate("")), (GateReply::Back, GateReply::Pause, GateReply::Nobody));
     }
 }

@@ -1,6 +1,6 @@
 //! Answers keyed by step id, for tests: a wizard runs in process as a person would drive it.
 
-use super::{Place, Prompter, Reply, ReviewReply, SecretReply};
+use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply};
 use crate::kit::question::{Question, SecretSpec};
 use data_layer::error::{Error, Result, code};
 use std::collections::{BTreeMap, VecDeque};
@@ -69,10 +69,10 @@ impl Prompter for Scripted {
         self.shown.push(text.to_string());
         Ok(self.reviews.pop_front().unwrap_or(ReviewReply::Accept))
     }
-    fn gate(&mut self, place: &Place, shown: &str, _: &str) -> Result<Option<String>> {
+    fn gate(&mut self, place: &Place, shown: &str, _: &str) -> Result<GateReply> {
         self.asked.push(place.step.to_string());
         self.shown.push(shown.to_string());
-        Ok(self.gates.get(place.step).cloned())
+        Ok(self.gates.get(place.step).map_or(GateReply::Nobody, |text| GateReply::Typed(text.clone())))
     }
     fn interactive(&self) -> bool {
         true

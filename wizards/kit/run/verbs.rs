@@ -3,7 +3,7 @@
 use super::{ASKED, Gate, Run, Turn, convert, paused};
 use crate::kit::act::Act;
 use crate::kit::journal::Event;
-use crate::kit::prompter::{ReviewReply, SecretReply};
+use crate::kit::prompter::{GateReply, ReviewReply, SecretReply};
 use crate::kit::review::Plan;
 use crate::kit::step::Step;
 use data_layer::error::{Error, Result, code};
@@ -246,14 +246,20 @@ impl Run<'_> {
             self.step_done(step, &place, "confirmed before, nothing has changed", true);
             return Ok(());
         }
-        let typed = match self.given.take_token(gate.token) {
-            Some(token) => Some(token),
+        let reply = match self.given.take_token(gate.token) {
+            Some(token) => GateReply::Typed(token),
             None => self.prompter.gate(&place, gate.shown, gate.token)?,
         };
-        if typed.as_deref() != Some(gate.token) {
-            return Err(Error::new(code::GATE_REFUSED, "the confirmation was not given")
-                .cause(if typed.is_some() { "the typed words were not the ones asked for" } else { "there was nobody to confirm" })
-                .fix(format!("--confirm \"{}\"", gate.token)));
+        match reply {
+            GateReply::Typed(words) if words == gate.token => {}
+            GateReply::Back => return Err(self.back()),
+            GateReply::Pause => return Err(paused()),
+            refused => {
+                let nobody = refused == GateReply::Nobody;
+                return Err(Error::new(code::GATE_REFUSED, "the confirmation was not given")
+                    .cause(if nobody { "there was nobody to confirm" } else { "the typed words were not the ones asked for" })
+                    .fix(format!("--confirm \"{}\"", gate.token)));
+            }
         }
         let payload = json!({
             "gate": step.id, "shown_sha256": shown_sha256, "token_sha256": sha256_hex(gate.token.as_bytes()),
