@@ -56,7 +56,7 @@ pub enum Command {
     Import(ImportArgs),
     /// Make a drive safe to unplug
     Eject(RootArgs),
-    /// Measure the hot paths on given inputs; without a topic, list them
+    /// Measure the hot paths; without a topic, list them
     #[cfg(feature = "research")]
     Bench(BenchArgs),
     /// Names of the points at which TRADEML_FAILPOINT can stop the process
@@ -126,7 +126,7 @@ pub struct BenchArgs {
     /// Size of the inputs
     #[arg(long, value_enum, ignore_case = true, default_value = "S")]
     pub scale: crate::commands::bench::Scale,
-    /// The folder of inputs, or of one folder of inputs per scale
+    /// The folder of inputs, or of one folder of inputs per scale; without it they are made, from a fixed seed
     #[arg(long, value_name = "DIR")]
     pub inputs: Option<PathBuf>,
     /// Where databases and files are written and removed again: the drive that is measured

@@ -62,10 +62,19 @@ impl Machine {
 
 /// Play one wizard on a drive.
 pub fn play(place: &Path, machine: &Machine, crash_at: Option<(String, u64)>, at: usize) -> (Result<Outcome>, Host) {
+    play_later(place, machine, crash_at, at, 0)
+}
+
+/// Play one wizard when the world's clock has moved on by `minutes`.
+pub fn play_later(place: &Path, machine: &Machine, crash_at: Option<(String, u64)>, at: usize, minutes: i64) -> (Result<Outcome>, Host) {
     let host = machine.host(crash_at);
     let (wizard, body) = WIZARDS[at];
     let result = DataRoot::open(&host, place).and_then(|root| {
         let (root, world) = steps::world::of_root(&host, &root)?;
+        if let Some(sandbox) = world.sandbox.as_ref().filter(|_| minutes > 0) {
+            let to = world.host.now().plus_seconds(minutes * 60);
+            world.host.set_world_time(host.block_on(data_layer::sandbox::client::advance(&host, &sandbox.base(), to))??.now);
+        }
         let mut sets = Vec::new();
         if wizard.name == "pi-data-node" {
             let list = machine.home.path().join("symbols.txt");

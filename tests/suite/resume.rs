@@ -1,11 +1,14 @@
-//! The resume suite: each wizard dies at every journal write; the drive moves to another place and another machine; the
-//! run is continued; the outcome equals that of an uninterrupted run.
+//! The resume suite: each wizard dies before and after every journal write; the drive moves to another place and another
+//! machine, where it is 50 minutes later; the run is continued; the outcome equals that of an uninterrupted run.
 
-use crate::journey::{Machine, WIZARDS, before, copy, fingerprint, play};
+use crate::journey::{Machine, WIZARDS, before, copy, fingerprint, play, play_later};
 use data_layer::error::code;
 use std::collections::BTreeMap;
 
-/// Die at the k-th passage of `point`, for every k, and continue elsewhere.
+/// Longer than any lease, and still the same evening.
+const MINUTES_LATER: i64 = 50;
+
+/// Die at the k-th passage of `point`, for every k, and continue elsewhere and later.
 fn sweep(at: usize, point: &str, stride: u64) {
     let (start, done) = (before(at), before(at + 1));
     let expected = fingerprint(&done);
@@ -22,7 +25,7 @@ fn sweep(at: usize, point: &str, stride: u64) {
         }
         let moved = scratch.path().join("moved");
         std::fs::rename(&place, &moved).unwrap();
-        play(&moved, &there, None, at).0.unwrap_or_else(|e| panic!("{} after {point}:{k}: {e} {:?}", WIZARDS[at].0.name, e.body()));
+        play_later(&moved, &there, None, at, MINUTES_LATER).0.unwrap_or_else(|e| panic!("{} after {point}:{k}: {e} {:?}", WIZARDS[at].0.name, e.body()));
         let got = fingerprint(&moved);
         assert_eq!(difference(&expected, &got), Vec::<String>::new(), "{} after {point}:{k}", WIZARDS[at].0.name);
         k += stride;
@@ -40,6 +43,7 @@ fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec
 
 #[test]
 fn pi_data_node_survives_a_crash_at_every_journal_write() {
+    sweep(0, "journal.append.before", 1);
     sweep(0, "journal.append.after", 1);
 }
 
@@ -51,6 +55,7 @@ fn pi_data_node_survives_crashes_of_the_drive_and_the_queue() {
 
 #[test]
 fn train_survives_a_crash_at_every_journal_write() {
+    sweep(1, "journal.append.before", 1);
     sweep(1, "journal.append.after", 1);
 }
 
@@ -85,5 +90,6 @@ fn lesson_089_no_order_is_sent_twice_whatever_the_moment_of_death() {
 
 #[test]
 fn serve_survives_a_crash_at_every_journal_write() {
+    sweep(5, "journal.append.before", 1);
     sweep(5, "journal.append.after", 1);
 }

@@ -64,7 +64,6 @@ pub struct VendorRow {
     pub spent: u64,
     /// `None` = no cap.
     pub cap: Option<u64>,
-    pub calls_per_minute: f64,
     /// `ok`, `frozen 40 s: 429`, `no key`
     pub state: String,
 }

@@ -34,7 +34,11 @@ fn head(node: &NodeSnapshot, width: usize) -> Vec<Line<'static>> {
         }
         _ => caution("no heartbeat yet"),
     };
-    let eta = node.eta_seconds.map_or("time left unknown".to_string(), |s| format!("about {} left", duration(s)));
+    let eta = match node.eta_seconds {
+        Some(s) => format!("about {} left", duration(s)),
+        None if node.queue.iter().all(|q| q.pending + q.leased == 0) => "nothing is waiting".into(),
+        None => "time left unknown".into(),
+    };
     let used = node.disk_total.saturating_sub(node.disk_free);
     let disk = format!("disk {} free ({} used)", human_bytes(node.disk_free), percent(used, node.disk_total));
     let first = Line::from(vec![plain(format!("{clock}   ")), beat]);
@@ -90,5 +94,5 @@ fn vendor_line(row: &VendorRow, width: usize) -> Line<'static> {
         None => format!("{} a {}", thousands(row.spent), row.window),
     };
     let state = if row.state == "ok" { good("ok") } else { caution(fit(&row.state, width.saturating_sub(50).max(10))) };
-    Line::from(vec![plain(format!("  {} {} {:>6.1}/min  ", pad(&row.vendor, 14), pad(&spent, 20), row.calls_per_minute)), state])
+    Line::from(vec![plain(format!("  {} {} ", pad(&row.vendor, 14), pad(&spent, 20))), state])
 }

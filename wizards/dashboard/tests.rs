@@ -16,14 +16,7 @@ fn events(n: i64) -> Vec<EventRow> {
 fn node() -> Snapshot {
     let coverage = |table: &str, expected, green, amber, red, note: &str| CoverageRow { table: table.into(), expected, green, amber, red, note: note.into() };
     let queue = |kind: &str, pending, leased, done, failed| QueueRow { dataset: "equities_eod".into(), kind: kind.into(), pending, leased, done, failed };
-    let vendor = |name: &str, spent, cap, state: &str| VendorRow {
-        vendor: name.into(),
-        window: "minute".into(),
-        spent,
-        cap,
-        calls_per_minute: 171.25,
-        state: state.into(),
-    };
+    let vendor = |name: &str, spent, cap, state: &str| VendorRow { vendor: name.into(), window: "minute".into(), spent, cap, state: state.into() };
     Snapshot::Node(NodeSnapshot {
         node_id: "pi-1".into(),
         dataset: "replay@1".into(),

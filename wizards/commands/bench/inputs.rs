@@ -7,7 +7,7 @@ use engine::types::Matrix;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
-/// The folder that holds the inputs, if one was given.
+/// The folder that holds the inputs; without one they are made ([`super::made`]).
 pub struct Inputs {
     folder: Option<PathBuf>,
 }
@@ -22,17 +22,18 @@ impl Inputs {
         Self { folder }
     }
 
+    /// Whether to make the inputs here.
+    pub fn are_made(&self) -> bool {
+        self.folder.is_none()
+    }
+
     fn bytes(&self, name: &str) -> Result<Vec<u8>> {
-        let folder = self.folder.as_ref().ok_or_else(|| {
-            Error::new(code::USE_ARGUMENT, format!("this benchmark reads {name}, and no folder of inputs was given"))
-                .fix("trademl bench TOPIC --scale S --inputs DIR    (docs/benchmarks.md says how to make them)")
-        })?;
-        let place = folder.join(name);
+        let place = self.folder.clone().unwrap_or_default().join(name);
         std::fs::read(&place).map_err(|e| {
             Error::new(code::USE_ARGUMENT, format!("the benchmark's input {name} cannot be read"))
                 .cause(e.to_string())
                 .found(place.display().to_string())
-                .fix("make the inputs as docs/benchmarks.md says, and pass their folder with --inputs")
+                .fix("leave --inputs out to measure on inputs made here, or see docs/benchmarks.md for what the folder must hold")
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::Bench;
 use super::inputs::Array;
+use super::made;
 use super::measure::{Job, checksum, decimals, significant};
 use data_layer::error::Result;
 use engine::models::gbdt::trees::Forest;
@@ -18,20 +19,27 @@ fn params(rounds: usize) -> Params {
     Params { objective: "regression".into(), rounds, learning_rate: 0.05, num_leaves: 31, min_data_in_leaf: 100, max_bin: 255, seed: 7, extra }
 }
 
-/// The table `train_X.npy`, `train_y.npy`.
+/// The table `train_X.npy`, `train_y.npy`, `train_day.npy`.
 struct Table {
     features: Vec<f32>,
     cols: usize,
     labels: Vec<f32>,
     weights: Vec<f32>,
     names: Vec<String>,
+    days: Vec<f64>,
 }
 
 impl Table {
     fn read(bench: &Bench<'_>) -> Result<Self> {
-        let Array { rows, cols, values } = bench.inputs.array("train_X.npy")?;
-        let labels = round_features(&bench.inputs.array("train_y.npy")?.values);
-        Ok(Self { features: round_features(&values), cols, labels, weights: vec![1.0; rows], names: (0..cols).map(|c| format!("f{c}")).collect() })
+        let [features, labels, days] = if bench.inputs.are_made() {
+            made::table(bench.scale)
+        } else {
+            [bench.inputs.array("train_X.npy")?, bench.inputs.array("train_y.npy")?, bench.inputs.array("train_day.npy")?]
+        };
+        let Array { rows, cols, values } = features;
+        let names = (0..cols).map(|c| format!("f{c}")).collect();
+        let labels = round_features(&labels.values);
+        Ok(Self { features: round_features(&values), cols, labels, weights: vec![1.0; rows], names, days: days.values })
     }
     fn rows(&self) -> Rows<'_> {
         Rows { features: &self.features, labels: &self.labels, weights: &self.weights, names: &self.names }
@@ -68,7 +76,7 @@ fn folds(days: &[f64]) -> Vec<Fold> {
 /// 28 fits and their out-of-fold scores. The table is binned once, inside the clock.
 pub fn cpcv_train(bench: &mut Bench<'_>) -> Result<()> {
     let table = Table::read(bench)?;
-    let folds = folds(&bench.inputs.array("train_day.npy")?.values);
+    let folds = folds(&table.days);
     let rounds = bench.scale.pick(20, 50, 100);
     let params = params(rounds);
     let job = Job::new("cpcv_train", folds.len() * rounds, "trees").repeats(2);

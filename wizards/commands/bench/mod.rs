@@ -6,6 +6,7 @@
 mod data_node;
 mod inputs;
 mod learning;
+mod made;
 mod measure;
 mod program;
 mod registry;

@@ -1,16 +1,23 @@
 //! Statistics and labels: overfitting, deflated Sharpe ratios, triple barriers.
 
 use super::Bench;
+use super::made;
 use super::measure::{Job, checksum, decimals, significant};
 use data_layer::error::Result;
 use engine::labels::triple_barrier::{Barriers, Bars, TouchPath, daily_volatility, first_touch};
+use engine::types::Matrix;
 use engine::validation::{dsr as deflated, pbo};
 use rayon::prelude::*;
 use serde_json::json;
 
+/// The trials' returns, `trials x days`.
+fn returns(bench: &Bench<'_>) -> Result<Matrix> {
+    if bench.inputs.are_made() { made::returns(bench.scale).transposed() } else { bench.inputs.array("returns.npy")?.transposed() }
+}
+
 /// `returns.npy` (days x trials): PBO over 16 blocks.
 pub fn cscv_pbo(bench: &mut Bench<'_>) -> Result<()> {
-    let returns = bench.inputs.array("returns.npy")?.transposed()?;
+    let returns = returns(bench)?;
     let combinations = 12_870;
     let job = Job::new("cscv_pbo", combinations * returns.rows(), "combo_strategies");
     let line = bench.clock.measure(
@@ -25,7 +32,7 @@ pub fn cscv_pbo(bench: &mut Bench<'_>) -> Result<()> {
 
 /// `returns.npy`: the deflated Sharpe ratio of each trial, by the number of trials and the variance of their Sharpe ratios.
 pub fn dsr(bench: &mut Bench<'_>) -> Result<()> {
-    let returns = bench.inputs.array("returns.npy")?.transposed()?;
+    let returns = returns(bench)?;
     let (trials, days) = (returns.rows(), returns.cols());
     let line = bench.clock.measure(
         Job::new("dsr", days * trials, "returns").repeats(7),
@@ -47,7 +54,7 @@ const HOLD: usize = 10;
 
 /// `daily.parquet`: one event a symbol and session, barriers at one 20-session volatility, closes only.
 pub fn triple_barrier(bench: &mut Bench<'_>) -> Result<()> {
-    let close = bench.inputs.panel("daily.parquet", "close", "sectors.parquet")?;
+    let close = if bench.inputs.are_made() { made::closes(bench.scale)? } else { bench.inputs.panel("daily.parquet", "close", "sectors.parquet")? };
     let (symbols, days) = (close.rows(), close.cols());
     let volatility: Vec<Vec<f64>> = (0..symbols).map(|s| daily_volatility(close.row(s), 20)).collect();
     let rule = Barriers { target_mult: 1.0, stop_mult: 1.0, max_holding_sessions: HOLD, path: TouchPath::Close };

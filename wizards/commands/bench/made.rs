@@ -1,0 +1,97 @@
+//! Inputs made here when no folder is given: the same shapes and kinds of numbers, from a fixed seed.
+//!
+//! A comparison with another program reads the other's inputs from a folder instead; ratios between the two kinds mean nothing.
+
+use super::Scale;
+use super::inputs::Array;
+use data_layer::calendar::Calendar;
+use data_layer::error::Result;
+use data_layer::time::{DateRange, TradingDay};
+use engine::types::Matrix;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const SEED: u64 = 20_240_601;
+
+/// A stream of its own for each input, so that one can be made without the others.
+struct Numbers(ChaCha8Rng);
+
+impl Numbers {
+    fn of(name: &str) -> Self {
+        let name: u64 = name.bytes().fold(0, |sum, b| sum * 31 + u64::from(b));
+        Self(ChaCha8Rng::seed_from_u64(SEED ^ name))
+    }
+    /// In (0, 1).
+    fn uniform(&mut self) -> f64 {
+        (f64::from(self.0.random_range(0..u32::MAX)) + 0.5) / f64::from(u32::MAX)
+    }
+    fn normal(&mut self) -> f64 {
+        (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
+/// Returns of trials, `days x trials`; every seventh has a little skill.
+pub fn returns(scale: Scale) -> Array {
+    let (rows, cols) = scale.pick((1_024, 20), (2_016, 200), (3_776, 1_000));
+    let mut n = Numbers::of("returns");
+    let values = (0..rows * cols).map(|i| 0.0002 + 0.01 * n.normal() + if i % cols % 7 == 0 { 0.0002 } else { 0.0 }).collect();
+    Array { rows, cols, values }
+}
+
+/// Closes, `symbols x sessions`: a common factor and noise of each name's own.
+pub fn closes(scale: Scale) -> Result<Matrix> {
+    let (symbols, days) = scale.pick((50, 504), (200, 2_016), (500, 3_780));
+    let mut n = Numbers::of("daily");
+    let market: Vec<f64> = (0..days).map(|_| 0.0003 + 0.01 * n.normal()).collect();
+    let mut values = Vec::with_capacity(symbols * days);
+    for _ in 0..symbols {
+        let (mut price, beta, own) = (10.0 + 290.0 * n.uniform(), 0.6 + 0.8 * n.uniform(), 0.008 + 0.017 * n.uniform());
+        for m in &market {
+            price *= (beta * m + own * n.normal()).exp();
+            values.push((price * 1e4).round() / 1e4);
+        }
+    }
+    Matrix::from_vec(symbols, days, values)
+}
+
+/// Features, labels and days of a learner's table, rows sorted by day; 2 % of the features are missing.
+pub fn table(scale: Scale) -> [Array; 3] {
+    let (rows, cols) = scale.pick((20_000, 30), (250_000, 158), (1_890_000, 158));
+    let days = (rows / 500).max(100);
+    let mut n = Numbers::of("train");
+    let (mut features, mut labels) = (Vec::with_capacity(rows * cols), Vec::with_capacity(rows));
+    for _ in 0..rows {
+        let mut row: Vec<f64> = (0..cols).map(|_| n.normal()).collect();
+        labels.push(0.05 * row[0] + 0.03 * row[1] * row[3] - 0.04 * row[4].tanh() + n.normal());
+        row.iter_mut().for_each(|v| {
+            if n.uniform() < 0.02 {
+                *v = f64::NAN;
+            }
+        });
+        features.extend(row);
+    }
+    let day = (0..rows).map(|r| (r * days / rows) as f64).collect();
+    [Array { rows, cols, values: features }, Array { rows, cols: 1, values: labels }, Array { rows, cols: 1, values: day }]
+}
+
+/// How many tasks the queue gets.
+pub fn tasks(scale: Scale) -> usize {
+    scale.pick(2_000, 50_000, 500_000)
+}
+
+/// The first `n` sessions from 2010 on.
+pub fn sessions(n: usize) -> Result<Vec<TradingDay>> {
+    let window = DateRange::new("2010-01-04".parse()?, "2030-01-01".parse()?)?;
+    Ok(Calendar::xnys().sessions(window).iter().take(n).copied().collect())
+}
+
+/// A symbol's and a session's share of trouble in the audit: below 3 % missing, above 99 % a bad checksum, above 98 % short.
+pub fn trouble(cells: usize) -> Vec<f64> {
+    let mut n = Numbers::of("parts");
+    (0..cells).map(|_| n.uniform()).collect()
+}
+
+/// Symbols, daily sessions and minute sessions of the audit.
+pub fn grid(scale: Scale) -> (usize, usize, usize) {
+    scale.pick((50, 300, 100), (200, 1_000, 250), (500, 3_780, 1_260))
+}
