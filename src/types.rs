@@ -65,8 +65,13 @@ pub struct Panel {
     pub high: Matrix,
     pub low: Matrix,
     pub close: Matrix,
-    /// Shares.
+    /// Volume-weighted average price, adjusted like the close; missing where no source has one.
+    pub vwap: Matrix,
+    /// Shares, restated for later splits like the prices: comparable over time, and a dollar amount only times an
+    /// adjusted price.
     pub volume: Matrix,
+    /// Shares as they traded that day: with `close_raw`, the dollars that changed hands.
+    pub volume_raw: Matrix,
     /// Unadjusted close, for liquidity in dollars and for order sizing.
     pub close_raw: Matrix,
     /// `in_universe[symbol][day]`: 1 when the symbol was a member that day, 0 when not.
@@ -88,6 +93,10 @@ impl Panel {
     pub fn symbol_index(&self, symbol: &str) -> Option<usize> {
         self.symbols.binary_search_by(|s| s.as_str().cmp(symbol)).ok()
     }
+    /// Every matrix of prices, then of volumes: what is missing together when a bar is missing.
+    pub fn prices_and_volumes(&mut self) -> [&mut Matrix; 8] {
+        [&mut self.open, &mut self.high, &mut self.low, &mut self.close, &mut self.close_raw, &mut self.vwap, &mut self.volume, &mut self.volume_raw]
+    }
     /// The panel as it was known at the close of day index `last`: later columns are gone.
     pub fn truncated(&self, last: usize) -> Self {
         let n = (last + 1).min(self.n_days());
@@ -103,7 +112,9 @@ impl Panel {
             high: cut(&self.high),
             low: cut(&self.low),
             close: cut(&self.close),
+            vwap: cut(&self.vwap),
             volume: cut(&self.volume),
+            volume_raw: cut(&self.volume_raw),
             close_raw: cut(&self.close_raw),
             member: cut(&self.member),
             delisted: self.delisted.iter().map(|d| d.filter(|day| Some(*day) <= end)).collect(),

@@ -52,7 +52,9 @@ pub(crate) fn panel_of(days: Vec<TradingDay>, rows: &[TableRow]) -> Panel {
         panel.low.set(s, t, value("low"));
         panel.close.set(s, t, value("close"));
         panel.close_raw.set(s, t, value("close"));
+        panel.vwap.set(s, t, value("vwap"));
         panel.volume.set(s, t, value("volume"));
+        panel.volume_raw.set(s, t, value("volume"));
     }
     panel
 }
@@ -61,7 +63,20 @@ fn empty(days: Vec<TradingDay>, symbols: Vec<String>) -> Panel {
     let (rows, cols) = (symbols.len(), days.len());
     let m = || Matrix::missing(rows, cols);
     let member = Matrix::from_vec(rows, cols, vec![1.0; rows * cols]).unwrap();
-    Panel { days, open: m(), high: m(), low: m(), close: m(), volume: m(), close_raw: m(), member, delisted: vec![None; rows], symbols }
+    Panel {
+        days,
+        open: m(),
+        high: m(),
+        low: m(),
+        close: m(),
+        vwap: m(),
+        volume: m(),
+        volume_raw: m(),
+        close_raw: m(),
+        member,
+        delisted: vec![None; rows],
+        symbols,
+    }
 }
 
 /// A uniform number of [0, 1) that depends on its arguments only.
@@ -92,7 +107,10 @@ pub(crate) fn random_panel(seed: u64, symbols: usize, n: usize, gaps: f64) -> Pa
             panel.low.set(s, t, open.min(price) * 0.998);
             panel.close.set(s, t, price);
             panel.close_raw.set(s, t, price * 2.0);
-            panel.volume.set(s, t, (1e5 + 1e6 * u(4)).floor());
+            let shares = (1e5 + 1e6 * u(4)).floor();
+            panel.vwap.set(s, t, (open + price) / 2.0);
+            panel.volume.set(s, t, 2.0 * shares);
+            panel.volume_raw.set(s, t, shares);
         }
         for t in 0..if s % 5 == 4 { n / 2 } else { 0 } {
             panel.member.set(s, t, 0.0);
@@ -103,7 +121,7 @@ pub(crate) fn random_panel(seed: u64, symbols: usize, n: usize, gaps: f64) -> Pa
         panel.delisted[3] = Some(panel.days[last]);
         for t in last + 1..n {
             panel.member.set(3, t, 0.0);
-            for m in [&mut panel.open, &mut panel.high, &mut panel.low, &mut panel.close, &mut panel.close_raw, &mut panel.volume] {
+            for m in panel.prices_and_volumes() {
                 m.set(3, t, f64::NAN);
             }
         }

@@ -3,6 +3,7 @@
 //! A feature is missing (`NaN`) where its window is not full; nothing is filled forward or back. `validation::leak` proves
 //! the first sentence by recomputing on truncated and perturbed panels.
 
+pub mod alpha158;
 pub mod equities_xs;
 pub mod standardise;
 pub(crate) mod window;
@@ -11,8 +12,25 @@ pub(crate) mod window;
 pub(crate) mod fixture;
 
 use crate::types::{Matrix, Panel};
-use data_layer::error::{Error, Result};
+use data_layer::error::{Error, Result, code};
 use serde::{Deserialize, Serialize};
+
+/// Names of the feature sets that a configuration can ask for.
+pub const SETS: [&str; 2] = [equities_xs::FEATURE_SET, alpha158::FEATURE_SET];
+
+/// What the model sees of a set, by its name: members of the universe only, standardised per date.
+pub fn build(set: &str, panel: &Panel) -> Result<FeatureBlock> {
+    match set {
+        equities_xs::FEATURE_SET => equities_xs::build(panel),
+        alpha158::FEATURE_SET => alpha158::build(panel),
+        other => Err(unknown_set(other)),
+    }
+}
+
+/// The refusal of a set that nobody builds.
+pub fn unknown_set(name: &str) -> Error {
+    Error::new(code::CFG_VALUE, format!("there is no feature set '{name}'")).found(format!("known: {}", SETS.join(", "))).fix("set features.set to one of them")
+}
 
 /// How a feature reaches the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,6 @@
 //! Cross-sectional scaling, per date, over the members of the universe only.
 
 use super::{FeatureBlock, STANDARD_UNIT, Scaling};
-use crate::features::FeatureSpec;
 use crate::types::{Matrix, Panel};
 use rayon::prelude::*;
 
@@ -63,11 +62,11 @@ pub fn rank_centred(values: &[f64]) -> Vec<f64> {
     average_ranks(values).into_iter().map(|r| if r.is_nan() { r } else { scale(r) }).collect()
 }
 
-/// What the model sees: members only, each column scaled as its spec says. `specs` are in the order of the block.
-pub fn standardise(panel: &Panel, mut block: FeatureBlock, specs: &[FeatureSpec]) -> FeatureBlock {
-    block.columns.par_iter_mut().zip(specs).for_each(|(m, spec)| scale_column(panel, m, spec.scaling));
-    for (unit, spec) in block.units.iter_mut().zip(specs) {
-        if spec.scaling == Scaling::CrossSection {
+/// What the model sees: members only, each column scaled as asked. `scalings` are in the order of the block.
+pub fn standardise(panel: &Panel, mut block: FeatureBlock, scalings: &[Scaling]) -> FeatureBlock {
+    block.columns.par_iter_mut().zip(scalings).for_each(|(m, scaling)| scale_column(panel, m, *scaling));
+    for (unit, scaling) in block.units.iter_mut().zip(scalings) {
+        if *scaling == Scaling::CrossSection {
             *unit = STANDARD_UNIT;
         }
     }

@@ -1,5 +1,6 @@
 //! `configs/training/<family>.yml`: what a model is made from, how it is searched and what it must clear.
 
+use crate::features;
 use crate::models::gbdt::Params;
 use crate::portfolio::RuleConfig;
 use crate::validation::cpcv::{CpcvConfig, PurgeScope};
@@ -162,7 +163,9 @@ impl TrainingConfig {
             if value == only { Ok(()) } else { Err(Error::new(code::CFG_VALUE, format!("{what} can only be '{only}'")).found(value.to_string())) }
         };
         known("version", &self.version.to_string(), "1")?;
-        known("features.set", &self.features.set, "equities_xs_v1")?;
+        if !features::SETS.contains(&self.features.set.as_str()) {
+            return Err(features::unknown_set(&self.features.set));
+        }
         known("label.kind", &self.label.kind, "forward")?;
         known("cpcv.purge", &self.cpcv.purge, "date")?;
         known("model.kind", &self.model.kind, "lightgbm")?;

@@ -58,7 +58,9 @@ fn write_market(root: &DataRoot) {
         let symbol = format!("S{s:02}");
         let date = Series::new("date".into(), days.iter().map(|d| d.0).collect::<Vec<i32>>()).cast(&DataType::Date).unwrap();
         let mut columns: Vec<Column> = vec![date.into(), Series::new("symbol".into(), vec![symbol.as_str(); days.len()]).into()];
-        for (name, values) in [("open", &open), ("high", &high), ("low", &low), ("close", &close), ("volume", &volume), ("close_raw", &close)] {
+        let ones = vec![1.0; days.len()];
+        let values = [&open, &high, &low, &close, &close, &volume, &close, &ones];
+        for (name, values) in ["open", "high", "low", "close", "vwap", "volume", "close_raw", "split_factor"].into_iter().zip(values) {
             columns.push(Series::new(name.into(), values.clone()).into());
         }
         let path = DataPath::new(format!("curated/equities_ohlcv_adj/sym={symbol}/dt=2015/part-0.parquet")).unwrap();

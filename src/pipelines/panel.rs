@@ -81,18 +81,24 @@ fn may_hold(path: &DataPath, window: DateRange) -> bool {
     year.is_none_or(|y| window.start.year() <= y && y <= last)
 }
 
-/// One bar: open, high, low, close, volume, unadjusted close.
+/// The numbers of a curated bar, in the order in which [`Bar`] holds them.
+const COLUMNS: [&str; 8] = ["open", "high", "low", "close", "vwap", "volume", "close_raw", "split_factor"];
+const CLOSE: usize = 3;
+const VOLUME: usize = 5;
+const SPLIT_FACTOR: usize = 7;
+
+/// One bar.
 struct Bar {
     day: TradingDay,
-    values: [f64; 6],
+    values: [f64; COLUMNS.len()],
 }
 
 fn collect(frame: &DataFrame, window: DateRange, bars: &mut BTreeMap<String, Vec<Bar>>) -> Result<()> {
     let dates = frame.column("date")?.cast(&DataType::Int32)?;
     let dates = dates.i32()?;
     let symbols = frame.column("symbol")?.str()?;
-    let mut columns = Vec::with_capacity(6);
-    for name in ["open", "high", "low", "close", "volume", "close_raw"] {
+    let mut columns = Vec::with_capacity(COLUMNS.len());
+    for name in COLUMNS {
         let column = frame.column(name)?.cast(&DataType::Float64)?;
         columns.push(column.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect::<Vec<f64>>());
     }
@@ -102,8 +108,10 @@ fn collect(frame: &DataFrame, window: DateRange, bars: &mut BTreeMap<String, Vec
         };
         let day = TradingDay(date);
         if window.contains(day) {
-            let mut values = [f64::NAN; 6];
+            let mut values = [f64::NAN; COLUMNS.len()];
             values.iter_mut().zip(&columns).for_each(|(v, c)| *v = c[i]);
+            // Curated volumes are restated for later splits; the last place holds the shares that traded.
+            values[SPLIT_FACTOR] = values[VOLUME] / values[SPLIT_FACTOR];
             if let Some(list) = bars.get_mut(symbol) {
                 list.push(Bar { day, values });
             } else {
@@ -143,7 +151,7 @@ fn listings(root: &DataRoot, files: &Files) -> Result<BTreeMap<String, Vec<Span>
 
 fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &BTreeMap<String, Vec<Span>>) -> Result<Panel> {
     let (n, d) = (bars.len(), days.len());
-    let mut matrices: [Matrix; 6] = std::array::from_fn(|_| Matrix::missing(n, d));
+    let mut matrices: [Matrix; COLUMNS.len()] = std::array::from_fn(|_| Matrix::missing(n, d));
     let mut member = Matrix::from_vec(n, d, vec![0.0; n * d])?;
     let mut delisted = vec![None; n];
     for (s, (symbol, list)) in bars.iter().enumerate() {
@@ -152,7 +160,7 @@ fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &
             let Ok(at) = days.binary_search(&bar.day) else {
                 return Err(Error::new(code::QC_FAILED, format!("{symbol} has a curated bar on {}, which is no session", bar.day)).fix("trademl node audit"));
             };
-            if matrices[3].at(s, at).is_finite() {
+            if matrices[CLOSE].at(s, at).is_finite() {
                 return Err(Error::new(code::DATA_CONFLICT, format!("{symbol} has two curated bars on {}", bar.day)).fix("trademl fsck ROOT"));
             }
             for (m, v) in matrices.iter_mut().zip(bar.values) {
@@ -169,8 +177,8 @@ fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &
         let ended = listings.get(symbol).and_then(|known| known.last()).and_then(|span| span.1);
         delisted[s] = ended.filter(|e| days.last().is_some_and(|end| e <= end)).map(|e| list.iter().map(|b| b.day).filter(|day| *day < e).max().unwrap_or(e));
     }
-    let [open, high, low, close, volume, close_raw] = matrices;
-    Ok(Panel { days, symbols: bars.into_keys().collect(), open, high, low, close, volume, close_raw, member, delisted })
+    let [open, high, low, close, vwap, volume, close_raw, volume_raw] = matrices;
+    Ok(Panel { days, symbols: bars.into_keys().collect(), open, high, low, close, vwap, volume, volume_raw, close_raw, member, delisted })
 }
 
 #[cfg(test)]
@@ -183,10 +191,50 @@ mod tests {
     fn curated(symbol: &str, days: &[TradingDay], close: &[f64]) -> DataFrame {
         let date = Series::new("date".into(), days.iter().map(|d| d.0).collect::<Vec<i32>>()).cast(&DataType::Date).unwrap();
         let mut columns: Vec<Column> = vec![date.into(), Series::new("symbol".into(), vec![symbol; days.len()]).into()];
-        for name in ["open", "high", "low", "close", "volume", "close_raw"] {
+        for name in COLUMNS {
             columns.push(Series::new(name.into(), close.to_vec()).into());
         }
         DataFrame::new(days.len(), columns).unwrap()
+    }
+
+    #[test]
+    fn lesson_044_dollars_traded_do_not_change_when_a_later_split_restates_the_volume() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = DataRoot::create(&Host::fake(FakeHost::default()), dir.path(), "real", FsFacts::default(), None).unwrap();
+        let window = DateRange::new("2020-08-24".parse().unwrap(), "2020-09-05".parse().unwrap()).unwrap();
+        let days = Calendar::xnys().sessions(window).to_vec();
+        // 4:1 from the sixth session on: 100 dollars and 1,000 shares a day before it, 25 dollars and 4,000 shares after.
+        let before = |t: usize| t < 5;
+        let each = |name: &str| -> Vec<f64> {
+            let of = |t: usize| match name {
+                "volume" => 4_000.0,
+                "close_raw" => {
+                    if before(t) {
+                        100.0
+                    } else {
+                        25.0
+                    }
+                }
+                "split_factor" => {
+                    if before(t) {
+                        4.0
+                    } else {
+                        1.0
+                    }
+                }
+                _ => 25.0,
+            };
+            (0..days.len()).map(of).collect()
+        };
+        let date = Series::new("date".into(), days.iter().map(|d| d.0).collect::<Vec<i32>>()).cast(&DataType::Date).unwrap();
+        let mut columns: Vec<Column> = vec![date.into(), Series::new("symbol".into(), vec!["S"; days.len()]).into()];
+        COLUMNS.iter().for_each(|name| columns.push(Series::new((*name).into(), each(name)).into()));
+        let frame = DataFrame::new(days.len(), columns).unwrap();
+        let file = put(&root, "curated/equities_ohlcv_adj/sym=S/dt=2020/part-0.parquet", frame);
+        let panel = load_files(&root, &vec![file], window).unwrap().panel;
+        for t in 0..days.len() {
+            assert_eq!(panel.close_raw.at(0, t) * panel.volume_raw.at(0, t), 100_000.0, "{}", panel.days[t]);
+        }
     }
 
     fn put(root: &DataRoot, path: &str, mut frame: DataFrame) -> (DataPath, String) {

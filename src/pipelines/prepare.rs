@@ -3,8 +3,8 @@
 use crate::features;
 use crate::labels;
 use crate::models::artifact::ExcludedFeature;
-use crate::pipelines::panel;
 use crate::pipelines::train::Pinned;
+use crate::pipelines::{config, panel};
 use crate::types::{Matrix, Panel};
 use crate::validation::cpcv::{self, Split};
 use data_layer::error::{Error, Result, code};
@@ -66,8 +66,8 @@ pub struct Block {
 }
 
 /// Build the features of a set and check that the required ones are there.
-pub fn block(panel: &Panel, required: &[String]) -> Result<Block> {
-    let built = features::equities_xs::build(panel)?;
+pub fn block(panel: &Panel, wanted: &config::Features) -> Result<Block> {
+    let built = features::build(&wanted.set, panel)?;
     let excluded: Vec<ExcludedFeature> = built.excluded.iter().map(|e| ExcludedFeature { name: e.name.clone(), reason: e.reason.clone() }).collect();
     let place = |name: &String| -> Result<usize> {
         built.names.iter().position(|n| n == name).ok_or_else(|| {
@@ -77,7 +77,7 @@ pub fn block(panel: &Panel, required: &[String]) -> Result<Block> {
                 .fix("take it out of features.required, or backfill the table it needs: trademl pi-data-node")
         })
     };
-    let required = required.iter().map(place).collect::<Result<Vec<_>>>()?;
+    let required = wanted.required.iter().map(place).collect::<Result<Vec<_>>>()?;
     let units = built.units.iter().map(|u| (*u).to_string()).collect();
     Ok(Block { names: built.names, units, excluded, columns: built.columns, required })
 }
@@ -105,7 +105,7 @@ pub fn prepare(root: &DataRoot, pinned: &Pinned) -> Result<Prepared> {
 /// [`prepare`] from a panel in memory.
 pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<Prepared> {
     let cfg = &pinned.config;
-    let block = block(&panel, &cfg.features.required)?;
+    let block = block(&panel, &cfg.features)?;
     let label_matrix = labels::horizon::forward(&panel, cfg.label.horizon, cfg.label.entry_lag, cfg.label.delist_aware)?;
     let decay = labels::weights::time_decay(&panel.days, pinned.asof, cfg.weights.half_life_months);
     let mut p = Prepared {

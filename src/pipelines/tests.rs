@@ -226,6 +226,29 @@ fn lesson_072_a_days_scores_do_not_depend_on_later_data_and_equal_those_of_a_ran
 }
 
 #[test]
+fn alpha158_trains_and_serves_by_configuration_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = fixture::create(dir.path());
+    let mut config = fixture::config();
+    config.features = crate::pipelines::config::Features { set: "alpha158_v1".into(), required: vec!["ROC20".into(), "STD20".into()] };
+    let pinned = fixture::pinned(&root, &config);
+    let prepared = train::prepare(&root, &pinned).unwrap();
+    assert_eq!(prepared.names.len(), 158);
+    let leak = train::leak_check(&pinned, &prepared).unwrap();
+    train::require_no_leak(&leak).unwrap();
+    let report = cv::cross_validate_with(&root, &pinned, &prepared, &Silent, 2).unwrap();
+    let gate = train::gate(&pinned, &AllGreen).unwrap();
+    let fit = train::fit_final(&root, &pinned, &prepared, &report, &gate, &leak).unwrap();
+    let row = train::register_challenger(&root, &pinned, &report, &fit).unwrap();
+    let model = artifact::load(&root, &row).unwrap();
+    assert_eq!(model.features.feature_set, "alpha158_v1");
+    let day = prepared.panel.days[150];
+    assert_eq!(score::score_day(&model, &prepared.panel, day).unwrap().len(), prepared.rows_of(150).len());
+    config.features.set = "alpha159".into();
+    assert!(config.validate().unwrap_err().is(code::CFG_VALUE));
+}
+
+#[test]
 fn a_required_feature_that_cannot_be_made_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let root = fixture::create(dir.path());

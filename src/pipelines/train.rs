@@ -109,7 +109,7 @@ pub fn gate(pinned: &Pinned, source: &dyn CoverageSource) -> Result<GateReport> 
 /// Run the leak detector on exactly what the model will see. Call [`require_no_leak`] to refuse.
 pub fn leak_check(pinned: &Pinned, prepared: &Prepared) -> Result<LeakReport> {
     let label = &pinned.config.label;
-    let build = |panel: &crate::types::Panel| features::equities_xs::build(panel);
+    let build = |panel: &crate::types::Panel| features::build(&pinned.config.features.set, panel);
     leak::inspect(&prepared.panel, &build, &prepared.label_matrix, label.span(), &prepared.splits, pinned.config.cpcv.embargo_sessions)
 }
 

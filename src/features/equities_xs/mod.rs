@@ -20,8 +20,8 @@ use context::PointInTime;
 use data_layer::error::Result;
 use rayon::prelude::*;
 
-/// Name and version of this feature set, for artifacts.
-pub const FEATURE_SET: &str = "equities_xs.v1";
+/// Name and version of this feature set, for configurations and artifacts.
+pub const FEATURE_SET: &str = "equities_xs_v1";
 
 const SESSIONS_PER_YEAR: f64 = 252.0;
 
@@ -30,6 +30,7 @@ struct History<'a> {
     open: Vec<f64>,
     close: Vec<f64>,
     close_raw: Vec<f64>,
+    /// Shares as traded.
     volume: Vec<f64>,
     symbol: &'a str,
 }
@@ -37,7 +38,7 @@ struct History<'a> {
 impl<'a> History<'a> {
     fn of(panel: &'a Panel, s: usize) -> Self {
         let price = |m: &Matrix| m.row(s).iter().map(|&p| if p.is_finite() && p > 0.0 { p } else { f64::NAN }).collect();
-        let volume = panel.volume.row(s).iter().map(|&v| if v.is_finite() && v >= 0.0 { v } else { f64::NAN }).collect();
+        let volume = panel.volume_raw.row(s).iter().map(|&v| if v.is_finite() && v >= 0.0 { v } else { f64::NAN }).collect();
         Self { open: price(&panel.open), close: price(&panel.close), close_raw: price(&panel.close_raw), volume, symbol: &panel.symbols[s] }
     }
 }
@@ -69,7 +70,8 @@ pub fn build(panel: &Panel) -> Result<FeatureBlock> {
 
 /// [`build`] with point-in-time sources.
 pub fn build_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlock> {
-    Ok(standardise(panel, build_raw_with(panel, sources)?, &registry_with(sources)))
+    let scalings: Vec<_> = registry_with(sources).iter().map(|s| s.scaling).collect();
+    Ok(standardise(panel, build_raw_with(panel, sources)?, &scalings))
 }
 
 /// Features in their own units, for every symbol of the panel whether a member or not.

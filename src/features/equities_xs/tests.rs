@@ -85,7 +85,8 @@ fn lesson_044_a_split_is_no_loss() {
         // 4:1 on day 30: the unadjusted close falls to a quarter, four times as many shares trade.
         let ratio = if t < 30 { 4.0 } else { 1.0 };
         panel.close_raw.set(0, t, panel.close.at(0, t) * ratio);
-        panel.volume.set(0, t, 1e6 / ratio);
+        panel.volume.set(0, t, 1e6);
+        panel.volume_raw.set(0, t, 1e6 / ratio);
     }
     let block = build_raw(&panel).unwrap();
     for name in ["mom_5", "mom_20", "gap_overnight", "dd_20"] {
@@ -124,7 +125,9 @@ fn without_the_first(panel: &Panel, extra: usize) -> Panel {
         high: cut(&panel.high),
         low: cut(&panel.low),
         close: cut(&panel.close),
+        vwap: cut(&panel.vwap),
         volume: cut(&panel.volume),
+        volume_raw: cut(&panel.volume_raw),
         close_raw: cut(&panel.close_raw),
         member: cut(&panel.member),
         delisted: panel.delisted.clone(),
@@ -157,7 +160,7 @@ proptest! {
             for t in cut + 1..140 {
                 other.close.set(s, t, 1.0 + t as f64);
                 other.open.set(s, t, f64::NAN);
-                other.volume.set(s, t, 0.0);
+                other.volume_raw.set(s, t, 0.0);
                 other.member.set(s, t, 1.0 - panel.member.at(s, t));
             }
         }
@@ -178,7 +181,7 @@ proptest! {
         let panel = random_panel(seed, 4, 80, 0.05);
         let flip = |m: &Matrix| Matrix::from_vec(4, 80, (0..4).rev().flat_map(|r| m.row(r).to_vec()).collect()).unwrap();
         let mut other = panel.clone();
-        for (a, b) in [(&mut other.open, &panel.open), (&mut other.close, &panel.close), (&mut other.close_raw, &panel.close_raw), (&mut other.volume, &panel.volume), (&mut other.member, &panel.member)] {
+        for (a, b) in [(&mut other.open, &panel.open), (&mut other.close, &panel.close), (&mut other.close_raw, &panel.close_raw), (&mut other.volume_raw, &panel.volume_raw), (&mut other.member, &panel.member)] {
             *a = flip(b);
         }
         let (a, b) = (build_raw(&panel).unwrap(), build_raw(&other).unwrap());

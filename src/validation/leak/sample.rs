@@ -10,6 +10,8 @@ const DATES: usize = 12;
 const EVENTS: usize = 4;
 /// Names beyond this number teach nothing new about a look-ahead.
 const SYMBOLS: usize = 60;
+/// Of [`Panel::prices_and_volumes`], the first ones: prices.
+const PRICES: usize = 6;
 
 /// About [`DATES`] days, ascending, each with at least one later day: evenly spaced over the last three quarters, plus days
 /// on which bars are missing that come back, or membership changes overnight.
@@ -48,7 +50,9 @@ pub(super) fn thinned(panel: &Panel) -> Panel {
         high: pick(&panel.high),
         low: pick(&panel.low),
         close: pick(&panel.close),
+        vwap: pick(&panel.vwap),
         volume: pick(&panel.volume),
+        volume_raw: pick(&panel.volume_raw),
         close_raw: pick(&panel.close_raw),
         member: pick(&panel.member),
         delisted: keep.iter().map(|&s| panel.delisted[s]).collect(),
@@ -66,15 +70,11 @@ fn noise(a: usize, b: usize, what: u64) -> f64 {
     (z >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-fn series(panel: &mut Panel) -> [&mut Matrix; 6] {
-    [&mut panel.open, &mut panel.high, &mut panel.low, &mut panel.close, &mut panel.close_raw, &mut panel.volume]
-}
-
 /// Everything from day `from` on made different: prices and volumes, which bars exist, who is a member, who is delisted.
 pub(super) fn with_other_future(panel: &Panel, from: usize) -> Panel {
     let mut out = panel.clone();
     let (symbols, n) = (panel.n_symbols(), panel.n_days());
-    for (what, m) in series(&mut out).into_iter().enumerate() {
+    for (what, m) in out.prices_and_volumes().into_iter().enumerate() {
         for s in 0..symbols {
             for t in from..n {
                 let now = m.at(s, t);
@@ -102,7 +102,7 @@ pub(super) fn with_other_future(panel: &Panel, from: usize) -> Panel {
 /// Prices of the given days changed, each by its own factor; no bar comes or goes.
 pub(super) fn with_other_prices(panel: &Panel, days: Range<usize>) -> Panel {
     let mut out = panel.clone();
-    for m in series(&mut out).into_iter().take(5) {
+    for m in out.prices_and_volumes().into_iter().take(PRICES) {
         for s in 0..panel.n_symbols() {
             for t in days.clone() {
                 m.set(s, t, m.at(s, t) * (1.1 + noise(s, t, 1)));
@@ -115,7 +115,7 @@ pub(super) fn with_other_prices(panel: &Panel, days: Range<usize>) -> Panel {
 /// Bars of about a third of the names taken away on the given days.
 pub(super) fn with_gaps(panel: &Panel, days: &[usize]) -> Panel {
     let mut out = panel.clone();
-    for m in series(&mut out) {
+    for m in out.prices_and_volumes() {
         for s in 0..panel.n_symbols() {
             for &t in days.iter().filter(|&&t| noise(s, t, 5) < 0.34 || (s + t) % panel.n_symbols() == 0) {
                 m.set(s, t, f64::NAN);
