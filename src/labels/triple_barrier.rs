@@ -60,6 +60,31 @@ pub fn daily_volatility(close: &[f64], n: usize) -> Vec<f64> {
     rolling(&lagged(close, 1, |now, before| now / before - 1.0), n, std_dev)
 }
 
+/// Exponentially weighted deviation of simple returns with the given span, `alpha = 2 / (span + 1)`: the bias-corrected
+/// estimator of pandas' `ewm(span).std()`. Missing below two returns; a missing return ages the others.
+pub fn ewm_volatility(close: &[f64], span: f64) -> Vec<f64> {
+    let returns = lagged(close, 1, |now, before| now / before - 1.0);
+    let decay = 1.0 - 2.0 / (span + 1.0);
+    let mut out = vec![f64::NAN; close.len()];
+    let (mut weight, mut squared_weight, mut mean, mut spread, mut n) = (0.0, 0.0, 0.0, 0.0, 0_usize);
+    for (t, r) in returns.iter().enumerate() {
+        (weight, squared_weight, spread) = (weight * decay, squared_weight * decay * decay, spread * decay);
+        if !r.is_nan() {
+            // West's weighted update: no difference of large squares.
+            let step = r - mean;
+            weight += 1.0;
+            squared_weight += 1.0;
+            mean += step / weight;
+            spread += step * (r - mean);
+            n += 1;
+        }
+        if n >= 2 {
+            out[t] = (spread / (weight - squared_weight / weight)).sqrt();
+        }
+    }
+    out
+}
+
 /// The label of a position entered at the close of session `entry` when daily volatility was `sigma`. `None` when the data
 /// end before either a touch or the holding period, or when entry price or volatility is missing.
 pub fn first_touch(bars: Bars<'_>, entry: usize, sigma: f64, rule: &Barriers) -> Option<Touch> {

@@ -7,5 +7,8 @@ pub mod pbo;
 pub mod dsr;
 pub mod hurdles;
 pub mod calibration;
+pub mod diagnostics;
+pub mod diebold_mariano;
+pub mod drift;
 #[cfg(test)]
 pub(crate) mod golden;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, clippy::too_many_lines)]
 
 mod bad_input;
+mod golden;
 mod journey;
 mod resume;
 mod terminal;

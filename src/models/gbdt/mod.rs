@@ -28,6 +28,12 @@ pub struct Params {
     pub min_data_in_leaf: u32,
     pub max_bin: u32,
     pub seed: u64,
+    /// Features whose values are categories: whole numbers from 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categorical: Vec<String>,
+    /// Features that may only raise (1) or only lower (-1) the score.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub monotone: BTreeMap<String, i8>,
     #[serde(default)]
     pub extra: BTreeMap<String, String>,
 }
@@ -42,6 +48,8 @@ impl Default for Params {
             min_data_in_leaf: 100,
             max_bin: 255,
             seed: 1,
+            categorical: Vec::new(),
+            monotone: BTreeMap::new(),
             extra: BTreeMap::new(),
         }
     }
@@ -53,25 +61,48 @@ const PINNED: &str = "deterministic=true force_row_wise=true num_threads=1 verbo
 impl Params {
     /// What decides the binning; the same for every cell of a search. `feature_pre_filter` would drop features by one
     /// cell's `min_data_in_leaf`, so it is off.
-    fn for_table(&self) -> String {
-        format!("{PINNED} max_bin={} feature_pre_filter=false data_random_seed={}", self.max_bin, self.seed)
+    fn for_table(&self, names: &[String]) -> Result<String> {
+        let mut out = format!("{PINNED} max_bin={} feature_pre_filter=false data_random_seed={}", self.max_bin, self.seed);
+        if !self.categorical.is_empty() {
+            let places = self.categorical.iter().map(|name| Ok(place(names, name)?.to_string())).collect::<Result<Vec<_>>>()?;
+            out.push_str(&format!(" categorical_feature={}", places.join(",")));
+        }
+        Ok(out)
     }
 
-    fn for_learner(&self) -> String {
+    fn for_learner(&self, names: &[String]) -> Result<String> {
+        let metric = if self.objective == "binary" { "binary_logloss" } else { "l2" };
         let mut out = format!(
-            "{PINNED} objective={} metric=l2 learning_rate={} num_leaves={} min_data_in_leaf={} max_bin={} feature_pre_filter=false seed={}",
+            "{PINNED} objective={} metric={metric} learning_rate={} num_leaves={} min_data_in_leaf={} max_bin={} feature_pre_filter=false seed={}",
             self.objective, self.learning_rate, self.num_leaves, self.min_data_in_leaf, self.max_bin, self.seed
         );
+        if !self.monotone.is_empty() {
+            let mut signs = vec![0_i8; names.len()];
+            for (name, sign) in &self.monotone {
+                signs[place(names, name)?] = sign.signum();
+            }
+            let signs: Vec<String> = signs.iter().map(ToString::to_string).collect();
+            out.push_str(&format!(" monotone_constraints={}", signs.join(",")));
+        }
         for (name, value) in &self.extra {
             out.push_str(&format!(" {name}={value}"));
         }
-        out
+        Ok(out)
     }
+}
+
+/// Column of a feature that a parameter names.
+fn place(names: &[String], name: &str) -> Result<usize> {
+    names
+        .iter()
+        .position(|n| n == name)
+        .ok_or_else(|| Error::new(code::CFG_VALUE, format!("a parameter of the learner names the feature '{name}', which is not there")).found(names.join(" ")))
 }
 
 /// A binned table that serves every split and every cell of a search.
 pub struct Binned {
     table: ffi::Table,
+    names: Vec<String>,
 }
 
 /// The outcome of a fit: the model's text and the raw scores asked for.
@@ -86,21 +117,21 @@ impl Binned {
         if rows.labels.iter().chain(rows.weights).any(|v| !v.is_finite()) {
             return Err(Error::new(code::ML_UNDEFINED, "a label or a weight offered to the learner is not a number"));
         }
-        let table = ffi::Table::from_rows(rows.features, rows.names.len(), rows.labels, rows.weights, rows.names, &params.for_table())?;
-        Ok(Self { table })
+        let table = ffi::Table::from_rows(rows.features, rows.names.len(), rows.labels, rows.weights, rows.names, &params.for_table(rows.names)?)?;
+        Ok(Self { table, names: rows.names.to_vec() })
     }
 
     /// Learn from `train` (ascending row numbers) and score `score` (row-major features).
     pub fn fit(&self, train: &[u32], params: &Params, score: &[f32]) -> Result<Fitted> {
         let subset = self.table.subset(train)?;
-        let learner = ffi::Learner::train(&subset, &params.for_learner(), params.rounds, None)?;
+        let learner = ffi::Learner::train(&subset, &params.for_learner(&self.names)?, params.rounds, None)?;
         Ok(Fitted { text: learner.model_text()?, scores: learner.predict(score)? })
     }
 
     /// As [`Binned::fit`], but stop early on the rows of `valid` (ascending, disjoint from `train`).
     pub fn fit_with_valid(&self, train: &[u32], valid: &[u32], patience: usize, params: &Params) -> Result<Fitted> {
         let (subset, held_out) = (self.table.subset(train)?, self.table.subset(valid)?);
-        let learner = ffi::Learner::train(&subset, &params.for_learner(), params.rounds, Some((&held_out, patience)))?;
+        let learner = ffi::Learner::train(&subset, &params.for_learner(&self.names)?, params.rounds, Some((&held_out, patience)))?;
         Ok(Fitted { text: learner.model_text()?, scores: Vec::new() })
     }
 }
@@ -179,9 +210,27 @@ mod tests {
     }
 
     #[test]
-    fn a_categorical_model_is_refused() {
+    fn a_category_that_was_never_seen_goes_right_and_damaged_sets_are_refused() {
         let text = include_str!("../../../tests/golden/lightgbm/regression_l2_categorical.model.txt");
-        assert!(Forest::parse(text).unwrap_err().is(code::ML_ARTIFACT));
+        let forest = Forest::parse(text).unwrap();
+        let with = |dow: f64| forest.raw(&[0.0, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0, dow]);
+        assert_eq!(with(99.0), with(f64::NAN));
+        assert_eq!(with(99.0), with(1e300));
+        assert!(Forest::parse(&text.replace("cat_boundaries=0 1", "cat_boundaries=0 7")).unwrap_err().is(code::ML_ARTIFACT));
+    }
+
+    #[test]
+    fn a_monotone_feature_never_lowers_the_score() {
+        let (names, x, y, w) = training_rows(672);
+        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names };
+        let params = Params { monotone: BTreeMap::from([("mom_5".to_string(), 1)]), ..small() };
+        let all: Vec<u32> = (0..672).collect();
+        let forest = Forest::parse(&Binned::new(&rows, &params).unwrap().fit(&all, &params, &x).unwrap().text).unwrap();
+        let with = |v: f64| forest.raw(&[v, 0.01, 0.02, 0.02, -0.05, 0.0, 0.0, 1.0]);
+        let scores: Vec<f64> = (-20..=20).map(|i| with(f64::from(i) / 100.0)).collect();
+        assert!(scores.windows(2).all(|p| p[0] <= p[1]));
+        let unknown = Params { categorical: vec!["nowhere".into()], ..small() };
+        assert!(Binned::new(&rows, &unknown).err().unwrap().is(code::CFG_VALUE));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A flattened evaluator of LightGBM's text models: what serves a model, without LightGBM.
 //!
-//! Supported: numerical splits with the missing types none, zero and NaN, and the default direction. Refused: categorical
-//! splits, linear leaves, several outputs per round. Scores are summed in tree order, which makes them equal to
+//! Supported: numerical splits with the missing types none, zero and NaN, and the default direction; categorical splits.
+//! Refused: linear leaves, several outputs per round. Scores are summed in tree order, which makes them equal to
 //! LightGBM's bit for bit.
 
 use data_layer::error::{Error, Result, code};
@@ -17,6 +17,8 @@ pub enum Missing {
     Zero,
     /// NaN takes the default direction.
     Nan,
+    /// The split is categorical: the value is a category, and `threshold` the number of the set of categories that go left.
+    Category,
 }
 
 /// One split. A child that is not negative is a node of the same tree; `!child` is a leaf.
@@ -29,6 +31,8 @@ pub struct Node {
     pub missing: Missing,
     pub left: i32,
     pub right: i32,
+    /// How much the split lowered the training loss.
+    pub gain: f32,
 }
 
 /// LightGBM treats values within this distance of zero as zero where zero means missing.
@@ -43,7 +47,7 @@ impl Node {
         let missing = match self.missing {
             Missing::Nan => value.is_nan(),
             Missing::Zero => value > -ZERO && value <= ZERO,
-            Missing::None => false,
+            Missing::None | Missing::Category => false,
         };
         if missing { self.default_left } else { value <= self.threshold }
     }
@@ -54,6 +58,8 @@ impl Node {
 pub struct Tree {
     pub nodes: Vec<Node>,
     pub leaves: Vec<f64>,
+    /// Bit sets of categories, named by categorical splits.
+    pub categories: Vec<Vec<u32>>,
 }
 
 impl Tree {
@@ -65,14 +71,33 @@ impl Tree {
         let mut at = 0i32;
         while at >= 0 {
             let node = &self.nodes[at as usize];
-            at = if node.goes_left(row[node.feature].into()) { node.left } else { node.right };
+            let value = row[node.feature].into();
+            let left = if node.missing == Missing::Category { self.category_goes_left(node, value) } else { node.goes_left(value) };
+            at = if left { node.left } else { node.right };
         }
         !at as usize
+    }
+
+    /// LightGBM's `Tree::CategoricalDecision`: missing, negative and unknown categories go right.
+    fn category_goes_left(&self, node: &Node, value: f64) -> bool {
+        if value.is_nan() || value <= -1.0 || value >= f64::from(i32::MAX) {
+            return false;
+        }
+        let category = value as usize;
+        let set = &self.categories[node.threshold as usize];
+        set.get(category / 32).is_some_and(|word| word >> (category % 32) & 1 == 1)
     }
 
     fn value<T: Copy + Into<f64>>(&self, row: &[T]) -> f64 {
         self.leaves[self.leaf(row)]
     }
+}
+
+/// What each feature's splits gained in all, and how many there are, in the order of the features.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Importance {
+    pub gains: Vec<f64>,
+    pub splits: Vec<u64>,
 }
 
 /// How a raw score becomes a prediction.
@@ -126,6 +151,15 @@ impl Forest {
     }
     pub fn trees(&self) -> &[Tree] {
         &self.trees
+    }
+    /// As LightGBM counts it for a loaded model: splits that gained nothing are left out.
+    pub fn importance(&self) -> Importance {
+        let mut out = Importance { gains: vec![0.0; self.features.len()], splits: vec![0; self.features.len()] };
+        for node in self.trees.iter().flat_map(|t| &t.nodes).filter(|n| n.gain > 0.0) {
+            out.gains[node.feature] += f64::from(node.gain);
+            out.splits[node.feature] += 1;
+        }
+        out
     }
 
     /// The raw score of a row with one value per feature (`NaN` = missing).
@@ -185,22 +219,22 @@ fn list<T: std::str::FromStr>(map: &BTreeMap<&str, &str>, name: &str) -> Result<
 
 fn parse_tree(block: &str, n_features: usize) -> Result<Tree> {
     let map = pairs(block.split("\nend of trees").next().unwrap_or(block));
-    if map.get("num_cat").copied() != Some("0") {
-        return Err(refused("it has categorical splits"));
-    }
+    let categories = category_sets(&map)?;
     if map.get("is_linear").is_some_and(|v| *v != "0") {
         return Err(refused("it has linear leaves"));
     }
     let leaves: Vec<f64> = list(&map, "leaf_value")?;
     let (features, thresholds): (Vec<usize>, Vec<f64>) = (list(&map, "split_feature")?, list(&map, "threshold")?);
     let (kinds, left, right): (Vec<u8>, Vec<i32>, Vec<i32>) = (list(&map, "decision_type")?, list(&map, "left_child")?, list(&map, "right_child")?);
+    let gains: Vec<f32> = list(&map, "split_gain")?;
     let n = features.len();
-    if leaves.len() != n + 1 || [thresholds.len(), kinds.len(), left.len(), right.len()] != [n; 4] {
+    if leaves.len() != n + 1 || [thresholds.len(), kinds.len(), left.len(), right.len(), gains.len()] != [n; 5] {
         return Err(refused("a tree's columns differ in length"));
     }
     let mut nodes = Vec::with_capacity(n);
     for i in 0..n {
         let missing = match (kinds[i] >> 2) & 3 {
+            _ if kinds[i] & 1 == 1 => Missing::Category,
             0 => Missing::None,
             1 => Missing::Zero,
             2 => Missing::Nan,
@@ -208,10 +242,32 @@ fn parse_tree(block: &str, n_features: usize) -> Result<Tree> {
         };
         // Children come after their parent in LightGBM's numbering, which also rules out a cycle.
         let sound = |child: i32| if child < 0 { (!child as usize) <= n } else { child as usize > i && (child as usize) < n };
-        if kinds[i] & 1 == 1 || features[i] >= n_features || !sound(left[i]) || !sound(right[i]) {
+        let known = missing != Missing::Category || (thresholds[i] >= 0.0 && (thresholds[i] as usize) < categories.len());
+        if !known || features[i] >= n_features || !sound(left[i]) || !sound(right[i]) {
             return Err(refused("a split points outside its tree"));
         }
-        nodes.push(Node { feature: features[i], threshold: thresholds[i], default_left: kinds[i] & 2 != 0, missing, left: left[i], right: right[i] });
+        nodes.push(Node {
+            feature: features[i],
+            threshold: thresholds[i],
+            default_left: kinds[i] & 2 != 0,
+            missing,
+            left: left[i],
+            right: right[i],
+            gain: gains[i],
+        });
     }
-    Ok(Tree { nodes, leaves })
+    Ok(Tree { nodes, leaves, categories })
+}
+
+/// The bit sets of a tree's categorical splits: `cat_threshold` cut at `cat_boundaries`.
+fn category_sets(map: &BTreeMap<&str, &str>) -> Result<Vec<Vec<u32>>> {
+    let n: usize = field(map, "num_cat")?.trim().parse().map_err(|_| refused("'num_cat' is not a number"))?;
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    let (bounds, words): (Vec<usize>, Vec<u32>) = (list(map, "cat_boundaries")?, list(map, "cat_threshold")?);
+    if bounds.len() != n + 1 || bounds.windows(2).any(|b| b[0] > b[1]) || bounds[n] != words.len() {
+        return Err(refused("its sets of categories do not fit together"));
+    }
+    Ok(bounds.windows(2).map(|b| words[b[0]..b[1]].to_vec()).collect())
 }

@@ -76,8 +76,9 @@ fn columns(forest: &Forest) -> Result<Columns> {
             let missing = match node.missing {
                 Missing::Nan => node.default_left,
                 Missing::None => 0.0 <= node.threshold,
-                Missing::Zero => {
-                    return Err(Error::new(code::ML_ARTIFACT, "the model cannot be written as ONNX").cause("a split treats zero as missing"));
+                Missing::Zero | Missing::Category => {
+                    let why = if node.missing == Missing::Zero { "a split treats zero as missing" } else { "a split is categorical" };
+                    return Err(Error::new(code::ML_ARTIFACT, "the model cannot be written as ONNX").cause(why));
                 }
             };
             out.push(t, i, Some((node.feature, floor_f32(node.threshold), place(node.left), place(node.right), missing)));
@@ -146,13 +147,18 @@ struct OnnxNode {
     leaf: bool,
 }
 
-/// A `TreeEnsembleRegressor` read back from bytes, evaluated in float32 as the ONNX operator is specified.
+/// A tree ensemble read back from bytes, evaluated in float32 as the ONNX operators are specified: a regressor, or a
+/// classifier of two classes whose prediction is the probability of the second.
 pub struct Ensemble {
     nodes: Vec<OnnxNode>,
     /// Root of each tree, in order.
     roots: Vec<usize>,
     /// Leaf value per node.
     weights: Vec<f32>,
+    /// Added to the sum of the leaves.
+    base: f32,
+    /// Whether the sum becomes a probability.
+    logistic: bool,
     n_features: usize,
 }
 
@@ -161,11 +167,14 @@ fn unreadable(why: &str) -> Error {
 }
 
 impl Ensemble {
-    /// Read ONNX bytes. Any graph but a single sum-aggregating regressor of `<=` splits is refused.
+    /// Read ONNX bytes. Anything but one sum-aggregating ensemble of `<=` splits with one output is refused.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let model = Model::decode(bytes).map_err(|e| unreadable(&e.to_string()))?;
         let graph = model.graph.ok_or_else(|| unreadable("it has no graph"))?;
-        let node = graph.node.iter().find(|n| n.op_type.as_deref() == Some("TreeEnsembleRegressor")).ok_or_else(|| unreadable("it holds no tree ensemble"))?;
+        let is = |n: &&Node, kind: &str| n.op_type.as_deref() == Some(kind);
+        let regressor = graph.node.iter().find(|n| is(n, "TreeEnsembleRegressor"));
+        let node = regressor.or_else(|| graph.node.iter().find(|n| is(n, "TreeEnsembleClassifier"))).ok_or_else(|| unreadable("it holds no tree ensemble"))?;
+        let (prefix, base, logistic) = head(node)?;
         let ints = |name: &str| node.ints(name).ok_or_else(|| unreadable(&format!("attribute '{name}' is missing")));
         let floats = |name: &str| node.floats(name).ok_or_else(|| unreadable(&format!("attribute '{name}' is missing")));
         let (tree, id, feature) = (ints("nodes_treeids")?, ints("nodes_nodeids")?, ints("nodes_featureids")?);
@@ -178,7 +187,7 @@ impl Ensemble {
         }
         let place: std::collections::BTreeMap<(i64, i64), usize> = (0..n).map(|i| ((tree[i], id[i]), i)).collect();
         let find = |t: i64, k: i64| place.get(&(t, k)).copied().ok_or_else(|| unreadable("a branch leads nowhere"));
-        let mut out = Self { nodes: Vec::with_capacity(n), roots: Vec::new(), weights: vec![0.0; n], n_features: 0 };
+        let mut out = Self { nodes: Vec::with_capacity(n), roots: Vec::new(), weights: vec![0.0; n], base, logistic, n_features: 0 };
         for i in 0..n {
             if i == 0 || tree[i] != tree[i - 1] {
                 out.roots.push(i);
@@ -195,7 +204,8 @@ impl Ensemble {
             }
             out.nodes.push(OnnxNode { feature, threshold: values[i], yes, no, missing_true: missing[i] != 0, leaf });
         }
-        let (target_tree, target_node, weight) = (ints("target_treeids")?, ints("target_nodeids")?, floats("target_weights")?);
+        let leaf = |what: &str| format!("{prefix}_{what}");
+        let (target_tree, target_node, weight) = (ints(&leaf("treeids"))?, ints(&leaf("nodeids"))?, floats(&leaf("weights"))?);
         if target_tree.len() != target_node.len() || weight.len() != target_tree.len() {
             return Err(unreadable("its leaf columns differ in length"));
         }
@@ -205,9 +215,9 @@ impl Ensemble {
         Ok(out)
     }
 
-    /// Prediction of one float32 row, and the leaf reached in each tree.
+    /// Raw score of one float32 row, and the leaf reached in each tree.
     fn walk(&self, row: &[f32]) -> (f32, Vec<usize>) {
-        let mut sum = 0.0f32;
+        let mut sum = self.base;
         let mut reached = Vec::with_capacity(self.roots.len());
         for root in &self.roots {
             let mut at = *root;
@@ -227,8 +237,27 @@ impl Ensemble {
         if row.len() < self.n_features {
             return Err(Error::bug("a row with fewer values than the ONNX model has features"));
         }
-        Ok(self.walk(row).0)
+        let raw = self.walk(row).0;
+        Ok(if self.logistic { 1.0 / (1.0 + (-raw).exp()) } else { raw })
     }
+}
+
+/// What an ensemble's leaf columns are called, what is added to their sum, and whether a logistic follows.
+fn head(node: &Node) -> Result<(&'static str, f32, bool)> {
+    let logistic = match node.text("post_transform") {
+        None | Some(b"NONE") => false,
+        Some(b"LOGISTIC") => true,
+        Some(_) => return Err(unreadable("its output is transformed in a way that is unknown here")),
+    };
+    let base = node.floats("base_values").and_then(|b| b.last().copied()).unwrap_or(0.0);
+    if node.op_type.as_deref() == Some("TreeEnsembleRegressor") {
+        return if logistic { Err(unreadable("a regressor does not give probabilities")) } else { Ok(("target", base, false)) };
+    }
+    let classes = node.ints("class_ids").ok_or_else(|| unreadable("attribute 'class_ids' is missing"))?;
+    if classes.iter().any(|c| *c != classes[0]) || node.ints("classlabels_int64s").is_none_or(|labels| labels.len() != 2) {
+        return Err(unreadable("it has more than two classes"));
+    }
+    Ok(("class", base, logistic))
 }
 
 /// The leaf that each tree of the original model reaches, numbered as in the ONNX form.

@@ -73,6 +73,9 @@ impl Node {
     pub(super) fn floats(&self, name: &str) -> Option<&[f32]> {
         self.attribute(name).map(|a| a.floats.as_slice())
     }
+    pub(super) fn text(&self, name: &str) -> Option<&[u8]> {
+        self.attribute(name).and_then(|a| a.s.as_deref())
+    }
     pub(super) fn strings(&self, name: &str) -> Option<&[Vec<u8>]> {
         self.attribute(name).map(|a| a.strings.as_slice())
     }
