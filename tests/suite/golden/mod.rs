@@ -12,6 +12,7 @@ mod models;
 mod money;
 mod prices;
 mod rules;
+mod sizes;
 mod vignette;
 
 use case::{Case, Checked};
@@ -52,14 +53,17 @@ const RUNNERS: &[(&str, Runner)] = &[
     ("benchmark-relative metrics", money::relative),
     ("trade statistics; information coefficient per date", money::trades),
     ("fee + half effective spread + square-root impact", money::impact),
+    ("Almgren-Chriss optimal liquidation schedule (discrete)", money::almgren_chriss),
+    ("Kelly fraction for a binary bet", sizes::kelly_binary),
+    ("mean-variance Kelly (single and multi-asset)", sizes::kelly_continuous),
+    ("scale weights to a target annualised volatility under a gross cap", sizes::vol_targeting),
+    ("scores -> weights (deterministic order of operations)", sizes::weight_pipeline),
     ("LightGBM: model-file prediction and deterministic training", models::lightgbm),
     ("ONNX export/inference parity with LightGBM", models::onnx),
 ];
 
 /// Topics without a function yet, and why.
 const NOT_BUILT: &[(&str, &str)] = &[
-    ("almgren_chriss", "no execution schedule yet"),
-    ("sizing", "no Kelly sizing yet"),
     ("delta_hedged_pnl", "no options sleeve yet"),
     ("garch", "no volatility model yet"),
     ("offline_rl", "no learned execution or allocation policy yet"),
@@ -72,6 +76,7 @@ const NOT_BUILT: &[(&str, &str)] = &[
 
 /// Topics that must be among the repository's own vectors: an empty folder proves nothing.
 const COVERED: &[&str] = &[
+    "almgren_chriss",
     "alpha158",
     "calendars",
     "calibration",
@@ -88,6 +93,7 @@ const COVERED: &[&str] = &[
     "onnx",
     "pbo",
     "risk_metrics",
+    "sizing",
     "time_decay_weights",
 ];
 

@@ -3,6 +3,7 @@
 use super::case::{Case, Checked, list, number, numbers, object};
 use engine::backtest::metric::{calmar, hit_rate, ic, max_drawdown, omega, relative, sharpe, sortino, total_return, var_es, volatility};
 use engine::execution::cost::{self, ImpactInput};
+use engine::execution::schedule::almgren_chriss::Problem;
 use engine::validation::dsr::moments;
 use serde_json::{Value, json};
 
@@ -87,4 +88,10 @@ pub fn trades(case: &Case) -> Checked {
 pub fn impact(case: &Case) -> Checked {
     let orders: Vec<ImpactInput> = serde_json::from_value(case.input("orders").clone()).unwrap();
     json!({"orders": orders.iter().map(cost::square_root).collect::<Vec<_>>()}).into()
+}
+
+pub fn almgren_chriss(case: &Case) -> Checked {
+    let problem: Problem = serde_json::from_value(case.inputs().clone()).unwrap();
+    let rows = list(case.input("lambdas")).iter().map(|l| problem.trajectory(number(l)).unwrap());
+    json!({"rows": rows.collect::<Vec<_>>()}).into()
 }

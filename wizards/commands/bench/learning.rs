@@ -16,7 +16,17 @@ const GROUPS: usize = 8;
 
 fn params(rounds: usize) -> Params {
     let extra = BTreeMap::from([("feature_fraction".to_string(), "0.8".to_string())]);
-    Params { objective: "regression".into(), rounds, learning_rate: 0.05, num_leaves: 31, min_data_in_leaf: 100, max_bin: 255, seed: 7, extra }
+    Params {
+        objective: "regression".into(),
+        rounds,
+        learning_rate: 0.05,
+        num_leaves: 31,
+        min_data_in_leaf: 100,
+        max_bin: 255,
+        seed: 7,
+        extra,
+        ..Params::default()
+    }
 }
 
 /// The table `train_X.npy`, `train_y.npy`, `train_day.npy`.
