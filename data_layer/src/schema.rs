@@ -22,6 +22,11 @@ pub mod dataset {
     pub const CORP_ACTIONS: &str = "corp_actions";
     pub const LISTINGS: &str = "listings";
     pub const MACROS_FRED: &str = "macros_fred";
+    pub const TREASURY: &str = "treasury";
+    pub const INDEX_MEMBERSHIP: &str = "index_membership";
+    pub const DELISTINGS: &str = "delistings";
+    pub const FUNDAMENTALS: &str = "fundamentals";
+    pub const EARNINGS_CALENDAR: &str = "earnings_calendar";
 }
 
 /// Physical tables: what the ledger and the files are named after.
@@ -29,11 +34,17 @@ pub mod table {
     pub const RAW_EQUITIES_BARS: &str = "raw/equities_bars";
     pub const RAW_LISTINGS: &str = "raw/listings";
     pub const RAW_CORP_ACTIONS: &str = "raw/corp_actions";
+    pub const RAW_MACROS: &str = "raw/macros_fred";
+    pub const RAW_INDEX_MEMBERSHIP: &str = "raw/index_membership";
+    pub const RAW_FUNDAMENTALS: &str = "raw/fundamentals";
+    pub const RAW_EARNINGS: &str = "raw/earnings_calendar";
     pub const CURATED_EQUITIES: &str = "curated/equities_ohlcv_adj";
     pub const REF_CORP_ACTIONS: &str = "reference/corp_actions";
     pub const REF_DELISTINGS: &str = "reference/delistings";
     pub const REF_UNIVERSE: &str = "reference/universe";
     pub const REF_INDEX_MEMBERSHIP: &str = "reference/index_membership";
+    pub const REF_MACROS: &str = "reference/macros";
+    pub const REF_FUNDAMENTALS: &str = "reference/fundamentals";
 }
 
 /// `partition_key` values of `raw/equities_bars`.

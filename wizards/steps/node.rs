@@ -14,7 +14,7 @@ use data_layer::queue::{self, Kind, NewTask};
 use data_layer::root::DataRoot;
 use data_layer::scheduler::{self, DrainProgress, DrainReport, DrainTick, DrainUntil, IngestContext, KeyVerdict};
 use data_layer::schema::{dataset, table, timeframe};
-use data_layer::sourcing::{self, Endpoints, Vendor};
+use data_layer::sourcing::{self, BackfillConfig, Endpoints, Vendor};
 use data_layer::stage::{self, ExplainedLane, Lane, LaneState, Stage};
 use data_layer::time::{DateRange, TradingDay};
 use data_layer::{curate as curation, env_file, export as nightly, reference};
@@ -26,6 +26,12 @@ const HEALING_ROUNDS: usize = 2;
 
 /// The vendors that daily bars and their expectations need.
 const VENDORS: &[Vendor] = &[Vendor::Alpaca, Vendor::AlphaVantage];
+
+/// Datasets whose lane is written into the stage as the key was found able to have them.
+const LANES: &[&str] = &[dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP];
+
+/// How far back a macro series is asked for again each night: late and corrected values of the last weeks.
+const MACRO_DAYS: i32 = 40;
 
 /// Everything an ingest needs on this host and drive.
 pub fn context(host: &Host, root: &DataRoot) -> Result<IngestContext> {
@@ -65,7 +71,7 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
     let today = Calendar::xnys().last_closed(act.host.now())?;
     let mut lanes = BTreeMap::new();
     for found in act.host.block_on(scheduler::probe_lanes(&ctx, &["AAPL".into(), "ADBE".into()]))?? {
-        if found.dataset != dataset::EQUITIES_EOD && found.dataset != dataset::EQUITIES_MINUTE {
+        if !LANES.contains(&found.dataset.as_str()) {
             continue;
         }
         let lane = match found.blocked() {
@@ -114,6 +120,21 @@ pub fn bootstrap(root: &DataRoot, stage: &Stage, window: DateRange, run: &str) -
         if stage.is_active(name) && (name != dataset::EQUITIES_MINUTE || stage.lanes.contains_key(name)) {
             tasks.extend(scheduler::bootstrap_tasks(&endpoints, name, symbols, window, Kind::Bootstrap, Some(run)).tasks);
         }
+    }
+    tasks.extend(beside_the_prices(root, stage, &endpoints, window, Kind::Bootstrap, Some(run))?);
+    Ok(tasks)
+}
+
+/// Macro series and the index's history, where the key was found able to have them.
+fn beside_the_prices(root: &DataRoot, stage: &Stage, endpoints: &Endpoints, window: DateRange, kind: Kind, run: Option<&str>) -> Result<Vec<NewTask>> {
+    let open = |name: &str| stage.lanes.contains_key(name) && stage.is_active(name);
+    let mut tasks = Vec::new();
+    if open(dataset::MACROS_FRED) {
+        let wish = BackfillConfig::load(root)?.datasets.remove(dataset::MACROS_FRED).unwrap_or_default();
+        tasks.extend(scheduler::macro_tasks(endpoints, &wish.series, window, kind, run)?);
+    }
+    if open(dataset::INDEX_MEMBERSHIP) {
+        tasks.push(scheduler::market_task(endpoints, dataset::INDEX_MEMBERSHIP, window, kind, run)?);
     }
     Ok(tasks)
 }
@@ -271,6 +292,8 @@ pub fn once(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> R
             tasks.extend(scheduler::forward_tasks(&endpoints, &stage.universe.symbols, *session, None)?);
         }
         tasks.extend(scheduler::bootstrap_tasks(&endpoints, dataset::CORP_ACTIONS, &stage.universe.symbols, missed, Kind::Forward, None).tasks);
+        let recent = DateRange::new(missed.start.plus_days(-MACRO_DAYS), missed.end)?;
+        tasks.extend(beside_the_prices(root, &stage, &endpoints, recent, Kind::Forward, None)?);
         let now = host.now();
         db.write(|tx| queue::seed(tx, now, &tasks))?;
     }

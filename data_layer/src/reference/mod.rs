@@ -1,4 +1,4 @@
-//! Reference tables: listings, delistings, corporate actions, the dated universe, index membership.
+//! Reference tables: listings, delistings, corporate actions, the dated universe, index membership, macro vintages.
 //!
 //! Each is recomputed from the raw segments and written only when its bytes change. What was expected of a symbol on a
 //! day is decided here ([`ListingSpans`]), never from what arrived.
@@ -13,12 +13,14 @@ use polars::prelude::DataFrame;
 
 mod actions;
 mod listings;
+mod macros;
 mod membership;
 mod partitions;
 pub(crate) mod sources;
 
 pub use actions::{CorpAction, load_actions};
 pub use listings::{Delisting, Listed, Listing, ListingSpans, load_delistings, load_listings};
+pub use macros::{Macros, Vintage};
 pub use membership::{Membership, SP500, load_membership};
 pub use partitions::audit_partitions;
 
@@ -33,6 +35,8 @@ pub struct ReferenceReport {
     pub corp_actions: usize,
     pub universe: usize,
     pub memberships: usize,
+    /// Rows of macro vintages.
+    pub macros: usize,
     /// Tables whose bytes changed.
     pub rewritten: Vec<String>,
     /// Raw segments that could not be used; the sessions they vouch for are not GREEN.
@@ -46,23 +50,29 @@ pub fn path_of(table: &str) -> Result<DataPath> {
     DataPath::new(format!("{table}.parquet"))
 }
 
-/// Recompute the reference tables from `raw/listings`, `raw/corp_actions` and the embedded index membership.
+/// Recompute the reference tables from the raw answers. What no vendor was asked for has no table, except the index
+/// membership, which is shipped.
 pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     let mut report = ReferenceReport::default();
     let listings = listings::build(root, &mut report)?;
     let actions = actions::build(root, &mut report)?;
     let staged = stage::load_optional(root)?.map(|s| s.universe.symbols).unwrap_or_default();
-    let members = membership::embedded()?;
+    let members = membership::build(root, &mut report)?;
     let universe = listings::universe_frame(&listings, &staged)?;
     (report.listings, report.corp_actions, report.universe, report.memberships) = (listings.len(), actions.len(), universe.height(), members.len());
     report.delistings = listings.iter().filter(|l| l.delisting_date.is_some()).count();
-    let tables: [(&str, DataFrame); 5] = [
+    let macros = macros::build(root, &mut report)?;
+    report.macros = macros.len();
+    let mut tables: Vec<(&str, DataFrame)> = vec![
         (REF_LISTINGS, listings::frame(&listings)?),
         (table::REF_DELISTINGS, listings::delistings_frame(&listings)?),
         (table::REF_CORP_ACTIONS, actions::frame(&actions)?),
         (table::REF_UNIVERSE, universe),
         (table::REF_INDEX_MEMBERSHIP, membership::frame(&members)?),
     ];
+    if !macros.is_empty() {
+        tables.push((table::REF_MACROS, macros::frame(&macros)?));
+    }
     for (name, mut rows) in tables {
         let (_, written) = store_if_changed(root, &path_of(name)?, store::parquet_bytes(&mut rows)?)?;
         if written {

@@ -1,7 +1,7 @@
 //! Ledger rows of the reference tables: one per session, GREEN when an interval holding it was asked for, answered
 //! completely, and the answer is still readable.
 
-use super::{REF_LISTINGS, sources};
+use super::{REF_LISTINGS, SP500, sources};
 use crate::control::Db;
 use crate::error::Result;
 use crate::ledger::{self, Key, Row, Verdict};
@@ -11,12 +11,13 @@ use crate::schema::{dataset, table};
 use crate::segment::Manifest;
 use crate::stage::Stage;
 use crate::time::{DateRange, TradingDay, UtcTime};
+use std::collections::BTreeSet;
 
 /// Who answered for which sessions.
 struct Answer {
     vendor: String,
     /// `None` = every symbol.
-    symbols: Option<std::collections::BTreeSet<String>>,
+    symbols: Option<BTreeSet<String>>,
     from: TradingDay,
     to: TradingDay,
     at: UtcTime,
@@ -25,15 +26,24 @@ struct Answer {
 /// Bring the rows of the reference tables in line with the raw answers. Returns how many rows changed.
 pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[TradingDay]) -> Result<u64> {
     let mut changes = Vec::new();
-    let plan: [(&str, &str, &str, &[&str]); 2] = [
+    let plan: [(&str, &str, &str, &[&str]); 4] = [
         (dataset::LISTINGS, table::RAW_LISTINGS, "alpha_vantage", &[REF_LISTINGS, table::REF_DELISTINGS, table::REF_UNIVERSE]),
         (dataset::CORP_ACTIONS, table::RAW_CORP_ACTIONS, "alpaca", &[table::REF_CORP_ACTIONS]),
+        (dataset::MACROS_FRED, table::RAW_MACROS, "fred", &[table::REF_MACROS]),
+        (dataset::INDEX_MEMBERSHIP, table::RAW_INDEX_MEMBERSHIP, "finnhub", &[table::REF_INDEX_MEMBERSHIP]),
     ];
     for (lane, raw, usual_vendor, tables) in plan {
-        let active = stage.is_active(lane);
-        let answers = if active { answers(root, raw)? } else { Vec::new() };
+        let answers = answers(root, raw)?;
+        // What is optional is expected only once it was asked for.
+        let optional = matches!(lane, dataset::MACROS_FRED | dataset::INDEX_MEMBERSHIP);
+        let active = stage.is_active(lane) && (!optional || !answers.is_empty());
+        let asked: Vec<String> = match lane {
+            dataset::MACROS_FRED => answers.iter().flat_map(|a| a.symbols.iter().flatten().cloned()).collect::<BTreeSet<_>>().into_iter().collect(),
+            dataset::INDEX_MEMBERSHIP => vec![SP500.to_string()],
+            _ => stage.universe.symbols.clone(),
+        };
         for table in tables {
-            let want = if active { rows(table, usual_vendor, &answers, &stage.universe.symbols, sessions) } else { Vec::new() };
+            let want = if active { rows(table, usual_vendor, &answers, &asked, sessions) } else { Vec::new() };
             let everything = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
             let mut have = Vec::new();
             for source in ledger::sources(db, table)? {
@@ -52,8 +62,9 @@ fn answers(root: &DataRoot, raw: &str) -> Result<Vec<Answer>> {
         if !manifest.complete || !readable(root, &manifest)? {
             continue;
         }
-        // A listing snapshot names every listing up to its day with its dates, so it answers for the past as well.
-        let whole_history = raw == table::RAW_LISTINGS;
+        // A listing snapshot names every listing up to its day with its dates, so it answers for the past as well; so does
+        // a list of all changes of an index.
+        let whole_history = raw == table::RAW_LISTINGS || raw == table::RAW_INDEX_MEMBERSHIP;
         out.push(Answer {
             vendor: manifest.vendor,
             symbols: (!whole_history && !manifest.asked.symbols.is_empty()).then(|| manifest.asked.symbols.into_iter().collect()),

@@ -7,6 +7,8 @@ use crate::time::UtcTime;
 pub const ALPACA_ID: &str = "PKSANDBOX00000000001";
 pub const ALPACA_SECRET: &str = "sandbox-practice-secret-opens-nothing-real";
 pub const ALPHA_VANTAGE: &str = "SANDBOXPRACTICE1";
+pub const FRED: &str = "5a4db0c5a4db0c5a4db0c5a4db0c5a4d";
+pub const FINNHUB: &str = "sandboxpractice0finn";
 
 /// Whether a call carries the practice key pair.
 pub fn alpaca(call: &Call) -> bool {

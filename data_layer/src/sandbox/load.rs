@@ -1,6 +1,7 @@
 //! Reading a world: the embedded one, or any folder of Parquet.
 
-use super::world::{About, Action, Listing, Series, World};
+use super::world::{About, Action, Listing, MacroValue, Series, Stay, World};
+use crate::calendar::Calendar;
 use crate::error::{Error, Result, code};
 use crate::store;
 use crate::time::TradingDay;
@@ -11,6 +12,8 @@ use std::path::Path;
 const REPLAY_BARS: &[u8] = include_bytes!("../../assets/replay/bars_1d.parquet");
 const REPLAY_LISTINGS: &str = include_str!("../../assets/replay/listings.csv");
 const REPLAY_ABOUT: &str = include_str!("../../assets/replay/world.yml");
+const REPLAY_VIX: &str = include_str!("../../assets/replay/vix.csv");
+const SP500_STAYS: &str = include_str!("../../assets/index_membership/sp500_ticker_start_end.csv");
 
 /// The world that `name` and `folder` select. A folder wins over the name, which may then be anything.
 pub fn load(name: &str, folder: Option<&Path>) -> Result<World> {
@@ -28,7 +31,8 @@ pub fn load(name: &str, folder: Option<&Path>) -> Result<World> {
 pub fn embedded() -> Result<World> {
     let mut rows = Rows::default();
     rows.add(&store::parquet_frame(REPLAY_BARS.to_vec())?)?;
-    World::assemble(about(REPLAY_ABOUT)?, rows.finish()?, listings(REPLAY_LISTINGS.as_bytes())?, Vec::new())
+    let world = World::assemble(about(REPLAY_ABOUT)?, rows.finish()?, listings(REPLAY_LISTINGS.as_bytes())?, Vec::new())?;
+    Ok(world.with_reference(vix(REPLAY_VIX.as_bytes())?, stays(SP500_STAYS.as_bytes())?))
 }
 
 fn from_folder(folder: &Path) -> Result<World> {
@@ -44,7 +48,7 @@ fn from_folder(folder: &Path) -> Result<World> {
         digests.push_str(&format!("{name} {}\n", store::sha256_hex(&bytes)));
         rows.add(&store::parquet_frame(bytes)?).map_err(|e| e.during(name))?;
     }
-    for name in ["listings.csv", "corp_actions.csv"] {
+    for name in ["listings.csv", "corp_actions.csv", "vix.csv", "macros.csv", "index_membership.csv"] {
         if let Some(bytes) = read(name)? {
             digests.push_str(&format!("{name} {}\n", store::sha256_hex(&bytes)));
         }
@@ -60,7 +64,57 @@ fn from_folder(folder: &Path) -> Result<World> {
     };
     let listings = read("listings.csv")?.map(|b| listings(&b)).transpose()?.unwrap_or_default();
     let actions = read("corp_actions.csv")?.map(|b| actions(&b)).transpose()?.unwrap_or_default();
-    World::assemble(about, rows.finish()?, listings, actions)
+    let mut values = read("macros.csv")?.map(|b| macros(&b)).transpose()?.unwrap_or_default();
+    if !values.iter().any(|m| m.series == VIX) {
+        values.extend(read("vix.csv")?.map(|b| vix(&b)).transpose()?.unwrap_or_default());
+    }
+    let members = read("index_membership.csv")?.map(|b| stays(&b)).transpose()?.unwrap_or_default();
+    Ok(World::assemble(about, rows.finish()?, listings, actions)?.with_reference(values, members))
+}
+
+/// The volatility index in the words of FRED.
+const VIX: &str = "VIXCLS";
+
+/// `date, open, high, low, close`: the close is published on the morning of the next session and never revised.
+fn vix(bytes: &[u8]) -> Result<Vec<MacroValue>> {
+    let calendar = Calendar::xnys();
+    table(bytes, "vix.csv")?
+        .iter()
+        .map(|row| {
+            let observed: TradingDay = cell(row, "date").parse()?;
+            let close = cell(row, "close");
+            let value = close.parse().map_err(|_| Error::new(code::CFG_PARSE, format!("vix.csv: '{close}' is not a number")))?;
+            Ok(MacroValue { series: VIX.into(), observed, value: Some(value), from: calendar.next(observed)?, until: None })
+        })
+        .collect()
+}
+
+/// `series_id, observation_date, value, realtime_start, realtime_end`; a dot or nothing is a missing value.
+fn macros(bytes: &[u8]) -> Result<Vec<MacroValue>> {
+    table(bytes, "macros.csv")?
+        .iter()
+        .map(|row| {
+            let text = cell(row, "value");
+            let value = match text {
+                "" | "." => None,
+                number => Some(number.parse().map_err(|_| Error::new(code::CFG_PARSE, format!("macros.csv: '{number}' is not a number")))?),
+            };
+            let until = optional_day(cell(row, "realtime_end"))?.filter(|d| d.year() < 9999);
+            let (observed, from) = (cell(row, "observation_date").parse()?, cell(row, "realtime_start").parse()?);
+            Ok(MacroValue { series: cell(row, "series_id").to_string(), observed, value, from, until })
+        })
+        .collect()
+}
+
+/// `ticker, start_date, end_date` (or `symbol`); no end = still in.
+fn stays(bytes: &[u8]) -> Result<Vec<Stay>> {
+    table(bytes, "index_membership.csv")?
+        .iter()
+        .map(|row| {
+            let symbol = if row.contains_key("symbol") { cell(row, "symbol") } else { cell(row, "ticker") };
+            Ok(Stay { symbol: symbol.to_string(), from: cell(row, "start_date").parse()?, to: optional_day(cell(row, "end_date"))? })
+        })
+        .collect()
 }
 
 fn about(text: &str) -> Result<About> {

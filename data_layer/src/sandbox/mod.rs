@@ -9,6 +9,8 @@
 //! | `/alpaca_data/…` | bars and corporate actions ([`market_data`]) |
 //! | `/alpaca_trading/…` | a simulated paper account ([`trading`]) |
 //! | `/alpha_vantage/query` | listing status ([`alpha_vantage`]) |
+//! | `/fred/fred/…` | macro series with vintages ([`fred`]) |
+//! | `/finnhub/…` | the history of an index ([`finnhub`]) |
 //! | `/_world…` | the steering wheel ([`world_api`]) |
 
 mod account;
@@ -19,6 +21,8 @@ pub mod client;
 pub mod clock;
 pub mod faults;
 mod fills;
+pub mod finnhub;
+pub mod fred;
 mod inject;
 pub mod keys;
 pub mod load;
@@ -143,7 +147,7 @@ impl State {
     fn try_answer(&self, call: &Call) -> Result<Outcome> {
         match call.vendor.as_str() {
             "_world" => return Ok(Outcome::plain(world_api::answer(self, call)?)),
-            "alpaca_data" | "alpaca_trading" | "alpha_vantage" => {}
+            "alpaca_data" | "alpaca_trading" | "alpha_vantage" | "finnhub" | "fred" => {}
             other => return Ok(Outcome::plain(Reply::message(404, &format!("the sandbox has no dialect '{other}'")))),
         }
         let number = self.calls.count(&call.vendor, self.now())?;
@@ -159,6 +163,8 @@ impl State {
         match call.vendor.as_str() {
             "alpaca_data" => Ok(market_data::answer(&self.world, self.now(), call)),
             "alpha_vantage" => Ok(alpha_vantage::answer(&self.world, self.now(), call)),
+            "finnhub" => Ok(finnhub::answer(&self.world, self.now(), call)),
+            "fred" => Ok(fred::answer(&self.world, self.now(), call)),
             _ => {
                 let mut guard = self.book()?;
                 let book = guard.as_mut().ok_or_else(closed)?;
@@ -207,9 +213,13 @@ fn env(port: u16) -> BTreeMap<String, String> {
         ("TRADEML_BASE_URL_ALPACA_DATA", url("alpaca_data")),
         ("TRADEML_BASE_URL_ALPACA_TRADING", url("alpaca_trading")),
         ("TRADEML_BASE_URL_ALPHA_VANTAGE", url("alpha_vantage")),
+        ("TRADEML_BASE_URL_FINNHUB", url("finnhub")),
+        ("TRADEML_BASE_URL_FRED", url("fred")),
         ("ALPACA_API_KEY", keys::ALPACA_ID.to_string()),
         ("ALPACA_API_SECRET", keys::ALPACA_SECRET.to_string()),
         ("ALPHA_VANTAGE_API_KEY", keys::ALPHA_VANTAGE.to_string()),
+        ("FINNHUB_API_KEY", keys::FINNHUB.to_string()),
+        ("FRED_API_KEY", keys::FRED.to_string()),
         ("TRADEML_CLOCK", "world".to_string()),
     ]
     .into_iter()

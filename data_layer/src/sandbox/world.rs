@@ -98,6 +98,24 @@ impl Action {
     }
 }
 
+/// A macro value and the days on which it was the published one; `until` is included, `None` = it still stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MacroValue {
+    pub series: String,
+    pub observed: TradingDay,
+    pub value: Option<f64>,
+    pub from: TradingDay,
+    pub until: Option<TradingDay>,
+}
+
+/// A symbol's stay in the S&P 500, `[from, to)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stay {
+    pub symbol: String,
+    pub from: TradingDay,
+    pub to: Option<TradingDay>,
+}
+
 /// Everything a sandbox serves. Built by [`super::load`].
 #[derive(Clone, Debug)]
 pub struct World {
@@ -111,6 +129,10 @@ pub struct World {
     pub listings: Vec<Listing>,
     /// Sorted by process date, then symbol.
     pub actions: Vec<Action>,
+    /// Sorted by series, observation and first day of publication.
+    pub macros: Vec<MacroValue>,
+    /// Sorted by symbol and first day.
+    pub stays: Vec<Stay>,
 }
 
 impl World {
@@ -128,7 +150,16 @@ impl World {
         }
         listings.sort_by(|a, b| a.symbol.cmp(&b.symbol));
         actions.sort_by(|a, b| (a.process_date(), &a.symbol).cmp(&(b.process_date(), &b.symbol)));
-        Ok(Self { about, first, last, series, listings, actions })
+        Ok(Self { about, first, last, series, listings, actions, macros: Vec::new(), stays: Vec::new() })
+    }
+
+    /// The same world with macro values and index membership.
+    #[must_use]
+    pub fn with_reference(mut self, mut macros: Vec<MacroValue>, mut stays: Vec<Stay>) -> Self {
+        macros.sort_by(|a, b| (&a.series, a.observed, a.from).cmp(&(&b.series, b.observed, b.from)));
+        stays.sort_by(|a, b| (&a.symbol, a.from).cmp(&(&b.symbol, b.from)));
+        (self.macros, self.stays) = (macros, stays);
+        self
     }
 
     /// `replay@1`.

@@ -66,7 +66,14 @@ pub fn info(state: &State) -> Result<WorldInfo> {
         symbols: world.series.len() as u64,
         adjusted: world.about.adjusted.clone(),
         known_bias: world.about.known_bias.clone(),
-        lanes: BTreeMap::from([lane("equities_eod", true), lane("equities_minute", false), lane("corp_actions", true), lane("listings", true)]),
+        lanes: BTreeMap::from([
+            lane("equities_eod", true),
+            lane("equities_minute", false),
+            lane("corp_actions", true),
+            lane("listings", true),
+            lane("macros_fred", !world.macros.is_empty()),
+            lane("index_membership", !world.stays.is_empty()),
+        ]),
         faults: state.plan()?.len() as u64,
     })
 }

@@ -13,7 +13,7 @@ use crate::sourcing::{Entry, Vendor};
 use crate::time::UtcTime;
 use crate::vendor::classify::Class;
 use crate::vendor::{Batch, Connector, Request, Rows, connector};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// First wait after an attempt that failed; doubles each time.
@@ -93,32 +93,37 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
     Ok(total)
 }
 
-/// Ask every request of the plan, every page of each. Absence is known only after the last page.
+/// Ask every question of the plan and every question that its answers give rise to, every page of each. Absence is known
+/// only after the last page.
 async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, leases: &[Lease]) -> Result<Gathered> {
     let mut all: Option<Rows> = None;
     let mut records = Vec::new();
     let kind = leases.first().map_or(queue::Kind::Gap, |l| l.kind);
     let mut renewed = ctx.host().now();
-    for request in connector.plan(batch)? {
-        let mut page = request.clone();
-        let (mut digests, mut seen, mut rows_here, mut http) = (Vec::new(), BTreeSet::new(), 0u64, 0u16);
+    let plan = connector.plan(batch)?;
+    let first = plan.first().cloned();
+    let mut asked = BTreeSet::new();
+    let mut questions: VecDeque<Request> = plan.into();
+    while let Some(question) = questions.pop_front() {
+        let mut page = question.clone();
+        let (mut digests, mut rows_here, mut http) = (Vec::new(), 0u64, 0u16);
         loop {
             renewed = renew(ctx, leases, renewed)?;
+            if !asked.insert(page.source_uri()) {
+                return Ok(Gathered::Malformed(page, http, Vec::new(), "the pages go in a circle: the same one was asked for twice".into()));
+            }
             let body = match ctx.fetcher.get(&page, kind).await? {
                 Ok(body) => body,
                 Err(refusal) => return Ok(Gathered::Refused(page, refusal)),
             };
-            let decoded = connector.decode(batch, &page, &body.bytes).and_then(|p| match p.next {
-                Some(ref token) if !seen.insert(token.clone()) => Err("the page token repeats: the pages go in a circle".to_string()),
-                _ => Ok(p),
-            });
-            let decoded = match decoded {
+            let decoded = match connector.decode(batch, &page, &body.bytes) {
                 Ok(decoded) => decoded,
                 Err(why) => return Ok(Gathered::Malformed(page, body.http, body.bytes, why)),
             };
             http = body.http.max(http);
             rows_here += decoded.rows.len() as u64;
             digests.push(body.sha256.clone());
+            questions.extend(decoded.follow);
             let merged = match all.as_mut() {
                 None => {
                     all = Some(decoded.rows);
@@ -129,17 +134,17 @@ async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, l
             if let Err(why) = merged {
                 return Ok(Gathered::Malformed(page, body.http, body.bytes, why));
             }
-            let Some(token) = decoded.next else { break };
-            page = request.page(&token);
+            let Some(next) = decoded.next else { break };
+            page = next;
         }
         let body_sha256 = if digests.len() == 1 { digests.concat() } else { crate::store::sha256_hex(digests.concat().as_bytes()) };
         records.push(RequestRecord {
-            source_uri: request.source_uri(),
+            source_uri: question.source_uri(),
             http,
             pages: u32::try_from(digests.len()).unwrap_or(u32::MAX),
             rows: rows_here,
             body_sha256,
-            api_version: request.api_version.to_string(),
+            api_version: question.api_version.to_string(),
         });
     }
     // A window without a session has nothing to ask: an answer of no rows.
@@ -147,7 +152,7 @@ async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, l
     match rows.settle() {
         Ok(()) => Ok(Gathered::Rows(rows, records)),
         Err(why) => {
-            let request = connector.plan(batch)?.into_iter().next().ok_or_else(|| Error::bug("rows without a request"))?;
+            let request = first.ok_or_else(|| Error::bug("rows without a request"))?;
             Ok(Gathered::Malformed(request, 200, Vec::new(), why))
         }
     }
@@ -239,7 +244,11 @@ fn still_ours(ctx: &IngestContext, leases: &[Lease]) -> Result<bool> {
 fn place_of(name: &str) -> (&'static str, &'static str) {
     match name {
         dataset::CORP_ACTIONS => (table::RAW_CORP_ACTIONS, "none"),
-        dataset::LISTINGS => (table::RAW_LISTINGS, "none"),
+        dataset::LISTINGS | dataset::DELISTINGS => (table::RAW_LISTINGS, "none"),
+        dataset::MACROS_FRED | dataset::TREASURY => (table::RAW_MACROS, "none"),
+        dataset::INDEX_MEMBERSHIP => (table::RAW_INDEX_MEMBERSHIP, "none"),
+        dataset::FUNDAMENTALS => (table::RAW_FUNDAMENTALS, "none"),
+        dataset::EARNINGS_CALENDAR => (table::RAW_EARNINGS, "none"),
         dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),
         _ => (table::RAW_EQUITIES_BARS, timeframe::DAY),
     }

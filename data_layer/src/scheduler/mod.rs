@@ -24,7 +24,7 @@ mod batch;
 pub mod probe;
 pub mod tasks;
 pub use probe::{KeyCheck, KeyVerdict, probe_key, probe_lanes};
-pub use tasks::{Planned, bootstrap_tasks, forward_tasks, listing_tasks};
+pub use tasks::{Planned, bootstrap_tasks, forward_tasks, listing_tasks, macro_tasks, market_task};
 
 /// Longest wait that `DrainUntil::Empty` sits through (a minute's freeze, a back-off); longer ones are reported.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
@@ -135,7 +135,11 @@ pub async fn drain(ctx: &IngestContext, stop: DrainUntil, progress: &dyn DrainPr
         let missing = ctx.vendors().missing_keys(vendor);
         if missing.is_empty() {
             runners.spawn(run_vendor(ctx.clone(), vendor, stop, before, send.clone()));
-        } else if queue::outlook(&*ctx.db.lock()?, vendor.as_str(), &lanes(ctx, vendor, &BTreeSet::new()))?.pending > 0 {
+            continue;
+        }
+        // Before the database is locked below: the lanes are read from it too.
+        let datasets = lanes(ctx, vendor, &BTreeSet::new());
+        if queue::outlook(&*ctx.db.lock()?, vendor.as_str(), &datasets)?.pending > 0 {
             let what = format!("{vendor} has work waiting and no key: {} is not set", missing.join(" and "));
             report.notices.push(Error::new(code::KEY_MISSING, what).fix("trademl pi-data-node"));
         }

@@ -13,7 +13,7 @@ use crate::sourcing::entitlement::{self, Entitlement, LiveStatus};
 use crate::sourcing::{EdgeConfig, Entry, Vendor, Vendors};
 use crate::time::{DateRange, UtcTime};
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, Request, alpaca, alpha_vantage, connector};
+use crate::vendor::{Batch, Request, alpaca, alpha_vantage, connector, finnhub, fred};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub async fn probe_key(host: &Host, vendors: &Vendors, vendor: Vendor, db: Optio
             let day = Calendar::xnys().last_closed(now)?;
             (alpha_vantage::listing_status(day, "delisted"), "the key works (this check used one of the day's 25 calls)")
         }
+        Vendor::Fred => (fred::series("VIXCLS"), "the key works"),
+        Vendor::Finnhub => (finnhub::market_status(), "the key works"),
         other => return Err(Error::new(code::USE_ARGUMENT, format!("there is no connector for {other} yet"))),
     };
     let fetcher = Fetcher {
@@ -88,7 +90,7 @@ fn judge(vendor: Vendor, answer: std::result::Result<Body, Refusal>, good: &str)
     }
 }
 
-/// Ask each of Alpaca's data lanes for one session of these symbols (name a large and a mid-size one) and record what
+/// Ask each data lane that has a key for one session of these symbols (name a large and a mid-size one) and record what
 /// the key may do. Alpha Vantage's listing lane is left as it is: a probe would cost a twelfth of its day.
 pub async fn probe_lanes(ctx: &IngestContext, symbols: &[String]) -> Result<Vec<Entitlement>> {
     let entries: Vec<Entry> = ctx.vendors().endpoints.entries().iter().filter(|e| e.enabled()).cloned().collect();
@@ -108,7 +110,20 @@ pub async fn probe_lanes(ctx: &IngestContext, symbols: &[String]) -> Result<Vec<
 }
 
 fn is_probed(entry: &Entry) -> bool {
-    matches!(entry.dataset.as_str(), dataset::EQUITIES_EOD | dataset::EQUITIES_MINUTE | dataset::CORP_ACTIONS) && entry.vendor == Vendor::Alpaca
+    match entry.vendor {
+        Vendor::Alpaca => matches!(entry.dataset.as_str(), dataset::EQUITIES_EOD | dataset::EQUITIES_MINUTE | dataset::CORP_ACTIONS),
+        Vendor::Fred | Vendor::Finnhub => true,
+        _ => false,
+    }
+}
+
+/// What a canary asks for: the symbols given, a series of the vendor's own, or the whole market.
+fn canary(entry: &Entry, symbols: &[String]) -> Vec<String> {
+    match entry.dataset.as_str() {
+        dataset::MACROS_FRED => vec!["VIXCLS".into()],
+        dataset::INDEX_MEMBERSHIP | dataset::EARNINGS_CALENDAR => Vec::new(),
+        _ => symbols.to_vec(),
+    }
 }
 
 /// `None` when the answer says nothing about the plan (no network, rate limit, unknown words).
@@ -117,7 +132,7 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
     let cal = Calendar::xnys();
     // The session before the newest one: certainly complete.
     let session = cal.previous(cal.last_closed(now.plus_seconds(-entry.min_age_minutes * 60))?)?;
-    let mut symbols = symbols.to_vec();
+    let mut symbols = canary(entry, symbols);
     symbols.sort();
     symbols.dedup();
     let batch = Batch { dataset: entry.dataset.clone(), symbols, range: DateRange::new(session, session.plus_days(1))?, page_rows: entry.page_rows };
@@ -125,7 +140,7 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
     let Some(request): Option<Request> = connector.plan(&batch)?.into_iter().next() else { return Ok(None) };
     Ok(match ctx.fetcher.get(&request, Kind::QcProbe).await? {
         Ok(body) => match connector.decode(&batch, &request, &body.bytes) {
-            Ok(page) if page.rows.is_empty() && entry.dataset != dataset::CORP_ACTIONS => {
+            Ok(page) if page.rows.is_empty() && page.follow.is_empty() && !connector.may_be_empty(&entry.dataset) => {
                 Some((LiveStatus::Unprobed, format!("answered, without rows for {}", batch.symbols.join(", "))))
             }
             Ok(_) => Some((LiveStatus::LiveVerified, String::new())),

@@ -58,6 +58,18 @@ pub fn listing_tasks(endpoints: &Endpoints, days: &[TradingDay], kind: Kind, run
     Ok(out)
 }
 
+/// One row per macro series over a whole window: a series is one question however long it is.
+pub fn macro_tasks(endpoints: &Endpoints, series: &[String], window: DateRange, kind: Kind, run_id: Option<&str>) -> Result<Vec<NewTask>> {
+    let entry = endpoints.route(dataset::MACROS_FRED, window.end.plus_days(-1))?;
+    Ok(series.iter().map(|s| task(entry, s, window, kind, None, run_id)).collect())
+}
+
+/// One row for a dataset that is asked for the whole market at once (index membership, an earnings calendar).
+pub fn market_task(endpoints: &Endpoints, dataset_name: &str, window: DateRange, kind: Kind, run_id: Option<&str>) -> Result<NewTask> {
+    let entry = endpoints.route(dataset_name, window.end.plus_days(-1))?;
+    Ok(task(entry, "", window, kind, None, run_id))
+}
+
 /// When a session's data may first be asked for: the close (early ones included) plus the vendor's delay.
 pub fn due_at(entry: &Entry, session: TradingDay) -> UtcTime {
     Calendar::xnys().close(session).plus_seconds(entry.min_age_minutes * 60)

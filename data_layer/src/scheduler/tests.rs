@@ -358,3 +358,15 @@ async fn probing_records_what_the_key_may_do_in_the_vendors_words() {
     assert_eq!(live, BTreeMap::from([("corp_actions", "live_verified"), ("equities_eod", "live_verified"), ("equities_minute", "entitlement_blocked")]));
     assert!(lanes.iter().any(|l| l.blocked() && l.detail.contains("holds no minutes")));
 }
+
+#[tokio::test]
+async fn work_for_a_vendor_without_a_key_is_named_and_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let vendor = FakeVendor::new(100, no_script());
+    let ctx = context(dir.path(), Arc::clone(&vendor), None).unwrap();
+    let tasks = macro_tasks(&ctx.vendors().endpoints, &["VIXCLS".into()], window(), Kind::Bootstrap, None).unwrap();
+    ctx.db.write(|tx| seed(tx, ctx.host().now(), &tasks)).unwrap();
+    let report = drain(&ctx, DrainUntil::Empty, &Quiet).await.unwrap();
+    assert!(report.notices[0].is(code::KEY_MISSING) && report.notices[0].body().what.contains("FRED_API_KEY"));
+    assert_eq!((vendor.calls(), report.tasks_done), (0, 0));
+}

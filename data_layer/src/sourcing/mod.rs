@@ -65,8 +65,19 @@ impl fmt::Display for Vendor {
 }
 
 /// Datasets that an entry may name.
-pub const DATASETS: &[&str] =
-    &["equities_eod", "equities_minute", "corp_actions", "calendars", "listings", "delistings", "macros_fred", "earnings_calendar", "fundamentals", "treasury"];
+pub const DATASETS: &[&str] = &[
+    "equities_eod",
+    "equities_minute",
+    "corp_actions",
+    "calendars",
+    "listings",
+    "delistings",
+    "macros_fred",
+    "earnings_calendar",
+    "fundamentals",
+    "treasury",
+    "index_membership",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

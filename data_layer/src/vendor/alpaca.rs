@@ -56,8 +56,8 @@ impl Connector for Alpaca {
         if batch.dataset == dataset::CORP_ACTIONS { decode_actions(request, body) } else { decode_bars(batch, request, body) }
     }
 
-    fn may_be_empty(&self, _dataset: &str) -> bool {
-        true
+    fn may_be_empty(&self, name: &str) -> bool {
+        name == dataset::CORP_ACTIONS
     }
 }
 
@@ -148,7 +148,7 @@ fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Re
     let parsed: BarsBody = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     let asked: BTreeSet<&str> = batch.symbols.iter().map(String::as_str).collect();
     let feed = request.query_value("feed").unwrap_or_default().to_string();
-    let uri = first_page_uri(request);
+    let uri = request.question();
     let zone = new_york();
     let mut rows = Vec::new();
     for (symbol, list) in parsed.bars.unwrap_or_default() {
@@ -176,14 +176,12 @@ fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Re
             });
         }
     }
-    Ok(Page { rows: Rows::Bars(rows), next: parsed.next_page_token.filter(|t| !t.is_empty()) })
+    Ok(Page { rows: Rows::Bars(rows), next: next_page(request, parsed.next_page_token), follow: Vec::new() })
 }
 
-/// Rows name the question, not the page it was answered on.
-fn first_page_uri(request: &Request) -> String {
-    let mut first = request.clone();
-    first.query.retain(|(k, _)| k != "page_token");
-    first.source_uri()
+/// The page after this one.
+fn next_page(request: &Request, token: Option<String>) -> Option<Request> {
+    token.filter(|t| !t.is_empty()).map(|t| request.with("page_token", t))
 }
 
 #[derive(Deserialize)]
@@ -195,7 +193,7 @@ struct ActionsBody {
 
 fn decode_actions(request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
     let parsed: ActionsBody = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    let uri = first_page_uri(request);
+    let uri = request.question();
     let mut rows = Vec::new();
     for (container, list) in parsed.corporate_actions {
         // `forward_splits` holds events of type `forward_split`; a container we do not know is kept as it is.
@@ -204,8 +202,7 @@ fn decode_actions(request: &Request, body: &[u8]) -> std::result::Result<Page, S
             rows.push(action(&event_type, &object, &uri).ok_or_else(|| format!("an entry of {container} without a symbol or with a bad date"))?);
         }
     }
-
-    Ok(Page { rows: Rows::Actions(rows), next: parsed.next_page_token.filter(|t| !t.is_empty()) })
+    Ok(Page { rows: Rows::Actions(rows), next: next_page(request, parsed.next_page_token), follow: Vec::new() })
 }
 
 /// One event; split ratios are new/old, a stock dividend of 5 % is 1.05.

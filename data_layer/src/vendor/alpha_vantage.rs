@@ -52,7 +52,7 @@ impl Connector for AlphaVantage {
         if rows.is_empty() && state == "active" {
             return Err("no listed symbol at all".into());
         }
-        Ok(Page { rows: Rows::Listings(rows), next: None })
+        Ok(Page::last(Rows::Listings(rows)))
     }
 
     fn may_be_empty(&self, _dataset: &str) -> bool {

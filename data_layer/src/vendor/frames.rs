@@ -1,8 +1,7 @@
 //! Decoded rows as frames with the columns of [`crate::schema::columns`], sorted, one frame per calendar year.
 
-use super::{Action, Bar, Listing, Rows};
+use super::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Rows};
 use crate::error::Result;
-
 use crate::sourcing::Vendor;
 use crate::time::{DateRange, TradingDay};
 use polars::prelude::{Column, DataFrame, DataType, NamedFrom, Series, TimeUnit, TimeZone};
@@ -14,6 +13,10 @@ pub(super) fn by_year(rows: &Rows, vendor: Vendor, range: DateRange) -> Result<P
         Rows::Bars(v) => split(v, range, |b| (b.date, &b.symbol), |part| bars(part, vendor)),
         Rows::Actions(v) => split(v, range, |a| (a.process_date.or(a.ex_date).unwrap_or(range.start), &a.symbol), |part| actions(part, vendor)),
         Rows::Listings(v) => split(v, range, |l| (l.asof, &l.symbol), |part| listings(part, vendor)),
+        Rows::Macros(v) => split(v, range, |m| (m.observed, &m.series), |part| macros(part, vendor)),
+        Rows::Members(v) => split(v, range, |m| (m.date, &m.symbol), |part| members(part, vendor)),
+        Rows::Facts(v) => split(v, range, |f| (f.filed, &f.cik), |part| facts(part, vendor)),
+        Rows::Earnings(v) => split(v, range, |e| (e.date, &e.symbol), |part| earnings(part, vendor)),
     }
 }
 
@@ -124,6 +127,81 @@ fn listings(rows: &[&Listing], vendor: Vendor) -> Result<DataFrame> {
             dates("asof", rows.iter().map(|l| Some(l.asof.0)).collect())?,
             texts("source_name", same(n, vendor.as_str())),
             texts("source_uri", rows.iter().map(|l| Some(l.source_uri.as_str())).collect()),
+        ],
+    )?)
+}
+
+/// Columns of `raw/macros_fred`.
+fn macros(rows: &[&Macro], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("series_id", rows.iter().map(|m| Some(m.series.as_str())).collect()),
+            dates("observation_date", rows.iter().map(|m| Some(m.observed.0)).collect())?,
+            floats("value", rows.iter().map(|m| m.value).collect()),
+            dates("realtime_start", rows.iter().map(|m| Some(m.realtime_start.0)).collect())?,
+            dates("realtime_end", rows.iter().map(|m| m.realtime_end.map(|d| d.0)).collect())?,
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", rows.iter().map(|m| Some(m.source_uri.as_str())).collect()),
+        ],
+    )?)
+}
+
+/// Columns of `raw/index_membership`.
+fn members(rows: &[&Member], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("index_name", rows.iter().map(|m| Some(m.index.as_str())).collect()),
+            texts("symbol", rows.iter().map(|m| Some(m.symbol.as_str())).collect()),
+            dates("date", rows.iter().map(|m| Some(m.date.0)).collect())?,
+            texts("action", rows.iter().map(|m| Some(if m.joined { "add" } else { "remove" })).collect()),
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", rows.iter().map(|m| Some(m.source_uri.as_str())).collect()),
+        ],
+    )?)
+}
+
+/// Columns of `raw/fundamentals`.
+fn facts(rows: &[&Fact], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    let text = |get: fn(&Fact) -> &str| rows.iter().map(|f| Some(get(f))).collect::<Vec<_>>();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("cik", text(|f| &f.cik)),
+            texts("taxonomy", text(|f| &f.taxonomy)),
+            texts("concept", text(|f| &f.concept)),
+            texts("unit", text(|f| &f.unit)),
+            dates("period_start", rows.iter().map(|f| f.start.map(|d| d.0)).collect())?,
+            dates("period_end", rows.iter().map(|f| Some(f.end.0)).collect())?,
+            floats("value", rows.iter().map(|f| Some(f.value)).collect()),
+            texts("accession", text(|f| &f.accession)),
+            texts("form", text(|f| &f.form)),
+            dates("filed", rows.iter().map(|f| Some(f.filed.0)).collect())?,
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", text(|f| &f.source_uri)),
+        ],
+    )?)
+}
+
+/// Columns of `raw/earnings_calendar`.
+fn earnings(rows: &[&Earnings], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("symbol", rows.iter().map(|e| Some(e.symbol.as_str())).collect()),
+            dates("report_date", rows.iter().map(|e| Some(e.date.0)).collect())?,
+            texts("hour", rows.iter().map(|e| Some(e.hour.as_str())).collect()),
+            floats("eps_estimate", rows.iter().map(|e| e.eps_estimate).collect()),
+            floats("eps_actual", rows.iter().map(|e| e.eps_actual).collect()),
+            floats("revenue_estimate", rows.iter().map(|e| e.revenue_estimate).collect()),
+            floats("revenue_actual", rows.iter().map(|e| e.revenue_actual).collect()),
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", rows.iter().map(|e| Some(e.source_uri.as_str())).collect()),
         ],
     )?)
 }

@@ -150,3 +150,44 @@ fn worlds_say_their_name_and_serve_their_actions() {
     let adjusted = state.get("/alpaca_data/v2/stocks/bars?symbols=A&timeframe=1Day&start=2017-11-21&end=2017-11-22&adjustment=all");
     assert_eq!(adjusted.status, 400);
 }
+
+fn fred(target: &str, now: &str) -> Reply {
+    super::super::fred::answer(replay(), t(now), &call("GET", &format!("/fred{target}&file_type=json&api_key={}", keys::FRED), ""))
+}
+
+#[test]
+fn the_volatility_index_is_served_by_vintage_and_never_from_the_future() {
+    let now = "2017-11-30T21:20:00Z";
+    let plain = fred("/fred/series/observations?series_id=VIXCLS&observation_start=2017-11-20", now).value();
+    let days: Vec<&str> = plain["observations"].as_array().unwrap().iter().filter_map(|o| o["date"].as_str()).collect();
+    // The close of the 29th is published on the morning of the 30th, that of the 30th not yet.
+    assert_eq!(days, ["2017-11-20", "2017-11-21", "2017-11-22", "2017-11-24", "2017-11-27", "2017-11-28", "2017-11-29"]);
+    assert_eq!(plain["observations"][0]["realtime_start"], "2017-11-30", "without a period it is today's vintage");
+    let vintages = fred(
+        "/fred/series/observations?series_id=VIXCLS&observation_start=2017-11-22&observation_end=2017-11-22&realtime_start=2017-11-01&realtime_end=9999-12-31",
+        now,
+    )
+    .value();
+    let one = &vintages["observations"][0];
+    assert_eq!((one["realtime_start"].as_str(), one["realtime_end"].as_str()), (Some("2017-11-24"), Some("9999-12-31")));
+    let list = fred("/fred/series/vintagedates?series_id=VIXCLS&realtime_start=2017-11-27&realtime_end=9999-12-31", now).value();
+    assert_eq!(list["vintage_dates"], serde_json::json!(["2017-11-27", "2017-11-28", "2017-11-29", "2017-11-30"]));
+    assert_eq!(fred("/fred/series/observations?series_id=NOPE", now).status, 400);
+    let wrong = super::super::fred::answer(replay(), t(now), &call("GET", "/fred/fred/series?series_id=VIXCLS&file_type=json&api_key=wrong", ""));
+    assert!(wrong.value()["error_message"].as_str().unwrap().contains("api_key is not registered"));
+}
+
+#[test]
+fn index_members_are_served_as_dated_changes_up_to_the_worlds_day() {
+    let ask = |now: &str| {
+        let mut c = call("GET", "/finnhub//index/historical-constituents?symbol=^GSPC", "");
+        c.headers.insert("x-finnhub-token".into(), keys::FINNHUB.into());
+        super::super::finnhub::answer(replay(), t(now), &c).value()["historicalConstituents"].as_array().unwrap().clone()
+    };
+    let (early, late) = (ask("2014-01-02T21:00:00Z"), ask("2017-11-30T21:00:00Z"));
+    assert!(early.len() < late.len() && late.iter().all(|c| c["date"].as_str().unwrap() <= "2017-11-30"));
+    let has = |list: &[Value], symbol: &str| list.iter().any(|c| c["symbol"] == symbol && c["action"] == "add");
+    assert!(has(&late, "PYPL") && !has(&early, "PYPL"));
+    let refused = super::super::finnhub::answer(replay(), t("2017-11-30T21:00:00Z"), &call("GET", "/finnhub/index/historical-constituents", ""));
+    assert_eq!(refused.status, 401);
+}

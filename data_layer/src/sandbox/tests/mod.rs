@@ -3,6 +3,7 @@
 mod broker;
 mod data;
 mod http;
+mod ingest;
 
 use super::wire::{Call, Reply};
 use super::{SandboxConfig, State, keys};

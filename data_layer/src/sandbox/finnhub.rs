@@ -1,0 +1,37 @@
+//! Finnhub's dialect: an index's history of members, the market's status, and an earnings calendar without entries.
+
+use super::clock::face;
+use super::keys;
+use super::wire::{Call, Reply};
+use super::world::World;
+use crate::time::{UtcTime, new_york};
+use serde_json::json;
+
+/// Answer one call at `now`. The official client asks for `//path`, so slashes do not count.
+pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
+    let key = call.header("x-finnhub-token").or(call.arg("token"));
+    if key != Some(keys::FINNHUB) {
+        return Reply::json(401, &json!({"error": "Invalid API key."}));
+    }
+    match call.segments().as_slice() {
+        ["index", "historical-constituents"] => constituents(world, now, call),
+        ["stock", "market-status"] => Reply::ok(&json!({"exchange": "US", "isOpen": face(now).is_ok_and(|f| f.is_open), "timezone": "America/New_York",
+            "session": null, "holiday": null, "t": now.micros().div_euclid(1_000_000)})),
+        ["calendar", "earnings"] => Reply::ok(&json!({"earningsCalendar": []})),
+        _ => Reply::json(403, &json!({"error": "You don't have access to this resource."})),
+    }
+}
+
+/// Changes up to the world's date, newest first, as the vendor lists them.
+fn constituents(world: &World, now: UtcTime, call: &Call) -> Reply {
+    if call.arg("symbol") != Some("^GSPC") || world.stays.is_empty() {
+        return Reply::ok(&json!({"historicalConstituents": [], "symbol": call.arg("symbol")}));
+    }
+    let today = now.day_in(&new_york());
+    let joins = world.stays.iter().map(|s| (s.from, "add", &s.symbol));
+    let leaves = world.stays.iter().filter_map(|s| Some((s.to?, "remove", &s.symbol)));
+    let mut changes: Vec<_> = joins.chain(leaves).filter(|(day, ..)| *day <= today).collect();
+    changes.sort_by(|a, b| (b.0, a.1, a.2).cmp(&(a.0, b.1, b.2)));
+    let list: Vec<_> = changes.iter().map(|(date, action, symbol)| json!({"action": action, "symbol": symbol, "date": date})).collect();
+    Reply::ok(&json!({"historicalConstituents": list, "symbol": "^GSPC"}))
+}
