@@ -4,6 +4,7 @@
 //! `docs/benchmarks.md`, so that a line can be set beside another program's. A topic is a function in [`TOPICS`].
 
 mod data_node;
+mod features;
 mod inputs;
 mod learning;
 mod made;
@@ -52,6 +53,7 @@ const TOPICS: &[Topic] = &[
     Topic { name: "cpcv_train", about: "28 purged splits of gradient-boosted trees over one binned table", run: learning::cpcv_train },
     Topic { name: "cscv_pbo", about: "probability of backtest overfitting, 16 blocks, 12,870 combinations", run: statistics::cscv_pbo },
     Topic { name: "dsr", about: "deflated Sharpe ratio of every trial", run: statistics::dsr },
+    Topic { name: "features_alpha158", about: "158 price and volume features of every symbol and session", run: features::alpha158 },
     Topic { name: "gbdt_infer", about: "scores of a boosted model for 5, 500 and 20,000 rows", run: learning::infer },
     Topic { name: "queue", about: "seed the task queue; lease and complete, one by one and 64 at a time, durably", run: data_node::queue },
     Topic { name: "registry", about: "register and promote a model; resolve the champion", run: registry::registry },

@@ -1,0 +1,90 @@
+//! Features of a whole panel.
+
+use super::measure::{Job, checksum};
+use super::{Bench, made};
+use data_layer::error::{Error, Result};
+use engine::features::alpha158;
+use engine::types::Matrix;
+use rayon::prelude::*;
+use serde_json::{Map, Value};
+
+/// Features whose values are compared.
+const PROBES: [&str; 17] = [
+    "KSFT2", "ROC20", "STD60", "BETA20", "RSQR10", "RESI30", "QTLU20", "RANK60", "IMAX10", "IMXD20", "CORR20", "CORD30", "CNTP10", "SUMD20", "VSTD5", "WVMA60",
+    "VSUMD20",
+];
+
+/// `daily.parquet`: all 158 features of every symbol and session, as float32. Reading the file is inside the clock.
+pub fn alpha158(bench: &mut Bench<'_>) -> Result<()> {
+    let names: Vec<String> = alpha158::fields().into_iter().map(|f| f.0).collect();
+    let probes = PROBES.iter().map(|p| names.iter().position(|n| n == p)).collect::<Option<Vec<usize>>>();
+    let probes = probes.ok_or_else(|| Error::bug("a compared feature is not in the set"))?;
+    let cells = Panel::read(bench)?.close.values().len();
+    let line = bench.clock.measure(
+        Job::new("features_alpha158", cells * names.len(), "feature_values").repeats(3),
+        || Ok(()),
+        |()| {
+            let panel = Panel::read(bench)?;
+            (0..panel.close.rows()).into_par_iter().map(|s| alpha158::compute::<f32>(&panel.bars(s))).collect::<Result<Vec<_>>>()
+        },
+        |symbols| {
+            let column = |f: usize| symbols.iter().flat_map(|rows| rows[f].iter().map(|v| f64::from(*v))).collect::<Vec<f64>>();
+            let sums: Map<String, Value> = PROBES.iter().zip(&probes).map(|(name, f)| ((*name).to_string(), checksum(&column(*f)))).collect();
+            Ok(Value::Object(sums))
+        },
+    )?;
+    bench.lines.push(line);
+    Ok(())
+}
+
+/// Bars, `symbols x sessions`.
+struct Panel {
+    open: Matrix,
+    high: Matrix,
+    low: Matrix,
+    close: Matrix,
+    volume: Matrix,
+    vwap: Matrix,
+}
+
+impl Panel {
+    fn read(bench: &Bench<'_>) -> Result<Self> {
+        if bench.inputs.are_made() {
+            return Self::made(made::closes(bench.scale)?);
+        }
+        let column = |name: &str| bench.inputs.panel("daily.parquet", name, "sectors.parquet");
+        Ok(Self {
+            open: column("open")?,
+            high: column("high")?,
+            low: column("low")?,
+            close: column("close")?,
+            volume: column("volume")?,
+            vwap: column("vwap")?,
+        })
+    }
+
+    /// Bars around closes: the open is the close before, the range 1 % of the price.
+    fn made(close: Matrix) -> Result<Self> {
+        let (rows, cols) = (close.rows(), close.cols());
+        let shape = |f: &dyn Fn(usize, usize) -> f64| {
+            Matrix::from_vec(rows, cols, (0..rows).flat_map(|s| (0..cols).map(move |t| (s, t))).map(|(s, t)| f(s, t)).collect())
+        };
+        let open = shape(&|s, t| close.at(s, t.saturating_sub(1)))?;
+        let high = shape(&|s, t| open.at(s, t).max(close.at(s, t)) * 1.005)?;
+        let low = shape(&|s, t| open.at(s, t).min(close.at(s, t)) * 0.995)?;
+        let volume = shape(&|s, t| ((s * 7_919 + t * 104_729) % 9_973 + 1_000) as f64 * 100.0)?;
+        let vwap = shape(&|s, t| (high.at(s, t) + low.at(s, t) + close.at(s, t)) / 3.0)?;
+        Ok(Self { open, high, low, close, volume, vwap })
+    }
+
+    fn bars(&self, s: usize) -> alpha158::Bars<'_> {
+        alpha158::Bars {
+            open: self.open.row(s),
+            high: self.high.row(s),
+            low: self.low.row(s),
+            close: self.close.row(s),
+            volume: self.volume.row(s),
+            vwap: self.vwap.row(s),
+        }
+    }
+}
