@@ -5,26 +5,10 @@
 //! refuses or, where the configuration says so, is stated in the verdict; it never counts as complete.
 
 use data_layer::error::{Error, Result, code};
+pub use data_layer::ledger::Coverage;
 use data_layer::time::DateRange;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// Counts over the expected (symbol, session) pairs of a window.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Coverage {
-    pub expected: u64,
-    pub green: u64,
-    pub amber: u64,
-    pub red: u64,
-    pub codes: BTreeMap<String, u64>,
-}
-
-impl Coverage {
-    /// GREEN / expected; none when nothing was expected.
-    pub fn fraction(&self) -> Option<f64> {
-        (self.expected > 0).then(|| self.green as f64 / self.expected as f64)
-    }
-}
 
 /// Where the gate learns what is complete: the ledger, or a test.
 pub trait CoverageSource {
@@ -120,7 +104,8 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
         });
     }
     let coverage = source.coverage(table, window)?;
-    let fraction = coverage.fraction();
+    // Nothing expected is nothing known.
+    let fraction = (coverage.expected > 0).then(|| coverage.fraction());
     let passed = fraction.is_some_and(|f| f >= threshold);
     let found = match fraction {
         None => "the ledger expects nothing and knows nothing: missing counts as RED".to_string(),

@@ -6,10 +6,11 @@ use crate::control::Db;
 use crate::error::Result;
 use crate::time::{DateRange, TradingDay};
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Counts of expected partitions by colour and code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     pub expected: u64,
     pub green: u64,
