@@ -6,6 +6,10 @@ use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use ratatui::crossterm::event::{self, Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How the dashboard was left.
@@ -50,15 +54,15 @@ pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot, over: impl Fn() ->
     // `try_init` also sets a panic hook that restores the terminal before the message is printed.
     let restore = Restore;
     let mut terminal = ratatui::try_init()?;
+    let keyboard = Keyboard::listen();
     let mut polls = 0;
     let leave = loop {
         terminal.draw(|frame| view(frame, &model))?;
-        if event::poll(POLL)? {
-            if let Some(event) = translate(&event::read()?) {
-                model = update(model, event);
-            }
-        } else {
-            polls += 1;
+        match keyboard.events.recv_timeout(POLL) {
+            Ok(event) => model = update(model, event),
+            Err(RecvTimeoutError::Timeout) => polls += 1,
+            // The terminal cannot be read any more.
+            Err(RecvTimeoutError::Disconnected) => break Leave::Quit,
         }
         if let Some(key) = model.leaving {
             break if key == Key::Interrupt { Leave::Interrupted } else { Leave::Quit };
@@ -74,11 +78,53 @@ pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot, over: impl Fn() ->
             model = update(model, Event::Fresh(Box::new(source())));
         }
     };
+    keyboard.end(host);
     drop(restore);
     if leave == Leave::Interrupted && !host.is_cancelled() {
         host.cancel(2);
     }
     Ok(leave)
+}
+
+/// Reads the terminal on a thread of its own: on one that has hung up, reading never returns, and the screen must still see
+/// that it is asked to stop.
+struct Keyboard {
+    events: Receiver<Event>,
+    over: Arc<AtomicBool>,
+    reader: JoinHandle<()>,
+}
+
+impl Keyboard {
+    fn listen() -> Self {
+        let (send, events) = channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&over);
+        let reader = std::thread::spawn(move || {
+            while !seen.load(Ordering::SeqCst) {
+                match event::poll(POLL / 2) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let Ok(input) = event::read() else { return };
+                        if let Some(event) = translate(&input)
+                            && send.send(event).is_err()
+                        {
+                            return;
+                        }
+                    }
+                    Err(_) => return,
+                }
+            }
+        });
+        Self { events, over, reader }
+    }
+
+    /// Leave the terminal to others, unless the program is ending anyway.
+    fn end(self, host: &Host) {
+        self.over.store(true, Ordering::SeqCst);
+        if !host.is_cancelled() {
+            drop(self.reader.join());
+        }
+    }
 }
 
 /// What an input of the terminal means here; `None` = nothing.
