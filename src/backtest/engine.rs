@@ -65,6 +65,16 @@ pub struct BacktestResult {
     pub notes: Vec<Note>,
 }
 
+/// What the rule wants to hold after the close of day `t`: the scores of members with a price, weighted, under the rule's
+/// caps. Backtest, shadow and paper decide with this.
+pub fn targets_at(panel: &Panel, scores: &Matrix, rule: &RuleConfig, t: usize) -> Result<BTreeMap<usize, f64>> {
+    let member = |s: &usize| panel.member.at(*s, t) > 0.0;
+    let score = |s: usize| if price(&panel.close, s, t).is_some() { scores.at(s, t) } else { f64::NAN };
+    let scored: Vec<(usize, f64)> = (0..panel.n_symbols()).filter(member).map(|s| (s, score(s))).collect();
+    let raw = targets(&scored, rule)?.weights;
+    rule.limits.as_ref().map_or(Ok(raw.clone()), |l| Ok(limits::apply(&raw, l)?.weights))
+}
+
 /// Trade `scores` (`symbols x days`, known at each close) over the sessions `days` of the panel.
 ///
 /// The first decision is at the close of `days.start`, later ones every `rule.rebalance_sessions`; none at the last close.
@@ -142,21 +152,14 @@ impl Simulation<'_> {
 
     /// Targets and orders from what is known at the close of `t`.
     fn decide(&mut self, t: usize) -> Result<()> {
-        let member = |s: &usize| self.panel.member.at(*s, t) > 0.0;
         let prices: BTreeMap<usize, f64> = (0..self.panel.n_symbols()).filter_map(|s| Some((s, price(&self.panel.close, s, t)?))).collect();
-        let scored: Vec<(usize, f64)> =
-            (0..self.panel.n_symbols()).filter(member).map(|s| (s, if prices.contains_key(&s) { self.scores.at(s, t) } else { f64::NAN })).collect();
-        let raw = match targets(&scored, self.rule) {
-            Ok(t) => t,
+        let weights = match targets_at(self.panel, self.scores, self.rule, t) {
+            Ok(weights) => weights,
             Err(e) if e.is(code::ML_UNDEFINED) => {
                 self.note(t, None, format!("no rebalance: {}", e.body().found.clone().unwrap_or_default()));
                 return Ok(());
             }
             Err(e) => return Err(e),
-        };
-        let weights = match &self.rule.limits {
-            Some(l) => limits::apply(&raw.weights, l)?.weights,
-            None => raw.weights,
         };
         let input = DeltaInput {
             targets: &weights,

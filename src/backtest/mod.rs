@@ -4,5 +4,5 @@ pub mod metric;
 pub mod engine;
 pub mod summary;
 
-pub use engine::{BacktestResult, FillRecord, Note, run};
+pub use engine::{BacktestResult, FillRecord, Note, run, targets_at};
 pub use summary::{Metric, SensitivityRow, Summary, sensitivity, summarise};

@@ -38,6 +38,11 @@ pub enum Event<K = String> {
         symbol: K,
         per_share: f64,
     },
+    /// Cash on a holding as a broker booked it: positive in, negative out (a short pays its dividends).
+    Income {
+        symbol: Option<K>,
+        amount: f64,
+    },
     /// Shares are multiplied by `ratio` = new / old on the ex-date.
     Split {
         symbol: K,
@@ -189,6 +194,13 @@ impl<K: Ord + Clone> Account<K> {
                     self.totals.dividends += amount;
                 }
             }
+            Event::Income { symbol, amount } => {
+                self.cash += amount;
+                self.totals.dividends += amount;
+                if let Some(p) = symbol.as_ref().and_then(|s| self.positions.get_mut(s)) {
+                    p.income += amount;
+                }
+            }
             Event::Split { symbol, ratio } => {
                 if let Some(p) = self.positions.get_mut(symbol) {
                     p.qty *= ratio;
@@ -318,7 +330,7 @@ fn check<K>(event: &Event<K>) -> Result<()> {
     let positive = |v: f64| v.is_finite() && v > 0.0;
     let at_least_0 = |v: f64| v.is_finite() && v >= 0.0;
     let ok = match event {
-        Event::Deposit { amount } => amount.is_finite(),
+        Event::Deposit { amount } | Event::Income { amount, .. } => amount.is_finite(),
         Event::Fill { qty, price, fee, .. } => positive(*qty) && positive(*price) && at_least_0(*fee),
         Event::Fee { amount, .. } | Event::Borrow { amount, .. } => at_least_0(*amount),
         Event::Dividend { per_share, .. } => at_least_0(*per_share),

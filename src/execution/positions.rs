@@ -1,9 +1,10 @@
-//! Positions as the fold of fills and cash events: average cost, flips realise the closed part and reopen at the fill
-//! price, fees and dividends are rows of their own.
+//! The account's ledger as the fold of the journal's fills and cash events.
 
+use super::account::{Account, Event};
 use super::log::{FillRow, OrderLog};
+use crate::types::Side;
 use data_layer::error::Result;
-use data_layer::time::UtcTime;
+use data_layer::time::{TradingDay, UtcTime, new_york};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,12 +12,42 @@ use std::collections::BTreeMap;
 /// The sub-ledger of positions that no strategy of ours opened.
 pub const EXTERNAL: &str = "external";
 
-/// One (strategy, symbol). Signed shares, average price in account currency.
-#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Position {
-    pub qty: f64,
-    pub avg_price: f64,
-    pub realised: f64,
+/// Whose shares, and of what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holding {
+    pub strategy: String,
+    pub symbol: String,
+}
+
+impl Holding {
+    pub fn new(strategy: &str, symbol: &str) -> Self {
+        Self { strategy: strategy.into(), symbol: symbol.into() }
+    }
+}
+
+/// Everything an account holds according to the journal: the one ledger, kept per strategy and symbol. It begins with no
+/// cash of its own, so its cash is the change since the first row.
+pub type Ledger = Account<Holding>;
+
+impl Ledger {
+    /// Signed shares of one strategy.
+    pub fn of_strategy(&self, strategy: &str) -> BTreeMap<String, f64> {
+        self.positions().iter().filter(|(h, _)| h.strategy == strategy).map(|(h, p)| (h.symbol.clone(), p.qty)).collect()
+    }
+    /// Signed shares per symbol over all strategies and `external`.
+    pub fn per_symbol(&self) -> BTreeMap<String, f64> {
+        let mut out = BTreeMap::new();
+        for (h, p) in self.positions() {
+            *out.entry(h.symbol.clone()).or_insert(0.0) += p.qty;
+        }
+        out.retain(|_, q: &mut f64| q.abs() > 1e-9);
+        out
+    }
+    /// A split changes the shares of every strategy that holds the symbol.
+    fn split(&mut self, day: TradingDay, symbol: &str, ratio: f64) -> Result<()> {
+        let held: Vec<Holding> = self.positions().keys().filter(|h| h.symbol == symbol).cloned().collect();
+        held.into_iter().try_for_each(|symbol| self.apply(day, Event::Split { symbol, ratio }))
+    }
 }
 
 /// A row of `cash_events`; `amount` in account currency, positive into the account. A split carries its ratio in `qty`.
@@ -34,66 +65,10 @@ pub struct CashEvent {
     pub operator: Option<String>,
 }
 
-/// Everything an account holds according to the journal.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Book {
-    /// By (strategy, symbol).
-    pub positions: BTreeMap<(String, String), Position>,
-    /// Change of cash since the first row: legs, fees, dividends.
-    pub cash: f64,
-    pub fees: f64,
-}
-
-impl Book {
-    /// Signed shares of one strategy, zero positions left out.
-    pub fn of_strategy(&self, strategy: &str) -> BTreeMap<String, f64> {
-        self.positions.iter().filter(|((s, _), p)| s == strategy && p.qty != 0.0).map(|((_, symbol), p)| (symbol.clone(), p.qty)).collect()
-    }
-    /// Signed shares per symbol over all strategies and `external`.
-    pub fn per_symbol(&self) -> BTreeMap<String, f64> {
-        let mut out = BTreeMap::new();
-        for ((_, symbol), p) in &self.positions {
-            *out.entry(symbol.clone()).or_insert(0.0) += p.qty;
-        }
-        out.retain(|_, q: &mut f64| q.abs() > 1e-9);
-        out
-    }
-
-    /// Take in `qty` signed shares at `price`.
-    pub fn trade(&mut self, strategy: &str, symbol: &str, qty: f64, price: f64, fee: f64) {
-        let p = self.positions.entry((strategy.to_string(), symbol.to_string())).or_default();
-        self.cash -= qty * price + fee;
-        self.fees += fee;
-        if p.qty == 0.0 || p.qty.signum() == qty.signum() {
-            let total = p.qty + qty;
-            p.avg_price = if total == 0.0 { 0.0 } else { (p.qty * p.avg_price + qty * price) / total };
-            p.qty = total;
-            return;
-        }
-        let closed = qty.abs().min(p.qty.abs()) * p.qty.signum();
-        p.realised += closed * (price - p.avg_price);
-        p.qty += qty;
-        if p.qty.abs() <= 1e-9 {
-            (p.qty, p.avg_price) = (0.0, 0.0);
-        } else if p.qty.signum() == qty.signum() {
-            p.avg_price = price;
-        }
-    }
-
-    fn split(&mut self, symbol: &str, ratio: f64) {
-        for ((_, s), p) in &mut self.positions {
-            if s == symbol && ratio > 0.0 {
-                p.qty *= ratio;
-                p.avg_price /= ratio;
-            }
-        }
-    }
-}
-
 /// Fold fills and cash events. `filled_qty` per order decides how much of a synthetic fill still stands: it fills the gap
 /// that the real executions of its order leave, whatever order they arrived in.
-pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String, f64>) -> Book {
-    enum Event<'a> {
+pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String, f64>) -> Result<Ledger> {
+    enum Row<'a> {
         Fill(&'a FillRow, f64),
         Cash(&'a CashEvent),
     }
@@ -102,7 +77,7 @@ pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String,
         *real.entry(f.order_id.as_str()).or_insert(0.0) += f.qty;
     }
     let mut gap: BTreeMap<&str, f64> = filled_qty.iter().map(|(id, q)| (id.as_str(), (q - real.get(id.as_str()).copied().unwrap_or(0.0)).max(0.0))).collect();
-    let mut events: Vec<(UtcTime, &str, Event<'_>)> = Vec::new();
+    let mut rows: Vec<(UtcTime, &str, Row<'_>)> = Vec::new();
     for f in fills {
         let mut qty = f.qty;
         if f.kind == "synthetic" {
@@ -111,34 +86,58 @@ pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String,
             *left -= qty;
         }
         if qty != 0.0 {
-            events.push((f.ts, f.fill_id.as_str(), Event::Fill(f, qty)));
+            rows.push((f.ts, f.fill_id.as_str(), Row::Fill(f, qty)));
         }
     }
-    events.extend(cash.iter().map(|c| (c.ts, c.id.as_str(), Event::Cash(c))));
-    events.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
-    let mut book = Book::default();
-    for (_, _, event) in events {
-        match event {
-            Event::Fill(f, qty) if f.kind == "adopted" => {
-                book.trade(&f.strategy, &f.symbol, f.side.sign() * qty, f.price, 0.0);
-                book.cash += f.side.sign() * qty * f.price;
-            }
-            Event::Fill(f, qty) => book.trade(&f.strategy, &f.symbol, f.side.sign() * qty, f.price, f.fee.unwrap_or(0.0)),
-            Event::Cash(c) if c.kind == "split" => book.split(c.symbol.as_deref().unwrap_or(""), c.qty.unwrap_or(1.0)),
-            Event::Cash(c) => book.cash += c.amount,
+    rows.extend(cash.iter().map(|c| (c.ts, c.id.as_str(), Row::Cash(c))));
+    rows.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    let mut ledger = Ledger::default();
+    for (at, _, row) in rows {
+        let day = at.day_in(&new_york());
+        match row {
+            Row::Fill(f, qty) => take_fill(&mut ledger, day, f, qty)?,
+            Row::Cash(c) => take_cash(&mut ledger, day, c)?,
         }
     }
-    book
+    Ok(ledger)
+}
+
+/// `qty` is negative for an execution that was taken back: the opposite trade at the same price.
+fn take_fill(ledger: &mut Ledger, day: TradingDay, f: &FillRow, qty: f64) -> Result<()> {
+    let side = match f.side {
+        side if qty > 0.0 => side,
+        Side::Buy => Side::Sell,
+        Side::Sell => Side::Buy,
+    };
+    let adopted = f.kind == "adopted";
+    if adopted {
+        // What was there before us was not bought with our cash: it comes in kind.
+        ledger.apply(day, Event::Deposit { amount: f.side.sign() * qty * f.price })?;
+    }
+    let fee = if adopted { 0.0 } else { f.fee.unwrap_or(0.0) };
+    ledger.apply(day, Event::Fill { symbol: Holding::new(&f.strategy, &f.symbol), side, qty: qty.abs(), price: f.price, fee })
+}
+
+fn take_cash(ledger: &mut Ledger, day: TradingDay, c: &CashEvent) -> Result<()> {
+    let symbol = c.symbol.as_deref().map(|s| Holding::new(&c.strategy, s));
+    let amount = c.amount;
+    match (c.kind.as_str(), symbol) {
+        ("split", Some(h)) => ledger.split(day, &h.symbol, c.qty.unwrap_or(1.0)),
+        ("borrow", Some(symbol)) if amount <= 0.0 => ledger.apply(day, Event::Borrow { symbol, amount: -amount }),
+        ("fee" | "borrow", symbol) if amount <= 0.0 => ledger.apply(day, Event::Fee { symbol, amount: -amount }),
+        ("dividend" | "interest" | "fee" | "borrow", symbol) => ledger.apply(day, Event::Income { symbol, amount }),
+        _ => ledger.apply(day, Event::Deposit { amount }),
+    }
 }
 
 /// [`fold`] over the journal of an account.
-pub fn book(log: &OrderLog<'_>, account: &str) -> Result<Book> {
+pub fn ledger(log: &OrderLog<'_>, account: &str) -> Result<Ledger> {
     let fills = log.fills(account)?;
     let cash = cash_events(log, account)?;
     let conn = log.db().lock()?;
     let mut q = conn.prepare("SELECT order_id, filled_qty FROM orders WHERE account = ?1")?;
     let filled = q.query_map([account], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<BTreeMap<String, f64>, _>>()?;
-    Ok(fold(&fills, &cash, &filled))
+    fold(&fills, &cash, &filled)
 }
 
 /// The cash events of an account by time, then id.
@@ -183,8 +182,7 @@ pub fn insert_cash_event(log: &OrderLog<'_>, e: &CashEvent) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Side;
-    use proptest::prelude::*;
+    use crate::execution::account::Position;
 
     fn fill(id: &str, order: &str, at: i64, side: Side, qty: f64, price: f64, kind: &str) -> FillRow {
         FillRow {
@@ -203,8 +201,8 @@ mod tests {
             strategy: "s".into(),
         }
     }
-    fn at(book: &Book) -> Position {
-        book.positions[&("s".to_string(), "AAA".to_string())]
+    fn at(ledger: &Ledger) -> &Position {
+        &ledger.positions()[&Holding::new("s", "AAA")]
     }
 
     #[test]
@@ -214,36 +212,56 @@ mod tests {
             fill("2", "o2", 2, Side::Buy, 10.0, 110.0, "fill"),
             fill("3", "o3", 3, Side::Sell, 30.0, 120.0, "fill"),
         ];
-        let book = fold(&fills, &[], &BTreeMap::new());
-        assert_eq!(at(&book), Position { qty: -10.0, avg_price: 120.0, realised: 300.0 });
-        assert!((book.cash - (-1_000.0 - 1_100.0 + 3_600.0 - 1.5)).abs() < 1e-9);
+        let book = fold(&fills, &[], &BTreeMap::new()).unwrap();
+        assert_eq!((at(&book).qty, at(&book).average_price, book.totals().realised), (-10.0, 120.0, 300.0));
+        assert!((book.cash() - (-1_000.0 - 1_100.0 + 3_600.0 - 1.5)).abs() < 1e-9);
     }
 
     #[test]
     fn a_synthetic_fill_gives_way_to_the_real_one_without_changing_the_quantity() {
         let filled = BTreeMap::from([("o1".to_string(), 10.0)]);
         let synthetic = fill("o1_reconcile_10_10", "o1", 5, Side::Buy, 10.0, 101.0, "synthetic");
-        assert_eq!(at(&fold(std::slice::from_ref(&synthetic), &[], &filled)).qty, 10.0);
+        assert_eq!(at(&fold(std::slice::from_ref(&synthetic), &[], &filled).unwrap()).qty, 10.0);
         let partly = [synthetic.clone(), fill("x1", "o1", 4, Side::Buy, 4.0, 100.0, "fill")];
-        assert_eq!(at(&fold(&partly, &[], &filled)).qty, 10.0);
+        assert_eq!(at(&fold(&partly, &[], &filled).unwrap()).qty, 10.0);
         let fully = [synthetic, fill("x1", "o1", 4, Side::Buy, 4.0, 100.0, "fill"), fill("x2", "o1", 4, Side::Buy, 6.0, 102.0, "fill")];
-        let book = fold(&fully, &[], &filled);
+        let book = fold(&fully, &[], &filled).unwrap();
         assert_eq!(at(&book).qty, 10.0);
-        assert!((at(&book).avg_price - 101.2).abs() < 1e-12);
+        assert!((at(&book).average_price - 101.2).abs() < 1e-12);
     }
 
-    proptest! {
-        #[test]
-        fn equity_change_is_realised_plus_unrealised_minus_fees(trades in prop::collection::vec((any::<bool>(), 1u32..50, 50u32..150), 1..40)) {
-            let fills: Vec<FillRow> = trades.iter().enumerate().map(|(i, (buy, q, p))| {
-                fill(&format!("f{i:03}"), &format!("o{i}"), i as i64, if *buy { Side::Buy } else { Side::Sell }, f64::from(*q), f64::from(*p), "fill")
-            }).collect();
-            let book = fold(&fills, &[], &BTreeMap::new());
-            let p = at(&book);
-            let mark = 97.0;
-            let equity = book.cash + p.qty * mark;
-            let pnl = p.realised + p.qty * (mark - p.avg_price) - book.fees;
-            prop_assert!((equity - pnl).abs() < 1e-6);
-        }
+    #[test]
+    fn a_bust_takes_an_execution_back_and_an_adopted_position_costs_nothing() {
+        let bust = FillRow { qty: -4.0, ..fill("9", "o1", 9, Side::Buy, 4.0, 100.0, "bust") };
+        let book = fold(&[fill("1", "o1", 1, Side::Buy, 10.0, 100.0, "fill"), bust], &[], &BTreeMap::new()).unwrap();
+        assert_eq!(at(&book).qty, 6.0);
+        let adopted = FillRow { strategy: EXTERNAL.into(), ..fill("a", "", 1, Side::Sell, 7.0, 50.0, "adopted") };
+        let book = fold(&[adopted], &[], &BTreeMap::new()).unwrap();
+        assert_eq!((book.cash(), book.per_symbol()["AAA"]), (0.0, -7.0));
+        assert!(book.of_strategy("s").is_empty());
+    }
+
+    #[test]
+    fn splits_reach_every_strategy_and_cash_rows_keep_their_kind() {
+        let other = FillRow { strategy: "t".into(), ..fill("2", "o2", 2, Side::Sell, 6.0, 100.0, "fill") };
+        let event = |id: &str, kind: &str, qty: Option<f64>, amount: f64| CashEvent {
+            id: id.into(),
+            account: "SIM1".into(),
+            strategy: "s".into(),
+            ts: UtcTime::from_micros(5),
+            kind: kind.into(),
+            symbol: Some("AAA".into()),
+            qty,
+            amount,
+            reason: "r".into(),
+            operator: None,
+        };
+        let cash = [event("a", "split", Some(4.0), 0.0), event("b", "dividend", None, 3.0), event("c", "fee", None, -2.0), event("d", "deposit", None, 100.0)];
+        let book = fold(&[fill("1", "o1", 1, Side::Buy, 10.0, 100.0, "fill"), other], &cash, &BTreeMap::new()).unwrap();
+        assert_eq!((at(&book).qty, at(&book).average_price, book.positions()[&Holding::new("t", "AAA")].qty), (40.0, 25.0, -24.0));
+        let t = book.totals();
+        assert_eq!((t.dividends, t.fees, t.deposits), (3.0, 3.0, 100.0));
+        assert!((book.equity() - book.explained_equity()).abs() < 1e-9);
+        assert!(fold(&[fill("1", "o1", 1, Side::Buy, 10.0, f64::NAN, "fill")], &[], &BTreeMap::new()).is_err());
     }
 }

@@ -303,7 +303,9 @@ impl Run<'_> {
             if missing <= TOLERANCE_SHARES {
                 continue;
             }
-            let price = avg.map_or(row.intent.reference_price, |a| (a * row.filled_qty - notional) / missing);
+            let implied = avg.map(|a| (a * row.filled_qty - notional) / missing);
+            // An average that contradicts the executions implies no price: the reference stands in until the execution comes.
+            let price = implied.filter(|p| p.is_finite() && *p > 0.0).unwrap_or(row.intent.reference_price);
             let now = self.host.now();
             self.log.insert_fill(&FillRow {
                 fill_id: format!("{}_reconcile_{}_{missing}", row.id(), row.filled_qty),
@@ -350,7 +352,7 @@ impl Run<'_> {
 
     /// I1: the fold of the journal equals the broker's positions, share for share.
     fn compare_positions(&mut self) -> Result<()> {
-        let ours = positions::book(&self.log, self.account)?.per_symbol();
+        let ours = positions::ledger(&self.log, self.account)?.per_symbol();
         let theirs: BTreeMap<String, f64> = self.broker.positions()?.into_iter().map(|p| (p.symbol, p.qty)).collect();
         let held = quarantined(self.log.db())?;
         let symbols: BTreeSet<&String> = ours.keys().chain(theirs.keys()).chain(held.keys()).collect();

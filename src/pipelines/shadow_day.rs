@@ -1,10 +1,13 @@
 //! The shadow book: what every registered model would have held and earned, session by session, without an order.
 //!
-//! Row of session s: weights decided at the close of the session before, traded at the open of s. The old weights earn
-//! the night, the new ones the day; half the round-trip cost is paid on what is traded. Rows are recomputed from the
-//! model's first day, so that a run that was cut off or repeated ends the same; a stored row that differs is refused.
+//! The book is the backtest's own simulation from the day of registration on, with the model's own rule, capital and
+//! cost: whatever is decided at a close trades at the next open. Rows are recomputed from the model's first day, so that a
+//! run that was cut off or repeated ends the same; a stored row that differs is refused.
 
-use crate::types::Panel;
+use crate::backtest::{self, BacktestResult};
+use crate::execution::cost::CostModel;
+use crate::portfolio::RuleConfig;
+use crate::types::{Matrix, Panel};
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
@@ -25,25 +28,20 @@ pub struct ShadowModel {
     pub config: serde_json::Value,
 }
 
-/// Scores of the whole universe at the close of a day, from data up to that day.
-pub trait Scorer {
-    fn score(&self, day: TradingDay) -> Result<Vec<(String, f64)>>;
+/// A loaded model: its scores (`symbols x days`, known at each close) and the portfolio rule it was made for.
+pub struct Shadowed {
+    pub scores: Matrix,
+    pub rule: RuleConfig,
 }
 
-/// Loads the scorer of a model.
-pub type LoadScorer<'a> = dyn Fn(&ShadowModel) -> Result<Box<dyn Scorer + 'a>> + 'a;
-/// Scores to weights (shares of equity, negative = short), by the model's own rule.
-pub type TargetRule<'a> = dyn Fn(&ShadowModel, &[(String, f64)]) -> Result<BTreeMap<String, f64>> + 'a;
+/// Loads a model of the registry.
+pub type LoadModel<'a> = dyn Fn(&ShadowModel) -> Result<Shadowed> + 'a;
 
 /// What the shadow book is computed from.
 pub struct ShadowInput<'a> {
     pub panel: &'a Panel,
     pub asof: TradingDay,
-    pub load: &'a LoadScorer<'a>,
-    pub targets: &'a TargetRule<'a>,
-    /// Sessions between rebalances, counted from the model's first session.
-    pub rebalance_sessions: usize,
-    pub cost_bps_round_trip: f64,
+    pub load: &'a LoadModel<'a>,
     /// Identifies the data: goes into `inputs_sha256`.
     pub data_snapshot: &'a str,
 }
@@ -103,8 +101,9 @@ pub fn run(registry: &Db, input: &ShadowInput<'_>) -> Result<Vec<ShadowReport>> 
 }
 
 fn run_model(registry: &Db, model: &ShadowModel, input: &ShadowInput<'_>) -> Result<ShadowReport> {
-    let (rows, next_weights) = compute(model, input)?;
-    let inputs = digest_of(&(&model.sha256, input.data_snapshot, input.cost_bps_round_trip.to_string(), input.rebalance_sessions))?;
+    let shadowed = (input.load)(model)?;
+    let (rows, next_weights) = compute(model, &shadowed, input)?;
+    let inputs = digest_of(&(&model.sha256, input.data_snapshot, &shadowed.rule))?;
     let mut added = 0;
     for row in &rows {
         added += usize::from(store_row(registry, model, row, &inputs)?);
@@ -151,43 +150,53 @@ fn store_row(registry: &Db, model: &ShadowModel, row: &ShadowRow, inputs: &str) 
 }
 
 /// Rows from the first session after registration to `asof`, and the weights for the session after it.
-fn compute(model: &ShadowModel, input: &ShadowInput<'_>) -> Result<(Vec<ShadowRow>, BTreeMap<String, f64>)> {
+fn compute(model: &ShadowModel, shadowed: &Shadowed, input: &ShadowInput<'_>) -> Result<(Vec<ShadowRow>, BTreeMap<String, f64>)> {
     let registered = Calendar::xnys().last_closed(model.created_at)?;
-    let missing = |day: TradingDay| Error::new(code::DATA_MISSING, format!("the panel does not reach {day}")).fix("trademl catch-up");
-    let last = input.panel.day_index(input.asof).ok_or_else(|| missing(input.asof))?;
-    let first = if registered > input.asof { last } else { input.panel.day_index(registered).ok_or_else(|| missing(registered))? };
-    let scorer = (input.load)(model)?;
-    let mut book = Weights { held: BTreeMap::new(), panel: input.panel };
+    let missing = |day: TradingDay| Error::new(code::DATA_MISSING, format!("the panel does not reach {day}")).fix("trademl node once");
+    let panel = input.panel;
+    let last = panel.day_index(input.asof).ok_or_else(|| missing(input.asof))?;
+    let first = if registered > input.asof { last } else { panel.day_index(registered).ok_or_else(|| missing(registered))? };
     let mut rows = Vec::new();
-    let mut decided = decide(model, input, scorer.as_ref(), first)?;
-    for d in first + 1..=last {
-        let night = book.earn(|m, s| (m.open.at(s, d), last_close(input.panel, s, d - 1)));
-        // A name without an opening price cannot be traded: it keeps what it has.
-        let traded = if (d - 1 - first).is_multiple_of(input.rebalance_sessions.max(1)) { book.trade(&decided, d) } else { 0.0 };
-        let held = book.held.clone();
-        let day = book.earn(|m, s| (m.close.at(s, d), m.open.at(s, d)));
-        let gross = (1.0 + night) * (1.0 + day) - 1.0;
-        let cost = traded * input.cost_bps_round_trip / 2.0 / 1e4;
-        rows.push(ShadowRow {
-            session: input.panel.days[d],
-            weights_sha256: sha256_hex(canonical_json(&rounded(&held))?.as_bytes()),
-            gross_return: gross,
-            net_return: gross - cost,
-            turnover: traded,
-        });
-        decided = decide(model, input, scorer.as_ref(), d)?;
+    let mut held = BTreeMap::new();
+    if first < last {
+        let cost = CostModel::flat(shadowed.rule.cost_bps_round_trip);
+        let result = backtest::run(panel, &shadowed.scores, &shadowed.rule, &cost, first..last + 1)?;
+        for (n, weights) in weights_by_session(&result, panel, first).into_iter().enumerate() {
+            rows.push(ShadowRow {
+                session: result.days[n],
+                weights_sha256: sha256_hex(canonical_json(&rounded(&weights))?.as_bytes()),
+                gross_return: result.gross[n],
+                net_return: result.net[n],
+                turnover: result.turnover[n],
+            });
+            held = weights;
+        }
     }
-    Ok((rows, decided))
+    if (last - first).is_multiple_of(shadowed.rule.rebalance_sessions) {
+        let wanted = backtest::targets_at(panel, &shadowed.scores, &shadowed.rule, last)?;
+        held = wanted.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
+    }
+    Ok((rows, held))
 }
 
-fn decide(model: &ShadowModel, input: &ShadowInput<'_>, scorer: &dyn Scorer, day: usize) -> Result<BTreeMap<String, f64>> {
-    let scores = scorer.score(input.panel.days[day])?;
-    (input.targets)(model, &scores)
+/// Shares of equity at each close: the fills so far at the last close of each symbol.
+fn weights_by_session(result: &BacktestResult, panel: &Panel, first: usize) -> Vec<BTreeMap<String, f64>> {
+    let mut shares: BTreeMap<usize, f64> = BTreeMap::new();
+    let mut fills = result.fills.iter().peekable();
+    let mut out = Vec::new();
+    for (n, day) in result.days.iter().enumerate() {
+        while let Some(fill) = fills.next_if(|f| f.day <= *day) {
+            *shares.entry(fill.symbol).or_insert(0.0) += fill.side.sign() * fill.qty;
+        }
+        let weight = |(s, qty): (&usize, &f64)| (panel.symbols[*s].clone(), qty * last_close(panel, *s, first + 1 + n) / result.equity[n]);
+        out.push(shares.iter().filter(|(_, q)| **q != 0.0).map(weight).collect());
+    }
+    out
 }
 
 /// Weights as text with nine decimals, so that the digest does not hang on the last bit.
 fn rounded(weights: &BTreeMap<String, f64>) -> BTreeMap<&str, String> {
-    weights.iter().filter(|(_, w)| **w != 0.0).map(|(s, w)| (s.as_str(), format!("{w:.9}"))).collect()
+    weights.iter().map(|(s, w)| (s.as_str(), format!("{w:.9}"))).collect()
 }
 
 /// The last close at or before a day index; `NaN` when there is none.
@@ -195,68 +204,13 @@ fn last_close(panel: &Panel, symbol: usize, day: usize) -> f64 {
     panel.close.row(symbol)[..=day].iter().rev().copied().find(|c| c.is_finite()).unwrap_or(f64::NAN)
 }
 
-struct Weights<'a> {
-    held: BTreeMap<String, f64>,
-    panel: &'a Panel,
-}
-
-impl Weights<'_> {
-    /// Let every position move from the second price to the first; returns the book's return. A missing price moves nothing.
-    fn earn(&mut self, prices: impl Fn(&Panel, usize) -> (f64, f64)) -> f64 {
-        let mut total = 0.0;
-        let mut moves = BTreeMap::new();
-        for (symbol, weight) in &self.held {
-            let Some(s) = self.panel.symbol_index(symbol) else { continue };
-            let (to, from) = prices(self.panel, s);
-            let r = to / from - 1.0;
-            if r.is_finite() {
-                total += weight * r;
-                moves.insert(symbol.clone(), r);
-            }
-        }
-        for (symbol, r) in moves {
-            if let Some(w) = self.held.get_mut(&symbol) {
-                *w *= 1.0 + r;
-            }
-        }
-        for w in self.held.values_mut() {
-            *w /= 1.0 + total;
-        }
-        total
-    }
-
-    /// Move to the targets where there is an opening price; returns the traded share of equity (one way).
-    fn trade(&mut self, targets: &BTreeMap<String, f64>, day: usize) -> f64 {
-        let mut traded = 0.0;
-        let names: Vec<String> = self.held.keys().chain(targets.keys()).cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-        for name in names {
-            let open = self.panel.symbol_index(&name).map_or(f64::NAN, |s| self.panel.open.at(s, day));
-            if !(open.is_finite() && open > 0.0) {
-                continue;
-            }
-            let (old, new) = (self.held.get(&name).copied().unwrap_or(0.0), targets.get(&name).copied().unwrap_or(0.0));
-            traded += (new - old).abs();
-            self.held.insert(name, new);
-        }
-        self.held.retain(|_, w| *w != 0.0);
-        traded
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::execution::broker::fake::{evening, host_at};
-    use crate::types::Matrix;
+    use crate::portfolio::Rule;
     use data_layer::control::Which;
     use data_layer::root::{DataRoot, FsFacts};
-
-    struct Fixed;
-    impl Scorer for Fixed {
-        fn score(&self, _day: TradingDay) -> Result<Vec<(String, f64)>> {
-            Ok(vec![("AAA".into(), 1.0), ("BBB".into(), -1.0)])
-        }
-    }
 
     fn panel() -> Panel {
         let days: Vec<TradingDay> = ["2017-11-30", "2017-12-01", "2017-12-04"].iter().map(|d| d.parse().unwrap()).collect();
@@ -294,20 +248,32 @@ mod tests {
         (dir, db)
     }
 
+    /// Two model versions could differ in nothing but their rule.
+    fn shadowed(model: &ShadowModel, cost: f64) -> Shadowed {
+        let scores = Matrix::from_vec(2, 3, vec![1.0, 1.0, 1.0, -1.0, -1.0, -1.0]).unwrap();
+        let rebalance_sessions = if model.version == "v1" { 1 } else { 2 };
+        let rule = RuleConfig {
+            rule: Rule::TopBottom,
+            top_n: 1,
+            bottom_n: 1,
+            rebalance_sessions,
+            cost_bps_round_trip: cost,
+            fractional: true,
+            ..RuleConfig::default()
+        };
+        Shadowed { scores, rule }
+    }
+
     fn run_to(db: &Db, asof: &str, cost: f64) -> Result<Vec<ShadowReport>> {
         let panel = panel();
-        run(
-            db,
-            &ShadowInput {
-                panel: &panel,
-                asof: asof.parse().unwrap(),
-                load: &|_| Ok(Box::new(Fixed)),
-                targets: &|_, scores| Ok(scores.iter().map(|(s, v)| (s.clone(), 0.5 * v)).collect()),
-                rebalance_sessions: 1,
-                cost_bps_round_trip: cost,
-                data_snapshot: "d",
-            },
-        )
+        run(db, &ShadowInput { panel: &panel, asof: asof.parse().unwrap(), load: &|m| Ok(shadowed(m, cost)), data_snapshot: "d" })
+    }
+
+    type Row = (f64, f64, f64);
+    fn rows(db: &Db, version: &str) -> Vec<Row> {
+        let conn = db.lock().unwrap();
+        let mut q = conn.prepare("SELECT gross_return, net_return, turnover FROM shadow_days WHERE version = ?1 ORDER BY session").unwrap();
+        q.query_map([version], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))).unwrap().map(std::result::Result::unwrap).collect()
     }
 
     #[test]
@@ -315,18 +281,20 @@ mod tests {
         let (_dir, db) = registry();
         let report = run_to(&db, "2017-12-04", 20.0).unwrap().remove(0);
         assert_eq!((report.added, report.kept), (2, 0));
-        let rows: Vec<(f64, f64, f64)> = db
-            .lock()
-            .unwrap()
-            .prepare("SELECT gross_return, net_return, turnover FROM shadow_days ORDER BY session")
-            .unwrap()
-            .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
-            .unwrap()
-            .map(std::result::Result::unwrap)
-            .collect();
-        assert!((rows[0].0 - 0.05).abs() < 1e-12, "half a book long, open 100 to close 110");
-        assert!((rows[0].2 - 1.0).abs() < 1e-12 && (rows[0].1 - (0.05 - 1.0 * 10.0 / 1e4)).abs() < 1e-12);
-        assert!((rows[1].0 - 0.05).abs() < 1e-12, "nothing overnight, then open 110 to close 121");
+        let rows = rows(&db, "v1");
+        assert!((rows[0].0 - 0.10).abs() < 1e-12, "a whole book long, open 100 to close 110; the short stands still");
+        assert!((rows[0].2 - 2.0).abs() < 1e-12 && (rows[0].1 - (0.10 - 2.0 * 10.0 / 1e4)).abs() < 1e-12, "{rows:?}");
+        assert!(rows[1].0 > 0.09, "nothing overnight, then open 110 to close 121: {rows:?}");
+    }
+
+    #[test]
+    fn each_model_keeps_its_own_rebalance_days() {
+        let (_dir, db) = registry();
+        db.lock().unwrap().execute("INSERT INTO models (strategy, version, path, sha256, stage, family, metrics_json, config_json, data_snapshot, run_id, created_at) SELECT strategy, 'v2', path, 'bb', 'shadow', family, metrics_json, config_json, data_snapshot, run_id, created_at FROM models", []).unwrap();
+        let reports = run_to(&db, "2017-12-04", 20.0).unwrap();
+        assert_eq!(reports.len(), 2);
+        assert!(rows(&db, "v1")[1].2 > 0.0, "rebalanced every session");
+        assert_eq!(rows(&db, "v2")[1].2, 0.0, "every second session");
     }
 
     #[test]
@@ -336,6 +304,6 @@ mod tests {
         assert_eq!(run_to(&db, "2017-12-01", 12.0).unwrap()[0].added, 0);
         let report = run_to(&db, "2017-12-04", 12.0).unwrap().remove(0);
         assert_eq!((report.added, report.kept), (1, 1));
-        assert_eq!(report.next_weights["AAA"], 0.5);
+        assert_eq!(report.next_weights["AAA"], 1.0);
     }
 }

@@ -40,7 +40,7 @@ pub struct PositionRow {
 pub struct StrategyRow {
     pub sharpe: Option<f64>,
     pub turnover: Option<f64>,
-    /// Of the day's gain, in account currency.
+    /// Gain since the start after costs, in account currency, open positions at their marks.
     pub contribution: Option<f64>,
     pub max_drawdown: Option<f64>,
     pub trials: Option<u64>,

@@ -19,10 +19,11 @@ use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::store;
 use data_layer::time::{DateRange, TradingDay};
+use engine::backtest;
 use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
 use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
-use engine::execution::gates::Mode;
+use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
 use engine::execution::risk::Limits;
 use engine::models::registry::Registry;
@@ -30,11 +31,9 @@ use engine::pipelines::paper_day::plan::PlanInput;
 use engine::pipelines::paper_day::report::ReportInput;
 use engine::pipelines::paper_day::send::SubmitReport;
 use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
-use engine::portfolio;
-use engine::reports;
+use engine::reports::{self, daily::Health, daily::Mode};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The strategy that the book follows.
@@ -118,7 +117,7 @@ impl Desk {
     fn with<T>(&self, act: &Act<'_>, f: impl FnOnce(&PaperDay<'_>) -> Result<T>) -> Result<T> {
         let config = PaperConfig {
             strategy: STRATEGY.into(),
-            mode: Mode::Paper,
+            mode: gates::Mode::Paper,
             limits: self.limits.clone(),
             operator: "paper-trade".into(),
             run_id: Some(act.run.to_string()),
@@ -184,24 +183,24 @@ impl Desk {
         };
         let closes = self.market.panel.symbols.iter().filter_map(|s| self.market.last_close(s, asof).map(|c| (s.clone(), c))).collect();
         let registry = Registry::open(act.root)?;
-        let mode = if matches!(self.broker, Kind::Simulated) { "simulated" } else { "paper" };
+        let mode = if matches!(self.broker, Kind::Simulated) { Mode::Simulated } else { Mode::Paper };
         let input = ReportInput {
             asof,
-            mode: mode.into(),
+            mode,
             closes,
             data_health: data_health(act.root, asof)?,
-            known_bias: json!(judging::known_bias(act.root)),
-            links: json!({}),
+            known_bias: judging::known_bias(act.root),
+            links: BTreeMap::new(),
             trials: Some(registry.family(STRATEGY)?.n as u64),
             modelled_bps: Some(6.0),
         };
-        let value = self.with(act, |day| day.daily_report(&run_key, &input))?;
-        let rendered = reports::daily(&serde_json::from_value(value.clone())?)?;
+        let report = self.with(act, |day| day.daily_report(&run_key, &input))?;
+        let rendered = reports::daily(&report)?;
         let base = format!("reports/daily/{asof}/{}", account.account);
         for (name, text) in [("json", &rendered.json), ("md", &rendered.md), ("html", &rendered.html)] {
             store::write_atomic(act.root, &DataPath::new(format!("{base}.{name}"))?, text.as_bytes())?;
         }
-        Ok(Reported { asof, path: Some(DataPath::new(format!("{base}.html"))?), equity: value["equity"].as_f64().unwrap_or(account.equity) })
+        Ok(Reported { asof, path: Some(DataPath::new(format!("{base}.html"))?), equity: report.equity.unwrap_or(account.equity) })
     }
 
     fn ready(&self, root: &DataRoot) -> Result<Ready> {
@@ -260,14 +259,12 @@ impl Desk {
     fn targets(&self, ready: &Ready, account: &AccountCheck) -> Result<PlanInput> {
         let (panel, asof) = (&self.market.panel, self.market.asof);
         let at = self.market.at(asof)?;
-        let held = engine::execution::positions::book(&engine::execution::log::OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
+        let held = engine::execution::positions::ledger(&engine::execution::log::OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
         let mut notes = Vec::new();
         let mut targets = BTreeMap::new();
         if self.rebalance_is_due(account, ready.rule.rebalance_sessions)? {
             let scores = ready.scores(panel, at)?;
-            let indexed: Vec<(usize, f64)> = (0..panel.n_symbols()).map(|s| (s, scores.at(s, at))).filter(|(_, v)| v.is_finite()).collect();
-            let chosen = portfolio::targets(&indexed, &ready.rule)?;
-            targets = chosen.weights.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
+            targets = backtest::targets_at(panel, &scores, &ready.rule, at)?.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
             fit(&mut targets, account.equity, &self.limits, &mut notes);
         } else {
             notes.push(format!("no rebalance today: the rule rebalances every {} sessions", ready.rule.rebalance_sessions));
@@ -334,12 +331,12 @@ fn fit(targets: &mut BTreeMap<String, f64>, equity: f64, limits: &Limits, notes:
     }
 }
 
-fn data_health(root: &DataRoot, day: TradingDay) -> Result<Value> {
+fn data_health(root: &DataRoot, day: TradingDay) -> Result<BTreeMap<String, Health>> {
     let db = Db::open(root, Which::Node)?;
-    let mut out = serde_json::Map::new();
+    let mut out = BTreeMap::new();
     for (name, table, key) in [("equities_eod", table::RAW_EQUITIES_BARS, timeframe::DAY), ("equities_ohlcv_adj", table::CURATED_EQUITIES, "")] {
         let c = ledger::coverage(&db, table, key, DateRange::new(day, day.plus_days(1))?)?;
-        out.insert(name.into(), json!({"green": c.green, "amber": c.amber, "red": c.red, "expected": c.expected, "codes": c.codes}));
+        out.insert(name.into(), Health { green: c.green, amber: c.amber, red: c.red, expected: c.expected, codes: c.codes });
     }
-    Ok(Value::Object(out))
+    Ok(out)
 }

@@ -1,8 +1,8 @@
 //! A broker in memory for tests: it keeps its own truth, loses acknowledgements on demand and counts what it was sent.
 
 use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
+use crate::execution::account::{Account, Event};
 use crate::execution::order::Intent;
-use crate::execution::positions::Book;
 use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::host::{FakeHost, Host};
@@ -97,12 +97,17 @@ impl FakeBroker {
             t.fills.push(fill);
         }
     }
-    fn book(&self) -> Book {
-        let mut book = Book::default();
-        for f in &self.truth.lock().unwrap().fills {
-            book.trade("", &f.symbol, f.side.sign() * f.qty, f.price, 0.0);
+    fn ledger(&self) -> Account {
+        let t = self.truth.lock().unwrap();
+        let today = t.now.unwrap().utc_day();
+        let mut ledger = Account::opened(today, 100_000.0).unwrap();
+        for f in &t.fills {
+            ledger.apply(today, Event::Fill { symbol: f.symbol.clone(), side: f.side, qty: f.qty, price: f.price, fee: 0.0 }).unwrap();
         }
-        book
+        for symbol in ledger.positions().keys().cloned().collect::<Vec<_>>() {
+            ledger.mark(today, &symbol, self.prices[&symbol]).unwrap();
+        }
+        ledger
     }
 }
 
@@ -133,12 +138,11 @@ impl Broker for FakeBroker {
         self.dedups
     }
     fn account(&self) -> Result<BrokerAccount> {
-        let book = self.book();
-        let equity = 100_000.0 + book.cash + book.per_symbol().iter().map(|(s, q)| q * self.prices[s]).sum::<f64>();
+        let ledger = self.ledger();
         Ok(BrokerAccount {
             account: "SIM1".into(),
-            equity,
-            cash: 100_000.0 + book.cash,
+            equity: ledger.equity(),
+            cash: ledger.cash(),
             buying_power: 200_000.0,
             currency: "USD".into(),
             status: "ACTIVE".into(),
@@ -202,8 +206,8 @@ impl Broker for FakeBroker {
         Ok(t.fills.iter().filter(|f| after.is_none_or(|a| f.at >= a)).cloned().collect())
     }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
-        let book = self.book();
-        let held = book.positions.iter().filter(|(_, p)| p.qty != 0.0);
-        Ok(held.map(|((_, s), p)| BrokerPosition { symbol: s.clone(), qty: p.qty, avg_price: p.avg_price, price: self.prices.get(s).copied() }).collect())
+        let ledger = self.ledger();
+        let held = ledger.positions().iter();
+        Ok(held.map(|(s, p)| BrokerPosition { symbol: s.clone(), qty: p.qty, avg_price: p.average_price, price: self.prices.get(s).copied() }).collect())
     }
 }

@@ -5,13 +5,13 @@
 
 use super::shadow::exchange_clock;
 use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
+use crate::execution::account::{Account, Event, Position};
 use crate::execution::order::{Intent, OrderType};
-use crate::execution::positions::Book;
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::canonical_json;
-use data_layer::time::{TradingDay, UtcTime};
+use data_layer::time::{TradingDay, UtcTime, new_york};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
@@ -117,12 +117,20 @@ impl<'a> SimulatedBroker<'a> {
         Ok(order)
     }
 
-    fn book(&self) -> Result<Book> {
-        let mut book = Book::default();
+    /// The account's ledger, marked at the last closes.
+    fn ledger(&self) -> Result<Account> {
+        let day = Calendar::xnys().last_closed(self.now())?;
+        let mut ledger = Account::opened(day, self.start_cash)?;
         for f in self.fills_since(None)? {
-            book.trade("", &f.symbol, f.side.sign() * f.qty, f.price, f.fee.unwrap_or(0.0));
+            let fee = f.fee.unwrap_or(0.0);
+            ledger.apply(f.at.day_in(&new_york()), Event::Fill { symbol: f.symbol, side: f.side, qty: f.qty, price: f.price, fee })?;
         }
-        Ok(book)
+        for symbol in ledger.positions().keys().cloned().collect::<Vec<_>>() {
+            let price = self.prices.last_close(&symbol, day);
+            let price = price.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{symbol} is held and has no close at or before {day}")))?;
+            ledger.mark(day.max(self.now().day_in(&new_york())), &symbol, price)?;
+        }
+        Ok(ledger)
     }
 
     fn accept(&self, intent: &Intent) -> Result<Submitted> {
@@ -165,14 +173,8 @@ impl Broker for SimulatedBroker<'_> {
         true
     }
     fn account(&self) -> Result<BrokerAccount> {
-        let book = self.book()?;
-        let day = Calendar::xnys().last_closed(self.now())?;
-        let cash = self.start_cash + book.cash;
-        let mut equity = cash;
-        for (symbol, qty) in book.per_symbol() {
-            let price = self.prices.last_close(&symbol, day);
-            equity += qty * price.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{symbol} is held and has no close at or before {day}")))?;
-        }
+        let ledger = self.ledger()?;
+        let (cash, equity) = (ledger.cash(), ledger.equity());
         let (account, currency, status) = (self.account.clone(), "USD".to_string(), "ACTIVE".to_string());
         Ok(BrokerAccount { account, equity, cash, buying_power: 2.0 * equity, currency, status, blocked: false })
     }
@@ -234,10 +236,13 @@ impl Broker for SimulatedBroker<'_> {
         Ok(out)
     }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
-        let (book, day) = (self.book()?, Calendar::xnys().last_closed(self.now())?);
-        let held = book.positions.iter().filter(|(_, p)| p.qty != 0.0);
-        Ok(held
-            .map(|((_, symbol), p)| BrokerPosition { symbol: symbol.clone(), qty: p.qty, avg_price: p.avg_price, price: self.prices.last_close(symbol, day) })
-            .collect())
+        let ledger = self.ledger()?;
+        let position = |(symbol, p): (&String, &Position)| BrokerPosition {
+            symbol: symbol.clone(),
+            qty: p.qty,
+            avg_price: p.average_price,
+            price: ledger.mark_of(symbol).map(|m| m.1),
+        };
+        Ok(ledger.positions().iter().map(position).collect())
     }
 }

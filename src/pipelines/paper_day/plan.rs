@@ -79,8 +79,7 @@ impl PaperDay<'_> {
                 .cause("orders are never planned from older data")
                 .fix("trademl paper-trade"));
         }
-        let book = positions::book(&self.log(), &account.account)?;
-        let held = book.of_strategy(&self.config.strategy);
+        let held = positions::ledger(&self.log(), &account.account)?.of_strategy(&self.config.strategy);
         let open = self.open_remaining(&account.account)?;
         let sized =
             (self.sizer)(&SizeInput { targets: &input.targets, positions: &held, open_remaining: &open, prices: &input.prices, equity: account.equity });

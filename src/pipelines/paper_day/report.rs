@@ -1,98 +1,97 @@
 //! The figures of a day's report: a function of the journal and of what the caller knows about data and model.
 
 use super::PaperDay;
+use crate::backtest::metric::{max_drawdown, sharpe, var_es, volatility};
+use crate::execution::account::Trade;
 use crate::execution::order::OrderSet;
-use crate::execution::positions::{self, Book, EXTERNAL};
+use crate::execution::positions::{self, EXTERNAL, Holding, Ledger};
 use crate::execution::state::{is_unknown, name};
 use crate::execution::switches::{self, Switch};
+use crate::reports::daily::{Champion, DailyReport, ExecutionCost, Health, Mode, OrderCounts, Parity, PositionRow, PositionSide, RiskMetrics, StrategyRow};
 use data_layer::error::{Error, Result, code};
 use data_layer::store::digest_of;
 use data_layer::time::TradingDay;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Fewer sessions than this make no volatility, VaR or Sharpe ratio.
 const MIN_SESSIONS: usize = 20;
 
 /// What the journal does not know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReportInput {
     pub asof: TradingDay,
-    /// `simulated`, `shadow` or `paper`.
-    pub mode: String,
+    pub mode: Mode,
     /// Closes of `asof`, in account currency, for every held name.
     pub closes: BTreeMap<String, f64>,
-    pub data_health: Value,
-    pub known_bias: Value,
-    pub links: Value,
+    pub data_health: BTreeMap<String, Health>,
+    pub known_bias: Option<String>,
+    pub links: BTreeMap<String, String>,
     pub trials: Option<u64>,
     /// Cost that the model assumed, one way, in basis points.
     pub modelled_bps: Option<f64>,
 }
 
-/// A figure, or null with a reason.
-struct Sheet {
-    undefined: BTreeMap<String, String>,
-}
-
-impl Sheet {
-    fn put(&mut self, key: &str, value: Result<f64, &str>) -> Value {
-        match value {
-            Ok(v) if v.is_finite() => json!(v),
-            Ok(_) => self.null(key, "the value is not a number"),
-            Err(why) => self.null(key, why),
-        }
-    }
-    fn null(&mut self, key: &str, why: &str) -> Value {
-        self.undefined.insert(key.to_string(), why.to_string());
-        Value::Null
-    }
+/// Why a number has no value.
+fn undefined(why: &str) -> Error {
+    Error::new(code::ML_UNDEFINED, "a number of the report is undefined").cause(why)
 }
 
 impl PaperDay<'_> {
-    /// The daily report with exactly the documented keys; an undefined number is null with its reason in `undefined`.
-    pub fn daily_report(&self, run_key: &str, input: &ReportInput) -> Result<Value> {
+    /// The daily report; an undefined number is null with its reason in `undefined`.
+    pub fn daily_report(&self, run_key: &str, input: &ReportInput) -> Result<DailyReport> {
         let set = self.require_set(run_key)?;
-        let book = positions::book(&self.log(), &set.account)?;
+        let ledger = self.marked(&set.account, input)?;
         let equities = self.equities(&set.account)?;
-        let mut sheet = Sheet { undefined: BTreeMap::new() };
-        let equity = equities.last().map(|(_, e)| *e).ok_or("no snapshot was taken yet");
-        let (rows, gross, net) = position_rows(&book, &input.closes, equity.unwrap_or(set.equity))?;
         let first = self.first_equity(&set)?;
+        let equity = equities.last().copied();
         let pnl = match equities.as_slice() {
-            [.., (_, before), (_, now)] => Ok(now - before),
-            [(_, only)] => Ok(only - first),
-            [] => Err("no snapshot was taken yet"),
+            [.., before, now] => Ok(now - before),
+            [only] => Ok(only - first),
+            [] => Err(undefined("no snapshot was taken yet")),
         };
-        let series: Vec<f64> = std::iter::once(first).chain(equities.iter().map(|(_, e)| *e)).collect();
-        let strategy = self.strategy_figures(&mut sheet, &set, &book, input, &series)?;
-        let risk = risk_metrics(&mut sheet, &series);
-        let execution = self.execution_figures(&mut sheet, &set, input.modelled_bps)?;
-        let parity = parity(&mut sheet, &book, &input.closes, equity.map(|e| e - first));
-        let mut report = json!({
-            "v": 1, "asof": input.asof, "mode": input.mode, "dataset": self.db.root().drive().dataset, "account": set.account,
-            "pnl": sheet.put("pnl", pnl), "pnl_cumulative": sheet.put("pnl_cumulative", equity.map(|e| e - first)),
-            "equity": sheet.put("equity", equity), "gross_exposure": gross, "net_exposure": net, "turnover": self.filled_notional(&set)? / set.equity,
-            "positions": rows, "strategies": {set.strategy.clone(): strategy}, "risk_metrics": risk, "data_health": input.data_health,
-            "orders": self.order_counts(&set)?, "execution": execution, "parity": parity,
-            "switches": {
-                "kill_switch": switches::read(self.db, Switch::Kill, &set.account).state,
-                "circuit_breaker": switches::read(self.db, Switch::Breaker, &set.account).state
-            },
-            "champion": set.pins.champion, "known_bias": input.known_bias, "links": input.links
-        });
-        let inputs = digest_of(&(&report, self.log().log_hash(&set.account)?, &set.order_set_hash))?;
-        report["undefined"] = json!(sheet.undefined);
-        report["inputs_sha256"] = json!(inputs);
-        Ok(report)
+        let since = || equity.map(|e| e - first).ok_or_else(|| undefined("no snapshot was taken yet"));
+        let curve: Vec<f64> = std::iter::once(first).chain(equities.iter().copied()).collect();
+        let returns: Vec<f64> = curve.windows(2).map(|w| w[1] / w[0] - 1.0).collect();
+        let mut r = DailyReport::empty(input.asof, input.mode, &self.db.root().drive().dataset, &set.account);
+        r.pnl = r.take("pnl", pnl);
+        r.pnl_cumulative = r.take("pnl_cumulative", since());
+        r.equity = r.take("equity", equity.ok_or_else(|| undefined("no snapshot was taken yet")));
+        let worth = equity.unwrap_or(set.equity);
+        let (gross, net) = ledger.exposure();
+        (r.gross_exposure, r.net_exposure) = (Some(gross / worth), Some(net / worth));
+        r.turnover = Some(self.filled_notional(&set)? / set.equity);
+        r.positions = position_rows(&ledger, worth);
+        self.strategy_row(&mut r, &set, &ledger, input.trials, &returns)?;
+        risk_metrics(&mut r, &returns);
+        self.execution_cost(&mut r, &set, input.modelled_bps)?;
+        parity(&mut r, &ledger, since());
+        r.orders = self.order_counts(&set)?;
+        for switch in [Switch::Kill, Switch::Breaker] {
+            r.switches.insert(switch.name().into(), switches::read(self.db, switch, &set.account).state);
+        }
+        r.champion = champion(&set);
+        (r.data_health, r.known_bias, r.links) = (input.data_health.clone(), input.known_bias.clone(), input.links.clone());
+        r.inputs_sha256 = digest_of(&(&r, self.log().log_hash(&set.account)?, &set.order_set_hash))?;
+        Ok(r)
+    }
+
+    /// The journal's ledger, every holding at the day's close.
+    fn marked(&self, account: &str, input: &ReportInput) -> Result<Ledger> {
+        let mut ledger = positions::ledger(&self.log(), account)?;
+        for holding in ledger.positions().keys().cloned().collect::<Vec<_>>() {
+            let close = input.closes.get(&holding.symbol).copied();
+            let close = close.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{} is held and the report was given no close for it", holding.symbol)))?;
+            let newest = ledger.mark_of(&holding).map_or(input.asof, |m| m.0.max(input.asof));
+            ledger.mark(newest, &holding, close)?;
+        }
+        Ok(ledger)
     }
 
     /// Equity per snapshot, oldest first.
-    fn equities(&self, account: &str) -> Result<Vec<(String, f64)>> {
+    fn equities(&self, account: &str) -> Result<Vec<f64>> {
         let conn = self.db.lock()?;
-        let mut q = conn.prepare("SELECT ts, equity FROM snapshots WHERE account = ?1 ORDER BY ts")?;
-        Ok(q.query_map([account], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<_, _>>()?)
+        let mut q = conn.prepare("SELECT equity FROM snapshots WHERE account = ?1 ORDER BY ts")?;
+        Ok(q.query_map([account], |r| r.get(0))?.collect::<std::result::Result<_, _>>()?)
     }
 
     /// The equity with which this account began to trade here.
@@ -102,18 +101,18 @@ impl PaperDay<'_> {
             .query_row("SELECT equity FROM order_sets WHERE account = ?1 ORDER BY trading_day, rebalance_no, run_key LIMIT 1", [&set.account], |r| r.get(0))?)
     }
 
-    fn order_counts(&self, set: &OrderSet) -> Result<Value> {
-        let (mut sent, mut filled, mut refused, mut unknown) = (0, 0, 0, 0);
+    fn order_counts(&self, set: &OrderSet) -> Result<OrderCounts> {
         let rows = self.log().orders_of(&set.run_key)?;
+        let mut out = OrderCounts { planned: rows.len() as u64, ..OrderCounts::default() };
         for o in &rows {
             let s = o.state.as_str();
-            unknown += u32::from(is_unknown(s));
-            filled += u32::from(s == name::FILLED);
             let kept_here = matches!(s, name::PLANNED | name::DROPPED | name::DRY_RUN | name::BLOCKED_KILL_SWITCH | name::BLOCKED_CIRCUIT_BREAKER);
-            refused += u32::from(s == name::REJECTED || (kept_here && s != name::PLANNED));
-            sent += u32::from(!kept_here && !is_unknown(s) && s != name::REJECTED);
+            out.unknown += u64::from(is_unknown(s));
+            out.filled += u64::from(s == name::FILLED);
+            out.refused += u64::from(s == name::REJECTED || (kept_here && s != name::PLANNED));
+            out.sent += u64::from(!kept_here && !is_unknown(s) && s != name::REJECTED);
         }
-        Ok(json!({"planned": rows.len(), "sent": sent, "filled": filled, "refused": refused, "unknown": unknown}))
+        Ok(out)
     }
 
     fn filled_notional(&self, set: &OrderSet) -> Result<f64> {
@@ -121,127 +120,94 @@ impl PaperDay<'_> {
         Ok(self.log().fills(&set.account)?.iter().filter(|f| ids.contains(&f.order_id.as_str())).map(|f| f.qty.abs() * f.price).sum())
     }
 
-    fn strategy_figures(&self, sheet: &mut Sheet, set: &OrderSet, book: &Book, input: &ReportInput, series: &[f64]) -> Result<Value> {
+    fn strategy_row(&self, r: &mut DailyReport, set: &OrderSet, ledger: &Ledger, trials: Option<u64>, returns: &[f64]) -> Result<()> {
         let key = |k: &str| format!("strategies.{}.{k}", set.strategy);
-        let mut contribution = 0.0;
-        for ((_, symbol), p) in book.positions.iter().filter(|((s, _), _)| s == &set.strategy) {
-            let mark = if p.qty == 0.0 { 0.0 } else { p.qty * (close_of(&input.closes, symbol)? - p.avg_price) };
-            contribution += p.realised + mark;
+        let trades: Vec<Trade<Holding>> = ledger.trades().into_iter().filter(|t| t.symbol.strategy == set.strategy).collect();
+        let contribution: f64 = trades.iter().map(|t| t.pnl).sum();
+        let best = trades.iter().filter(|t| t.closed.is_some()).map(|t| t.pnl).reduce(f64::max);
+        let enough = |statistic: fn(&[f64]) -> Result<f64>| if returns.len() < MIN_SESSIONS { Err(too_few()) } else { statistic(returns) };
+        if trials.is_none() {
+            r.undefined.insert(key("trials"), "the trial ledger was not given".into());
         }
-        let returns = returns(series);
-        let sharpe = match spread(&returns) {
-            Some((mean, sd)) if returns.len() >= MIN_SESSIONS && sd > 0.0 => Ok(mean / sd * 252f64.sqrt()),
-            _ => Err("fewer than 20 sessions, or no variation"),
+        let row = StrategyRow {
+            sharpe: r.take(&key("sharpe"), enough(sharpe::annualised)),
+            turnover: Some(self.filled_notional(set)? / set.equity),
+            contribution: Some(contribution),
+            max_drawdown: r.take(&key("max_drawdown"), max_drawdown::depth(returns)),
+            trials,
+            without_best_trade: r
+                .take(&key("without_best_trade"), best.map(|b| contribution - b.max(0.0)).ok_or_else(|| undefined("no position was closed yet"))),
         };
-        let closed = book.positions.values().filter(|p| p.realised != 0.0).count();
-        Ok(json!({
-            "sharpe": sheet.put(&key("sharpe"), sharpe),
-            "turnover": self.filled_notional(set)? / set.equity,
-            "contribution": contribution,
-            "max_drawdown": sheet.put(&key("max_drawdown"), drawdown(series)),
-            "trials": input.trials.map_or_else(|| sheet.null(&key("trials"), "the trial ledger was not given"), |t| json!(t)),
-            "without_best_trade": if closed == 0 {
-                sheet.null(&key("without_best_trade"), "no position was closed yet")
-            } else {
-                let best = book.positions.values().map(|p| p.realised).fold(f64::NEG_INFINITY, f64::max);
-                json!(contribution - best.max(0.0))
-            },
-        }))
+        r.strategies.insert(set.strategy.clone(), row);
+        Ok(())
     }
 
     /// Fill prices against the reference prices that sized the orders; a cost is positive.
-    fn execution_figures(&self, sheet: &mut Sheet, set: &OrderSet, modelled: Option<f64>) -> Result<Value> {
+    fn execution_cost(&self, r: &mut DailyReport, set: &OrderSet, modelled: Option<f64>) -> Result<()> {
         let reference: BTreeMap<&str, f64> = set.lines.iter().map(|l| (l.client_order_id.as_str(), l.reference_price)).collect();
         let mut costs = Vec::new();
         for f in self.log().fills(&set.account)? {
-            if let Some(r) = reference.get(f.order_id.as_str()).filter(|_| f.qty > 0.0) {
-                costs.push(1e4 * (f.side.sign() * (f.price / r - 1.0) + f.fee.unwrap_or(0.0) / (f.qty * r)));
+            if let Some(reference) = reference.get(f.order_id.as_str()).filter(|_| f.qty > 0.0) {
+                costs.push(1e4 * (f.side.sign() * (f.price / reference - 1.0) + f.fee.unwrap_or(0.0) / (f.qty * reference)));
             }
         }
-        let n = costs.len();
-        let mean = if n > 0 { Ok(costs.iter().sum::<f64>() / n as f64) } else { Err("nothing was filled") };
-        let half = spread(&costs).map(|(_, sd)| 1.96 * sd / (n as f64).sqrt()).ok_or("fewer than two fills");
-        let bound = |sign: f64| mean.and_then(|m| half.map(|h| m + sign * h));
-        Ok(json!({
-            "modelled_bps": sheet.put("execution.modelled_bps", modelled.ok_or("no cost model was given")),
-            "realised_bps": sheet.put("execution.realised_bps", mean),
-            "low": sheet.put("execution.low", bound(-1.0)),
-            "high": sheet.put("execution.high", bound(1.0)),
-            "n": n
-        }))
+        let n = costs.len() as f64;
+        let mean = costs.iter().sum::<f64>() / n;
+        let sd = (costs.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let bound = |sign: f64| if n < 2.0 { Err(undefined("fewer than two fills")) } else { Ok(mean + sign * 1.96 * sd / n.sqrt()) };
+        r.execution = ExecutionCost {
+            modelled_bps: r.take("execution.modelled_bps", modelled.ok_or_else(|| undefined("no cost model was given"))),
+            realised_bps: r.take("execution.realised_bps", if n > 0.0 { Ok(mean) } else { Err(undefined("nothing was filled")) }),
+            low: r.take("execution.low", bound(-1.0)),
+            high: r.take("execution.high", bound(1.0)),
+            n: costs.len() as u64,
+        };
+        Ok(())
     }
 }
 
-fn close_of(closes: &BTreeMap<String, f64>, symbol: &str) -> Result<f64> {
-    closes
-        .get(symbol)
-        .copied()
-        .filter(|p| p.is_finite() && *p > 0.0)
-        .ok_or_else(|| Error::new(code::DATA_MISSING, format!("{symbol} is held and the report was given no close for it")))
+fn too_few() -> Error {
+    undefined("fewer than 20 sessions")
 }
 
-fn position_rows(book: &Book, closes: &BTreeMap<String, f64>, equity: f64) -> Result<(Vec<Value>, f64, f64)> {
-    let (mut rows, mut gross, mut net) = (Vec::new(), 0.0, 0.0);
-    for ((strategy, symbol), p) in book.positions.iter().filter(|(_, p)| p.qty != 0.0) {
-        let price = close_of(closes, symbol)?;
-        let weight = p.qty * price / equity;
-        gross += weight.abs();
-        net += weight;
-        let side = if p.qty > 0.0 { "LONG" } else { "SHORT" };
-        rows.push(json!({"symbol": symbol, "weight": weight, "side": side, "strategy_tag": strategy, "qty": p.qty, "price": price}));
-    }
-    Ok((rows, gross, net))
+fn champion(set: &OrderSet) -> Option<Champion> {
+    let part = |key: &str| set.pins.champion.get(key).cloned();
+    Some(Champion { strategy: part("strategy")?, version: part("version")?, sha256: part("sha256")? })
 }
 
-fn returns(series: &[f64]) -> Vec<f64> {
-    series.windows(2).map(|w| w[1] / w[0] - 1.0).collect()
-}
-
-/// Mean and sample standard deviation; `None` below two values.
-fn spread(values: &[f64]) -> Option<(f64, f64)> {
-    let n = values.len() as f64;
-    if n < 2.0 {
-        return None;
-    }
-    let mean = values.iter().sum::<f64>() / n;
-    Some((mean, (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()))
-}
-
-fn drawdown(series: &[f64]) -> Result<f64, &'static str> {
-    if series.len() < 2 {
-        return Err("fewer than two values of equity");
-    }
-    let (mut peak, mut worst) = (f64::NEG_INFINITY, 0.0f64);
-    for e in series {
-        peak = peak.max(*e);
-        worst = worst.max(1.0 - e / peak);
-    }
-    Ok(worst)
+fn position_rows(ledger: &Ledger, equity: f64) -> Vec<PositionRow> {
+    let row = |(h, p): (&Holding, &crate::execution::account::Position)| {
+        let price = ledger.mark_of(h).map(|m| m.1);
+        PositionRow {
+            symbol: h.symbol.clone(),
+            weight: price.map(|price| p.qty * price / equity),
+            side: if p.qty > 0.0 { PositionSide::Long } else { PositionSide::Short },
+            strategy_tag: h.strategy.clone(),
+            qty: p.qty,
+            price,
+        }
+    };
+    ledger.positions().iter().map(row).collect()
 }
 
 /// Historical figures over the snapshots; losses are positive.
-fn risk_metrics(sheet: &mut Sheet, series: &[f64]) -> Value {
-    let r = returns(series);
-    let enough = r.len() >= MIN_SESSIONS;
-    let short = "fewer than 20 sessions";
-    let vol = spread(&r).filter(|_| enough).map(|(_, sd)| sd * 252f64.sqrt()).ok_or(short);
-    let mut losses: Vec<f64> = r.iter().map(|v| -v).collect();
-    losses.sort_by(f64::total_cmp);
-    let tail = losses.len().saturating_sub((losses.len() as f64 * 0.05).ceil() as usize);
-    let var = if enough { losses.get(tail).copied().ok_or(short) } else { Err(short) };
-    let es = if enough { Ok(losses[tail..].iter().sum::<f64>() / (losses.len() - tail) as f64) } else { Err(short) };
-    json!({
-        "realized_vol": sheet.put("risk_metrics.realized_vol", vol), "max_drawdown": sheet.put("risk_metrics.max_drawdown", drawdown(series)),
-        "var_95": sheet.put("risk_metrics.var_95", var), "es_95": sheet.put("risk_metrics.es_95", es), "window_sessions": r.len()
-    })
+fn risk_metrics(r: &mut DailyReport, returns: &[f64]) {
+    let enough = returns.len() >= MIN_SESSIONS;
+    let vol = if enough { volatility::annualised(returns) } else { Err(too_few()) };
+    let tail = || if enough { var_es::historical(returns, 0.95) } else { Err(too_few()) };
+    r.risk_metrics = RiskMetrics {
+        realized_vol: r.take("risk_metrics.realized_vol", vol),
+        max_drawdown: r.take("risk_metrics.max_drawdown", max_drawdown::depth(returns)),
+        var_95: r.take("risk_metrics.var_95", tail().map(|t| t.var)),
+        es_95: r.take("risk_metrics.es_95", tail().map(|t| t.es)),
+        window_sessions: returns.len() as u64,
+    };
 }
 
-/// The broker's change of equity against the journal's own account of it.
-fn parity(sheet: &mut Sheet, book: &Book, closes: &BTreeMap<String, f64>, broker_change: Result<f64, &str>) -> Value {
-    let foreign = book.positions.iter().any(|((s, _), p)| s == EXTERNAL && p.qty != 0.0);
-    let why = "positions of others are in the account";
-    let held: f64 = book.positions.iter().filter(|(_, p)| p.qty != 0.0).map(|((_, s), p)| p.qty * closes.get(s).copied().unwrap_or(f64::NAN)).sum();
-    let ours = if foreign { Err(why) } else { Ok(book.cash + held) };
-    let rest = ours.and_then(|o| broker_change.map(|b| b - o));
-    json!({"explained": sheet.put("parity.explained", ours), "unexplained": sheet.put("parity.unexplained", rest)})
+/// The broker's change of equity against the ledger's own account of it.
+fn parity(r: &mut DailyReport, ledger: &Ledger, broker_change: Result<f64>) {
+    let foreign = ledger.positions().keys().any(|h| h.strategy == EXTERNAL);
+    let ours = || if foreign { Err(undefined("positions of others are in the account")) } else { Ok(ledger.equity() - ledger.totals().deposits) };
+    r.parity =
+        Parity { explained: r.take("parity.explained", ours()), unexplained: r.take("parity.unexplained", ours().and_then(|o| broker_change.map(|b| b - o))) };
 }

@@ -1,6 +1,7 @@
 //! Sending a pinned set through the gates, and settling it after the session.
 
 use super::PaperDay;
+use crate::execution::account;
 use crate::execution::broker::BrokerOrder;
 use crate::execution::gates::{self, Gate, GateContext, Mode, Verdict};
 use crate::execution::log::OrderRow;
@@ -146,7 +147,7 @@ impl PaperDay<'_> {
             reconciled,
             broker_positions,
             foreign,
-            all_positions: positions::book(&self.log(), &set.account)?.per_symbol(),
+            all_positions: positions::ledger(&self.log(), &set.account)?.per_symbol(),
         })
     }
 
@@ -258,10 +259,10 @@ impl PaperDay<'_> {
             }
         }
         let account = self.broker.account()?;
-        let book = positions::book(&self.log(), &set.account)?;
-        let positions = book.of_strategy(&set.strategy);
+        let ledger = positions::ledger(&self.log(), &set.account)?;
+        let positions = ledger.of_strategy(&set.strategy);
         let at = Calendar::xnys().close(Calendar::xnys().last_closed(self.host.now())?);
-        let snapshot = self.snapshot(&set.account, at, account.equity, account.cash, &book)?;
+        let snapshot = self.snapshot(&set.account, at, account.equity, account.cash, &ledger)?;
         Ok(SettleReport {
             reconcile,
             orders: self.submit_report(&set, &BTreeMap::new())?,
@@ -275,9 +276,8 @@ impl PaperDay<'_> {
     }
 
     /// One snapshot per account and session close: the first one after the close stands.
-    fn snapshot(&self, account: &str, at: UtcTime, equity: f64, cash: f64, book: &positions::Book) -> Result<bool> {
-        let held: BTreeMap<String, positions::Position> =
-            book.positions.iter().filter(|(_, p)| p.qty != 0.0).map(|((s, symbol), p)| (format!("{s}|{symbol}"), *p)).collect();
+    fn snapshot(&self, account: &str, at: UtcTime, equity: f64, cash: f64, ledger: &positions::Ledger) -> Result<bool> {
+        let held: BTreeMap<String, &account::Position> = ledger.positions().iter().map(|(h, p)| (format!("{}|{}", h.strategy, h.symbol), p)).collect();
         let open: Vec<String> = self.log().open_orders(account)?.iter().map(|o| o.id().to_string()).collect();
         let hash = self.log().log_hash(account)?;
         let (held, open) = (data_layer::store::canonical_json(&held)?, data_layer::store::canonical_json(&open)?);

@@ -3,9 +3,9 @@ use crate::execution::broker::fake::{FakeBroker, Fault, evening, host_at, scratc
 use crate::execution::order::Reference;
 use crate::execution::state::name;
 use crate::execution::switches::Switch;
+use crate::reports::daily::{DailyReport, Mode as ReportMode, OrderCounts};
 use data_layer::control::Which;
 use data_layer::root::{DataRoot, FsFacts};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -51,18 +51,18 @@ fn evening_steps(db: &Db, broker: &FakeBroker) -> Result<(String, SubmitReport)>
     Ok((set.run_key.clone(), day.submit_all(&set.run_key)?))
 }
 
-fn settle(db: &Db, broker: &FakeBroker, run_key: &str) -> Result<(SettleReport, serde_json::Value)> {
+fn settle(db: &Db, broker: &FakeBroker, run_key: &str) -> Result<(SettleReport, DailyReport)> {
     let day = PaperDay::new(db, broker, config(), &default_sizer)?;
     let settled = day.settle(run_key)?;
     let report = day.daily_report(
         run_key,
         &ReportInput {
             asof: "2017-12-01".parse().unwrap(),
-            mode: "paper".into(),
+            mode: ReportMode::Paper,
             closes: broker.prices.clone(),
-            data_health: json!({}),
-            known_bias: json!("none"),
-            links: json!({}),
+            data_health: BTreeMap::new(),
+            known_bias: Some("none".into()),
+            links: BTreeMap::new(),
             trials: Some(3),
             modelled_bps: Some(6.0),
         },
@@ -87,39 +87,11 @@ fn a_paper_day_from_targets_to_report() {
     assert_eq!(settled.orders.filled, 3);
     assert_eq!(settled.positions, BTreeMap::from([("AAPL".into(), 29.0), ("MSFT".into(), 59.0), ("XOM".into(), -60.0)]));
     assert!(settled.reconcile.differences.is_empty(), "{:?}", settled.reconcile.differences);
-    let keys: Vec<&str> = report.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut wanted = vec![
-        "v",
-        "asof",
-        "mode",
-        "dataset",
-        "account",
-        "pnl",
-        "pnl_cumulative",
-        "equity",
-        "gross_exposure",
-        "net_exposure",
-        "turnover",
-        "positions",
-        "strategies",
-        "risk_metrics",
-        "data_health",
-        "orders",
-        "execution",
-        "parity",
-        "switches",
-        "champion",
-        "known_bias",
-        "links",
-        "inputs_sha256",
-        "undefined",
-    ];
-    wanted.sort_unstable();
-    assert_eq!(keys, wanted);
-    assert_eq!(report["orders"], json!({"planned": 3, "sent": 3, "filled": 3, "refused": 0, "unknown": 0}));
-    assert!(report["parity"]["unexplained"].as_f64().unwrap().abs() < 1e-6);
-    assert_eq!(report["switches"]["kill_switch"], "ACTIVE");
-    assert!(report["undefined"]["risk_metrics.var_95"].is_string());
+    assert_eq!(report.orders, OrderCounts { planned: 3, sent: 3, filled: 3, refused: 0, unknown: 0 });
+    assert!(report.parity.unexplained.unwrap().abs() < 1e-6);
+    assert_eq!(report.switches["kill_switch"], "ACTIVE");
+    assert!(report.undefined.contains_key("risk_metrics.var_95"));
+    crate::reports::daily(&report).unwrap();
 }
 
 #[test]
@@ -154,7 +126,7 @@ fn lesson_117_a_crash_at_every_point_of_the_evening_ends_with_no_double_and_no_m
 #[test]
 fn a_crash_at_every_point_of_the_morning_settles_to_the_same_book() {
     let morning = UtcTime::parse(MORNING).unwrap();
-    let mut first: Option<(BTreeMap<String, f64>, serde_json::Value)> = None;
+    let mut first: Option<(BTreeMap<String, f64>, DailyReport)> = None;
     for k in (1..200).step_by(3) {
         let dir = scratch();
         let broker = FakeBroker::new(evening());
