@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 TRADEML := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test node clients docs fmt lint
+.PHONY: help setup demo test drill node clients docs fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -25,6 +25,9 @@ demo: setup ## Build, then run all six wizards on replayed real prices
 
 test: setup ## Build and run every test, and print the totals
 	@$(ENV); .ci/test
+
+drill: setup ## Play 1,000 paper days against a faulty broker, with kills (takes a long while)
+	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture a_thousand_paper_days
 
 node: ## Build the data node for a Raspberry Pi (no LightGBM): a stripped release binary
 	@.ci/setup --node

@@ -5,6 +5,7 @@
 mod bad_input;
 mod golden;
 mod journey;
+mod paper_days;
 mod resume;
 mod terminal;
 mod tidy;

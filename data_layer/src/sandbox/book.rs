@@ -48,7 +48,7 @@ pub struct Order {
     pub limit_price: Option<f64>,
     /// `day`, `gtc` or `opg`.
     pub tif: String,
-    /// `accepted`, `filled`, `canceled` or `expired`.
+    /// `accepted`, `partially_filled`, `filled`, `canceled` or `expired`.
     pub status: String,
     pub submitted_at: UtcTime,
     pub updated_at: UtcTime,
@@ -58,7 +58,7 @@ pub struct Order {
 
 impl Order {
     pub fn is_open(&self) -> bool {
-        self.status == "accepted"
+        matches!(self.status.as_str(), "accepted" | "partially_filled")
     }
     /// Signed shares still to come.
     pub fn remaining(&self) -> f64 {
@@ -152,8 +152,8 @@ impl Book {
     /// Orders in the order of their submission.
     pub fn orders(&self, which: Which) -> Result<Vec<Order>> {
         let filter = match which {
-            Which::Open => "status = 'accepted'",
-            Which::Closed => "status <> 'accepted'",
+            Which::Open => "status IN ('accepted', 'partially_filled')",
+            Which::Closed => "status NOT IN ('accepted', 'partially_filled')",
             Which::All => "1",
         };
         let mut statement = self.conn.prepare_cached(&format!("SELECT {ORDER_COLUMNS} FROM orders WHERE {filter} ORDER BY seq"))?;

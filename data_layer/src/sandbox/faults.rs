@@ -46,31 +46,32 @@ pub enum Do {
     Scale,
     ClockSkew,
     CursorLoop,
+    /// An order's execution at the open is known only `seconds` (1800) later.
     LateFill,
-    DuplicateEvent,
-    ReorderEvents,
-    DropStream,
+    /// Half of an order fills at the open, the rest `seconds` later, or never where none are given.
+    PartialFill,
+    /// An order executes `rows` (1) shares more than it asked for.
     Overfill,
+    /// An event of the order stream is sent twice.
+    DuplicateEvent,
+    /// An event of the order stream is held back until after the next.
+    ReorderEvents,
+    /// The order stream breaks off before the event.
+    DropStream,
 }
 
 impl Do {
+    /// Something that happens to an order in the market, not to a call.
+    pub(super) fn is_of_the_market(self) -> bool {
+        matches!(self, Self::LateFill | Self::PartialFill | Self::Overfill)
+    }
+    /// Something that happens to an event of the order stream.
+    pub(super) fn is_of_the_stream(self) -> bool {
+        matches!(self, Self::DuplicateEvent | Self::ReorderEvents | Self::DropStream)
+    }
     fn served(self) -> bool {
         use Do as D;
-        !matches!(
-            self,
-            D::Drip
-                | D::GzipBomb
-                | D::LateBars
-                | D::Revise
-                | D::Scale
-                | D::ClockSkew
-                | D::CursorLoop
-                | D::LateFill
-                | D::DuplicateEvent
-                | D::ReorderEvents
-                | D::DropStream
-                | D::Overfill
-        )
+        !matches!(self, D::Drip | D::GzipBomb | D::LateBars | D::Revise | D::Scale | D::ClockSkew | D::CursorLoop) && !self.is_of_the_stream()
     }
 }
 
@@ -188,7 +189,7 @@ impl Plan {
     pub fn pick(&mut self, call: &Call, now: UtcTime, number: u64) -> Option<Fault> {
         let seed = self.seed;
         self.faults.iter_mut().enumerate().find_map(|(i, fault)| {
-            if !fault.selects(call, now) {
+            if fault.action.is_of_the_market() || fault.action.is_of_the_stream() || !fault.selects(call, now) {
                 return None;
             }
             fault.seen += 1;
@@ -198,10 +199,25 @@ impl Plan {
             (due && fault.p.is_none_or(|p| draw(seed, i, number) < p)).then(|| fault.clone())
         })
     }
+
+    /// The first fault that befalls an order (or an event) named `id` in `symbol`: drawn from the seed and the id alone, so
+    /// that a sandbox which is started again does the same.
+    pub(super) fn befalls(&self, kind: fn(Do) -> bool, symbol: &str, id: &str, now: UtcTime) -> Option<&Fault> {
+        self.faults.iter().enumerate().find_map(|(i, fault)| {
+            let meant = kind(fault.action) && fault.symbol.as_ref().is_none_or(|s| s == symbol);
+            let then = fault.from.is_none_or(|t| t <= now) && fault.to.is_none_or(|t| now < t);
+            (meant && then && fault.p.is_none_or(|p| draw_of(&format!("{}|{i}|{id}", self.seed)) < p)).then_some(fault)
+        })
+    }
 }
 
 fn check(fault: &Fault) -> Result<()> {
     let bad = |what: String| Err(Error::new(code::CFG_VALUE, what));
+    let counts = fault.nth.is_some() || fault.times.is_some();
+    let calls = fault.vendor.is_some() || fault.path.is_some() || fault.method.is_some() || fault.session.is_some();
+    if (fault.action.is_of_the_market() || fault.action.is_of_the_stream()) && (counts || calls) {
+        return bad(format!("{:?} happens to orders: it takes symbol, from, to and p only", fault.action));
+    }
     if !fault.action.served() {
         return bad(format!("{:?} is a known fault that the sandbox cannot do yet", fault.action));
     }
@@ -258,7 +274,11 @@ fn covers(call: &Call, now: UtcTime, day: TradingDay) -> bool {
 
 /// A number in `[0, 1)` that depends only on the seed, the fault's place and the request's number.
 fn draw(seed: u64, place: usize, number: u64) -> f64 {
-    let digest = Sha256::digest(format!("{seed}|{place}|{number}").as_bytes());
+    draw_of(&format!("{seed}|{place}|{number}"))
+}
+
+fn draw_of(text: &str) -> f64 {
+    let digest = Sha256::digest(text.as_bytes());
     let head = digest.iter().take(6).fold(0u64, |acc, b| acc << 8 | u64::from(*b));
     head as f64 / (1u64 << 48) as f64
 }
@@ -322,5 +342,7 @@ mod tests {
             assert!(Plan::parse(&format!("version: 1\nfaults: [{bad}]")).is_err(), "{bad}");
         }
         assert!(Plan::parse("version: 2\nfaults: []").is_err());
+        assert!(Plan::parse("version: 1\nfaults: [{do: late_fill, nth: 2}]").is_err());
+        assert!(Plan::parse("version: 1\nfaults: [{do: late_fill, symbol: AAPL, p: 0.5}]").is_ok());
     }
 }

@@ -130,7 +130,8 @@ impl State {
             return Err(Error::new(code::HOST_CLOCK, format!("the world clock is at {now} and never goes back to {to}")));
         }
         if to > now {
-            fills::advance(book, &self.world, now, to)?;
+            let plan = self.plan()?.clone();
+            fills::advance(book, &self.world, &plan, now, to)?;
             self.now.store(to.micros(), Ordering::SeqCst);
         }
         Ok(())

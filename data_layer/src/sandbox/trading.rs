@@ -140,7 +140,8 @@ fn activities(book: &Book, call: &Call) -> Result<Reply> {
     };
     let date = call.arg("date").and_then(|d| d.get(..10)).and_then(|d| d.parse::<TradingDay>().ok());
     let by_id: BTreeMap<String, Order> = book.orders(Which::All)?.into_iter().map(|o| (o.id.clone(), o)).collect();
-    let mut fills = book.fills()?;
+    let all = book.fills()?;
+    let mut fills = all.clone();
     fills.retain(|f| after.is_none_or(|t| f.at > t) && until.is_none_or(|t| f.at < t) && date.is_none_or(|d| f.at.day_in(&new_york()) == d));
     if call.arg("direction") != Some("asc") {
         fills.reverse();
@@ -152,12 +153,20 @@ fn activities(book: &Book, call: &Call) -> Result<Reply> {
             None => return Ok(Reply::coded(422, 40_010_001, "invalid page_token")),
         },
     };
-    let page: Vec<Value> = fills.iter().skip(skip).take(size).map(|f| activity_json(f, by_id.get(&f.order_id))).collect();
+    let page: Vec<Value> = fills.iter().skip(skip).take(size).map(|f| activity_json(f, by_id.get(&f.order_id), filled_until(&all, f))).collect();
     Ok(Reply::ok(&Value::Array(page)))
 }
 
-fn activity_json(f: &Fill, order: Option<&Order>) -> Value {
+/// Shares of an order executed up to and including `fill`.
+fn filled_until(all: &[Fill], fill: &Fill) -> f64 {
+    let upto = all.iter().position(|f| f.id == fill.id).unwrap_or(all.len());
+    all.iter().take(upto + 1).filter(|f| f.order_id == fill.order_id).map(|f| f.qty).sum()
+}
+
+fn activity_json(f: &Fill, order: Option<&Order>, cum: f64) -> Value {
     let side = if f.short { "sell_short" } else { f.side.word() };
+    let leaves = order.map_or(0.0, |o| (o.qty - cum).max(0.0));
     json!({"activity_type": "FILL", "id": f.id, "order_id": f.order_id, "symbol": f.symbol, "side": side, "qty": decimal(f.qty), "price": decimal(f.price),
-        "cum_qty": decimal(f.qty), "leaves_qty": "0", "type": "fill", "transaction_time": f.at, "order_status": order.map_or("filled", |o| o.status.as_str())})
+        "cum_qty": decimal(cum), "leaves_qty": decimal(leaves), "type": if leaves > 0.0 { "partial_fill" } else { "fill" }, "transaction_time": f.at,
+        "order_status": order.map_or("filled", |o| o.status.as_str())})
 }

@@ -63,7 +63,7 @@ fn a_lost_acknowledgement_leaves_the_order_in_the_book() {
     assert_eq!(send(&host, "POST", orders.clone(), &buy("before", "A", 1)).unwrap().0, 500);
     let found = |id: &str| send(&host, "GET", format!("{orders}:by_client_order_id?client_order_id={id}"), "").unwrap().0;
     assert_eq!((found("reset"), found("after"), found("before")), (404, 200, 404));
-    assert!(plan("version: 1\nfaults: [{do: overfill}]").is_err());
+    assert!(plan("version: 1\nfaults: [{do: status}]").is_err());
 }
 
 #[test]
