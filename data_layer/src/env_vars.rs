@@ -81,6 +81,10 @@ pub const ALL: &[EnvVar] = &[
     key("ALPHA_VANTAGE_API_KEY", "Alpha Vantage key: dated listings."),
     key("FMP_API_KEY", "Financial Modeling Prep key."),
     key("FRED_API_KEY", "FRED/ALFRED key: macro series with vintages."),
+    key("TRADEML_NOTIFY_SLACK_URL", "Incoming webhook of a Slack channel that the night reports to."),
+    key("TRADEML_NOTIFY_DISCORD_URL", "Webhook of a Discord channel that the night reports to."),
+    key("TRADEML_NOTIFY_WEBHOOK_URL", "A generic webhook that the night reports to; signed with the next."),
+    key("TRADEML_NOTIFY_WEBHOOK_SECRET", "Key of the HMAC-SHA256 signature of the generic webhook."),
     key("TRADEML_SERVICE_TOKEN", "Bearer token of the signal service; required when it does not listen on loopback."),
     plain(Keys, "SEC_CONTACT", "none", "Jane Doe jane@example.org", "Name and e-mail sent to SEC EDGAR in the user agent. Not a secret."),
     plain(

@@ -28,6 +28,13 @@ pub enum Mode {
 #[derive(Clone, Debug)]
 pub struct LiveConsent(#[allow(dead_code)] ());
 
+#[cfg(test)]
+impl LiveConsent {
+    pub(crate) fn for_a_test() -> Self {
+        Self(())
+    }
+}
+
 /// Everything the gates look at, for one order.
 pub struct GateContext<'a> {
     pub intent: &'a Intent,

@@ -175,7 +175,10 @@ impl<'a> OrderLog<'a> {
     }
     /// Every order of an account that is not over, oldest first.
     pub fn open_orders(&self, account: &str) -> Result<Vec<OrderRow>> {
-        let all = self.select("WHERE account = ?1 ORDER BY created_at, order_id", &[&account])?;
+        // The database leaves out what is over for every time in force; `is_closed` knows the rest.
+        let tail = "WHERE account = ?1 AND state NOT IN ('filled', 'canceled', 'expired', 'rejected', 'replaced', 'never_reached', 'dropped', 'dry_run', \
+             'blocked_kill_switch', 'blocked_circuit_breaker') ORDER BY created_at, order_id";
+        let all = self.select(tail, &[&account])?;
         Ok(all.into_iter().filter(|o| !o.is_closed()).collect())
     }
     pub fn by_broker_id(&self, account: &str, broker_order_id: &str) -> Result<Option<OrderRow>> {
@@ -194,20 +197,20 @@ impl<'a> OrderLog<'a> {
 
     /// Record a state of our own making (no broker behind it). Returns whether the order is in that state now.
     pub fn mark(&self, id: &str, state: &str, why: Option<(&str, &str)>, now: UtcTime) -> Result<bool> {
-        let report = Report {
-            source: Source::Manual,
-            report_id: format!("{id}:{state}"),
-            order_id: id.to_string(),
-            broker_ts: None,
-            status: state.to_string(),
-            filled_qty: 0.0,
-            broker_order_id: None,
-            refusal: why.map(|(c, t)| (c.to_string(), t.to_string())),
-            body: serde_json::json!({}),
-            received_at: now,
-        };
-        self.apply(&report)?;
+        self.apply(&own_report(id, state, why, now))?;
         Ok(self.order(id)?.is_some_and(|o| o.state == state))
+    }
+
+    /// Claim a planned order for sending: exactly one caller, in whatever process, is told `true`.
+    pub fn intend(&self, id: &str, now: UtcTime) -> Result<bool> {
+        self.db.write(|tx| {
+            let planned = tx.query_row("SELECT state FROM orders WHERE order_id = ?1", [id], |r| r.get::<_, String>(0)).optional()?;
+            if planned.as_deref() != Some(name::PLANNED) {
+                return Ok(false);
+            }
+            apply_in(tx, &own_report(id, name::INTENDED, None, now))?;
+            Ok(true)
+        })
     }
 
     /// Add a fill; `false` when it is already there.
@@ -282,6 +285,22 @@ impl<'a> OrderLog<'a> {
             |r| r.get(0),
         )?;
         newest.map(|t| UtcTime::parse(&t)).transpose()
+    }
+}
+
+/// What we say of an order ourselves: no broker stands behind it.
+fn own_report(id: &str, state: &str, why: Option<(&str, &str)>, now: UtcTime) -> Report {
+    Report {
+        source: Source::Manual,
+        report_id: format!("{id}:{state}"),
+        order_id: id.to_string(),
+        broker_ts: None,
+        status: state.to_string(),
+        filled_qty: 0.0,
+        broker_order_id: None,
+        refusal: why.map(|(c, t)| (c.to_string(), t.to_string())),
+        body: serde_json::json!({}),
+        received_at: now,
     }
 }
 

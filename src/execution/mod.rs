@@ -3,7 +3,7 @@
 //! One path for simulated, paper and (never by a wizard) live accounts; only the [`broker::Broker`] differs.
 //! An order's row is written and on the platter before it is sent; its id is a function of what it is, so a copied
 //! drive mints the same ids; an outcome that is not known is asked for, never assumed.
-//! The account and the cost model are the backtest's as well.
+//! The ledger and the cost model are the backtest's and the shadow book's as well.
 
 pub mod cost;
 pub mod schedule;
@@ -18,5 +18,10 @@ pub mod switches;
 pub mod quarantine;
 pub mod gates;
 pub mod broker;
+pub mod orphan;
 pub mod submit;
+pub mod stream;
 pub mod reconcile;
+
+#[cfg(test)]
+mod matrix_tests;

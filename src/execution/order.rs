@@ -176,6 +176,9 @@ pub struct Pins {
     pub prices: BTreeMap<String, Reference>,
     /// The strategy's own position per symbol before the rebalance, signed shares.
     pub positions: BTreeMap<String, f64>,
+    /// Signed remaining shares of the strategy's own open orders.
+    #[serde(default)]
+    pub open_remaining: BTreeMap<String, f64>,
     pub skipped: Vec<Skipped>,
     pub notes: Vec<String>,
 }

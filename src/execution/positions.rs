@@ -73,7 +73,7 @@ pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String,
         Cash(&'a CashEvent),
     }
     let mut real: BTreeMap<&str, f64> = BTreeMap::new();
-    for f in fills.iter().filter(|f| f.kind != "synthetic") {
+    for f in fills.iter().filter(|f| f.kind != "synthetic" && f.qty > 0.0) {
         *real.entry(f.order_id.as_str()).or_insert(0.0) += f.qty;
     }
     let mut gap: BTreeMap<&str, f64> = filled_qty.iter().map(|(id, q)| (id.as_str(), (q - real.get(id.as_str()).copied().unwrap_or(0.0)).max(0.0))).collect();

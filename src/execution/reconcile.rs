@@ -4,8 +4,10 @@
 //! outcome, sets unknown broker orders aside as orphans, and compares positions to the share.
 
 use super::broker::{Broker, BrokerFill, BrokerOrder, FillKind, Lookup};
-use super::log::{FillRow, OrderLog, OrderRow};
-use super::positions::{self, EXTERNAL};
+use super::log::{FillRow, OrderLog, OrderRow, Report};
+use super::order::Tif;
+use super::orphan;
+use super::positions::{self, CashEvent, EXTERNAL};
 use super::quarantine::{quarantine, quarantined, release};
 use super::state::{Source, name};
 use super::submit::absorb;
@@ -14,8 +16,8 @@ use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::store::canonical_json;
-use data_layer::time::UtcTime;
-use rusqlite::params;
+use data_layer::time::{TradingDay, UtcTime, new_york};
+use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +34,8 @@ const TOLERANCE_SHARES: f64 = 1e-9;
 /// One thing on which the broker and the journal differ (or differed until now).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    /// `orphan_order`, `orphan_fill`, `missed_fill`, `quantity`, `adopted`, `reopened`, `unknown_order`, `never_reached`, `bust`.
+    /// `orphan_order`, `orphan_fill`, `missed_fill`, `overfill`, `quantity`, `adopted`, `reopened`, `unknown_order`, `never_reached`, `vanished`,
+    /// `wrong_fill`, `split`, `bust`.
     pub kind: String,
     pub subject: String,
     pub detail: String,
@@ -61,9 +64,22 @@ pub fn last_success(db: &Db, account: &str) -> Result<Option<UtcTime>> {
     at.map(|t| UtcTime::parse(&t)).transpose()
 }
 
+/// Shares are multiplied by `ratio` on the ex-date, according to the reference data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Split {
+    pub symbol: String,
+    pub ex_date: TradingDay,
+    pub ratio: f64,
+}
+
 /// One run. An `Err` means that the broker could not be asked: the gate stays shut.
 pub fn run(host: &Host, db: &Db, broker: &dyn Broker, account: &str) -> Result<ReconcileReport> {
-    let mut r = Run { host, log: OrderLog::new(db), broker, account, out: ReconcileReport::default() };
+    run_knowing(host, db, broker, account, &[])
+}
+
+/// [`run`], with the splits that may explain a difference.
+pub fn run_knowing(host: &Host, db: &Db, broker: &dyn Broker, account: &str, splits: &[Split]) -> Result<ReconcileReport> {
+    let mut r = Run { splits, host, log: OrderLog::new(db), broker, account, out: ReconcileReport::default() };
     let started = host.now();
     let since = last_success(db, account)?;
     r.out.id = format!("{account}|{started}");
@@ -83,6 +99,7 @@ pub fn run(host: &Host, db: &Db, broker: &dyn Broker, account: &str) -> Result<R
 }
 
 struct Run<'a> {
+    splits: &'a [Split],
     host: &'a Host,
     log: OrderLog<'a>,
     broker: &'a dyn Broker,
@@ -135,6 +152,10 @@ impl Run<'_> {
             return self.hold(&order.symbol, "the broker holds another order under one of our ids");
         }
         let applied = absorb(&self.log, order, Source::Reconcile, now)?;
+        if order.filled_qty > order.qty + TOLERANCE_SHARES {
+            self.differs("overfill", row.id(), format!("{} shares of {} were filled", order.filled_qty, order.qty));
+            self.out.quarantined.push(order.symbol.clone());
+        }
         if applied.reopened {
             self.differs("reopened", row.id(), format!("it was {}, the broker says {}", row.state, order.status));
         }
@@ -145,22 +166,9 @@ impl Run<'_> {
     }
 
     fn orphan(&mut self, order: &BrokerOrder) -> Result<()> {
-        let (body, now) = (canonical_json(order)?, self.host.now());
-        let fresh = self.log.db().write(|tx| {
-            let settled = (!order.is_open()).then(|| now.to_string());
-            let n = tx.execute(
-                "INSERT OR IGNORE INTO orphan_orders (broker_order_id, body_json, seen_at, settled_at) VALUES (?1, ?2, ?3, ?4)",
-                params![order.id, body, now.to_string(), settled],
-            )?;
-            tx.execute(
-                "UPDATE orphan_orders SET body_json = ?2, settled_at = coalesce(settled_at, ?3) WHERE broker_order_id = ?1",
-                params![order.id, body, settled],
-            )?;
-            Ok(n == 1)
-        })?;
-        if fresh || order.is_open() {
+        if orphan::record(self.log.db(), order, self.host.now())? {
             self.differs("orphan_order", &order.id, format!("{} {} {} is not ours", order.side.as_str(), order.qty, order.symbol));
-            self.hold(&order.symbol, "an order that is not ours")?;
+            self.out.quarantined.push(order.symbol.clone());
         }
         Ok(())
     }
@@ -189,12 +197,37 @@ impl Run<'_> {
             params![self.account, row.intent.created_at.to_string()],
             |r| r.get(0),
         )?;
+        if row.broker_order_id.is_some() {
+            return self.vanished(row, clean_runs >= 2 && now >= row.intent.expires_at);
+        }
         let old = now.seconds_since(row.intent.created_at) >= NEVER_REACHED_AFTER_S;
         // An order that may still be sent again under its own id is left to the sender.
         let resendable = self.broker.refuses_duplicates() && now < row.intent.expires_at;
         if old && clean_runs >= 2 && !resendable {
             self.log.mark(id, name::NEVER_REACHED, Some(("never_reached", "the broker never saw it")), now)?;
             self.differs("never_reached", id, "the broker never saw it".into());
+        }
+        Ok(())
+    }
+
+    /// The broker had acknowledged the order and denies it now. Its symbol takes no increase until somebody has looked; an
+    /// order for a session that is over can do nothing any more, and is taken for expired.
+    fn vanished(&mut self, row: &OrderRow, over: bool) -> Result<()> {
+        self.differs("vanished", row.id(), format!("it was {}, and the broker does not know it any more", row.state));
+        self.hold(&row.intent.symbol, "the broker denies an order that it had accepted")?;
+        if over && row.intent.tif != Tif::Gtc {
+            self.log.apply(&Report {
+                source: Source::Reconcile,
+                report_id: format!("{}:vanished", row.id()),
+                order_id: row.id().to_string(),
+                broker_ts: None,
+                status: "expired".into(),
+                filled_qty: row.filled_qty,
+                broker_order_id: None,
+                refusal: Some(("vanished".into(), "the broker denies it after its session".into())),
+                body: serde_json::json!({}),
+                received_at: self.host.now(),
+            })?;
         }
         Ok(())
     }
@@ -228,6 +261,15 @@ impl Run<'_> {
 
     fn take_fill(&mut self, fill: &BrokerFill) -> Result<()> {
         let Some(row) = self.log.by_broker_id(self.account, &fill.order_id)? else { return self.foreign_fill(fill) };
+        if fill.symbol != row.intent.symbol || fill.side != row.intent.side {
+            self.differs(
+                "wrong_fill",
+                &fill.id,
+                format!("{} {} on an order to {} {}", fill.side.as_str(), fill.symbol, row.intent.side.as_str(), row.intent.symbol),
+            );
+            self.hold(&fill.symbol, "an execution does not belong to its order")?;
+            return self.hold(&row.intent.symbol, "an execution does not belong to its order");
+        }
         let sign = if fill.kind == FillKind::Bust { -1.0 } else { 1.0 };
         let kind = super::order::word(fill.kind)?;
         let new = self.log.insert_fill(&FillRow {
@@ -292,24 +334,17 @@ impl Run<'_> {
 
     /// A broker that reports a filled quantity without executions: a synthetic fill stands in until the real one comes.
     fn repair_missed_fills(&mut self) -> Result<()> {
-        let mut booked: BTreeMap<String, (f64, f64)> = BTreeMap::new();
-        for f in self.log.fills(self.account)? {
-            let sum = booked.entry(f.order_id).or_insert((0.0, 0.0));
-            *sum = (sum.0 + f.qty, sum.1 + f.qty * f.price);
-        }
-        for (row, avg) in self.filled_orders()? {
-            let (have, notional) = booked.get(row.id()).copied().unwrap_or((0.0, 0.0));
+        for id in self.short_of_fills()? {
+            let Some(row) = self.log.order(&id)? else { continue };
+            let (have, notional) = self.booked(&id)?;
             let missing = row.filled_qty - have;
-            if missing <= TOLERANCE_SHARES {
-                continue;
-            }
-            let implied = avg.map(|a| (a * row.filled_qty - notional) / missing);
+            let implied = self.reported_average(&row)?.map(|average| (average * row.filled_qty - notional) / missing);
             // An average that contradicts the executions implies no price: the reference stands in until the execution comes.
             let price = implied.filter(|p| p.is_finite() && *p > 0.0).unwrap_or(row.intent.reference_price);
             let now = self.host.now();
             self.log.insert_fill(&FillRow {
-                fill_id: format!("{}_reconcile_{}_{missing}", row.id(), row.filled_qty),
-                order_id: row.id().to_string(),
+                fill_id: format!("{id}_reconcile_{}_{missing}", row.filled_qty),
+                order_id: id.clone(),
                 ts: now,
                 symbol: row.intent.symbol.clone(),
                 side: row.intent.side,
@@ -322,32 +357,42 @@ impl Run<'_> {
                 account: self.account.to_string(),
                 strategy: row.intent.strategy.clone(),
             })?;
-            self.differs("missed_fill", row.id(), format!("{missing} of {} filled shares had no execution", row.filled_qty));
+            self.differs("missed_fill", &id, format!("{missing} of {} filled shares had no execution", row.filled_qty));
         }
         Ok(())
     }
 
-    /// Own orders with fills, and the average price that the broker last reported for them.
-    fn filled_orders(&self) -> Result<Vec<(OrderRow, Option<f64>)>> {
+    /// Own orders with more filled shares than executions, synthetic ones included. An execution that was taken back was one:
+    /// a bust is never repaired away.
+    fn short_of_fills(&self) -> Result<Vec<String>> {
         let conn = self.log.db().lock()?;
         let mut q = conn.prepare(
-            "SELECT o.order_id, (SELECT r.body_json FROM order_reports r WHERE r.order_id = o.order_id AND r.filled_qty = o.filled_qty AND r.source != 'sim_book' \
-             ORDER BY r.received_at DESC LIMIT 1) FROM orders o WHERE o.account = ?1 AND o.filled_qty > 0",
+            "SELECT o.order_id FROM orders o WHERE o.account = ?1 AND o.filled_qty > 0 \
+             AND o.filled_qty - coalesce((SELECT sum(f.qty) FROM fills f WHERE f.order_id = o.order_id AND f.qty > 0), 0) > ?2 ORDER BY o.order_id",
         )?;
-        let rows =
-            q.query_map([self.account], |r| Ok((r.get::<_, String>(0)?, r.get::<_, Option<String>>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
-        drop(q);
-        drop(conn);
-        let mut out = Vec::new();
-        for (id, body) in rows {
-            let avg = body
-                .and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok())
-                .and_then(|v| v.get("filled_avg_price").and_then(serde_json::Value::as_f64));
-            if let Some(row) = self.log.order(&id)? {
-                out.push((row, avg));
-            }
-        }
-        Ok(out)
+        Ok(q.query_map(params![self.account, TOLERANCE_SHARES], |r| r.get(0))?.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Shares and dollars of an order's executions.
+    fn booked(&self, id: &str) -> Result<(f64, f64)> {
+        let conn = self.log.db().lock()?;
+        Ok(conn.query_row("SELECT coalesce(sum(qty), 0), coalesce(sum(qty * price), 0) FROM fills WHERE order_id = ?1 AND qty > 0", [id], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })?)
+    }
+
+    /// The average price that the broker last reported for the filled quantity.
+    fn reported_average(&self, row: &OrderRow) -> Result<Option<f64>> {
+        let conn = self.log.db().lock()?;
+        let body: Option<String> = conn
+            .query_row(
+                "SELECT body_json FROM order_reports WHERE order_id = ?1 AND filled_qty = ?2 AND source != 'sim_book' ORDER BY received_at DESC LIMIT 1",
+                params![row.id(), row.filled_qty],
+                |r| r.get(0),
+            )
+            .optional()?;
+        let body = body.and_then(|b| serde_json::from_str::<serde_json::Value>(&b).ok());
+        Ok(body.and_then(|v| v.get("filled_avg_price").and_then(serde_json::Value::as_f64)))
     }
 
     /// I1: the fold of the journal equals the broker's positions, share for share.
@@ -358,6 +403,9 @@ impl Run<'_> {
         let symbols: BTreeSet<&String> = ours.keys().chain(theirs.keys()).chain(held.keys()).collect();
         for symbol in symbols {
             let (mine, broker) = (ours.get(symbol).copied().unwrap_or(0.0), theirs.get(symbol).copied().unwrap_or(0.0));
+            if (mine - broker).abs() > TOLERANCE_SHARES && self.split_explains(symbol, mine, broker)? {
+                continue;
+            }
             if (mine - broker).abs() > TOLERANCE_SHARES {
                 self.differs("quantity", symbol, format!("the journal has {mine}, the broker {broker}"));
                 self.hold(symbol, QUANTITY)?;
@@ -369,6 +417,33 @@ impl Run<'_> {
         self.out.quarantined.sort();
         self.out.quarantined.dedup();
         Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// A split of which the reference data know, and which turns our quantity into the broker's, is booked; once.
+    fn split_explains(&mut self, symbol: &str, mine: f64, broker: f64) -> Result<bool> {
+        let now = self.host.now();
+        let today = now.day_in(&new_york());
+        let due = self.splits.iter().find(|s| s.symbol == symbol && s.ex_date <= today && (mine * s.ratio - broker).abs() <= TOLERANCE_SHARES);
+        let Some(split) = due else { return Ok(false) };
+        let event = CashEvent {
+            id: format!("split|{}|{symbol}|{}", self.account, split.ex_date),
+            account: self.account.to_string(),
+            strategy: EXTERNAL.into(),
+            ts: now,
+            kind: "split".into(),
+            symbol: Some(symbol.to_string()),
+            qty: Some(split.ratio),
+            amount: 0.0,
+            reason: format!("{} for one on {}", split.ratio, split.ex_date),
+            operator: None,
+        };
+        let new = positions::insert_cash_event(&self.log, &event)?;
+        if new {
+            self.differs("split", symbol, format!("{mine} shares became {broker}: {}", event.reason));
+        }
+        Ok(new)
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Limits {
     pub drawdown_trip: f64,
     pub drawdown_flatten: f64,
     pub data_age_s: f64,
+    /// Mean cost of own fills against their reference prices that is tolerated, with 99 % confidence that it is higher.
+    pub slippage_bps: f64,
     pub blacklist: Vec<String>,
 }
 
@@ -56,6 +58,7 @@ impl Default for Limits {
             drawdown_trip: 0.10,
             drawdown_flatten: 0.15,
             data_age_s: 1_800.0,
+            slippage_bps: 50.0,
             blacklist: Vec::new(),
         }
     }
@@ -84,6 +87,7 @@ impl Limits {
             ("drawdown_trip", self.drawdown_trip),
             ("drawdown_flatten", self.drawdown_flatten),
             ("data_age_s", self.data_age_s),
+            ("slippage_bps", self.slippage_bps),
         ];
         for (name, value) in numbers {
             if !(value.is_finite() && value > 0.0) {

@@ -44,8 +44,8 @@ pub struct Sender<'a> {
 impl Sender<'_> {
     /// Gate 13 and the POST. The row must be `planned`.
     pub fn send(&self, id: &str) -> Result<Outcome> {
-        let state = self.require(id)?.state;
-        if state != name::PLANNED || !self.log.mark(id, name::INTENDED, None, self.host.now())? {
+        if !self.log.intend(id, self.host.now())? {
+            let state = self.require(id)?.state;
             return Err(Error::new(code::ORD_REFUSED, format!("order {id} is {state}, not planned: it is not sent")));
         }
         self.host.failpoint("order.intent.after")?;
@@ -180,6 +180,9 @@ pub fn report_of(order: &BrokerOrder, source: Source, now: UtcTime) -> Result<Re
 /// Apply what a broker says about an order, and act on what that reveals.
 pub(crate) fn absorb(log: &OrderLog<'_>, order: &BrokerOrder, source: Source, now: UtcTime) -> Result<Applied> {
     let applied = log.apply(&report_of(order, source, now)?)?;
+    if order.filled_qty > order.qty + 1e-9 {
+        quarantine(log.db(), &order.symbol, "the broker filled more than was ordered", now)?;
+    }
     if applied.reopened {
         quarantine(log.db(), &order.symbol, "the broker knows an order that was taken for over", now)?;
     }

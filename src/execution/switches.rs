@@ -132,14 +132,21 @@ pub fn engage(db: &Db, account: &str, reason: &str, operator: &str, now: UtcTime
 /// Trip the breaker once per reason: a breaker that is already tripped for this reason is left as it is.
 pub fn trip(db: &Db, account: &str, reason: TripReason, detail: &str, now: UtcTime) -> Result<bool> {
     let word = super::order::word(reason)?;
-    if let Ok(Some(state)) = newest(db, Switch::Breaker, account)
-        && state.stopped
-        && state.reason.starts_with(&word)
-    {
+    if tripped_for(db, account, &word)? {
         return Ok(false);
     }
     append(db, Switch::Breaker, account, Switch::Breaker.stop(), &format!("{word}: {detail}"), "trademl", now)?;
     Ok(true)
+}
+
+/// Whether the breaker was tripped for this reason since it last let increases through; other reasons may have come since.
+fn tripped_for(db: &Db, account: &str, word: &str) -> Result<bool> {
+    let since = "SELECT count(*) FROM switches WHERE name = ?1 AND account = ?2 AND state = ?3 AND substr(reason, 1, length(?4) + 1) = ?4 || ':' \
+         AND generation = (SELECT coalesce(max(value + 0), 0) FROM meta WHERE key = 'generation') \
+         AND seq > coalesce((SELECT max(seq) FROM switches WHERE name = ?1 AND account = ?2 AND state = ?5), 0)";
+    let breaker = Switch::Breaker;
+    let n: i64 = db.lock()?.query_row(since, params![breaker.name(), account, breaker.stop(), word, breaker.go()], |r| r.get(0))?;
+    Ok(n > 0)
 }
 
 /// The first `ACTIVE` and `OPEN` rows of an account, written when its paper-trading gate was passed. Never resets a
@@ -202,12 +209,14 @@ mod tests {
         assert!(!read(&db, Switch::Kill, "SIM1").stopped && !read(&db, Switch::Breaker, "SIM1").stopped);
         assert!(trip(&db, "SIM1", TripReason::MaxDrawdown, "11 %", now).unwrap());
         assert!(!trip(&db, "SIM1", TripReason::MaxDrawdown, "12 %", now).unwrap());
+        assert!(trip(&db, "SIM1", TripReason::DataStale, "1 h", now).unwrap());
+        assert!(!trip(&db, "SIM1", TripReason::MaxDrawdown, "13 %", now).unwrap(), "once, whatever came in between");
         arm(&db, "SIM1", "me", now).unwrap();
         drop(db);
         let db = Db::open(&root, Which::Journal).unwrap();
         assert!(read(&db, Switch::Breaker, "SIM1").stopped);
         assert!(reset(&db, Switch::Breaker, "SIM1", "yes", "me", "looked", now).is_err());
-        reset(&db, Switch::Breaker, "SIM1", "RESET MAX_DRAWDOWN", "me", "looked", now).unwrap();
+        reset(&db, Switch::Breaker, "SIM1", "RESET DATA_STALE", "me", "looked", now).unwrap();
         assert!(!read(&db, Switch::Breaker, "SIM1").stopped);
         db.lock().unwrap().execute("UPDATE switches SET state = 'active ' WHERE name = 'kill_switch'", []).unwrap();
         assert!(read(&db, Switch::Kill, "SIM1").stopped);

@@ -2,3 +2,4 @@
 
 pub mod tripwires;
 pub mod coverage;
+pub mod notify;

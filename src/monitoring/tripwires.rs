@@ -23,6 +23,21 @@ pub struct Measures {
     /// Seconds of open market since the newest data that is traded on.
     pub data_age_s: Option<f64>,
     pub broker_errors_in_row: u32,
+    /// Costs of the newest own fills against their reference prices, in basis points.
+    pub slippage_bps: Vec<f64>,
+}
+
+/// Fewer fills than this say nothing about slippage: one overnight gap is larger than any cost.
+const MIN_FILLS: usize = 20;
+/// One-sided 99 %.
+const Z_99: f64 = 2.326;
+
+/// The lower end of the mean cost, in basis points; `None` with too few fills or one that is not a number.
+fn slippage_at_least(costs: &[f64]) -> Option<f64> {
+    let n = costs.len() as f64;
+    let mean = costs.iter().sum::<f64>() / n;
+    let sd = (costs.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    (costs.len() >= MIN_FILLS).then(|| mean - Z_99 * sd / n.sqrt()).filter(|v| v.is_finite())
 }
 
 /// How far a wire goes.
@@ -76,6 +91,9 @@ pub fn judge(m: &Measures, limits: &Limits) -> Vec<Touched> {
     }
     if m.broker_errors_in_row >= limits.broker_errors_in_row {
         add(TripReason::BrokerErrors, Action::Trip, format!("{} broker errors in a row", m.broker_errors_in_row));
+    }
+    if let Some(least) = slippage_at_least(&m.slippage_bps).filter(|least| *least > limits.slippage_bps) {
+        add(TripReason::Slippage, Action::Trip, format!("own fills cost at least {least:.0} bps, {:.0} are tolerated", limits.slippage_bps));
     }
     out.sort_by_key(|t| std::cmp::Reverse(t.action));
     out
@@ -137,7 +155,14 @@ mod tests {
     use crate::execution::broker::fake::journal as open_journal;
 
     fn calm() -> Measures {
-        Measures { equity: Some(100.0), peak_equity: Some(100.0), day_start_equity: Some(100.0), data_age_s: Some(0.0), broker_errors_in_row: 0 }
+        Measures {
+            equity: Some(100.0),
+            peak_equity: Some(100.0),
+            day_start_equity: Some(100.0),
+            data_age_s: Some(0.0),
+            broker_errors_in_row: 0,
+            slippage_bps: Vec::new(),
+        }
     }
     fn worst(m: &Measures) -> Option<(TripReason, Action)> {
         judge(m, &Limits::default()).first().map(|t| (t.reason, t.action))
@@ -155,6 +180,15 @@ mod tests {
         {
             assert_eq!(worst(&broken).unwrap().1, Action::Trip);
         }
+    }
+
+    #[test]
+    fn slippage_trips_only_beyond_doubt() {
+        let with = |costs: Vec<f64>| worst(&Measures { slippage_bps: costs, ..calm() });
+        assert_eq!(with(vec![500.0; 19]), None, "too few");
+        assert_eq!(with(vec![60.0; 20]), Some((TripReason::Slippage, Action::Trip)));
+        let gaps: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 300.0 } else { -150.0 }).collect();
+        assert_eq!(with(gaps), None, "a mean of 75 within +-225 proves nothing");
     }
 
     #[test]

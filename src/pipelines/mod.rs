@@ -12,6 +12,8 @@ pub mod evaluate;
 pub mod promote;
 pub mod shadow_day;
 pub mod paper_day;
+pub mod parity;
+pub mod nightly;
 
 #[cfg(test)]
 mod fixture;

@@ -4,11 +4,15 @@
 //! Each step is idempotent and its result is small and serialisable. The order set is pinned in the journal before the
 //! first order is sent and is never recomputed; running a step again continues it.
 
+pub mod guard;
 pub mod plan;
 pub mod report;
 pub mod send;
+pub mod standing;
 #[cfg(test)]
-mod tests;
+mod bad_days;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use plan::{PlanInput, Preview, PreviewLine};
 pub use report::ReportInput;
@@ -18,7 +22,7 @@ use crate::execution::broker::{Broker, BrokerClock};
 use crate::execution::gates::Mode;
 use crate::execution::log::OrderLog;
 use crate::execution::order::OrderSet;
-use crate::execution::reconcile::{self, ReconcileReport};
+use crate::execution::reconcile::{self, ReconcileReport, Split};
 use crate::execution::risk::Limits;
 use crate::execution::sizing::{self, SizeInput, SizedSet};
 use crate::execution::switches;
@@ -42,6 +46,8 @@ pub struct PaperConfig {
     pub limits: Limits,
     pub operator: String,
     pub run_id: Option<String>,
+    /// Splits of the days around, from the reference data.
+    pub splits: Vec<Split>,
 }
 
 /// The day of one strategy on one account.
@@ -93,7 +99,7 @@ pub fn confirmation_token(account: &str, trading_day: TradingDay) -> String {
     format!("PAPER {account} {trading_day}")
 }
 
-const GATE: &str = "paper-trade.start";
+pub(crate) const GATE: &str = "paper-trade.start";
 
 impl<'a> PaperDay<'a> {
     /// Refuses limits that would switch a check off.
@@ -153,7 +159,7 @@ impl<'a> PaperDay<'a> {
 
     /// One reconcile run; a run that cannot be completed trips the breaker once the account is armed.
     pub fn reconcile(&self, account: &str) -> Result<ReconcileReport> {
-        let result = reconcile::run(&self.host, self.db, self.broker, account);
+        let result = reconcile::run_knowing(&self.host, self.db, self.broker, account, &self.config.splits);
         if let Err(e) = &result
             && !e.is(code::BUG_CRASH_POINT)
             && !switches::read(self.db, switches::Switch::Breaker, account).stopped
@@ -175,14 +181,14 @@ impl<'a> PaperDay<'a> {
         if self.host.now() >= Calendar::xnys().close(set.trading_day) {
             return Err(Error::new(code::GATE_REFUSED, format!("the session {} is over; its confirmation is worth nothing now", set.trading_day)));
         }
+        let limits = canonical_json(&self.config.limits)?;
         let consent = Consent {
-            id: sha256_hex(format!("{GATE}|{}|{}|{}", set.account, set.trading_day, preview.shown_sha256).as_bytes()),
+            id: sha256_hex(format!("{GATE}|{}|{}|{}|{limits}", set.account, set.trading_day, preview.shown_sha256).as_bytes()),
             account: set.account.clone(),
             trading_day: set.trading_day,
             shown_sha256: preview.shown_sha256,
             token_sha256: sha256_hex(typed.as_bytes()),
         };
-        let limits = canonical_json(&self.config.limits)?;
         self.db.write(|tx| {
             tx.execute(
                 "INSERT OR IGNORE INTO consents (id, gate, account, trading_day, shown_sha256, token_sha256, limits_json, granted_at, run_id) \
@@ -205,15 +211,15 @@ impl<'a> PaperDay<'a> {
         Ok(consent)
     }
 
-    /// The consent for exactly what the preview of this set shows; anything else is refused.
+    /// The consent for exactly what the preview of this set shows, under exactly these limits; anything else is refused.
     pub(crate) fn require_consent(&self, set: &OrderSet) -> Result<()> {
         let shown = self.preview(&set.run_key)?.shown_sha256;
+        let limits = canonical_json(&self.config.limits)?;
         let now = self.host.now().to_string();
         let found = self.db.write(|tx| {
-            let args = params![GATE, set.account, set.trading_day.to_string(), shown];
-            let id: Option<String> = tx
-                .query_row("SELECT id FROM consents WHERE gate = ?1 AND account = ?2 AND trading_day = ?3 AND shown_sha256 = ?4", args, |r| r.get(0))
-                .optional()?;
+            let args = params![GATE, set.account, set.trading_day.to_string(), shown, limits];
+            let exactly = "SELECT id FROM consents WHERE gate = ?1 AND account = ?2 AND trading_day = ?3 AND shown_sha256 = ?4 AND limits_json = ?5";
+            let id: Option<String> = tx.query_row(exactly, args, |r| r.get(0)).optional()?;
             if let Some(id) = &id {
                 tx.execute("UPDATE consents SET used_at = coalesce(used_at, ?1) WHERE id = ?2", params![now, id])?;
             }
@@ -222,7 +228,9 @@ impl<'a> PaperDay<'a> {
         if found {
             return Ok(());
         }
-        Err(Error::new(code::GATE_REFUSED, "these orders were not confirmed").fix("trademl paper-trade"))
+        Err(Error::new(code::GATE_REFUSED, "these orders were not confirmed under these limits")
+            .cause("a confirmation is for exactly what was shown, and ends when the orders or the limits change")
+            .fix("trademl paper-trade"))
     }
 
     pub(crate) fn require_set(&self, run_key: &str) -> Result<OrderSet> {

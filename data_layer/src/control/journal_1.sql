@@ -27,11 +27,14 @@ CREATE TABLE order_reports (
   source TEXT NOT NULL, report_id TEXT NOT NULL, order_id TEXT NOT NULL, broker_ts TEXT, status TEXT NOT NULL, filled_qty REAL NOT NULL DEFAULT 0,
   body_json TEXT NOT NULL, received_at TEXT NOT NULL, UNIQUE (source, report_id)
 );
+CREATE INDEX idx_reports_order ON order_reports (order_id, received_at);
 CREATE TABLE fills (
   fill_id TEXT PRIMARY KEY, order_id TEXT NOT NULL, ts TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, qty REAL NOT NULL, price REAL NOT NULL,
   fee REAL, liquidity_flag TEXT NOT NULL DEFAULT 'UNKNOWN', kind TEXT NOT NULL DEFAULT 'fill', replaces TEXT, source TEXT NOT NULL, account TEXT NOT NULL,
   strategy_tag TEXT NOT NULL
 );
+CREATE INDEX idx_fills_account ON fills (account, ts);
+CREATE INDEX idx_fills_order ON fills (order_id);
 CREATE TABLE cash_events (
   id TEXT PRIMARY KEY, account TEXT NOT NULL, strategy_tag TEXT NOT NULL, ts TEXT NOT NULL, kind TEXT NOT NULL, symbol TEXT, qty REAL, amount REAL NOT NULL,
   reason TEXT NOT NULL, operator TEXT

@@ -19,6 +19,8 @@ use serde_json::Value;
 use std::time::Duration;
 
 const PAPER_HOST: &str = "paper-api.alpaca.markets";
+/// Reached with a consent only.
+const LIVE_HOST: &str = "api.alpaca.markets";
 const BASE_VARIABLE: &str = "TRADEML_BASE_URL_ALPACA_TRADING";
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages of a listing; more than this is a loop on the other side.
@@ -145,7 +147,7 @@ fn check_base(base: &str, consent: Option<&LiveConsent>) -> Result<bool> {
     if scheme != "https" && !(scheme == "http" && loopback) {
         return Err(Error::new(code::NET_FORBIDDEN_HOST, "plain HTTP is allowed to loopback only").found(format!("{BASE_VARIABLE}={scheme}://{name}")));
     }
-    if loopback || name == PAPER_HOST || consent.is_some() {
+    if loopback || name == PAPER_HOST || (consent.is_some() && name == LIVE_HOST) {
         return Ok(loopback);
     }
     Err(Error::new(code::ORD_LIVE, format!("{name} is not the paper-trading host"))
@@ -273,6 +275,98 @@ impl Broker for AlpacaBroker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::execution::broker::fake::{evening, scratch};
+    use data_layer::host::FakeHost;
+    use data_layer::root::FsFacts;
+    use std::collections::BTreeMap;
+
+    /// Every way to name a host that somebody might try, and whether it is loopback or the paper host.
+    const BASES: &[(Option<&str>, Where)] = &[
+        (None, Where::Paper),
+        (Some("https://paper-api.alpaca.markets"), Where::Paper),
+        (Some("https://paper-api.alpaca.markets/"), Where::Paper),
+        (Some("https://paper-api.alpaca.markets:443"), Where::Paper),
+        (Some("http://127.0.0.1:8080/alpaca_trading"), Where::Loopback),
+        (Some("http://localhost:1"), Where::Loopback),
+        (Some("http://[::1]:8080"), Where::Loopback),
+        (Some("https://api.alpaca.markets"), Where::Live),
+        (Some("https://api.alpaca.markets/v2"), Where::Live),
+        (Some("http://api.alpaca.markets"), Where::Elsewhere),
+        (Some("https://API.ALPACA.MARKETS"), Where::Elsewhere),
+        (Some("https://api.alpaca.markets."), Where::Elsewhere),
+        (Some("https://paper-api.alpaca.markets.evil.example"), Where::Elsewhere),
+        (Some("https://paper-api.alpaca.markets@evil.example"), Where::Elsewhere),
+        (Some("https://evil.example/paper-api.alpaca.markets"), Where::Elsewhere),
+        (Some("https://evil.example?paper-api.alpaca.markets"), Where::Elsewhere),
+        (Some("https://evil.example#@paper-api.alpaca.markets"), Where::Elsewhere),
+        (Some("http://paper-api.alpaca.markets"), Where::Elsewhere),
+        (Some("http://127.0.0.1.evil.example"), Where::Elsewhere),
+        (Some("http://127.evil.example"), Where::Elsewhere),
+        (Some("http://0.0.0.0:80"), Where::Elsewhere),
+        (Some("ftp://127.0.0.1"), Where::Elsewhere),
+        (Some("127.0.0.1:80"), Where::Elsewhere),
+        (Some("https://"), Where::Elsewhere),
+    ];
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Where {
+        Paper,
+        Loopback,
+        Live,
+        Elsewhere,
+    }
+
+    #[test]
+    fn no_combination_of_configuration_environment_and_consent_reaches_another_host() {
+        let mut reached = 0;
+        for (base, place) in BASES {
+            for dataset in ["real", "replay@1"] {
+                let dir = scratch();
+                DataRoot::create(&Host::fake(FakeHost { now: evening(), ..FakeHost::default() }), dir.path(), dataset, FsFacts::default(), None).unwrap();
+                for keys in [("PKTEST", "s"), ("AKLIVE", "s"), ("", "")] {
+                    for more in [&[][..], &[("TRADEML_ENV", "production")][..], &[("APCA_API_BASE_URL", "https://api.alpaca.markets"), ("LIVE", "true")][..]] {
+                        for consent in [false, true] {
+                            let env = more.iter().copied().chain(base.map(|b| (BASE_VARIABLE, b))).map(|(k, v)| (k.to_string(), v.to_string()));
+                            let host = Host::fake(FakeHost { env: env.collect::<BTreeMap<_, _>>(), now: evening(), ..FakeHost::default() });
+                            let root = DataRoot::open(&host, dir.path()).unwrap();
+                            let keys = AlpacaKeys { key: keys.0.to_string().into(), secret: keys.1.to_string().into() };
+                            let made = AlpacaBroker::new(&root, keys, consent.then(LiveConsent::for_a_test));
+                            let allowed = match place {
+                                Where::Loopback => true,
+                                Where::Paper => dataset == "real",
+                                Where::Live => consent && dataset == "real",
+                                Where::Elsewhere => false,
+                            };
+                            assert_eq!(made.is_ok(), allowed, "{base:?} {dataset} {more:?} consent {consent}");
+                            reached += usize::from(allowed);
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(BASES.len() * 2 * 3 * 3 * 2, 864, "the whole table was tried");
+        assert!(reached > 0);
+    }
+
+    #[test]
+    fn no_redirect_leads_away_from_the_paper_host() {
+        let server = Host::fake(FakeHost { now: evening(), ..FakeHost::default() });
+        let away = |_: axum::extract::Request| async { (axum::http::StatusCode::TEMPORARY_REDIRECT, [("location", "https://api.alpaca.markets/v2/account")]) };
+        let base = server
+            .block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let base = format!("http://{}", listener.local_addr().unwrap());
+                tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(away)).await });
+                base
+            })
+            .unwrap();
+        let host = Host::fake(FakeHost { env: BTreeMap::from([(BASE_VARIABLE.to_string(), base)]), now: evening(), ..FakeHost::default() });
+        let dir = scratch();
+        let root = DataRoot::create(&host, dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+        let broker = AlpacaBroker::new(&root, AlpacaKeys { key: "k".to_string().into(), secret: "s".to_string().into() }, None).unwrap();
+        assert!(broker.account().unwrap_err().body().what.contains("307"));
+    }
 
     #[test]
     fn a_live_host_and_plain_http_are_refused() {

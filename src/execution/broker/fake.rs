@@ -58,6 +58,11 @@ pub struct Truth {
     pub blind_lookups: BTreeSet<usize>,
     pub lookups: usize,
     pub hide_fills: bool,
+    pub blocked: bool,
+    /// Cash that went in (or out) outside of any order.
+    pub cash_flow: f64,
+    /// Shares that appeared (or vanished) outside of any order.
+    pub moved: BTreeMap<String, f64>,
 }
 
 /// Cheap to share: the truth outlives hosts and journals.
@@ -139,14 +144,15 @@ impl Broker for FakeBroker {
     }
     fn account(&self) -> Result<BrokerAccount> {
         let ledger = self.ledger();
+        let (cash_flow, blocked) = self.truth.lock().map(|t| (t.cash_flow, t.blocked)).unwrap();
         Ok(BrokerAccount {
             account: "SIM1".into(),
             equity: ledger.equity(),
-            cash: ledger.cash(),
+            cash: ledger.cash() + cash_flow,
             buying_power: 200_000.0,
             currency: "USD".into(),
             status: "ACTIVE".into(),
-            blocked: false,
+            blocked,
         })
     }
     fn clock(&self) -> Result<BrokerClock> {
@@ -208,6 +214,10 @@ impl Broker for FakeBroker {
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
         let ledger = self.ledger();
         let held = ledger.positions().iter();
-        Ok(held.map(|(s, p)| BrokerPosition { symbol: s.clone(), qty: p.qty, avg_price: p.average_price, price: self.prices.get(s).copied() }).collect())
+        let moved = self.truth.lock().unwrap().moved.clone();
+        let qty = |s: &String, q: f64| q + moved.get(s).copied().unwrap_or(0.0);
+        Ok(held
+            .map(|(s, p)| BrokerPosition { symbol: s.clone(), qty: qty(s, p.qty), avg_price: p.average_price, price: self.prices.get(s).copied() })
+            .collect())
     }
 }

@@ -4,7 +4,7 @@ use super::{AccountCheck, PaperDay};
 use crate::execution::order::{Intent, OrderSet, OrderType, Pins, Reason, Reference, Skipped, Tif, run_key, word};
 use crate::execution::positions;
 use crate::execution::risk::{self, Exposure, Line};
-use crate::execution::sizing::{SizeInput, SizedLine};
+use crate::execution::sizing::{SizeInput, SizedLine, SizedSet};
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::digest_of;
@@ -81,8 +81,9 @@ impl PaperDay<'_> {
         }
         let held = positions::ledger(&self.log(), &account.account)?.of_strategy(&self.config.strategy);
         let open = self.open_remaining(&account.account)?;
-        let sized =
+        let mut sized =
             (self.sizer)(&SizeInput { targets: &input.targets, positions: &held, open_remaining: &open, prices: &input.prices, equity: account.equity });
+        self.hold_back(account, &mut sized);
         let now = self.host.now();
         let mut set = OrderSet {
             run_key: key.clone(),
@@ -100,6 +101,7 @@ impl PaperDay<'_> {
                 targets: input.targets.clone(),
                 prices: input.prices.clone(),
                 positions: held,
+                open_remaining: open,
                 skipped: sized.skipped,
                 notes: input.notes.clone(),
             },
@@ -112,6 +114,25 @@ impl PaperDay<'_> {
         }
         set.order_set_hash = set.compute_hash()?;
         self.log().pin_set(&set)
+    }
+
+    /// Lines that today's circumstances forbid become skips with a reason: all of a symbol that splits on the trading day,
+    /// because its reference price is of another share; increases while the account owes cash.
+    fn hold_back(&self, account: &AccountCheck, sized: &mut SizedSet) {
+        let splits = |symbol: &str| self.config.splits.iter().any(|s| s.symbol == symbol && s.ex_date == account.trading_day);
+        let skipped = &mut sized.skipped;
+        sized.lines.retain(|line| {
+            let reason = if splits(&line.symbol) {
+                "its shares split on the trading day"
+            } else if account.cash < 0.0 && !line.reduces {
+                "the account's cash is negative: reductions only"
+            } else {
+                return true;
+            };
+            skipped.push(Skipped { symbol: line.symbol.clone(), reason: reason.into() });
+            false
+        });
+        skipped.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
     }
 
     /// Signed open remainders of the strategy's own orders.
@@ -175,7 +196,7 @@ impl PaperDay<'_> {
 }
 
 /// A sized line as a market order for its session's open, under the id that follows from what it is.
-fn intent_of(set: &OrderSet, n: u32, line: &SizedLine, price: f64, expires_at: UtcTime) -> Intent {
+pub(crate) fn intent_of(set: &OrderSet, n: u32, line: &SizedLine, price: f64, expires_at: UtcTime) -> Intent {
     let mut intent = Intent {
         client_order_id: String::new(),
         run_key: set.run_key.clone(),

@@ -60,18 +60,23 @@ pub struct SettleReport {
     pub snapshot: bool,
 }
 
-/// What is read once per sending run.
+/// What is read once per sending run: fills only come in through a reconcile, so the journal's positions stand still.
+struct Session {
+    reconciled: bool,
+    newest_stamp: Option<UtcTime>,
+    all_positions: BTreeMap<String, f64>,
+}
+
+/// What is read afresh for every line.
 struct Desk {
     readable: Result<(), String>,
     broker_now: Option<UtcTime>,
-    newest_stamp: Option<UtcTime>,
     kill: SwitchState,
     breaker: SwitchState,
     quarantined: BTreeMap<String, String>,
-    reconciled: bool,
     broker_positions: Option<BTreeMap<String, f64>>,
     foreign: Vec<BrokerOrder>,
-    all_positions: BTreeMap<String, f64>,
+    open: Vec<OrderRow>,
 }
 
 impl PaperDay<'_> {
@@ -79,7 +84,11 @@ impl PaperDay<'_> {
     pub fn submit_all(&self, run_key: &str) -> Result<SubmitReport> {
         let set = self.require_set(run_key)?;
         self.require_consent(&set)?;
-        let reconciled = self.reconcile(&set.account)?.complete;
+        let session = Session {
+            reconciled: self.reconcile(&set.account)?.complete,
+            newest_stamp: self.log().newest_stamp(&set.account)?,
+            all_positions: positions::ledger(&self.log(), &set.account)?.per_symbol(),
+        };
         let sender = Sender { host: &self.host, log: self.log(), broker: self.broker };
         let mut errors_in_row = 0;
         let mut waiting: BTreeMap<String, String> = BTreeMap::new();
@@ -90,8 +99,8 @@ impl PaperDay<'_> {
                 waiting.insert(id.to_string(), format!("the order that closes {} has to fill first", row.intent.symbol));
                 None
             } else if row.state == name::PLANNED {
-                let desk = self.desk(&set, reconciled)?;
-                match self.judge(&set, &row, &desk)? {
+                let desk = self.desk(&set)?;
+                match self.judge(&set, &row, &session, &desk)? {
                     Verdict::Send { .. } => Some(sender.send(id)?),
                     Verdict::Refused(r) => {
                         self.refuse(&set, &row, &r, &mut waiting)?;
@@ -129,38 +138,35 @@ impl PaperDay<'_> {
         Ok(false)
     }
 
-    fn desk(&self, set: &OrderSet, reconciled: bool) -> Result<Desk> {
+    fn desk(&self, set: &OrderSet) -> Result<Desk> {
         let clock = self.broker_clock();
         let held = self.broker.positions().ok().map(|all| all.into_iter().map(|p| (p.symbol, p.qty)).collect());
-        let open = self.broker.open_orders();
-        let own: Vec<String> = self.log().open_orders(&set.account)?.into_iter().map(|o| o.intent.client_order_id).collect();
+        let at_broker = self.broker.open_orders();
+        let open = self.log().open_orders(&set.account)?;
         // Without the list of open orders nothing can be called a reduction.
-        let broker_positions = if open.is_ok() { held } else { None };
-        let foreign = open.unwrap_or_default().into_iter().filter(|o| !own.contains(&o.client_order_id)).collect();
+        let broker_positions = if at_broker.is_ok() { held } else { None };
+        let foreign = at_broker.unwrap_or_default().into_iter().filter(|o| open.iter().all(|own| own.id() != o.client_order_id)).collect();
         Ok(Desk {
             readable: readable(self.db, &self.config.limits),
             broker_now: clock.ok().map(|c| c.now),
-            newest_stamp: self.log().newest_stamp(&set.account)?,
             kill: switches::read(self.db, Switch::Kill, &set.account),
             breaker: switches::read(self.db, Switch::Breaker, &set.account),
             quarantined: quarantined(self.db)?,
-            reconciled,
             broker_positions,
             foreign,
-            all_positions: positions::ledger(&self.log(), &set.account)?.per_symbol(),
+            open,
         })
     }
 
-    fn judge(&self, set: &OrderSet, row: &OrderRow, desk: &Desk) -> Result<Verdict> {
+    fn judge(&self, set: &OrderSet, row: &OrderRow, session: &Session, desk: &Desk) -> Result<Verdict> {
         let intent = &row.intent;
-        let open = self.log().open_orders(&set.account)?;
-        let others: Vec<OrderRow> = open.into_iter().filter(|o| o.id() != row.id()).collect();
+        let others: Vec<OrderRow> = desk.open.iter().filter(|o| o.id() != row.id()).cloned().collect();
         let own_side: f64 = others.iter().filter(|o| o.intent.symbol == intent.symbol && o.intent.side == intent.side).map(OrderRow::remaining).sum();
         let foreign_side: f64 =
             desk.foreign.iter().filter(|o| o.symbol == intent.symbol && o.side == intent.side).map(|o| (o.qty - o.filled_qty).max(0.0)).sum();
         let reference = set.pins.prices.get(&intent.symbol);
         let prices: BTreeMap<String, f64> = set.pins.prices.iter().map(|(s, r)| (s.clone(), r.price)).collect();
-        let lines = risk::lines(&desk.all_positions, &others);
+        let lines = risk::lines(&session.all_positions, &others);
         Ok(gates::check(&GateContext {
             intent,
             mode: self.config.mode,
@@ -169,14 +175,14 @@ impl PaperDay<'_> {
             local_now: self.host.now(),
             broker_now: desk.broker_now,
             clock_is_simulated: self.host.clock_is_simulated(),
-            newest_stamp: desk.newest_stamp,
+            newest_stamp: session.newest_stamp,
             stored: None,
             broker_position: desk.broker_positions.as_ref().map(|p| p.get(&intent.symbol).copied().unwrap_or(0.0)),
             open_same_side: own_side + foreign_side,
             kill: &desk.kill,
             breaker: &desk.breaker,
             quarantined: desk.quarantined.contains_key(&intent.symbol),
-            reconciled: desk.reconciled,
+            reconciled: session.reconciled,
             tradable: reference.map(|r| r.tradable),
             session_allows: self.host.now() < intent.expires_at,
             price_age_s: reference.map(|r| open_seconds_between(r.at, self.host.now())),

@@ -9,9 +9,9 @@ use data_layer::root::{DataRoot, FsFacts};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const MORNING: &str = "2017-12-01T21:30:00Z";
+pub(crate) const MORNING: &str = "2017-12-01T21:30:00Z";
 
-fn input(targets: &[(&str, f64)]) -> PlanInput {
+pub(crate) fn input(targets: &[(&str, f64)]) -> PlanInput {
     let at = UtcTime::parse("2017-11-30T21:00:00Z").unwrap();
     let reference = |p: f64| Reference { price: p, at, adv_shares: Some(1e6), tradable: true };
     PlanInput {
@@ -24,11 +24,11 @@ fn input(targets: &[(&str, f64)]) -> PlanInput {
     }
 }
 
-fn config() -> PaperConfig {
-    PaperConfig { strategy: "equities_xs".into(), mode: Mode::Paper, limits: Limits::default(), operator: "me".into(), run_id: None }
+pub(crate) fn config() -> PaperConfig {
+    PaperConfig { strategy: "equities_xs".into(), mode: Mode::Paper, limits: Limits::default(), operator: "me".into(), run_id: None, splits: Vec::new() }
 }
 
-fn open(dir: &Path, crash: Option<(String, u64)>, now: UtcTime) -> Result<Db> {
+pub(crate) fn open(dir: &Path, crash: Option<(String, u64)>, now: UtcTime) -> Result<Db> {
     let host = host_at(now, crash);
     let root = if dir.join(data_layer::root::SENTINEL).exists() {
         DataRoot::open(&host, dir)?
@@ -38,10 +38,10 @@ fn open(dir: &Path, crash: Option<(String, u64)>, now: UtcTime) -> Result<Db> {
     Db::open(&root, Which::Journal)
 }
 
-const TARGETS: &[(&str, f64)] = &[("AAPL", 0.05), ("MSFT", 0.05), ("XOM", -0.05)];
+pub(crate) const TARGETS: &[(&str, f64)] = &[("AAPL", 0.05), ("MSFT", 0.05), ("XOM", -0.05)];
 
 /// The evening's steps, as a wizard would call them (again) on a fresh process.
-fn evening_steps(db: &Db, broker: &FakeBroker) -> Result<(String, SubmitReport)> {
+pub(crate) fn evening_steps(db: &Db, broker: &FakeBroker) -> Result<(String, SubmitReport)> {
     let day = PaperDay::new(db, broker, config(), &default_sizer)?;
     let account = day.account_check()?;
     day.reconcile(&account.account)?;

@@ -1,0 +1,278 @@
+//! Days on which the broker lies, the account is restricted, the corporate calendar interferes, or somebody changes the
+//! rules at noon. Each is refused or resolved, loudly, and leaves a record.
+
+use super::tests::{MORNING, TARGETS, config, evening_steps, input, open};
+use super::*;
+use crate::execution::broker::fake::{FakeBroker, Fault, evening, scratch};
+use crate::execution::broker::{BrokerFill, FillKind};
+use crate::execution::order::Skipped;
+use crate::execution::positions;
+use crate::execution::quarantine::quarantined;
+use crate::execution::state::name;
+use crate::execution::submit::Sender;
+use crate::execution::switches::Switch;
+use crate::types::Side;
+use std::collections::BTreeMap;
+
+fn morning() -> UtcTime {
+    UtcTime::parse(MORNING).unwrap()
+}
+
+/// The evening is done; the market opened and everything filled.
+fn after_the_open() -> (tempfile::TempDir, FakeBroker, String) {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let (key, _) = evening_steps(&open(dir.path(), None, evening()).unwrap(), &broker).unwrap();
+    broker.set_now(morning());
+    broker.fill_all(UtcTime::parse("2017-12-01T14:30:00Z").unwrap());
+    (dir, broker, key)
+}
+
+fn kinds(report: &ReconcileReport) -> Vec<&str> {
+    report.differences.iter().map(|d| d.kind.as_str()).collect()
+}
+
+fn id_of(db: &Db, key: &str, symbol: &str) -> String {
+    OrderLog::new(db).orders_of(key).unwrap().into_iter().find(|o| o.intent.symbol == symbol).unwrap().intent.client_order_id
+}
+
+#[test]
+fn an_order_that_was_accepted_and_vanished_is_quarantined_and_expires_with_its_session() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let (key, _) = evening_steps(&db, &broker).unwrap();
+    let id = id_of(&db, &key, "AAPL");
+    broker.truth.lock().unwrap().orders.remove(&id);
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let report = day.reconcile("SIM1").unwrap();
+    assert_eq!((kinds(&report), &report.quarantined), (vec!["vanished"], &vec!["AAPL".to_string()]));
+    assert_eq!(day.log().order(&id).unwrap().unwrap().remaining(), 29.0, "until its session is over it may still fill");
+    drop(db);
+    broker.set_now(morning());
+    for minute in 0..2 {
+        let db = open(dir.path(), None, morning().plus_seconds(60 * minute)).unwrap();
+        PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().reconcile("SIM1").unwrap();
+    }
+    let db = open(dir.path(), None, morning().plus_seconds(120)).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    day.reconcile("SIM1").unwrap();
+    let row = day.log().order(&id).unwrap().unwrap();
+    assert_eq!((row.state.as_str(), row.remaining()), ("expired", 0.0));
+    assert!(quarantined(&db).unwrap().contains_key("AAPL"), "only a person ends it");
+}
+
+#[test]
+fn a_fill_above_the_ordered_quantity_is_booked_as_it_is_and_its_symbol_set_aside() {
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let id = id_of(&db, &key, "AAPL");
+    {
+        let mut t = broker.truth.lock().unwrap();
+        t.orders.get_mut(&id).unwrap().filled_qty = 30.0;
+        t.fills.iter_mut().find(|f| f.id == format!("exec-{id}")).unwrap().qty = 30.0;
+    }
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let report = day.reconcile("SIM1").unwrap();
+    assert!(kinds(&report).contains(&"overfill"), "{report:?}");
+    assert_eq!(positions::ledger(&day.log(), "SIM1").unwrap().per_symbol()["AAPL"], 30.0);
+    assert!(quarantined(&db).unwrap()["AAPL"].contains("more than was ordered"));
+}
+
+#[test]
+fn an_execution_of_another_symbol_is_not_booked_under_our_order() {
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let id = id_of(&db, &key, "MSFT");
+    broker.truth.lock().unwrap().fills.iter_mut().find(|f| f.id == format!("exec-{id}")).unwrap().symbol = "BBB".into();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let report = day.reconcile("SIM1").unwrap();
+    assert!(kinds(&report).contains(&"wrong_fill"), "{report:?}");
+    assert!(["BBB", "MSFT"].iter().all(|s| report.quarantined.contains(&(*s).to_string())), "{report:?}");
+}
+
+#[test]
+fn a_bust_is_a_new_row_with_quarantine_and_never_an_edit() {
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    day.settle(&key).unwrap();
+    let original = day.log().fills("SIM1").unwrap();
+    {
+        let mut t = broker.truth.lock().unwrap();
+        let first = t.fills[0].clone();
+        let bust = BrokerFill { id: "bust-1".into(), kind: FillKind::Bust, ..first.clone() };
+        t.moved.insert(first.symbol.clone(), 0.0);
+        t.fills.push(bust);
+    }
+    let report = day.reconcile("SIM1").unwrap();
+    assert!(kinds(&report).contains(&"bust"));
+    let after = day.log().fills("SIM1").unwrap();
+    assert_eq!(after.len(), original.len() + 1);
+    assert!(original.iter().all(|f| after.contains(f)));
+}
+
+#[test]
+fn a_restricted_account_and_one_that_owes_cash_take_no_increase() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    broker.truth.lock().unwrap().blocked = true;
+    assert!(day.account_check().unwrap_err().is(code::ORD_REFUSED));
+    {
+        let mut t = broker.truth.lock().unwrap();
+        (t.blocked, t.cash_flow) = (false, -100_001.0);
+    }
+    let account = day.account_check().unwrap();
+    assert!(account.cash < 0.0);
+    let set = day.plan(&account, &input(TARGETS)).unwrap();
+    assert!(set.lines.is_empty());
+    assert!(set.pins.skipped.iter().all(|s| s.reason.contains("cash is negative")), "{:?}", set.pins.skipped);
+}
+
+#[test]
+fn limits_that_change_after_the_confirmation_end_it() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let account = day.account_check().unwrap();
+    let set = day.plan(&account, &input(TARGETS)).unwrap();
+    let words = confirmation_token("SIM1", set.trading_day);
+    let first = day.consent(&set.run_key, &words).unwrap();
+    for limits in [Limits { gross_usd: 200_000.0, ..Limits::default() }, Limits { gross_usd: 50_000.0, ..Limits::default() }] {
+        let noon = PaperDay::new(&db, &broker, PaperConfig { limits, ..config() }, &default_sizer).unwrap();
+        assert!(noon.submit_all(&set.run_key).unwrap_err().is(code::GATE_REFUSED));
+    }
+    assert!(broker.truth.lock().unwrap().posts.is_empty());
+    let tighter = PaperConfig { limits: Limits { gross_usd: 50_000.0, ..Limits::default() }, ..config() };
+    let noon = PaperDay::new(&db, &broker, tighter, &default_sizer).unwrap();
+    assert_ne!(noon.consent(&set.run_key, &words).unwrap().id, first.id);
+    assert_eq!(noon.submit_all(&set.run_key).unwrap().sent, 3);
+}
+
+#[test]
+fn a_split_overnight_is_booked_when_the_broker_shows_it_and_quarantined_when_nobody_knows_of_it() {
+    for known in [true, false] {
+        let (dir, broker, key) = after_the_open();
+        let db = open(dir.path(), None, morning()).unwrap();
+        let split = Split { symbol: "AAPL".into(), ex_date: "2017-12-01".parse().unwrap(), ratio: 4.0 };
+        let config = PaperConfig { splits: if known { vec![split] } else { vec![] }, ..config() };
+        let day = PaperDay::new(&db, &broker, config, &default_sizer).unwrap();
+        day.settle(&key).unwrap();
+        broker.truth.lock().unwrap().moved.insert("AAPL".into(), 3.0 * 29.0);
+        let report = day.reconcile("SIM1").unwrap();
+        assert_eq!(kinds(&report), if known { ["split"] } else { ["quantity"] });
+        assert_eq!(report.quarantined.is_empty(), known);
+        let ledger = positions::ledger(&day.log(), "SIM1").unwrap();
+        let held = &ledger.positions()[&positions::Holding::new("equities_xs", "AAPL")];
+        assert_eq!((held.qty, held.average_price), if known { (116.0, 42.5) } else { (29.0, 170.0) });
+        assert!(day.reconcile("SIM1").unwrap().differences.len() == usize::from(!known), "booked once");
+    }
+}
+
+#[test]
+fn a_symbol_that_splits_on_the_trading_day_gets_no_order_at_yesterday_s_price() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let splits = vec![Split { symbol: "MSFT".into(), ex_date: "2017-12-01".parse().unwrap(), ratio: 2.0 }];
+    let day = PaperDay::new(&db, &broker, PaperConfig { splits, ..config() }, &default_sizer).unwrap();
+    let set = day.plan(&day.account_check().unwrap(), &input(TARGETS)).unwrap();
+    assert_eq!(set.lines.len(), 2);
+    assert_eq!(set.pins.skipped, [Skipped { symbol: "MSFT".into(), reason: "its shares split on the trading day".into() }]);
+}
+
+#[test]
+fn a_halt_a_missing_volume_and_a_delisted_position_are_refused_or_kept_with_a_reason() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let account = day.account_check().unwrap();
+    day.reconcile("SIM1").unwrap();
+    let mut wanted = input(TARGETS);
+    wanted.prices.get_mut("AAPL").unwrap().tradable = false;
+    wanted.prices.get_mut("MSFT").unwrap().adv_shares = Some(0.0);
+    wanted.targets.insert("GONE".into(), 0.03);
+    let set = day.plan(&account, &wanted).unwrap();
+    assert_eq!(set.pins.skipped[0].symbol, "GONE");
+    day.consent(&set.run_key, &confirmation_token("SIM1", set.trading_day)).unwrap();
+    let sent = day.submit_all(&set.run_key).unwrap();
+    let why = |s: &str| sent.lines.iter().find(|l| l.symbol == s).unwrap().why.clone();
+    assert!(why("AAPL").contains("not known to be tradable") && why("MSFT").contains("average daily volume"), "{sent:?}");
+    assert_eq!((sent.sent, sent.refused), (1, 2));
+}
+
+#[test]
+fn two_processes_that_send_the_same_set_send_each_order_once_even_where_the_broker_would_take_it_twice() {
+    let dir = scratch();
+    let mut broker = FakeBroker::new(evening());
+    broker.dedups = false;
+    let db = open(dir.path(), None, evening()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let account = day.account_check().unwrap();
+    let set = day.plan(&account, &input(TARGETS)).unwrap();
+    let other = open(dir.path(), None, evening()).unwrap();
+    let race = |db: &Db| {
+        let sender = Sender { host: db.root().host(), log: OrderLog::new(db), broker: &broker };
+        set.lines.iter().filter(|l| sender.send(&l.client_order_id).is_ok()).count()
+    };
+    let won = std::thread::scope(|s| {
+        let a = s.spawn(|| race(&db));
+        let b = s.spawn(|| race(&other));
+        a.join().unwrap() + b.join().unwrap()
+    });
+    assert_eq!((won, broker.truth.lock().unwrap().posts.len()), (3, 3));
+}
+
+#[test]
+fn lesson_109_no_order_while_the_clock_is_not_believable() {
+    let plans: [i64; 8] = [-86_400 * 365 * 47, -86_400 * 7, -86_400, -3_600, -6, 3_601, 86_400, 86_400 * 400];
+    for ahead in plans {
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        let local = evening().plus_seconds(ahead);
+        let db = open(dir.path(), None, local).unwrap();
+        let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+        let account = day.account_check().unwrap();
+        let sent = day.plan(&account, &input(TARGETS)).and_then(|set| {
+            day.consent(&set.run_key, &confirmation_token("SIM1", set.trading_day))?;
+            day.submit_all(&set.run_key)
+        });
+        assert!(sent.is_err() || sent.is_ok_and(|s| s.sent == 0), "{ahead} s");
+        assert!(broker.truth.lock().unwrap().posts.is_empty(), "{ahead} s");
+    }
+}
+
+#[test]
+fn lesson_096_a_switch_and_a_position_are_on_the_drive_before_anybody_is_told() {
+    let (dir, broker, key) = after_the_open();
+    let mut seen = None;
+    for k in 1..60 {
+        let died = open(dir.path(), Some(("control.commit.after".into(), k)), morning())
+            .and_then(|db| {
+                let day = PaperDay::new(&db, &broker, config(), &default_sizer)?;
+                day.settle(&key)?;
+                day.stop("SIM1", "drill")
+            })
+            .is_err();
+        let db = open(dir.path(), None, morning().plus_seconds(60)).unwrap();
+        let full: i64 = db.lock().unwrap().query_row("PRAGMA synchronous", [], |r| r.get(0)).unwrap();
+        assert!(full >= 2, "acknowledged rows are synchronous");
+        let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+        let held: BTreeMap<String, f64> = day.settle(&key).unwrap().positions;
+        assert_eq!(seen.get_or_insert_with(|| held.clone()), &held);
+        if !died {
+            assert!(switches::read(&db, Switch::Kill, "SIM1").stopped);
+            return;
+        }
+    }
+    panic!("the settlement never came to its end");
+}
+
+#[test]
+fn a_broker_that_answers_with_another_order_stops_everything_about_the_symbol() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    broker.truth.lock().unwrap().faults.insert(0, Fault::WrongPayload);
+    let db = open(dir.path(), None, evening()).unwrap();
+    assert!(evening_steps(&db, &broker).unwrap_err().is(code::ORD_HALT));
+    assert_eq!(quarantined(&db).unwrap().len(), 1);
+    let rows = OrderLog::new(&db).orders_of("SIM1|equities_xs|2017-12-01|0").unwrap();
+    assert_eq!(rows.iter().filter(|o| o.state == name::PLANNED).count(), 2, "nothing after it was sent");
+    assert_eq!(rows.iter().filter(|o| o.intent.side == Side::Sell && o.state != name::PLANNED).count(), 0);
+}

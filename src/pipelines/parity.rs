@@ -1,0 +1,348 @@
+//! The nightly question: does the recorded day follow from what was recorded?
+//!
+//! The pinned set is computed again from its pins, every order is minted again, and every fill is compared with what the
+//! simulated broker does with the day's recorded prices. What differs gets a cause; what has none is counted, and the count
+//! must be zero.
+
+use crate::execution::broker::simulated::PriceSource;
+use crate::execution::log::{FillRow, OrderLog, OrderRow};
+use crate::execution::order::OrderSet;
+use crate::execution::sizing::{self, SizeInput};
+use crate::execution::state::{is_closed, is_unknown};
+use crate::pipelines::paper_day::plan::intent_of;
+use data_layer::calendar::Calendar;
+use data_layer::error::{Error, Result, code};
+use data_layer::store::digest_of;
+use data_layer::time::{TradingDay, UtcTime};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An execution this long after the open was not of the open.
+const OPEN_S: f64 = 60.0;
+/// Relative difference of two prices that are the same number in two arithmetics.
+const ROUNDING: f64 = 1e-9;
+
+/// Why the record and the replay differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A price that sized an order has another value now.
+    DataRevised,
+    /// A price of the day is not on the drive (yet).
+    LateBar,
+    /// The broker filled otherwise than the model: at another price, or in part.
+    FillModel,
+    /// A gate, the broker, or a circumstance of the day kept the order back.
+    Rejection,
+    /// It happened at another time than the open.
+    Clock,
+    /// The same number up to the last bits.
+    Rounding,
+    /// Nothing of the above: a defect until somebody shows otherwise.
+    Unexplained,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// A symbol or an order.
+    pub subject: String,
+    pub cause: Cause,
+    pub detail: String,
+    /// What it was worth against the replay, in account currency; a cost is positive.
+    pub usd: f64,
+}
+
+/// A replayed day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParityReport {
+    pub v: u32,
+    pub run_key: String,
+    pub trading_day: TradingDay,
+    pub orders: usize,
+    /// Orders that the replay mints again, bit for bit.
+    pub orders_reproduced: usize,
+    pub fills: usize,
+    /// Fills with the quantity, the price and the moment of the replay, bit for bit.
+    pub fills_reproduced: usize,
+    pub differences: Vec<Difference>,
+    pub by_cause: BTreeMap<Cause, usize>,
+    pub unexplained: usize,
+    /// Of the pinned set, the orders' states and the fills.
+    pub inputs_sha256: String,
+}
+
+struct Replay<'a> {
+    set: OrderSet,
+    rows: Vec<OrderRow>,
+    fills: Vec<FillRow>,
+    prices: &'a dyn PriceSource,
+    open: UtcTime,
+    out: Vec<Difference>,
+}
+
+/// Replay the pinned set of `run_key` against the recorded `prices`.
+pub fn replay(log: &OrderLog<'_>, run_key: &str, prices: &dyn PriceSource) -> Result<ParityReport> {
+    let set = log.set(run_key)?.ok_or_else(|| Error::new(code::ORD_REFUSED, format!("there is no order set {run_key}")).fix("trademl paper-trade"))?;
+    let rows = log.orders_of(run_key)?;
+    let fills: Vec<FillRow> = log.fills(&set.account)?.into_iter().filter(|f| rows.iter().any(|r| r.id() == f.order_id)).collect();
+    let states: Vec<_> = rows.iter().map(|r| (r.id(), &r.state, r.filled_qty)).collect();
+    let inputs_sha256 = digest_of(&(&set.order_set_hash, states, &fills))?;
+    let open = Calendar::xnys().open(set.trading_day);
+    let mut r = Replay { set, rows, fills, prices, open, out: Vec::new() };
+    r.data();
+    let orders_reproduced = r.orders();
+    let fills_reproduced = r.executions();
+    r.foreign(log)?;
+    let mut by_cause = BTreeMap::new();
+    r.out.iter().for_each(|d| *by_cause.entry(d.cause).or_insert(0) += 1);
+    Ok(ParityReport {
+        v: 1,
+        run_key: run_key.to_string(),
+        trading_day: r.set.trading_day,
+        orders: r.rows.len(),
+        orders_reproduced,
+        fills: r.fills.len(),
+        fills_reproduced,
+        unexplained: by_cause.get(&Cause::Unexplained).copied().unwrap_or(0),
+        by_cause,
+        differences: r.out,
+        inputs_sha256,
+    })
+}
+
+impl Replay<'_> {
+    fn differs(&mut self, subject: &str, cause: Cause, detail: String, usd: f64) {
+        self.out.push(Difference { subject: subject.into(), cause, detail, usd });
+    }
+
+    /// The prices that sized the orders, read again.
+    fn data(&mut self) {
+        let Some(asof) = self.set.pins.asof else { return };
+        for (symbol, pinned) in self.set.pins.prices.clone() {
+            match self.prices.last_close(&symbol, asof) {
+                Some(now) if now == pinned.price => {}
+                Some(now) if same(now, pinned.price) => {
+                    self.differs(&symbol, Cause::Rounding, format!("the close of {asof} is {now}, pinned was {}", pinned.price), 0.0)
+                }
+                Some(now) => self.differs(&symbol, Cause::DataRevised, format!("the close of {asof} is {now} now, it was {}", pinned.price), 0.0),
+                None => self.differs(&symbol, Cause::LateBar, format!("the drive has no close at or before {asof}"), 0.0),
+            }
+        }
+    }
+
+    /// Size the pinned inputs again and mint every order again; returns how many equal their rows.
+    fn orders(&mut self) -> usize {
+        let pins = &self.set.pins;
+        let sized = sizing::delta(&SizeInput {
+            targets: &pins.targets,
+            positions: &pins.positions,
+            open_remaining: &pins.open_remaining,
+            prices: &pins.prices,
+            equity: self.set.equity,
+        });
+        let held_back = |symbol: &str| pins.skipped.iter().find(|s| s.symbol == symbol).map(|s| s.reason.clone());
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        for line in sized.lines {
+            match held_back(&line.symbol) {
+                Some(reason) => lost.push((line.symbol.clone(), reason)),
+                None => kept.push(line),
+            }
+        }
+        let minted: Vec<_> = kept
+            .iter()
+            .zip(0u32..)
+            .map(|(line, n)| {
+                let price = pins.prices.get(&line.symbol).map_or(f64::NAN, |p| p.price);
+                let expires = Calendar::xnys().close(self.set.trading_day);
+                intent_of(&self.set, n, line, price, expires)
+            })
+            .collect();
+        let stored: Vec<_> = self.rows.iter().map(|r| r.intent.clone()).collect();
+        let reproduced = stored.iter().filter(|i| minted.contains(i)).count();
+        for intent in stored.iter().filter(|i| !minted.contains(i)) {
+            self.differs(
+                &intent.client_order_id,
+                Cause::Unexplained,
+                format!("{} {} {} does not follow from its pins", intent.side.as_str(), intent.qty, intent.symbol),
+                0.0,
+            );
+        }
+        for intent in minted.iter().filter(|i| !stored.contains(i)) {
+            self.differs(
+                &intent.client_order_id,
+                Cause::Unexplained,
+                format!("{} {} {} follows from the pins and was not ordered", intent.side.as_str(), intent.qty, intent.symbol),
+                0.0,
+            );
+        }
+        for (symbol, reason) in lost {
+            self.differs(&symbol, Cause::Rejection, reason, 0.0);
+        }
+        reproduced
+    }
+
+    /// What the simulated broker does with each order at the open, against what happened.
+    fn executions(&mut self) -> usize {
+        let mut reproduced = 0;
+        for row in self.rows.clone() {
+            let fills: Vec<FillRow> = self.fills.iter().filter(|f| f.order_id == row.id()).cloned().collect();
+            let open = self.prices.open(&row.intent.symbol, self.set.trading_day);
+            reproduced += fills.iter().filter(|f| self.as_simulated(&row, f, open)).count();
+            self.compare(&row, &fills, open);
+        }
+        reproduced
+    }
+
+    fn as_simulated(&self, row: &OrderRow, fill: &FillRow, open: Option<f64>) -> bool {
+        fill.kind == "fill" && fill.qty == row.intent.qty && Some(fill.price) == open && fill.ts == self.open
+    }
+
+    fn compare(&mut self, row: &OrderRow, fills: &[FillRow], open: Option<f64>) {
+        let (id, qty) = (row.id().to_string(), row.intent.qty);
+        let filled: f64 = fills.iter().map(|f| f.qty).sum();
+        if filled > qty + 1e-9 {
+            return self.differs(&id, Cause::Unexplained, format!("{filled} of {qty} shares were filled"), 0.0);
+        }
+        let Some(open) = open else {
+            if filled > 0.0 {
+                self.differs(&id, Cause::LateBar, format!("{filled} shares were filled in a session without an open on the drive"), 0.0);
+            }
+            return;
+        };
+        for fill in fills {
+            self.price(row, fill, open);
+        }
+        if filled < qty - 1e-9 {
+            let missing = qty - filled;
+            let worth = missing * open;
+            match row.refusal_text.clone() {
+                Some(why) if filled == 0.0 => self.differs(&id, Cause::Rejection, format!("{}: {why}", row.state), worth),
+                _ if is_unknown(&row.state) || !is_closed(&row.state, row.intent.tif) => {
+                    self.differs(&id, Cause::Clock, format!("{missing} of {qty} shares are still {}", row.state), worth);
+                }
+                _ => self.differs(&id, Cause::FillModel, format!("{missing} of {qty} shares were not filled: {}", row.state), worth),
+            }
+        }
+    }
+
+    fn price(&mut self, row: &OrderRow, fill: &FillRow, open: f64) {
+        let usd = fill.side.sign() * fill.qty * (fill.price - open);
+        let late = fill.ts.seconds_since(self.open);
+        let id = fill.fill_id.as_str();
+        if fill.kind != "fill" {
+            self.differs(id, Cause::FillModel, format!("a {} execution of {} shares", fill.kind, fill.qty), usd);
+        } else if late.abs() > OPEN_S {
+            self.differs(id, Cause::Clock, format!("{} was filled {late:.0} s after the open, at {} where it was {open}", row.intent.symbol, fill.price), usd);
+        } else if fill.price == open {
+            // At the open's price and moment; a part of the order is said once, with what is missing.
+        } else if same(fill.price, open) {
+            self.differs(id, Cause::Rounding, format!("filled at {}, the open is {open}", fill.price), usd);
+        } else {
+            self.differs(id, Cause::FillModel, format!("{} was filled at {}, the simulation fills at {open}", row.intent.symbol, fill.price), usd);
+        }
+    }
+
+    /// Executions of the account on that day which no order of ours explains.
+    fn foreign(&mut self, log: &OrderLog<'_>) -> Result<()> {
+        let close = Calendar::xnys().close(self.set.trading_day);
+        for f in log.fills(&self.set.account)? {
+            let today = f.ts >= self.open && f.ts <= close;
+            if today && f.order_id.is_empty() && f.kind != "adopted" {
+                self.differs(&f.fill_id, Cause::Unexplained, format!("{} {} {} belongs to no order of ours", f.side.as_str(), f.qty, f.symbol), 0.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same(a: f64, b: f64) -> bool {
+    (a - b).abs() <= ROUNDING * b.abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::broker::fake::{FakeBroker, evening, scratch};
+    use crate::pipelines::paper_day::tests::{MORNING, config, evening_steps, open};
+    use crate::pipelines::paper_day::{PaperDay, default_sizer};
+    use data_layer::control::Db;
+
+    /// What was recorded: the opens of the day, and the closes that were pinned.
+    struct Recorded {
+        opens: BTreeMap<String, f64>,
+        closes: BTreeMap<String, f64>,
+    }
+    impl PriceSource for Recorded {
+        fn open(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
+            self.opens.get(symbol).copied()
+        }
+        fn last_close(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
+            self.closes.get(symbol).copied()
+        }
+    }
+
+    fn at(s: &str) -> UtcTime {
+        UtcTime::parse(s).unwrap()
+    }
+
+    /// A settled paper day, filled at the open's prices at `moment`.
+    fn day(moment: &str) -> (tempfile::TempDir, Db, FakeBroker, String, Recorded) {
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        let (key, _) = evening_steps(&open(dir.path(), None, evening()).unwrap(), &broker).unwrap();
+        broker.set_now(at(MORNING));
+        broker.fill_all(at(moment));
+        let db = open(dir.path(), None, at(MORNING)).unwrap();
+        PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().settle(&key).unwrap();
+        let recorded = Recorded { opens: broker.prices.clone(), closes: broker.prices.clone() };
+        (dir, db, broker, key, recorded)
+    }
+
+    const OPEN: &str = "2017-12-01T14:30:00Z";
+
+    #[test]
+    fn a_recorded_day_is_reproduced_bit_for_bit() {
+        let (_dir, db, _, key, recorded) = day(OPEN);
+        let report = replay(&OrderLog::new(&db), &key, &recorded).unwrap();
+        assert_eq!((report.orders, report.orders_reproduced, report.fills, report.fills_reproduced), (3, 3, 3, 3));
+        assert!(report.differences.is_empty() && report.unexplained == 0, "{report:?}");
+        assert_eq!(report, replay(&OrderLog::new(&db), &key, &recorded).unwrap());
+    }
+
+    #[test]
+    fn every_difference_has_its_cause() {
+        let (_dir, db, _, key, mut recorded) = day(OPEN);
+        let causes = |recorded: &Recorded| replay(&OrderLog::new(&db), &key, recorded).unwrap().by_cause.into_keys().collect::<Vec<_>>();
+        recorded.opens.insert("AAPL".into(), 170.5);
+        assert_eq!(causes(&recorded), [Cause::FillModel]);
+        recorded.opens.insert("AAPL".into(), 170.0 * (1.0 + 1e-15));
+        assert_eq!(causes(&recorded), [Cause::Rounding]);
+        recorded.opens.remove("AAPL");
+        assert_eq!(causes(&recorded), [Cause::LateBar]);
+        recorded.opens.insert("AAPL".into(), 170.0);
+        recorded.closes.insert("MSFT".into(), 84.5);
+        assert_eq!(causes(&recorded), [Cause::DataRevised]);
+        let (_dir, db, _, key, recorded) = day("2017-12-01T16:00:00Z");
+        assert_eq!(replay(&OrderLog::new(&db), &key, &recorded).unwrap().by_cause, BTreeMap::from([(Cause::Clock, 3)]));
+    }
+
+    #[test]
+    fn a_refused_order_is_a_rejection_and_a_fill_of_nobody_is_unexplained() {
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        broker.truth.lock().unwrap().faults.insert(1, crate::execution::broker::fake::Fault::Refused);
+        let (key, _) = evening_steps(&open(dir.path(), None, evening()).unwrap(), &broker).unwrap();
+        broker.set_now(at(MORNING));
+        broker.fill_all(at(OPEN));
+        let mut foreign = broker.truth.lock().unwrap().fills[0].clone();
+        (foreign.id, foreign.order_id, foreign.symbol) = ("x".into(), "by-hand".into(), "BBB".into());
+        let db = open(dir.path(), None, at(MORNING)).unwrap();
+        let recorded = Recorded { opens: broker.prices.clone(), closes: broker.prices.clone() };
+        PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().settle(&key).unwrap();
+        let report = replay(&OrderLog::new(&db), &key, &recorded).unwrap();
+        assert_eq!((report.by_cause.clone(), report.unexplained), (BTreeMap::from([(Cause::Rejection, 1)]), 0), "{report:?}");
+        broker.truth.lock().unwrap().fills.push(foreign);
+        PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().reconcile("SIM1").unwrap();
+        let report = replay(&OrderLog::new(&db), &key, &recorded).unwrap();
+        assert_eq!(report.unexplained, 1, "{report:?}");
+    }
+}
