@@ -56,6 +56,12 @@ pub enum Command {
     Import(ImportArgs),
     /// Make a drive safe to unplug
     Eject(RootArgs),
+    /// The paper book's switches: stop, status, reset, release, standing consent
+    #[cfg(feature = "research")]
+    Paper(PaperArgs),
+    /// The workstation's night: refresh, train, evaluate, shadow, paper, parity, notify
+    #[cfg(feature = "research")]
+    Nightly(NightlyArgs),
     /// Measure the hot paths; without a topic, list them
     #[cfg(feature = "research")]
     Bench(BenchArgs),
@@ -115,6 +121,85 @@ pub struct DemoArgs {
     /// Live forward only this many sessions
     #[arg(long, value_name = "N")]
     pub sessions: Option<usize>,
+}
+
+/// `trademl paper`.
+#[cfg(feature = "research")]
+#[derive(Args, Debug, Clone)]
+pub struct PaperArgs {
+    #[command(subcommand)]
+    pub command: PaperCommand,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[cfg(feature = "research")]
+#[derive(Subcommand, Debug, Clone)]
+pub enum PaperCommand {
+    /// Stop every increase of every account, now; reductions and cancels pass
+    Stop {
+        /// Why; it is recorded
+        #[arg(long)]
+        reason: String,
+    },
+    /// Switches, quarantine and open orders of an account
+    Status {
+        #[arg(long)]
+        account: String,
+    },
+    /// Let increases through again, after the words that `status` names
+    Reset {
+        /// The circuit breaker instead of the kill switch
+        #[arg(long)]
+        breaker: bool,
+        #[arg(long)]
+        account: String,
+        #[arg(long)]
+        confirm: Option<String>,
+        #[arg(long)]
+        reason: String,
+    },
+    /// End the quarantine of a symbol
+    Release {
+        symbol: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Allow unattended trading for at most 30 days, or end it
+    Standing {
+        /// The last day
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        until: Option<data_layer::time::TradingDay>,
+        #[arg(long)]
+        revoke: bool,
+        #[arg(long)]
+        confirm: Option<String>,
+        /// simulated or alpaca
+        #[arg(long, default_value = "simulated")]
+        broker: String,
+        /// As limits.max_orders of the wizard
+        #[arg(long, default_value_t = 60)]
+        max_orders: i64,
+    },
+}
+
+/// `trademl nightly`.
+#[cfg(feature = "research")]
+#[derive(Args, Debug, Clone)]
+pub struct NightlyArgs {
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Answers for the wizards (docs/answers.md)
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
+    /// One task of the night
+    #[arg(long, value_name = "TASK")]
+    pub only: Option<String>,
+    /// Write the night for another scheduler instead: airflow or prefect
+    #[arg(long, value_name = "SCHEDULER")]
+    pub emit: Option<String>,
 }
 
 /// `trademl bench`.

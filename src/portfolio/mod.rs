@@ -4,6 +4,8 @@
 //! says which one bound, `delta` turns them into share quantities against what is already held.
 
 pub mod linear;
+pub mod projection;
+pub mod barbell;
 pub mod limits;
 pub mod rule;
 pub mod delta;

@@ -56,6 +56,7 @@ pub fn router(addr: SocketAddr, token: Option<SecretString>, state: Arc<ServiceS
         .route("/api/v1/model/info", get(model_info))
         .route("/api/v1/model/reload", post(reload))
         .route("/api/v1/model/rollback", post(rollback))
+        .route("/api/v1/paper/stop", post(stop_trading))
         .route("/metrics", get(metrics))
         .fallback(|| async { failure(&Error::new(code::SVC_REQUEST, "there is no such route"), StatusCode::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { failure(&Error::new(code::SVC_REQUEST, "this route has another method"), StatusCode::METHOD_NOT_ALLOWED) })
@@ -211,7 +212,7 @@ struct ReloadRequest {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RollbackRequest {
+struct SignedRequest {
     operator: String,
     reason: String,
 }
@@ -235,7 +236,7 @@ async fn reload(State(state): State<Arc<ServiceState>>, body: std::result::Resul
 }
 
 async fn rollback(State(state): State<Arc<ServiceState>>, body: std::result::Result<Bytes, BytesRejection>) -> Response {
-    let request: RollbackRequest = match parse(body) {
+    let request: SignedRequest = match parse(body) {
         Ok(r) => r,
         Err(response) => return response,
     };
@@ -245,6 +246,22 @@ async fn rollback(State(state): State<Arc<ServiceState>>, body: std::result::Res
     blocking(move || {
         let (version, previous_version) = state.rollback(&request.operator, &request.reason)?;
         Ok(json!({"version": version, "previous_version": previous_version}))
+    })
+    .await
+}
+
+/// The panic button. It only ever stops; nothing here lets an order through again.
+async fn stop_trading(State(state): State<Arc<ServiceState>>, body: std::result::Result<Bytes, BytesRejection>) -> Response {
+    let request: SignedRequest = match parse(body) {
+        Ok(r) => r,
+        Err(response) => return response,
+    };
+    if request.operator.trim().is_empty() || request.reason.trim().is_empty() {
+        return answer(Err(Error::new(code::SVC_REQUEST, "a stop needs an operator and a reason")));
+    }
+    blocking(move || {
+        state.source.stop_trading(&request.operator, &request.reason)?;
+        Ok(json!({"stopped": true, "reset": "trademl paper reset"}))
     })
     .await
 }

@@ -63,6 +63,8 @@ pub trait SignalSource: Send + Sync + 'static {
     fn verify(&self, champion: &Champion) -> Result<()>;
     /// The raw sleeve weights of the portfolio rule.
     fn weights(&self, scores: &[(String, f64)], top_n: usize, bottom_n: usize) -> Result<Weights>;
+    /// Stop every increase of every paper account, now. Reductions pass.
+    fn stop_trading(&self, operator: &str, reason: &str) -> Result<()>;
     /// Keep a record of a reload, a rollback or an override.
     fn record(&self, event: &str, operator: &str, reason: &str, detail: &Value) -> Result<()>;
 }

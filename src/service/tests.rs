@@ -39,6 +39,9 @@ impl SignalSource for Fake {
     fn data_snapshot(&self) -> Result<String> {
         Ok("snap".into())
     }
+    fn stop_trading(&self, operator: &str, reason: &str) -> Result<()> {
+        self.record("stop", operator, reason, &json!({}))
+    }
     fn universe(&self, _asof: TradingDay) -> Result<Universe> {
         Ok(Universe { id: "u".into(), symbols: (0..60).map(|i| format!("S{i:02}")).collect() })
     }

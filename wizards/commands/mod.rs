@@ -6,7 +6,11 @@ pub mod docs;
 pub mod drive;
 #[cfg(feature = "research")]
 pub mod demo;
+#[cfg(feature = "research")]
+pub mod nightly;
 pub mod node;
+#[cfg(feature = "research")]
+pub mod paper;
 pub mod runs;
 pub mod sandbox;
 pub mod watch;
@@ -68,6 +72,10 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Rebuild(args) => drive::rebuild(host, &args),
         Command::Import(args) => drive::import(host, &args),
         Command::Eject(args) => drive::eject(host, &args),
+        #[cfg(feature = "research")]
+        Command::Paper(args) => paper::run(host, log, &args),
+        #[cfg(feature = "research")]
+        Command::Nightly(args) => nightly::run(host, log, &args),
         #[cfg(feature = "research")]
         Command::Bench(args) => bench::run(host, &args),
         Command::Failpoints => {
@@ -146,6 +154,8 @@ fn name(command: &Command) -> &'static str {
     match command {
         #[cfg(feature = "research")]
         Command::Demo(_) => "demo",
+        #[cfg(feature = "research")]
+        Command::Nightly(_) => "nightly",
         Command::Node(_) => "node",
         Command::Sandbox(_) => "sandbox",
         other => other.wizard().map_or("command", |(wizard, _)| wizard.name),

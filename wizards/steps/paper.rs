@@ -1,6 +1,7 @@
 //! `paper-trade`'s desk: one account, one strategy, one day at a time. The order path itself is `engine::pipelines::paper_day`.
 
 mod screen;
+mod unattended;
 mod words;
 
 pub use screen::Screen;
@@ -15,6 +16,7 @@ use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::ledger;
+use data_layer::reference::{self, CorpAction};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::store;
@@ -25,6 +27,7 @@ use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
 use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
 use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
+use engine::execution::reconcile::Split;
 use engine::execution::risk::Limits;
 use engine::models::registry::Registry;
 use engine::pipelines::paper_day::plan::PlanInput;
@@ -52,6 +55,7 @@ pub struct Desk {
     broker: Kind,
     limits: Limits,
     max_orders: usize,
+    splits: Vec<Split>,
 }
 
 enum Kind {
@@ -63,7 +67,8 @@ impl PriceSource for Market {
     fn open(&self, symbol: &str, day: TradingDay) -> Option<f64> {
         let (s, d) = (self.panel.symbol_index(symbol)?, self.panel.day_index(day)?);
         let (open, close, raw) = (self.panel.open.at(s, d), self.panel.close.at(s, d), self.panel.close_raw.at(s, d));
-        Some(open * raw / close).filter(|v| v.is_finite())
+        // Where nothing was adjusted, the price is as it was recorded, to the last bit.
+        Some(if raw == close { open } else { open * raw / close }).filter(|v| v.is_finite())
     }
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
         let s = self.panel.symbol_index(symbol)?;
@@ -110,7 +115,9 @@ impl Desk {
             _ => Kind::Simulated,
         };
         let db = Db::open(root, Which::Journal)?;
-        Ok(Self { db, market: Market::open(root)?, broker: kind, limits: Limits::default(), max_orders: usize::try_from(max_orders).unwrap_or(0) })
+        let market = Market::open(root)?;
+        let (splits, max_orders) = (splits_around(root, market.asof)?, usize::try_from(max_orders).unwrap_or(0));
+        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits })
     }
 
     /// Do something with the day's order path.
@@ -121,6 +128,7 @@ impl Desk {
             limits: self.limits.clone(),
             operator: "paper-trade".into(),
             run_id: Some(act.run.to_string()),
+            splits: self.splits.clone(),
         };
         let simulated;
         let broker: &dyn Broker = match &self.broker {
@@ -148,11 +156,28 @@ impl Desk {
         let _lock = attach::account_lock(act.root, &account.account)?;
         if let Some(run_key) = self.newest_set(&account.account, account.asof)? {
             let settled = self.with(act, |day| day.settle(&run_key))?;
+            self.watch_over(act, account)?;
             let o = &settled.orders;
             return Ok(format!("{} orders of {run_key}: {} filled, {} refused, {} waiting", o.planned, o.filled, o.refused, o.waiting));
         }
         let report = self.with(act, |day| day.reconcile(&account.account))?;
+        self.watch_over(act, account)?;
         Ok(format!("complete: {}", report.complete))
+    }
+
+    /// The tripwires, said aloud. Prices of the last close age only while the market is open.
+    fn watch_over(&self, act: &Act<'_>, account: &AccountCheck) -> Result<()> {
+        let data_at = Calendar::xnys().close(self.market.asof);
+        // In a running session the prices that the set was confirmed on are yesterday's, by design.
+        let data_at = if account.market_open { data_at.max(act.host.now()) } else { data_at };
+        let guard = self.with(act, |day| day.guard(account, data_at))?;
+        for touched in &guard.touched {
+            act.note(&format!("tripwire: {}", touched.text));
+        }
+        for (symbol, shares) in &guard.plan {
+            act.note(&format!("plan to flatten: {} {} {symbol}", if *shares > 0.0 { "buy" } else { "sell" }, shares.abs()));
+        }
+        Ok(())
     }
 
     /// While the market is open: send what had to wait for reductions to fill. Nothing new is planned, and nothing is sent
@@ -329,6 +354,17 @@ fn fit(targets: &mut BTreeMap<String, f64>, equity: f64, limits: &Limits, notes:
             notes.push(format!("the {name} side is scaled from {:.0} % to {:.0} % of equity by its limit of {limit:.0} USD", side * 100.0, room * 100.0));
         }
     }
+}
+
+/// Splits within a week of the newest session: they explain a quantity that changed overnight, and hold back its symbol.
+fn splits_around(root: &DataRoot, asof: TradingDay) -> Result<Vec<Split>> {
+    let near = asof.plus_days(-7)..asof.plus_days(8);
+    let mut out = Vec::new();
+    for (symbol, actions) in reference::load_actions(root)? {
+        let split = |a: &CorpAction| Some(Split { symbol: symbol.clone(), ex_date: a.ex_date, ratio: a.ratio? });
+        out.extend(actions.iter().filter(|a| a.is_split() && near.contains(&a.ex_date)).filter_map(split));
+    }
+    Ok(out)
 }
 
 fn data_health(root: &DataRoot, day: TradingDay) -> Result<BTreeMap<String, Health>> {

@@ -136,6 +136,9 @@ impl SignalSource for Source {
         let c = ledger::coverage(&db, table::CURATED_EQUITIES, "", DateRange::new(asof, asof.plus_days(1))?)?;
         Ok((c.fraction() < 0.98).then(|| format!("{:.1} % GREEN of {}", c.fraction() * 100.0, c.expected)))
     }
+    fn stop_trading(&self, operator: &str, reason: &str) -> Result<()> {
+        crate::commands::paper::engage(&self.root, operator, reason).map(drop)
+    }
     fn data_snapshot(&self) -> Result<String> {
         Ok(self.market()?.snapshot.clone())
     }

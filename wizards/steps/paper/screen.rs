@@ -9,6 +9,7 @@ use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::time::TradingDay;
+use engine::execution::account::Position;
 use engine::execution::log::OrderLog;
 use engine::execution::positions;
 use engine::execution::switches::{self, Switch};
@@ -98,16 +99,13 @@ impl<'a> Screen<'a> {
 
     fn positions(&self, equity: f64, day: TradingDay) -> Result<Vec<PositionRow>> {
         use engine::execution::broker::simulated::PriceSource;
-        let book = positions::book(&OrderLog::new(self.db), &self.account)?;
-        let mut rows: Vec<PositionRow> = book
-            .positions
-            .iter()
-            .filter(|(_, p)| p.qty != 0.0)
-            .map(|((_, symbol), p)| {
-                let price = self.market.as_ref().and_then(|m| m.last_close(symbol, day)).unwrap_or(p.avg_price);
-                PositionRow { symbol: symbol.clone(), qty: p.qty, price_usd: price, weight: p.qty * price / equity, pnl_usd: p.qty * (price - p.avg_price) }
-            })
-            .collect();
+        let ledger = positions::ledger(&OrderLog::new(self.db), &self.account)?;
+        let row = |(holding, p): (&positions::Holding, &Position)| {
+            let price = self.market.as_ref().and_then(|m| m.last_close(&holding.symbol, day)).unwrap_or(p.average_price);
+            let (weight, pnl_usd) = (p.qty * price / equity, p.qty * (price - p.average_price));
+            PositionRow { symbol: holding.symbol.clone(), qty: p.qty, price_usd: price, weight, pnl_usd }
+        };
+        let mut rows: Vec<PositionRow> = ledger.positions().iter().map(row).collect();
         rows.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()).then_with(|| a.symbol.cmp(&b.symbol)));
         Ok(rows)
     }

@@ -1,0 +1,101 @@
+//! `trademl paper`: the paper book's switches without its wizard. Stopping never needs more than this.
+
+use super::{open_root, say};
+use crate::cli::{PaperArgs, PaperCommand};
+use crate::kit::Act;
+use crate::kit::logs::Log;
+use crate::kit::report::{Reporter, Voice};
+use crate::steps;
+use crate::steps::paper::Desk;
+use data_layer::control::{Db, Which};
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::{DataPath, DataRoot};
+use data_layer::store;
+use engine::execution::log::OrderLog;
+use engine::execution::quarantine;
+use engine::execution::switches::{self, ALL_ACCOUNTS, STOP_FILE, Switch};
+
+/// Who acts from the command line.
+const OPERATOR: &str = "command line";
+
+/// Stop, look, reset, release, or give a standing consent.
+pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    if let PaperCommand::Stop { reason } = &args.command {
+        return stop(&root, reason);
+    }
+    log.move_to(&root)?;
+    let held = steps::preamble::hold(&root, "paper", false)?;
+    let (root, world) = steps::world::of_root(host, &root)?;
+    let db = Db::open(&root, Which::Journal)?;
+    let now = world.host.now();
+    match &args.command {
+        PaperCommand::Stop { .. } => {}
+        PaperCommand::Status { account } => status(&db, account)?,
+        PaperCommand::Reset { breaker, account, confirm, reason } => {
+            let switch = if *breaker { Switch::Breaker } else { Switch::Kill };
+            if !breaker {
+                store::remove(&root, &DataPath::new(STOP_FILE)?)?;
+            }
+            let typed = confirm.clone().unwrap_or_default();
+            switches::reset(&db, switch, account, &typed, OPERATOR, reason, now)?;
+            say(&format!("the {} of {account} lets increases through again", switch.name()));
+        }
+        PaperCommand::Release { symbol, reason } => {
+            quarantine::release(&db, symbol, OPERATOR, reason, now)?;
+            say(&format!("{symbol} is out of quarantine"));
+        }
+        PaperCommand::Standing { until, revoke, confirm, broker, max_orders } => {
+            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
+            let act = Act { host: &world.host, root: &root, report: &report, step: "standing", run: "standing" };
+            let desk = Desk::open(&world.host, &root, broker, *max_orders)?;
+            let account = desk.account(&act)?;
+            say(&if *revoke {
+                format!("{} standing consents of {} are ended", desk.revoke_standing(&act, &account)?, account.account)
+            } else {
+                let until = until
+                    .ok_or_else(|| Error::new(code::USE_ARGUMENT, "a standing consent needs its last day").fix("trademl paper standing --until YYYY-MM-DD"))?;
+                let given = desk.grant_standing(&act, &account, until, confirm.as_deref().unwrap_or_default())?;
+                format!(
+                    "unattended paper trading of {} is allowed until {}; a change of champion, limits, account or configuration ends it",
+                    given.account, given.until
+                )
+            });
+        }
+    }
+    drop(held);
+    Ok(0)
+}
+
+/// Stop everything. The file first: it works whatever holds the drive or the journal. Then the journal, for the record; the
+/// inner result says whether that worked.
+pub fn engage(root: &DataRoot, operator: &str, reason: &str) -> Result<Result<()>> {
+    store::write_atomic(root, &DataPath::new(STOP_FILE)?, format!("{operator}: {reason}\n").as_bytes())?;
+    Ok(Db::open(root, Which::Journal).and_then(|db| switches::engage(&db, ALL_ACCOUNTS, reason, operator, root.host().now())))
+}
+
+fn stop(root: &DataRoot, reason: &str) -> Result<u8> {
+    say(&match engage(root, OPERATOR, reason)? {
+        Ok(()) => "stopped: no account takes an increase; reductions and cancels pass".to_string(),
+        Err(e) => format!("stopped by the file {STOP_FILE}; the journal could not be written: {e}"),
+    });
+    Ok(0)
+}
+
+fn status(db: &Db, account: &str) -> Result<()> {
+    for switch in [Switch::Kill, Switch::Breaker] {
+        let s = switches::read(db, switch, account);
+        say(&format!("{:<16} {:<8} {} ({})", switch.name(), s.state, s.reason, s.operator));
+        if s.stopped {
+            say(&format!("{:<16} to reset, type: {}", "", switches::reset_token(db, switch, account)));
+        }
+    }
+    for (symbol, reason) in quarantine::quarantined(db)? {
+        say(&format!("quarantine       {symbol:<8} {reason}"));
+    }
+    for o in OrderLog::new(db).open_orders(account)? {
+        say(&format!("open             {:<8} {} {} of {}, {}", o.intent.symbol, o.intent.side.as_str(), o.remaining(), o.intent.qty, o.state));
+    }
+    Ok(())
+}

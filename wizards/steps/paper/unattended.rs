@@ -1,0 +1,61 @@
+//! What the night does with the desk: the standing consent, the replay of the day.
+
+use super::{Desk, Kind, STRATEGY};
+use crate::kit::Act;
+use data_layer::attach;
+use data_layer::error::Result;
+use data_layer::root::DataPath;
+use data_layer::store::{self, canonical_json, digest_of};
+use data_layer::time::TradingDay;
+use engine::execution::log::OrderLog;
+use engine::models::registry::Registry;
+use engine::pipelines::paper_day::AccountCheck;
+use engine::pipelines::paper_day::standing::{Scope, Standing};
+use engine::pipelines::parity::{self, ParityReport};
+use std::collections::BTreeMap;
+
+impl Desk {
+    /// Everything that a standing consent is about; any change of it ends the consent.
+    fn scope(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Scope> {
+        let row = Registry::open(act.root)?.champion(STRATEGY)?;
+        let broker = if matches!(self.broker, Kind::Simulated) { "simulated" } else { "alpaca" };
+        let champion = [("strategy", STRATEGY.to_string()), ("version", row.version), ("sha256", row.sha256)];
+        Ok(Scope {
+            account: account.account.clone(),
+            strategy: STRATEGY.into(),
+            champion: BTreeMap::from(champion.map(|(k, v)| (k.to_string(), v))),
+            config_sha256: digest_of(&(broker, self.max_orders, row.config))?,
+        })
+    }
+
+    /// Record the typed permission to trade unattended.
+    pub fn grant_standing(&self, act: &Act<'_>, account: &AccountCheck, until: TradingDay, typed: &str) -> Result<Standing> {
+        let scope = self.scope(act, account)?;
+        self.with(act, |day| day.grant_standing(&scope, until, typed))
+    }
+
+    /// Refuses unless a standing consent covers today exactly as things are.
+    pub fn require_standing(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Standing> {
+        let scope = self.scope(act, account)?;
+        self.with(act, |day| day.standing(&scope))
+    }
+
+    pub fn revoke_standing(&self, act: &Act<'_>, account: &AccountCheck) -> Result<usize> {
+        self.with(act, |day| day.revoke_standing(&account.account))
+    }
+
+    /// Replay the set of the last closed session from what was recorded, and keep the report; `None` when there was none.
+    pub fn parity(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Option<ParityReport>> {
+        let Some(run_key) = self.newest_set(&account.account, account.asof)? else { return Ok(None) };
+        let log = OrderLog::new(&self.db);
+        let of_the_session = log.set(&run_key)?.is_some_and(|set| set.trading_day == account.asof);
+        if !of_the_session {
+            return Ok(None);
+        }
+        let _lock = attach::account_lock(act.root, &account.account)?;
+        let report = parity::replay(&log, &run_key, &self.market)?;
+        let path = DataPath::new(format!("reports/parity/{}/{}.json", account.asof, account.account))?;
+        store::write_atomic(act.root, &path, canonical_json(&report)?.as_bytes())?;
+        Ok(Some(report))
+    }
+}
