@@ -3,8 +3,12 @@
 pub mod artifact;
 pub mod baseline;
 pub mod gbdt;
+pub mod holdouts;
 pub mod onnx;
 pub mod rank;
 pub mod registry;
+pub mod ridge;
+pub mod router;
 pub mod shadow_days;
+pub mod stacker;
 pub mod trials;

@@ -5,6 +5,7 @@ use crate::models::gbdt::Params;
 use crate::portfolio::RuleConfig;
 use crate::validation::cpcv::{CpcvConfig, PurgeScope};
 use crate::validation::gate::NoLane;
+use crate::validation::holdout::HoldoutConfig;
 use crate::validation::hurdles::Bars;
 use data_layer::error::{Error, Result, code};
 use data_layer::store;
@@ -34,6 +35,9 @@ pub struct TrainingConfig {
     pub portfolio: RuleConfig,
     pub bars: Bars,
     pub promotion: Promotion,
+    /// Set aside for one look.
+    #[serde(default)]
+    pub holdout: HoldoutConfig,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -105,6 +109,23 @@ fn all_bins() -> u32 {
 #[serde(deny_unknown_fields)]
 pub struct Search {
     pub grid: Grid,
+    /// Cross-validate only the survivors of a cheaper search over the grid; all of it when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halving: Option<Halving>,
+}
+
+/// Successive halving over walk-forward blocks.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Halving {
+    /// Configurations of the grid that are tried.
+    pub candidates: usize,
+    /// One of this many survives a rung.
+    pub eta: usize,
+    /// Blocks, oldest first, that each rung is scored on.
+    pub rungs: Vec<usize>,
+    /// Survivors of the last rung, cross-validated in full.
+    pub finalists: usize,
 }
 
 /// The searched values; an absent parameter keeps the model section's value.
@@ -186,6 +207,14 @@ impl TrainingConfig {
         }
         if self.cpcv.groups <= self.cpcv.test_groups {
             return Err(Error::new(code::CFG_VALUE, "cpcv.groups must exceed cpcv.test_groups").found(format!("{:?}", self.cpcv)));
+        }
+        if let Some(h) = &self.search.halving {
+            let rising = h.rungs.windows(2).all(|w| w[0] < w[1]) && h.rungs.first().is_some_and(|r| *r > 0);
+            if h.candidates == 0 || h.eta < 2 || h.finalists < 2 || !rising {
+                return Err(
+                    Error::new(code::CFG_VALUE, "search.halving needs candidates, eta and finalists of at least 2, and rising rungs").found(format!("{h:?}"))
+                );
+            }
         }
         self.bars.validate()?;
         self.portfolio.validate()

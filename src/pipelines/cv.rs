@@ -1,31 +1,28 @@
 //! Combinatorial purged cross-validation of every cell of the search, resumable split by split.
 //!
-//! A split's out-of-sample scores are a checkpoint: a small Parquet file and a JSON file with its digest, written after
-//! it. A run that is killed in split 17 continues with split 17; a checkpoint that does not verify is made again.
+//! Fitting a split, and keeping what it found, is [`super::splits`]' business; here cells are judged and one is chosen.
 
 use crate::backtest;
 use crate::backtest::metric::ic::{self, IcSummary};
 use crate::execution::cost::CostModel;
 use crate::models::baseline::CODE;
-use crate::models::gbdt::{Binned, Rows};
 use crate::models::registry::Registry;
 use crate::models::trials::Trial;
 use crate::pipelines::config::Cell;
+use crate::pipelines::controls::{self, Doubts};
+use crate::pipelines::search;
+use crate::pipelines::splits::{self, Batch, Work};
 use crate::pipelines::train::{Pinned, Prepared};
 use crate::pipelines::trial_stats::{self, Overfitting};
 use crate::types::{Matrix, Progress};
-use crate::validation::cpcv::Split;
 use crate::validation::dsr;
 use data_layer::error::{Error, Result, code};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use data_layer::time::TradingDay;
-use polars::prelude::{DataFrame, NamedFrom, Series};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Splits are fitted in parallel, each by one thread.
 pub const THREADS: usize = 2;
@@ -61,6 +58,9 @@ pub struct CvReport {
     /// Index into `cells` of the best mean rank IC.
     pub chosen: usize,
     pub overfitting: Overfitting,
+    /// What else could explain the chosen cell's score: refitted controls, walk-forward, nested choice, intervals.
+    #[serde(default)]
+    pub doubts: Doubts,
     pub notes: Vec<String>,
 }
 
@@ -77,8 +77,9 @@ pub fn cross_validate(root: &DataRoot, pinned: &Pinned, prepared: &Prepared, pro
 
 /// [`cross_validate`] with a number of threads; the outcome does not depend on it.
 pub fn cross_validate_with(root: &DataRoot, pinned: &Pinned, prepared: &Prepared, progress: &dyn Progress, threads: usize) -> Result<CvReport> {
-    let cells = pinned.config.cells()?;
-    run_splits(root, pinned, prepared, &cells, progress, threads)?;
+    let work = Work { root, pinned, prepared, progress, threads };
+    let cells = search::cells(&work)?;
+    work.run(&Batch { tag: "", labels: &prepared.labels, cells: &cells, splits: &prepared.splits })?;
     let registry = Registry::open(root)?;
     let mut reports = Vec::with_capacity(cells.len());
     for cell in cells {
@@ -88,18 +89,20 @@ pub fn cross_validate_with(root: &DataRoot, pinned: &Pinned, prepared: &Prepared
     }
     let chosen = choose(&reports)?;
     let overfitting = trial_stats::overfitting(root, &registry, pinned, &reports[chosen])?;
+    let doubts = controls::raise(&work, &reports, chosen)?;
     let days = &prepared.panel.days;
     Ok(CvReport {
         version: pinned.version.clone(),
         splits: prepared.splits.len(),
         paths: crate::validation::cpcv::paths(&pinned.config.cpcv()).len(),
         rows: prepared.n_rows(),
-        sessions: prepared.days.len(),
-        first_session: days[prepared.days.start],
-        last_session: days[prepared.days.end - 1],
+        sessions: prepared.cv_days.len(),
+        first_session: days[prepared.cv_days.start],
+        last_session: days[prepared.cv_days.end - 1],
         cells: reports,
         chosen,
         overfitting,
+        doubts,
         notes: notes(pinned, prepared),
     })
 }
@@ -108,115 +111,14 @@ fn notes(pinned: &Pinned, prepared: &Prepared) -> Vec<String> {
     let mut out = prepared.notes.clone();
     out.extend(pinned.cap_note.clone());
     out.push("bin edges were found on all rows: they carry the distribution of held-out features, never a label".into());
-    let months = prepared.days.len() as f64 / pinned.config.cpcv.groups as f64 / (SESSIONS_PER_YEAR / 12.0);
+    if let Some(window) = &pinned.holdout {
+        out.push(format!("the dark holdout {window} is sealed: nothing here has seen a label of it"));
+    }
+    let months = prepared.cv_days.len() as f64 / pinned.config.cpcv.groups as f64 / (SESSIONS_PER_YEAR / 12.0);
     if months < pinned.config.cpcv.min_oos_months as f64 {
         out.push(format!("a group has {months:.1} months; {} were asked for and the window does not allow them", pinned.config.cpcv.min_oos_months));
     }
     out
-}
-
-// --- splits ---------------------------------------------------------------------------------------------------------
-
-/// What verifies a checkpoint.
-#[derive(Serialize, Deserialize, PartialEq)]
-struct Seal {
-    config_sha256: String,
-    inputs_sha256: String,
-    split: usize,
-    rows: usize,
-    sha256: String,
-}
-
-fn run_splits(root: &DataRoot, pinned: &Pinned, p: &Prepared, cells: &[Cell], progress: &dyn Progress, threads: usize) -> Result<()> {
-    let mut pending = Vec::new();
-    for cell in cells {
-        for split in &p.splits {
-            if load_scores(root, pinned, p, cell, split)?.is_none() {
-                pending.push((cell, split));
-            }
-        }
-    }
-    let total = (cells.len() * p.splits.len()) as u64;
-    let done = AtomicU64::new(total - pending.len() as u64);
-    progress.tick(done.load(Ordering::SeqCst), total, "cross-validation");
-    let Some((first, _)) = pending.first() else { return Ok(()) };
-    let labels: Vec<f32> = p.labels.iter().map(|y| if y.is_finite() { *y as f32 } else { 0.0 }).collect();
-    let weights: Vec<f32> = p.weights.iter().map(|w| *w as f32).collect();
-    let rows = Rows { features: &p.features, labels: &labels, weights: &weights, names: &p.names };
-    let binned = Binned::new(&rows, &first.params)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|e| Error::bug(format!("no worker threads: {e}")))?;
-    pool.install(|| {
-        pending.par_iter().try_for_each(|(cell, split)| {
-            root.host().check_cancelled()?;
-            run_split(root, pinned, p, &binned, cell, split)?;
-            let so_far = done.fetch_add(1, Ordering::SeqCst) + 1;
-            progress.tick(so_far, total, "cross-validation");
-            Ok(())
-        })
-    })
-}
-
-fn run_split(root: &DataRoot, pinned: &Pinned, p: &Prepared, binned: &Binned, cell: &Cell, split: &Split) -> Result<()> {
-    let train = labelled_rows(p, &split.train_days);
-    let test = test_rows(p, split);
-    if train.is_empty() || test.is_empty() {
-        return Err(Error::new(code::DATA_MISSING, format!("split {} has no rows to train on or to test", split.id)).fix("trademl pi-data-node"));
-    }
-    let features: Vec<f32> = test.iter().flat_map(|r| p.row(*r as usize).iter().copied()).collect();
-    let fitted = binned.fit(&train, &cell.params, &features)?;
-    let columns = vec![Series::new("row".into(), test.clone()).into(), Series::new("score".into(), fitted.scores).into()];
-    let mut frame = DataFrame::new(test.len(), columns)?;
-    let info = store::write_parquet(root, &checkpoint(pinned, cell, split, "parquet")?, &mut frame)?;
-    let seal = seal_of(p, cell, split, test.len(), info.sha256);
-    store::write_atomic(root, &checkpoint(pinned, cell, split, "json")?, store::canonical_json(&seal)?.as_bytes())?;
-    root.host().failpoint("checkpoint.after")
-}
-
-fn seal_of(p: &Prepared, cell: &Cell, split: &Split, rows: usize, sha256: String) -> Seal {
-    Seal { config_sha256: cell.config_sha256.clone(), inputs_sha256: p.inputs_sha256.clone(), split: split.id, rows, sha256 }
-}
-
-/// Rows of the given days whose label is known, in order.
-pub(crate) fn labelled_rows(p: &Prepared, days: &[usize]) -> Vec<u32> {
-    let all = days.iter().flat_map(|d| p.rows_of(*d));
-    all.filter(|r| p.labels[*r].is_finite()).filter_map(|r| u32::try_from(r).ok()).collect()
-}
-
-fn test_rows(p: &Prepared, split: &Split) -> Vec<u32> {
-    split.test_days.iter().flat_map(|d| p.rows_of(*d)).filter_map(|r| u32::try_from(r).ok()).collect()
-}
-
-fn checkpoint(pinned: &Pinned, cell: &Cell, split: &Split, extension: &str) -> Result<DataPath> {
-    pinned.work()?.join(&format!("cell-{}/split-{:02}.{extension}", &cell.config_sha256[..8], split.id))
-}
-
-/// A split's scores `(row, score)`, or none when there is no checkpoint that verifies.
-pub(crate) fn load_scores(root: &DataRoot, pinned: &Pinned, p: &Prepared, cell: &Cell, split: &Split) -> Result<Option<Vec<(u32, f64)>>> {
-    let Some(seal) = store::read(root, &checkpoint(pinned, cell, split, "json")?)? else { return Ok(None) };
-    let Ok(seal) = serde_json::from_slice::<Seal>(&seal) else { return Ok(None) };
-    let Some(bytes) = store::read(root, &checkpoint(pinned, cell, split, "parquet")?)? else { return Ok(None) };
-    let expected = test_rows(p, split);
-    if seal != seal_of(p, cell, split, expected.len(), store::sha256_hex(&bytes)) {
-        return Ok(None);
-    }
-    let frame = store::parquet_frame(bytes)?;
-    let rows: Vec<u32> = frame.column("row")?.u32()?.iter().flatten().collect();
-    let scores: Vec<f64> = frame.column("score")?.f64()?.iter().flatten().collect();
-    Ok((rows == expected && scores.len() == rows.len()).then(|| rows.into_iter().zip(scores).collect()))
-}
-
-/// Each row's mean out-of-sample score over the splits that tested it; `NaN` where none did.
-pub(crate) fn mean_scores(root: &DataRoot, pinned: &Pinned, p: &Prepared, cell: &Cell) -> Result<Vec<f64>> {
-    let (mut sum, mut count) = (vec![0.0; p.n_rows()], vec![0u32; p.n_rows()]);
-    for split in &p.splits {
-        let scores = load_scores(root, pinned, p, cell, split)?
-            .ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("the checkpoint of split {} is gone", split.id)).fix("trademl train"))?;
-        for (row, score) in scores {
-            sum[row as usize] += score;
-            count[row as usize] += 1;
-        }
-    }
-    Ok(sum.into_iter().zip(count).map(|(s, n)| if n == 0 { f64::NAN } else { s / f64::from(n) }).collect())
 }
 
 /// One value per row as a `symbols x days` matrix.
@@ -227,8 +129,6 @@ pub(crate) fn to_matrix(p: &Prepared, values: &[f64]) -> Matrix {
     }
     out
 }
-
-// --- judging a cell -------------------------------------------------------------------------------------------------
 
 /// Rank correlation of score and label on each session of the panel; none where it is undefined.
 pub(crate) fn daily_ic(p: &Prepared, scores: &Matrix) -> Result<Vec<Option<f64>>> {
@@ -248,14 +148,14 @@ pub(crate) fn or_note<T>(value: Result<T>, name: &str, undefined: &mut BTreeMap<
 }
 
 fn judge_cell(root: &DataRoot, pinned: &Pinned, p: &Prepared, cell: Cell) -> Result<CellReport> {
-    let scores = mean_scores(root, pinned, p, &cell)?;
+    let scores = splits::mean_scores(root, pinned, p, "", &cell, &p.splits)?;
     let scores = to_matrix(p, &scores);
     let mut undefined = BTreeMap::new();
     // Labels of neighbouring days overlap for the horizon: that many lags enter the standard error.
     let lags = pinned.config.label.horizon;
     let ic = or_note(ic::summarise(&p.panel.days, &daily_ic(p, &scores)?, lags), "ic", &mut undefined)?;
     let rule = &pinned.config.portfolio;
-    let run = backtest::run(&p.panel, &scores, rule, &CostModel::flat(rule.cost_bps_round_trip), p.days.clone());
+    let run = backtest::run(&p.panel, &scores, rule, &CostModel::flat(rule.cost_bps_round_trip), p.cv_days.clone());
     let mut returns_path = None;
     let mut sharpe = None;
     if let Some(run) = or_note(run, "returns", &mut undefined)? {

@@ -9,7 +9,8 @@ use crate::models::artifact::{self, ExcludedFeature, Kind, Model, Scorer};
 use crate::models::registry::{ModelRow, Registry};
 use crate::pipelines::config::TrainingConfig;
 use crate::pipelines::cv::{CvReport, or_note};
-use crate::pipelines::{panel, score, trial_stats};
+use crate::pipelines::trial_stats::{self, Overfitting};
+use crate::pipelines::{holdout, panel, score};
 use crate::portfolio::RuleConfig;
 use crate::types::{Matrix, Panel};
 use crate::validation::gate::GateReport;
@@ -131,7 +132,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         pbo: measure(stats.pbo, stats.undefined.get("pbo")),
     };
     let (comparison, common) = against_champion(root, &registry, &row, &panel, &scores, &config, &cost)?.map_or((None, None), |(c, r)| (Some(c), Some(r)));
-    undefined.extend(stats.undefined);
+    undefined.extend(stats.undefined.clone());
     let evaluation = Evaluation {
         strategy: strategy.into(),
         version: version.into(),
@@ -142,7 +143,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         ic,
         trials: family.n,
         comparison,
-        notes: notes(&trained),
+        notes: notes(&trained, &stats, &holdout::status(root, &config.family)?),
         excluded: features.excluded,
         undefined,
     };
@@ -169,8 +170,20 @@ fn measure(value: Option<f64>, reason: Option<&String>) -> Measure {
     value.map_or_else(|| Measure::Missing(reason.cloned().unwrap_or_else(|| "it was not computed".into())), Measure::Value)
 }
 
-fn notes(trained: &Trained) -> Vec<String> {
+fn notes(trained: &Trained, stats: &Overfitting, holdout: &holdout::Status) -> Vec<String> {
     let mut out = trained.cpcv.notes.clone();
+    out.extend(trained.cpcv.doubts.sentences());
+    if let Some(n) = stats.effective_trials {
+        out.push(format!(
+            "the {} trials of this snapshot are as different as {n:.1} independent ones; the deflated Sharpe ratio counts all {}",
+            stats.columns, stats.trials
+        ));
+    }
+    match (&holdout.opened, &holdout.sealed) {
+        (Some(opened), _) => out.push(opened.sentence()),
+        (None, Some(sealed)) => out.push(format!("the dark holdout {} is sealed since {} and has not been opened", sealed.window, sealed.asof)),
+        (None, None) => out.push("no dark holdout is set aside".into()),
+    }
     for row in &trained.gate.rows {
         if let Some(reason) = &row.stated {
             out.push(format!("{} is done without: {reason}", row.table));

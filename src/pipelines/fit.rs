@@ -5,7 +5,8 @@ use crate::models::gbdt::trees::Forest;
 use crate::models::gbdt::{self, Binned, Rows};
 use crate::models::onnx::{self, Parity};
 use crate::models::registry::{ModelRow, Registry, Stage};
-use crate::pipelines::cv::{self, CvReport};
+use crate::pipelines::cv::CvReport;
+use crate::pipelines::splits;
 use crate::pipelines::train::{Pinned, Prepared};
 use crate::validation::cpcv;
 use crate::validation::gate::GateReport;
@@ -39,12 +40,13 @@ pub fn fit_final(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport, 
     if let Some(done) = already_fitted(root, pinned)? {
         return Ok(done);
     }
+    cv.doubts.require()?;
     let cell = &cv.chosen().cell;
     let labels: Vec<f32> = p.labels.iter().map(|y| if y.is_finite() { *y as f32 } else { 0.0 }).collect();
     let weights: Vec<f32> = p.weights.iter().map(|w| *w as f32).collect();
     let binned = Binned::new(&Rows { features: &p.features, labels: &labels, weights: &weights, names: &p.names }, &cell.params)?;
     let days: Vec<usize> = p.days.clone().collect();
-    let train = cv::labelled_rows(p, &days);
+    let train = splits::labelled_rows(p, &p.labels, &days);
     let golden = golden_rows(p);
     let features: Vec<f32> = golden.iter().flat_map(|r| p.row(*r).iter().copied()).collect();
     let fitted = binned.fit(&train, &cell.params, &features)?;
@@ -171,7 +173,7 @@ fn golden_frame(p: &Prepared, rows: &[usize], scores: &[f64]) -> Result<DataFram
 /// `date, symbol, split, path, y, score, weight` of the chosen cell, sorted by date, symbol and split.
 fn oof_frame(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport) -> Result<DataFrame> {
     let config = pinned.config.cpcv();
-    let groups = cpcv::folds(p.days.len(), config.groups);
+    let groups = cpcv::folds(p.cv_days.len(), config.groups);
     let mut path_of: BTreeMap<(usize, usize), i32> = BTreeMap::new();
     for (path, parts) in cpcv::paths(&config).iter().enumerate() {
         for part in parts {
@@ -180,10 +182,10 @@ fn oof_frame(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport) -> R
     }
     let mut entries: Vec<(u32, usize, i32, f64)> = Vec::new();
     for split in &p.splits {
-        let scores = cv::load_scores(root, pinned, p, &cv.chosen().cell, split)?
+        let scores = splits::load(root, pinned, p, "", &cv.chosen().cell, split)?
             .ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("the checkpoint of split {} is gone", split.id)).fix("trademl train"))?;
         for (row, score) in scores {
-            let at = p.day[row as usize] as usize - p.days.start;
+            let at = p.day[row as usize] as usize - p.cv_days.start;
             let group = groups.iter().position(|g| g.contains(&at)).unwrap_or(usize::MAX);
             let path = path_of.get(&(split.id, group)).copied().ok_or_else(|| Error::bug("a tested row belongs to no path"))?;
             entries.push((row, split.id, path, score));

@@ -83,7 +83,8 @@ pub(super) fn config() -> TrainingConfig {
     let yaml = EQUITIES_XS
         .replace("groups: 8, test_groups: 2, embargo_sessions: 10", "groups: 4, test_groups: 2, embargo_sessions: 2")
         .replace("num_leaves: [15, 31], min_data_in_leaf: [100, 400]", "num_leaves: [4, 7], min_data_in_leaf: [20]")
-        .replace("rounds: 150", "rounds: 8");
+        .replace("rounds: 150", "rounds: 8")
+        .replace("holdout: {months: 6}", "holdout: {months: 0}");
     TrainingConfig::parse(&yaml).unwrap()
 }
 

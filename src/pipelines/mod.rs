@@ -5,7 +5,12 @@ pub mod panel;
 pub mod prepare;
 pub mod train;
 pub mod trial_stats;
+pub(crate) mod splits;
+pub mod controls;
+pub mod bandit;
+pub mod search;
 pub mod cv;
+pub mod holdout;
 pub mod fit;
 pub mod score;
 pub mod evaluate;
@@ -17,5 +22,7 @@ pub mod nightly;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod controls_tests;
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,8 @@ pub struct Prepared {
     pub label_matrix: Matrix,
     /// Day indexes into the panel that have rows: first to last.
     pub days: Range<usize>,
+    /// Days that the search may see: [`Self::days`] without those whose label would reach into the sealed holdout.
+    pub cv_days: Range<usize>,
     /// Splits whose day indexes are those of the panel.
     pub splits: Vec<Split>,
     /// SHA-256 of rows, features, labels and weights: a checkpoint made from other inputs is not used.
@@ -119,6 +121,7 @@ pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<P
         labels: Vec::new(),
         weights: Vec::new(),
         days: 0..0,
+        cv_days: 0..0,
         splits: Vec::new(),
         inputs_sha256: String::new(),
         label_matrix,
@@ -140,9 +143,17 @@ pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<P
             .fix("trademl pi-data-node"));
     };
     p.days = *first as usize..*last as usize + 1;
+    p.cv_days = p.days.start..searchable_end(&p, pinned);
     p.splits = splits(&p, pinned)?;
     p.inputs_sha256 = digest(&p);
     Ok(p)
+}
+
+/// The first day whose label would use a price of the sealed holdout, or the end of the days.
+fn searchable_end(p: &Prepared, pinned: &Pinned) -> usize {
+    let Some(window) = &pinned.holdout else { return p.days.end };
+    let sealed = p.panel.days.partition_point(|d| *d < window.start);
+    sealed.saturating_sub(pinned.config.label.span()).clamp(p.days.start, p.days.end)
 }
 
 fn digest(p: &Prepared) -> String {
@@ -156,14 +167,14 @@ fn digest(p: &Prepared) -> String {
 fn splits(p: &Prepared, pinned: &Pinned) -> Result<Vec<Split>> {
     let cfg = &pinned.config;
     let needed = cfg.cpcv.groups * (cfg.label.span() + 1);
-    if p.days.len() < needed {
+    if p.cv_days.len() < needed {
         return Err(Error::new(code::DATA_MISSING, "the window is too short to cross-validate")
-            .found(format!("{} sessions with rows; {} groups of more than {} need {needed}", p.days.len(), cfg.cpcv.groups, cfg.label.span()))
+            .found(format!("{} sessions with rows; {} groups of more than {} need {needed}", p.cv_days.len(), cfg.cpcv.groups, cfg.label.span()))
             .fix("trademl pi-data-node"));
     }
-    let mut splits = cpcv::splits(p.days.len(), cfg.label.span(), &cfg.cpcv())?;
+    let mut splits = cpcv::splits(p.cv_days.len(), cfg.label.span(), &cfg.cpcv())?;
     for split in &mut splits {
-        split.train_days.iter_mut().chain(&mut split.test_days).for_each(|d| *d += p.days.start);
+        split.train_days.iter_mut().chain(&mut split.test_days).for_each(|d| *d += p.cv_days.start);
     }
     Ok(splits)
 }

@@ -35,7 +35,7 @@ fn reopen(dir: &Path) -> DataRoot {
     DataRoot::open(&fixture::host(None, &[]), dir).unwrap()
 }
 
-fn champion_rule() -> Momentum {
+pub(super) fn champion_rule() -> Momentum {
     let portfolio = json!({"rule": "long_only_top", "top_n": 4, "bottom_n": 0, "rebalance_sessions": 5, "cost_bps_round_trip": 12.0});
     Momentum { lookback_sessions: 60, skip_sessions: 5, portfolio, ..Momentum::default() }
 }

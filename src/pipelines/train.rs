@@ -8,6 +8,7 @@ pub use crate::pipelines::prepare::{Prepared, prepare};
 use crate::features;
 use crate::models::baseline::CODE;
 use crate::pipelines::config::TrainingConfig;
+use crate::pipelines::holdout;
 use crate::validation::gate::{self, CoverageSource, GateReport};
 use crate::validation::leak::{self, LeakReport};
 use data_layer::error::{Error, Result, code};
@@ -32,6 +33,9 @@ pub struct Pinned {
     pub window: DateRange,
     /// Set when the drive holds less than was asked for.
     pub cap_note: Option<String>,
+    /// The family's sealed holdout while nobody has opened it.
+    #[serde(default)]
+    pub holdout: Option<DateRange>,
     pub snapshot: String,
     pub dataset: String,
     pub seed: u64,
@@ -81,6 +85,7 @@ pub fn pin(root: &DataRoot, config: &TrainingConfig, asof: TradingDay, held: Dat
     config.validate()?;
     let w = windows(config, asof, held)?;
     let config_sha256 = store::digest_of(config)?;
+    let holdout = holdout::seal(root, config, w.used, asof, run_id)?;
     let seed = config.model.seed;
     let digest = store::digest_of(&json!({"config": serde_json::to_value(config)?, "data_snapshot": snapshot, "code": CODE, "seed": seed}))?;
     Ok(Pinned {
@@ -91,6 +96,7 @@ pub fn pin(root: &DataRoot, config: &TrainingConfig, asof: TradingDay, held: Dat
         window_held: held,
         window: w.used,
         cap_note: w.cap_note,
+        holdout,
         snapshot: snapshot.into(),
         dataset: root.drive().dataset.clone(),
         seed,

@@ -24,6 +24,9 @@ pub struct Overfitting {
     pub trials: usize,
     /// Columns of the trial matrix: configurations of the family on this snapshot.
     pub columns: usize,
+    /// How many independent trials those columns are worth; for information, the deflated Sharpe ratio counts all.
+    #[serde(default)]
+    pub effective_trials: Option<f64>,
     pub pbo: Option<f64>,
     /// The deflated Sharpe ratio and what it was made of.
     pub deflated: Option<Deflated>,
@@ -60,7 +63,9 @@ pub fn judge(root: &DataRoot, registry: &Registry, family_name: &str, snapshot: 
     registry.verify_trials()?;
     let family = registry.family(family_name)?;
     let columns = trial_columns(root, registry, family_name, snapshot)?;
-    let mut out = Overfitting { trials: family.n, columns: columns.len(), pbo: None, deflated: None, undefined: BTreeMap::new() };
+    let mut out = Overfitting { trials: family.n, columns: columns.len(), effective_trials: None, pbo: None, deflated: None, undefined: BTreeMap::new() };
+    let effective = matrix(&columns).and_then(|m| dsr::effective_trials(&m));
+    out.effective_trials = or_note(effective, "effective_trials", &mut out.undefined)?;
     let pbo = matrix(&columns).and_then(|m| pbo::cscv(&m, PBO_BLOCKS));
     out.pbo = or_note(pbo, "pbo", &mut out.undefined)?.map(|p| p.pbo);
     let sharpes: Vec<f64> = family.sharpes.values().copied().collect();

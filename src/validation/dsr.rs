@@ -5,7 +5,7 @@
 //! the returns as they are, skewness and raw kurtosis are of the population, `T - 1` stands under the root, and the variance
 //! of trial Sharpes counts all trials (ddof 1). DSR is a probability: the bar is 0.95, and 0.5 is what luck gives.
 
-use crate::types::defined;
+use crate::types::{Matrix, defined};
 use data_layer::error::{Error, Result, code};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -141,6 +141,23 @@ pub fn trials_variance(sharpes: &[f64]) -> Result<f64> {
     Ok(sharpes.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0))
 }
 
+/// How many independent trials a set of return series (`trials x days`) is worth: the participation ratio of its
+/// correlation matrix, `N^2 / sum of squared correlations`. N for unrelated trials, 1 for copies of one.
+pub fn effective_trials(returns: &Matrix) -> Result<f64> {
+    let n = returns.rows();
+    if n == 0 {
+        return Err(Error::new(code::ML_UNDEFINED, "the effective number of trials is undefined").cause("there are no trials"));
+    }
+    let standard = |t: usize| -> Result<Vec<f64>> {
+        let m = moments(returns.row(t))?;
+        let scale = m.std * ((m.n as f64) - 1.0).sqrt();
+        Ok(returns.row(t).iter().map(|r| (r - m.mean) / scale).collect())
+    };
+    let rows: Vec<Vec<f64>> = (0..n).map(standard).collect::<Result<_>>()?;
+    let squares: f64 = (0..n).map(|i| (0..i).map(|j| 2.0 * rows[i].iter().zip(&rows[j]).map(|(a, b)| a * b).sum::<f64>().powi(2)).sum::<f64>() + 1.0).sum();
+    defined((n * n) as f64 / squares, "the effective number of trials", "a trial does not vary")
+}
+
 /// Observations needed before a Sharpe ratio above `benchmark` is believed with `confidence`; undefined at or below it.
 pub fn min_track_record(s: &SharpeSample, benchmark: f64, confidence: f64) -> Result<f64> {
     if s.sharpe <= benchmark {
@@ -258,6 +275,16 @@ mod tests {
         let dsr = |n, v| deflate(&s, n, v).unwrap().dsr;
         assert!(dsr(10, 1e-3) > dsr(100, 1e-3) && dsr(100, 1e-3) > dsr(100, 2e-3));
         assert_eq!(dsr(1, 1e-3), psr(&s, 0.0).unwrap());
+    }
+
+    #[test]
+    fn copies_are_one_trial_and_unrelated_trials_are_many() {
+        let one = noise(1, 300);
+        let copies = Matrix::from_vec(3, 300, [one.clone(), one.iter().map(|r| 2.0 * r + 1.0).collect(), one.clone()].concat()).unwrap();
+        assert!((effective_trials(&copies).unwrap() - 1.0).abs() < 1e-9);
+        let apart = effective_trials(&Matrix::from_vec(10, 3_000, noise(2, 30_000)).unwrap()).unwrap();
+        assert!((9.5..=10.0).contains(&apart), "{apart}");
+        assert!(effective_trials(&Matrix::from_vec(2, 3, vec![0.0; 6]).unwrap()).unwrap_err().is(code::ML_UNDEFINED));
     }
 
     #[test]

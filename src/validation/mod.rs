@@ -7,8 +7,11 @@ pub mod pbo;
 pub mod dsr;
 pub mod hurdles;
 pub mod calibration;
+pub mod bootstrap;
 pub mod diagnostics;
 pub mod diebold_mariano;
 pub mod drift;
+pub mod holdout;
+pub mod walk_forward;
 #[cfg(test)]
 pub(crate) mod golden;

@@ -1,0 +1,40 @@
+//! The dark holdout: the newest stretch of history, set aside when a family is first trained and looked at once.
+//!
+//! Nothing that is searched, chosen or compared before sees a label of it. Opening is an act of its own, and its outcome
+//! stays in the ledger for ever; there is no second look, whatever the first one said.
+
+use data_layer::time::DateRange;
+use serde::{Deserialize, Serialize};
+
+/// How much is set aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldoutConfig {
+    /// Calendar months before the newest session; 0 sets nothing aside.
+    pub months: u32,
+}
+
+/// The stretch to set aside at the end of `held`; none when nothing is asked for, or everything would be.
+pub fn window(config: HoldoutConfig, held: DateRange) -> Option<DateRange> {
+    if config.months == 0 {
+        return None;
+    }
+    // The mean month: where exactly it begins does not matter, that it never moves does.
+    let days = (f64::from(config.months) * 365.25 / 12.0).round() as i32;
+    let start = held.end.plus_days(-days);
+    if start <= held.start { None } else { DateRange::new(start, held.end).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_months_are_set_aside_and_nothing_when_there_is_nothing_else() {
+        let held = DateRange::new("2013-02-08".parse().unwrap(), "2018-02-08".parse().unwrap()).unwrap();
+        let w = window(HoldoutConfig { months: 6 }, held).unwrap();
+        assert_eq!((w.start.to_string(), w.end), ("2017-08-09".to_string(), held.end));
+        assert!(window(HoldoutConfig { months: 0 }, held).is_none());
+        assert!(window(HoldoutConfig { months: 120 }, held).is_none());
+    }
+}
