@@ -66,7 +66,7 @@ fn a_newer_drive_is_refused_with_exit_8() {
     let home = home();
     let place = practice(home.path());
     let sentinel = place.join(".trademl-drive.json");
-    let newer = std::fs::read_to_string(&sentinel).unwrap().replace("\"node\": 1", "\"node\": 99");
+    let newer = std::fs::read_to_string(&sentinel).unwrap().replace("\"node\": ", "\"node\": 9");
     std::fs::write(&sentinel, newer).unwrap();
     let (status, text) = run(home.path(), &["train", "--yes", "--root", place.to_str().unwrap()]);
     assert_eq!(status, 8, "{text}");

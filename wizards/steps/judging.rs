@@ -1,7 +1,7 @@
 //! `evaluate`'s steps: pick, compare, draw, record.
 
 use crate::kit::report::Reporter;
-use crate::kit::{Act, Outcome};
+use crate::kit::{Act, Outcome, Question};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataPath;
 use data_layer::store;
@@ -9,6 +9,7 @@ use engine::backtest;
 use engine::backtest::metric::{deciles, max_drawdown, monthly};
 use engine::models::registry::{Registry, Stage};
 use engine::pipelines::evaluate::{self, Evaluation, Evidence};
+use engine::pipelines::holdout;
 use engine::pipelines::promote::{self, Promotion};
 use engine::pipelines::trial_stats;
 use engine::reports;
@@ -31,6 +32,27 @@ pub fn pick(act: &Act<'_>, strategy: &str) -> Result<Pair> {
     let challenger = challenger.ok_or_else(|| Error::new(code::DATA_MISSING, format!("'{strategy}' has no challenger to judge")).fix("trademl train"))?;
     act.note(&format!("challenger {} against champion {}", challenger.version, champion.version));
     Ok(Pair { strategy: strategy.to_string(), challenger: challenger.version, champion: champion.version })
+}
+
+/// Whether the sealed months are to be looked at, which can be done once.
+pub fn holdout_question() -> Question {
+    Question::confirm("holdout.open", "Open the dark holdout of this family now? It can be opened once, for one model, for ever.")
+        .default(false, "sealed until somebody decides otherwise")
+}
+
+/// Open the family's holdout for the challenger, or say that it stays sealed.
+pub fn look(act: &Act<'_>, pair: &Pair, open: bool) -> Result<String> {
+    let said = if open {
+        holdout::open(act.root, &pair.strategy, &pair.challenger, act.run)?.sentence()
+    } else {
+        match holdout::status(act.root, &pair.strategy)? {
+            holdout::Status { opened: Some(opened), .. } => opened.sentence(),
+            holdout::Status { sealed: Some(sealed), .. } => format!("the dark holdout {} stays sealed", sealed.window),
+            _ => "no dark holdout is set aside".to_string(),
+        }
+    };
+    act.note(&said);
+    Ok(said)
 }
 
 /// Judge; the evidence itself is made again when it is drawn.
