@@ -10,6 +10,7 @@
 use crate::backtest::metric::ic;
 use crate::pipelines::config::Cell;
 use crate::pipelines::cv::{self, CellReport, or_note};
+use crate::pipelines::simple::{self, SimpleReport};
 use crate::pipelines::splits::{self, Batch, Work};
 use crate::pipelines::train::Prepared;
 use crate::types::Matrix;
@@ -79,6 +80,9 @@ pub struct ControlReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Doubts {
     pub controls: Vec<ControlReport>,
+    /// Ridge and the best single feature on the controls' splits.
+    #[serde(default)]
+    pub baselines: Vec<SimpleReport>,
     /// Mean rank IC of models that learnt from the past alone.
     pub walk_forward_ic: Option<f64>,
     pub walk_forward_t: Option<f64>,
@@ -108,6 +112,7 @@ impl Doubts {
             .iter()
             .map(|c| format!("control: refitted on {}, mean rank IC {} (t {})", c.control.sentence(), number(c.mean_ic, 4), number(c.t, 1)))
             .collect();
+        out.extend(self.baselines.iter().map(SimpleReport::sentence));
         if !self.controls.is_empty() {
             out.push(format!(
                 "walk-forward, learning from the past alone: mean rank IC {} (t {})",
@@ -145,6 +150,7 @@ pub(crate) fn raise(work: &Work<'_>, reports: &[CellReport], chosen: usize) -> R
         let dates = summary.as_ref().map_or(0, |s| s.dates);
         out.controls.push(ControlReport { control, mean_ic: summary.map(|s| s.mean), t, dates, must_fail: control.must_fail(), caught });
     }
+    out.baselines = simple::compare(work, &some, &mut out.undefined)?;
     if let Some(walk) = or_note(walk_splits(work), "walk_forward", &mut out.undefined)? {
         let daily = refit(work, "walk", &p.labels, cell, &walk)?;
         let summary = or_note(ic::summarise(&p.panel.days, &daily, lags(work)), "walk_forward", &mut out.undefined)?;
@@ -165,12 +171,17 @@ fn lags(work: &Work<'_>) -> usize {
     work.pinned.config.label.horizon
 }
 
-/// A few of the splits that test every group about once.
+/// Splits that together test almost every group, none twice.
 fn once_each(work: &Work<'_>) -> Vec<Split> {
     let mut covered = std::collections::BTreeSet::new();
-    let fresh = |s: &&Split| s.test_groups.iter().all(|g| covered.insert(*g));
-    let chosen: Vec<Split> = work.prepared.splits.iter().filter(fresh).cloned().collect();
-    chosen
+    let mut out = Vec::new();
+    for split in &work.prepared.splits {
+        if split.test_groups.iter().all(|g| !covered.contains(g)) {
+            covered.extend(split.test_groups.iter().copied());
+            out.push(split.clone());
+        }
+    }
+    out
 }
 
 /// Half of the days to begin with, the rest in blocks.

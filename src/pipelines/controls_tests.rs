@@ -19,7 +19,8 @@ fn lesson_068_labels_permuted_within_a_date_score_nothing_and_a_model_that_was_t
     let report = cv::cross_validate_with(&root, &pinned, &prepared, &Silent, 2).unwrap();
     let permuted = report.doubts.controls.iter().find(|c| c.control == Control::PermutedWithinDate).unwrap();
     assert!(permuted.must_fail && !permuted.caught && permuted.t.unwrap().abs() < 4.0, "{permuted:?}");
-    assert_eq!(report.doubts.controls.len(), 3);
+    assert_eq!((report.doubts.controls.len(), report.doubts.baselines.len()), (3, 2));
+    assert!(report.doubts.baselines.iter().all(|b| b.mean_ic.is_some() && b.sharpe_annual.is_some()), "{:?}", report.doubts);
     assert!(report.doubts.require().is_ok() && report.doubts.sentences().len() >= 5);
     // The planted mistake: the test days are trained on. Permuted labels are now learnt by heart.
     let mut leaky = prepared.splits.clone();
