@@ -65,6 +65,9 @@ pub enum Command {
     /// Measure the hot paths; without a topic, list them
     #[cfg(feature = "research")]
     Bench(BenchArgs),
+    /// Prove the gates: many searches in a market without an edge, one in a market with a planted one
+    #[cfg(feature = "research")]
+    Study(StudyArgs),
     /// Names of the points at which TRADEML_FAILPOINT can stop the process
     Failpoints,
     /// Write the generated pages under docs/
@@ -218,6 +221,23 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub work: Option<PathBuf>,
     /// One JSON line a measurement
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `trademl study`.
+#[cfg(feature = "research")]
+#[derive(Args, Debug, Clone)]
+pub struct StudyArgs {
+    /// Searches in the market without an edge
+    #[arg(long, default_value_t = 60)]
+    pub searches: usize,
+    /// Rules that each search tries
+    #[arg(long, default_value_t = 1_000)]
+    pub configurations: usize,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The whole outcome as one JSON line
     #[arg(long)]
     pub json: bool,
 }

@@ -7,6 +7,7 @@ use crate::execution::cost::CostModel;
 use crate::labels;
 use crate::models::artifact::{self, ExcludedFeature, Kind, Model, Scorer};
 use crate::models::registry::{ModelRow, Registry};
+use crate::pipelines::confidence::{self, Confidence};
 use crate::pipelines::config::TrainingConfig;
 use crate::pipelines::cv::{CvReport, or_note};
 use crate::pipelines::trial_stats::{self, Overfitting};
@@ -78,6 +79,8 @@ pub struct Evidence {
     pub scores: Matrix,
     pub labels: Matrix,
     pub daily_ic: Vec<Option<f64>>,
+    /// How often a score was right, against how often it would have been said to be.
+    pub confidence: Option<Confidence>,
     /// Sessions of the panel that were simulated.
     pub days: Range<usize>,
     pub challenger: BacktestResult,
@@ -133,6 +136,9 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
     };
     let (comparison, common) = against_champion(root, &registry, &row, &panel, &scores, &config, &cost)?.map_or((None, None), |(c, r)| (Some(c), Some(r)));
     undefined.extend(stats.undefined.clone());
+    let confidence = or_note(confidence::measure(&scores, &labels, config.label.span()), "calibration", &mut undefined)?;
+    let mut notes = notes(&trained, &stats, &holdout::status(root, &config.family)?);
+    notes.extend(confidence.as_ref().map(Confidence::sentence));
     let evaluation = Evaluation {
         strategy: strategy.into(),
         version: version.into(),
@@ -143,7 +149,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         ic,
         trials: family.n,
         comparison,
-        notes: notes(&trained, &stats, &holdout::status(root, &config.family)?),
+        notes,
         excluded: features.excluded,
         undefined,
     };
@@ -155,6 +161,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         scores,
         labels,
         daily_ic,
+        confidence,
         days,
         challenger,
         common,

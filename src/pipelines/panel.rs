@@ -208,20 +208,9 @@ mod tests {
         let each = |name: &str| -> Vec<f64> {
             let of = |t: usize| match name {
                 "volume" => 4_000.0,
-                "close_raw" => {
-                    if before(t) {
-                        100.0
-                    } else {
-                        25.0
-                    }
-                }
-                "split_factor" => {
-                    if before(t) {
-                        4.0
-                    } else {
-                        1.0
-                    }
-                }
+                "close_raw" if before(t) => 100.0,
+                "split_factor" if before(t) => 4.0,
+                "split_factor" => 1.0,
                 _ => 25.0,
             };
             (0..days.len()).map(of).collect()

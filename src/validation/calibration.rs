@@ -99,32 +99,6 @@ pub(crate) fn percentile_of_sorted(sorted: &[f64], q: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validation::golden::{compare, numbers};
-    use serde_json::{Value, json};
-
-    fn golden(text: &str) {
-        let doc: Value = serde_json::from_str(text).unwrap();
-        let y: Vec<bool> = numbers(&doc["inputs"]["y"]).iter().map(|y| *y == 1.0).collect();
-        let p = numbers(&doc["inputs"]["p"]);
-        let mut got = json!({"brier": brier(&y, &p).unwrap(), "log_loss": log_loss(&y, &p).unwrap()});
-        for bins in [5, 10] {
-            for (name, binning) in [("uniform", Binning::Uniform), ("quantile", Binning::Quantile)] {
-                let table = reliability(&y, &p, bins, binning).unwrap();
-                got[format!("ece_{name}_{bins}")] = json!(ece(&table).unwrap());
-                got[format!("reliability_{name}_{bins}")] = json!(table);
-            }
-        }
-        compare(&got, &doc["expected"], 1e-12, 1e-11, doc["case"].as_str().unwrap());
-    }
-
-    #[test]
-    fn golden_vectors() {
-        golden(include_str!("../../tests/golden/calibration/plain.json"));
-        golden(include_str!("../../tests/golden/calibration/edges.json"));
-        golden(include_str!("../../tests/golden/calibration/ties.json"));
-        golden(include_str!("../../tests/golden/calibration/tiny.json"));
-        golden(include_str!("../../tests/golden/calibration/single_class.json"));
-    }
 
     #[test]
     fn what_is_not_a_probability_is_undefined() {

@@ -13,6 +13,8 @@ pub mod node;
 pub mod paper;
 pub mod runs;
 pub mod sandbox;
+#[cfg(feature = "research")]
+pub mod study;
 pub mod watch;
 
 use crate::cli::Command;
@@ -78,6 +80,8 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Nightly(args) => nightly::run(host, log, &args),
         #[cfg(feature = "research")]
         Command::Bench(args) => bench::run(host, &args),
+        #[cfg(feature = "research")]
+        Command::Study(args) => study::run(&args),
         Command::Failpoints => {
             say(&data_layer::host::FAILPOINTS.join("\n"));
             Ok(0)

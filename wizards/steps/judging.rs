@@ -120,7 +120,7 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         champion,
         ic: ic_section,
         deciles: buckets,
-        calibration: Vec::new(),
+        calibration: e.confidence.as_ref().map(|c| c.bins.clone()).unwrap_or_default(),
         cost_sensitivity: e.sensitivity.clone(),
         pbo_logits: logits.and_then(|l| Histogram::of(&l, 20)),
         notes: evaluation.notes.iter().cloned().chain(evaluation.excluded.iter().map(|x| format!("without {}: {}", x.name, x.reason))).collect(),

@@ -15,8 +15,6 @@ pub mod ic;
 pub mod deciles;
 pub mod concentration;
 pub mod monthly;
-#[cfg(test)]
-mod golden;
 
 use data_layer::error::{Error, Result, code};
 

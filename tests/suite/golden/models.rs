@@ -107,7 +107,7 @@ fn training_rule(want: &Value, got: &Value) -> Vec<String> {
 pub fn onnx(case: &Case) -> Checked {
     let foreign = Ensemble::decode(&std::fs::read(case.file(case.input("onnx_file"))).unwrap()).unwrap();
     let forest = Forest::parse(&case.text(case.input("lightgbm_model"))).unwrap();
-    let wanted = rows(&case.table(case.input("predict_csv")), &forest.features().to_vec());
+    let wanted = rows(&case.table(case.input("predict_csv")), forest.features());
     let boundary: Vec<Vec<f64>> = list(case.input("boundary_rows")).iter().map(numbers).collect();
     let theirs = |rows: &[Vec<f64>]| rows.iter().map(|r| foreign.predict(&round_features(r)).unwrap()).collect::<Vec<f32>>();
     let ours = |rows: &[Vec<f64>]| rows.iter().map(|r| forest.predict(r)).collect::<Vec<f64>>();
