@@ -146,6 +146,15 @@ pub enum PaperCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Follow the running session: order events, reconciles, tripwires, and what had to wait
+    Watch {
+        /// simulated or alpaca
+        #[arg(long, default_value = "simulated")]
+        broker: String,
+        /// As limits.max_orders of the wizard
+        #[arg(long, default_value_t = 60)]
+        max_orders: i64,
+    },
     /// Switches, quarantine and open orders of an account
     Status {
         #[arg(long)]

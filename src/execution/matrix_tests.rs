@@ -4,10 +4,10 @@
 //! order, dies at the k-th write for every k, is started again, hears everything once more in another order, and reconciles.
 
 use super::broker::fake::{FakeBroker, Fault, evening, host_at, scratch};
-use super::broker::{BrokerFill, BrokerOrder, FillKind};
+use super::broker::{BrokerFill, BrokerOrder, FillKind, TradeUpdate};
 use super::log::OrderLog;
 use super::order::{OrderSet, Pins, tests::intent};
-use super::stream::{self, TradeUpdate};
+use super::stream;
 use super::submit::Sender;
 use super::{positions, reconcile};
 use crate::types::Side;

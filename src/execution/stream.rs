@@ -3,7 +3,7 @@
 //! An event moves an order's state and filled quantity, never a position: positions are the fold of executions, and those
 //! are fetched. So an event that comes twice, late, or out of order, or that never comes, changes nothing in the end.
 
-use super::broker::BrokerOrder;
+use super::broker::{BrokerOrder, TradeUpdate};
 use super::log::{Applied, OrderLog, Report};
 use super::orphan;
 use super::quarantine::quarantine;
@@ -12,19 +12,6 @@ use super::submit::absorb;
 use data_layer::error::Result;
 use data_layer::store::digest_of;
 use data_layer::time::UtcTime;
-use serde::{Deserialize, Serialize};
-
-/// One message of the order stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TradeUpdate {
-    /// `new`, `fill`, `partial_fill`, `canceled`, `trade_bust`, …
-    pub event: String,
-    pub execution_id: Option<String>,
-    pub at: Option<UtcTime>,
-    pub qty: Option<f64>,
-    pub price: Option<f64>,
-    pub order: BrokerOrder,
-}
 
 /// What an event did, and what has to follow.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -9,6 +9,7 @@ pub mod plan;
 pub mod report;
 pub mod send;
 pub mod standing;
+pub mod watch;
 #[cfg(test)]
 mod bad_days;
 #[cfg(test)]

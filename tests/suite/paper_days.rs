@@ -12,13 +12,14 @@ use data_layer::sandbox::world::World;
 use data_layer::sandbox::{self, Sandbox, SandboxConfig, client, load};
 use data_layer::time::{TradingDay, UtcTime, new_york};
 use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
+use engine::execution::broker::{Events, Heard};
 use engine::execution::gates::Mode;
 use engine::execution::order::Reference;
 use engine::execution::quarantine::quarantined;
 use engine::execution::risk::Limits;
 use engine::execution::state::name;
 use engine::execution::switches::{self, Switch};
-use engine::execution::{positions, reconcile};
+use engine::execution::{positions, reconcile, stream};
 use engine::pipelines::paper_day::{PaperConfig, PaperDay, PlanInput, SubmitReport, confirmation_token, default_sizer};
 use std::collections::BTreeMap;
 
@@ -333,4 +334,74 @@ fn a_broker_that_cannot_be_reached_at_the_start_gets_no_order() {
     assert!(is_weather(&error), "{error}");
     street.faults(HONEST);
     assert!(street.process(None, |day| day.broker.orders_since(UtcTime::from_micros(0))).unwrap().is_empty());
+}
+
+/// Events until `done` says enough, or the stream has been silent for a while.
+fn hear(stream: &mut dyn Events, day: &PaperDay<'_>, done: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let (mut heard, mut silences) = (Vec::new(), 0);
+    while !done(&heard) && silences < 12 {
+        match stream.next(std::time::Duration::from_millis(250)).unwrap() {
+            Heard::Update(update) => {
+                let taken = stream::take_in(&day.log(), &update, day.host.now()).unwrap();
+                assert!(!taken.foreign);
+                heard.push(update.event.clone());
+            }
+            Heard::Gap(why) => heard.push(format!("gap: {why}")),
+            Heard::Silence => silences += 1,
+        }
+    }
+    heard
+}
+
+#[test]
+fn the_order_stream_tells_of_every_change_and_a_break_is_a_gap() {
+    for (plan, broken) in [
+        ("version: 1\nfaults: [{do: partial_fill, seconds: 600}]", false),
+        ("version: 1\nfaults: [{do: partial_fill, seconds: 600}, {do: duplicate_event, p: 0.5}, {do: reorder_events, p: 0.5}]", false),
+        ("version: 1\nfaults: [{do: drop_stream, from: '2013-06-04T00:00:00Z'}]", true),
+    ] {
+        let street = Street::open(1);
+        street.faults(plan);
+        let day = street.sandbox.now().day_in(&new_york());
+        let input = street.input(day, &BTreeMap::from([("AAPL".to_string(), 0.05), ("MSFT".to_string(), -0.02)]));
+        let host = Host::fake(FakeHost { env: street.sandbox.env.clone(), now: street.clock, ..FakeHost::default() });
+        std::fs::create_dir_all(&street.drive).unwrap();
+        let root = DataRoot::create(&host, &street.drive, "replay@1", FsFacts::default(), None).unwrap();
+        let db = Db::open(&root, Which::Journal).unwrap();
+        let key = |name: &str| street.sandbox.env[name].clone().into();
+        let broker = AlpacaBroker::new(&root, AlpacaKeys { key: key("ALPACA_API_KEY"), secret: key("ALPACA_API_SECRET") }, None).unwrap();
+        let config =
+            PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits: Limits::default(), operator: "me".into(), run_id: None, splits: Vec::new() };
+        let desk = PaperDay::new(&db, &broker, config, &default_sizer).unwrap();
+        let mut stream = broker.stream();
+        assert!(matches!(stream.next(std::time::Duration::from_secs(5)).unwrap(), Heard::Gap(_)) && stream.is_connected());
+        let account = desk.account_check().unwrap();
+        desk.reconcile(&account.account).unwrap();
+        let set = desk.plan(&account, &input).unwrap();
+        desk.consent(&set.run_key, &confirmation_token(ACCOUNT, set.trading_day)).unwrap();
+        assert_eq!(desk.submit_all(&set.run_key).unwrap().sent, 2);
+        let ours = |heard: &[String], word: &str| heard.iter().filter(|h| h.as_str() == word).count();
+        let first = hear(&mut stream, &desk, |h| ours(h, "new") >= 2);
+        assert!(ours(&first, "new") >= 2, "{first:?}");
+        street.host.block_on(client::advance_by(&street.host, &street.sandbox.base(), "next_open")).unwrap().unwrap();
+        street.host.block_on(client::advance_by(&street.host, &street.sandbox.base(), "PT20M")).unwrap().unwrap();
+        // An event that is held back until after the next may be the last one, and then never comes.
+        let hostile = plan.contains("reorder");
+        let then = hear(&mut stream, &desk, |h| (!hostile && ours(h, "fill") >= 2) || h.iter().any(|h| h.starts_with("gap")));
+        let states: Vec<String> = desk.log().orders_of(&set.run_key).unwrap().into_iter().map(|o| o.state).collect();
+        if broken {
+            assert!(then.iter().any(|h| h.starts_with("gap")), "{then:?}");
+            assert_eq!(states, ["accepted", "accepted"]);
+        } else if hostile {
+            assert!(then.len() > 2, "{then:?}");
+        } else {
+            assert!(ours(&then, "partial_fill") >= 1, "{then:?}");
+            assert_eq!(states, ["filled", "filled"], "{then:?}");
+        }
+        // Whatever the stream said or left out, the executions are fetched, and the book is the broker's.
+        host.block_on(host.sleep(std::time::Duration::from_secs_f64(street.sandbox.now().seconds_since(host.now()).max(0.0)))).unwrap();
+        desk.settle(&set.run_key).unwrap();
+        assert_eq!(positions::ledger(&desk.log(), ACCOUNT).unwrap().per_symbol(), at_broker(&desk).unwrap());
+        assert_eq!(desk.log().orders_of(&set.run_key).unwrap().iter().filter(|o| o.state == name::FILLED).count(), 2);
+    }
 }

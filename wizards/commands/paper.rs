@@ -33,6 +33,13 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
     match &args.command {
         PaperCommand::Stop { .. } => {}
         PaperCommand::Status { account } => status(&db, account)?,
+        PaperCommand::Watch { broker, max_orders } => {
+            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
+            let act = Act { host: &world.host, root: &root, report: &report, step: "watch", run: "watch" };
+            let desk = Desk::open(&world.host, &root, broker, *max_orders)?;
+            let account = desk.account(&act)?;
+            say(&desk.watch(&act, &account)?);
+        }
         PaperCommand::Reset { breaker, account, confirm, reason } => {
             let switch = if *breaker { Switch::Breaker } else { Switch::Kill };
             if !breaker {

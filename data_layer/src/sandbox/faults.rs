@@ -71,7 +71,7 @@ impl Do {
     }
     fn served(self) -> bool {
         use Do as D;
-        !matches!(self, D::Drip | D::GzipBomb | D::LateBars | D::Revise | D::Scale | D::ClockSkew | D::CursorLoop) && !self.is_of_the_stream()
+        !matches!(self, D::Drip | D::GzipBomb | D::LateBars | D::Revise | D::Scale | D::ClockSkew | D::CursorLoop)
     }
 }
 

@@ -7,7 +7,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/alpaca_data/…` | bars and corporate actions ([`market_data`]) |
-//! | `/alpaca_trading/…` | a simulated paper account ([`trading`]) |
+//! | `/alpaca_trading/…` | a simulated paper account ([`trading`]); `/alpaca_trading/stream` is its order stream |
 //! | `/alpha_vantage/query` | listing status ([`alpha_vantage`]) |
 //! | `/fred/fred/…` | macro series with vintages ([`fred`]) |
 //! | `/finnhub/…` | the history of an index ([`finnhub`]) |
@@ -29,6 +29,7 @@ pub mod load;
 pub mod market_data;
 mod orders;
 mod server;
+mod stream;
 pub mod trading;
 pub mod wire;
 pub mod world;
@@ -90,6 +91,8 @@ pub struct State {
     book: Mutex<Option<Book>>,
     plan: Mutex<Plan>,
     calls: Calls,
+    /// What the order stream tells its listeners.
+    events: tokio::sync::broadcast::Sender<stream::Event>,
 }
 
 impl State {
@@ -101,7 +104,15 @@ impl State {
         let stored = book.meta("now")?.map(|t| t.parse::<UtcTime>()).transpose()?;
         let start = stored.or(cfg.now).unwrap_or_else(|| Calendar::xnys().close(world.first));
         let calls = Calls::open(&cfg.state_dir)?;
-        let state = Self { world, seed: cfg.seed, now: AtomicI64::new(start.micros()), book: Mutex::new(Some(book)), plan: Mutex::new(plan), calls };
+        let state = Self {
+            world,
+            seed: cfg.seed,
+            now: AtomicI64::new(start.micros()),
+            book: Mutex::new(Some(book)),
+            plan: Mutex::new(plan),
+            calls,
+            events: tokio::sync::broadcast::channel(stream::BACKLOG).0,
+        };
         if let Some(wanted) = cfg.now.filter(|t| *t > start) {
             state.advance(wanted)?;
         }
@@ -131,10 +142,24 @@ impl State {
         }
         if to > now {
             let plan = self.plan()?.clone();
-            fills::advance(book, &self.world, &plan, now, to)?;
+            self.telling(book, |book| fills::advance(book, &self.world, &plan, now, to))?;
             self.now.store(to.micros(), Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// Change the book, and tell the order stream's listeners what became of it.
+    fn telling<T>(&self, book: &mut Book, change: impl FnOnce(&mut Book) -> Result<T>) -> Result<T> {
+        if self.events.receiver_count() == 0 {
+            return change(book);
+        }
+        let before = stream::Before::of(book)?;
+        let out = change(book)?;
+        for event in before.events(book)? {
+            // An error means that the last listener has just left.
+            drop(self.events.send(event));
+        }
+        Ok(out)
     }
 
     /// Answer a request. Failures of our own become the vendor's 500, so that clients see what they would see outside.
@@ -169,7 +194,10 @@ impl State {
             _ => {
                 let mut guard = self.book()?;
                 let book = guard.as_mut().ok_or_else(closed)?;
-                trading::answer(&self.world, book, self.now(), call)
+                if call.method == "GET" {
+                    return trading::answer(&self.world, book, self.now(), call);
+                }
+                self.telling(book, |book| trading::answer(&self.world, book, self.now(), call))
             }
         }
     }

@@ -25,7 +25,11 @@ const BODY_LIMIT_BYTES: usize = 1 << 20;
 
 /// Serve until `stop` fires (or its sender is dropped).
 pub fn spawn(listener: TcpListener, state: Arc<State>, stop: oneshot::Receiver<()>) -> JoinHandle<()> {
-    let service = Router::new().fallback(handle).with_state(state).into_make_service_with_connect_info::<Tap>();
+    let service = Router::new()
+        .route("/alpaca_trading/stream", axum::routing::any(super::stream::upgrade))
+        .fallback(handle)
+        .with_state(state)
+        .into_make_service_with_connect_info::<Tap>();
     tokio::spawn(async move {
         let stopped = async move {
             drop(stop.await);

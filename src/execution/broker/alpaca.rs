@@ -3,6 +3,7 @@
 //! Numbers come as strings. A live host is refused: there is no way to make the consent that it would need. The one
 //! boundary where transport and answers become outcomes is [`classify_submit`] and [`Transport`].
 
+pub mod stream;
 mod wire;
 
 use self::wire::{broker_words, number, order_body, parse_position, stamp, text};

@@ -6,8 +6,10 @@
 use super::order::{Intent, OrderType, Tif};
 use crate::types::Side;
 use data_layer::error::Result;
+use data_layer::host::Host;
 use data_layer::time::UtcTime;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 pub mod alpaca;
 pub mod shadow;
@@ -136,6 +138,51 @@ pub enum Lookup {
     Found(BrokerOrder),
     NotFound,
     Unknown(String),
+}
+
+/// One message of the order stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TradeUpdate {
+    /// `new`, `fill`, `partial_fill`, `canceled`, `trade_bust`, …
+    pub event: String,
+    pub execution_id: Option<String>,
+    pub at: Option<UtcTime>,
+    pub qty: Option<f64>,
+    pub price: Option<f64>,
+    pub order: BrokerOrder,
+}
+
+/// What the stream has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    Update(Box<TradeUpdate>),
+    /// Something may have been missed: reconcile. The text says why.
+    Gap(String),
+    /// Nothing within the time given.
+    Silence,
+}
+
+/// Where order events come from.
+pub trait Events {
+    /// The next event, or silence after `patience` of real time.
+    fn next(&mut self, patience: Duration) -> Result<Heard>;
+    /// Whether events can be expected: without, the caller polls.
+    fn is_connected(&self) -> bool;
+}
+
+/// For a broker without a stream: always silent, so that its caller polls.
+pub struct NoStream {
+    pub host: Host,
+}
+
+impl Events for NoStream {
+    fn next(&mut self, patience: Duration) -> Result<Heard> {
+        self.host.block_on(self.host.sleep(patience))?;
+        Ok(Heard::Silence)
+    }
+    fn is_connected(&self) -> bool {
+        false
+    }
 }
 
 /// A broker, or something that stands in for one.

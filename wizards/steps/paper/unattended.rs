@@ -7,7 +7,9 @@ use data_layer::error::Result;
 use data_layer::root::DataPath;
 use data_layer::store::{self, canonical_json, digest_of};
 use data_layer::time::TradingDay;
+use engine::execution::broker::NoStream;
 use engine::execution::log::OrderLog;
+use engine::execution::order::run_key;
 use engine::models::registry::Registry;
 use engine::pipelines::paper_day::AccountCheck;
 use engine::pipelines::paper_day::standing::{Scope, Standing};
@@ -42,6 +44,27 @@ impl Desk {
 
     pub fn revoke_standing(&self, act: &Act<'_>, account: &AccountCheck) -> Result<usize> {
         self.with(act, |day| day.revoke_standing(&account.account))
+    }
+
+    /// Follow the running session's confirmed set until its close, or until nothing of it is open.
+    pub fn watch(&self, act: &Act<'_>, account: &AccountCheck) -> Result<String> {
+        let _lock = attach::account_lock(act.root, &account.account)?;
+        let newest = self.newest_set(&account.account, account.trading_day)?;
+        let todays = run_key(&account.account, STRATEGY, account.trading_day, 0);
+        if !account.market_open || newest.as_ref() != Some(&todays) {
+            return Ok(format!("there is nothing to follow: no set was confirmed for the session {}, or it is not open", account.trading_day));
+        }
+        let mut note = |text: &str| act.note(text);
+        let mut none = NoStream { host: act.host.clone() };
+        let seen = self.with(act, |day| match &self.broker {
+            Kind::Alpaca(broker) => day.watch(account, &todays, &mut broker.stream(), account.expires_at, &mut note),
+            Kind::Simulated => day.watch(account, &todays, &mut none, account.expires_at, &mut note),
+        })?;
+        let o = &seen.last;
+        Ok(format!(
+            "{} events, {} gaps, {} reconciles: {} of {} filled, {} refused, {} waiting",
+            seen.events, seen.gaps, seen.reconciles, o.filled, o.planned, o.refused, o.waiting
+        ))
     }
 
     /// Replay the set of the last closed session from what was recorded, and keep the report; `None` when there was none.
