@@ -29,7 +29,13 @@ fn text(o: &Outcome) -> String {
     let mut out = vec![
         format!("{} searches of {} rules in a market without an edge: {} would be promoted", o.study.searches, o.study.configurations, o.null_promoted),
         format!("the largest Sharpe ratio found in nothing: {:.2}", o.null_best_sharpe),
-        format!("the planted edge: found {}, promoted {}, confirmed later {}", yes(o.planted_found), yes(o.planted.verdict.passed), yes(o.planted_confirmed)),
+        format!(
+            "the planted edge, among {} rules: found {}, promoted {}, confirmed later {}",
+            o.planted.tried,
+            yes(o.planted_found),
+            yes(o.planted.verdict.passed),
+            yes(o.planted_confirmed)
+        ),
     ];
     out.extend(
         o.planted.verdict.rows.iter().map(|r| format!("  {:<14} {:>9}   bar {}", r.name, r.value.map_or("undefined".into(), |v| format!("{v:.3}")), r.bar)),
