@@ -38,7 +38,7 @@ pub fn pick(act: &Act<'_>, strategy: &str) -> Result<Pair> {
 pub fn holdout_question() -> Question {
     Question::confirm("holdout.open", "Open the dark holdout of this family now? It can be opened once, for one model, for ever.")
         .default(false, "sealed until somebody decides otherwise")
-        .help("The last months were kept from training, search and choice. Opening them is recorded in the registry and shown in every later report.")
+        .help("The newest months were kept from search, choice and comparison; the look fits the chosen recipe on the days before them. Opening them is recorded in the registry and shown in every later report.")
 }
 
 /// Open the family's holdout for the challenger, or say that it stays sealed.
