@@ -36,7 +36,7 @@ pub fn pick(act: &Act<'_>, strategy: &str) -> Result<Pair> {
 
 /// Whether the sealed months are to be looked at, which can be done once.
 pub fn holdout_question() -> Question {
-    Question::confirm("holdout.open", "Open the dark holdout of this family now? It can be opened once, for one model, for ever.")
+    Question::confirm("holdout.open", "Open the dark holdout of this family now (once, for one model, for ever)?")
         .default(false, "sealed until somebody decides otherwise")
         .help("The newest months were kept from search, choice and comparison; the look fits the chosen recipe on the days before them. Opening them is recorded in the registry and shown in every later report.")
 }
