@@ -40,6 +40,11 @@ pub fn context(host: &Host, root: &DataRoot) -> Result<IngestContext> {
     IngestContext::new(host, root, db, vendors, &keys::node_id(host)?)
 }
 
+/// The registry as it applies to the keys that this host holds.
+fn endpoints(host: &Host, root: &DataRoot) -> Result<Endpoints> {
+    Ok(sourcing::vendors_from(host, root, &env_file::load(host)?)?.endpoints)
+}
+
 /// One cheap live call per vendor; a rejected key stops here.
 pub fn check_keys(act: &Act<'_>) -> Result<String> {
     if act.host.is_offline() {
@@ -101,7 +106,7 @@ fn newest_due(host: &Host) -> Result<TradingDay> {
 /// Seed the dated listings, the corporate actions and every symbol's years.
 pub fn seed_bootstrap(act: &Act<'_>, window: DateRange) -> Result<queue::SeedReport> {
     let stage = stage::load(act.root)?;
-    let tasks = bootstrap(act.root, &stage, window, act.run)?;
+    let tasks = bootstrap(act.host, act.root, &stage, window, act.run)?;
     let db = Db::open(act.root, Which::Node)?;
     let now = act.host.now();
     let report = db.write(|tx| queue::seed(tx, now, &tasks))?;
@@ -110,8 +115,8 @@ pub fn seed_bootstrap(act: &Act<'_>, window: DateRange) -> Result<queue::SeedRep
 }
 
 /// The tasks of a bootstrap, for the review's count and for the seeding.
-pub fn bootstrap(root: &DataRoot, stage: &Stage, window: DateRange, run: &str) -> Result<Vec<NewTask>> {
-    let endpoints = Endpoints::load(root)?;
+pub fn bootstrap(host: &Host, root: &DataRoot, stage: &Stage, window: DateRange, run: &str) -> Result<Vec<NewTask>> {
+    let endpoints = endpoints(host, root)?;
     let symbols = &stage.universe.symbols;
     // The listing is asked for at the window's end only: one dated call tells who is listed and who has left.
     let asof = window.end.plus_days(-1);
@@ -206,7 +211,7 @@ fn heal(host: &Host, root: &DataRoot, report: &Reporter, window: DateRange, scop
         if audited.gaps.is_empty() {
             break;
         }
-        let tasks = gap_tasks(root, &audited)?;
+        let tasks = gap_tasks(host, root, &audited)?;
         let now = host.now();
         let seeded = db.write(|tx| queue::seed(tx, now, &tasks))?;
         if seeded.inserted + seeded.revived == 0 {
@@ -223,8 +228,8 @@ fn audit_once(root: &DataRoot, db: &Db, window: DateRange, scope: AuditScope) ->
     audit::audit_scan(root, db, scope, window.end.plus_days(-1), window)
 }
 
-fn gap_tasks(root: &DataRoot, audited: &AuditReport) -> Result<Vec<NewTask>> {
-    let endpoints = Endpoints::load(root)?;
+fn gap_tasks(host: &Host, root: &DataRoot, audited: &AuditReport) -> Result<Vec<NewTask>> {
+    let endpoints = endpoints(host, root)?;
     let mut tasks = Vec::new();
     for gap in &audited.gaps {
         tasks.extend(scheduler::bootstrap_tasks(&endpoints, &gap.dataset, std::slice::from_ref(&gap.symbol), gap.range, Kind::Gap, None).tasks);
@@ -279,7 +284,7 @@ pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope)
 /// One round of the node's work up to now: ask for the sessions since the last one, audit, heal, curate, export.
 pub fn once(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Result<TradingDay> {
     let db = Db::open(root, Which::Node)?;
-    let (stage, endpoints) = (stage::load(root)?, Endpoints::load(root)?);
+    let (stage, endpoints) = (stage::load(root)?, endpoints(host, root)?);
     let calendar = Calendar::xnys();
     let asof = newest_due(host)?;
     let from = match ledger::held(&db, table::RAW_EQUITIES_BARS)? {

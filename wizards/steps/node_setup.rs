@@ -73,7 +73,7 @@ pub fn plan(act: &Act<'_>, setup: &Setup) -> Result<Plan> {
     let stage = intended_stage(act, setup, BTreeMap::new())?;
     let window = node::pin_window(act)?;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for task in node::bootstrap(act.root, &stage, window, act.run)? {
+    for task in node::bootstrap(act.host, act.root, &stage, window, act.run)? {
         *counts.entry(format!("{} {}", task.kind.as_str(), task.dataset)).or_default() += 1;
     }
     let sessions = data_layer::calendar::Calendar::xnys().sessions(window).len();

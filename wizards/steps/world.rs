@@ -35,7 +35,7 @@ pub fn enter(host: &Host, dataset: &str, state_dir: &Path, data_dir: Option<Path
         host.set_world_time(face.now);
         return Ok(World { host: host.clone(), sandbox: None });
     }
-    let config = SandboxConfig { data_dir, ..SandboxConfig::replay(state_dir.to_path_buf()) };
+    let config = SandboxConfig { data_dir, ..SandboxConfig::of_dataset(dataset, state_dir.to_path_buf()) };
     let sandbox = host.block_on(sandbox::start(host, config))??;
     if sandbox.dataset != dataset {
         return Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{dataset}', which this program does not carry"))

@@ -11,10 +11,11 @@ use crate::host::Host;
 use crate::queue::{Kind, count};
 use crate::root::{DataPath, DataRoot};
 use crate::sourcing::vendors::is_loopback;
-use crate::sourcing::{EdgeConfig, Vendor, Vendors};
+use crate::sourcing::{EdgeConfig, Secret, Vendor, Vendors};
 use crate::time::UtcTime;
 use crate::vendor::classify::{Answer, Class, classify};
 use crate::vendor::{Auth, Request};
+use secrecy::ExposeSecret;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +24,9 @@ use std::time::Duration;
 pub mod transport;
 pub use transport::{Broken, Call, Network, Raw, Transport};
 
-/// Longest body that is accepted, decompressed.
-pub const MAX_BODY_BYTES: usize = 256 << 20;
+/// Longest body that is accepted, decompressed: several times a large company's facts, and little enough for a machine with
+/// 512 MB. A longer one is cut off while it arrives, so a compressed bomb costs no more memory than this.
+pub const MAX_BODY_BYTES: usize = 96 << 20;
 /// Deadline of one request, to the last byte.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 const RETRIES: u32 = 3;
@@ -75,6 +77,8 @@ impl Fetcher {
             }
             self.calls.fetch_add(1, Ordering::SeqCst);
             let (class, words, http, wait) = match self.transport.send(&call).await? {
+                // Asking again would bring the same flood again.
+                Err(Broken::TooLong) => (Class::Malformed, Broken::TooLong.to_string(), 0, None),
                 Err(broken) => (Class::Transient, broken.to_string(), 0, None),
                 Ok(raw) => {
                     let answer = Answer { vendor: request.vendor, status: raw.status, headers: &raw.headers, body: &raw.body };
@@ -136,8 +140,9 @@ impl Fetcher {
         };
         match request.auth {
             Auth::Headers(list) => {
-                for (name, variable) in list {
-                    call.headers.push(((*name).to_string(), self.vendors.key(variable)?.clone()));
+                for (name, prefix, variable) in list {
+                    let key = self.vendors.key(variable)?;
+                    call.headers.push(((*name).to_string(), Secret::from(format!("{prefix}{}", key.expose_secret()))));
                 }
             }
             Auth::Query(name, variable) => call.secret_query.push((name.to_string(), self.vendors.key(variable)?.clone())),

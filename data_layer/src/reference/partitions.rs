@@ -33,7 +33,7 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
         (dataset::INDEX_MEMBERSHIP, table::RAW_INDEX_MEMBERSHIP, "finnhub", &[table::REF_INDEX_MEMBERSHIP]),
     ];
     for (lane, raw, usual_vendor, tables) in plan {
-        let answers = answers(root, raw)?;
+        let answers = answers(root, raw, lane)?;
         // What is optional is expected only once it was asked for.
         let optional = matches!(lane, dataset::MACROS_FRED | dataset::INDEX_MEMBERSHIP);
         let active = stage.is_active(lane) && (!optional || !answers.is_empty());
@@ -56,10 +56,10 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
     Ok(changes.len() as u64)
 }
 
-fn answers(root: &DataRoot, raw: &str) -> Result<Vec<Answer>> {
+fn answers(root: &DataRoot, raw: &str, lane: &str) -> Result<Vec<Answer>> {
     let mut out = Vec::new();
     for (_, manifest) in sources::manifests(root, raw)? {
-        if !manifest.complete || !readable(root, &manifest)? {
+        if !manifest.complete || manifest.dataset != lane || !readable(root, &manifest)? {
             continue;
         }
         // A listing snapshot names every listing up to its day with its dates, so it answers for the past as well; so does

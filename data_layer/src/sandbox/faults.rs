@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-/// What a fault does. Those marked so are known words that this version cannot do yet.
+/// What a fault does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Do {
@@ -39,12 +39,19 @@ pub enum Do {
     ErrorBefore,
     /// Rows or orders of another symbol (`as_symbol`) than was asked for.
     WrongSymbol,
+    /// Send the answer a few bytes at a time, over `seconds` (5) of real time.
     Drip,
+    /// A small compressed answer that unpacks to `mib` (1,024) MiB.
     GzipBomb,
+    /// Bars of the last `seconds` (7,200) of world time after a close are not there yet.
     LateBars,
+    /// Prices of `session` (without it: the newest) times `factor` (1.01), as if corrected since.
     Revise,
+    /// All prices times `factor` (100).
     Scale,
+    /// Clocks in answers are `seconds` (300) ahead.
     ClockSkew,
+    /// The page after this one is this one again.
     CursorLoop,
     /// An order's execution at the open is known only `seconds` (1800) later.
     LateFill,
@@ -52,11 +59,11 @@ pub enum Do {
     PartialFill,
     /// An order executes `rows` (1) shares more than it asked for.
     Overfill,
-    /// An event of the order stream is sent twice.
+    /// Every event of an account twice.
     DuplicateEvent,
-    /// An event of the order stream is held back until after the next.
+    /// The events of an account in the opposite order.
     ReorderEvents,
-    /// The order stream breaks off before the event.
+    /// The connection closes in the middle of an account's events.
     DropStream,
 }
 
@@ -68,10 +75,6 @@ impl Do {
     /// Something that happens to an event of the order stream.
     pub(super) fn is_of_the_stream(self) -> bool {
         matches!(self, Self::DuplicateEvent | Self::ReorderEvents | Self::DropStream)
-    }
-    fn served(self) -> bool {
-        use Do as D;
-        !matches!(self, D::Drip | D::GzipBomb | D::LateBars | D::Revise | D::Scale | D::ClockSkew | D::CursorLoop)
     }
 }
 
@@ -125,6 +128,12 @@ pub struct Fault {
     pub rows: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_symbol: Option<String>,
+    /// What prices are multiplied by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// Size of a bomb, unpacked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mib: Option<u32>,
     /// Matching requests seen so far.
     #[serde(skip)]
     seen: u64,
@@ -189,7 +198,7 @@ impl Plan {
     pub fn pick(&mut self, call: &Call, now: UtcTime, number: u64) -> Option<Fault> {
         let seed = self.seed;
         self.faults.iter_mut().enumerate().find_map(|(i, fault)| {
-            if fault.action.is_of_the_market() || fault.action.is_of_the_stream() || !fault.selects(call, now) {
+            if fault.action.is_of_the_market() || !fault.selects(call, now) {
                 return None;
             }
             fault.seen += 1;
@@ -215,11 +224,14 @@ fn check(fault: &Fault) -> Result<()> {
     let bad = |what: String| Err(Error::new(code::CFG_VALUE, what));
     let counts = fault.nth.is_some() || fault.times.is_some();
     let calls = fault.vendor.is_some() || fault.path.is_some() || fault.method.is_some() || fault.session.is_some();
-    if (fault.action.is_of_the_market() || fault.action.is_of_the_stream()) && (counts || calls) {
+    if fault.action.is_of_the_market() && (counts || calls) {
         return bad(format!("{:?} happens to orders: it takes symbol, from, to and p only", fault.action));
     }
-    if !fault.action.served() {
-        return bad(format!("{:?} is a known fault that the sandbox cannot do yet", fault.action));
+    if fault.factor.is_some_and(|f| !f.is_finite() || f <= 0.0) || fault.seconds.is_some_and(|s| !s.is_finite()) {
+        return bad("factor must be above 0 and seconds a number".into());
+    }
+    if fault.mib.is_some_and(|n| n == 0 || n > 4_096) {
+        return bad("mib must lie between 1 and 4096".into());
     }
     if fault.p.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
         return bad("p must lie between 0 and 1".into());
@@ -336,9 +348,16 @@ mod tests {
 
     #[test]
     fn plans_that_cannot_be_carried_out_are_refused() {
-        for bad in
-            ["{do: drip}", "{do: nonsense}", "{do: status}", "{do: body}", "{do: reset, p: 2}", "{do: body, fixture: errors/no.json}", "{do: reset, when: now}"]
-        {
+        for bad in [
+            "{do: scale, factor: 0}",
+            "{do: gzip_bomb, mib: 0}",
+            "{do: nonsense}",
+            "{do: status}",
+            "{do: body}",
+            "{do: reset, p: 2}",
+            "{do: body, fixture: errors/no.json}",
+            "{do: reset, when: now}",
+        ] {
             assert!(Plan::parse(&format!("version: 1\nfaults: [{bad}]")).is_err(), "{bad}");
         }
         assert!(Plan::parse("version: 2\nfaults: []").is_err());

@@ -3,9 +3,11 @@
 use super::faults::{Do, Fault, fixture};
 use super::wire::{Call, Reply};
 use crate::error::Result;
-use crate::time::TradingDay;
+use crate::time::UtcTime;
 use serde_json::{Value, json};
 use std::time::Duration;
+
+mod rewrite;
 
 /// An answer and what becomes of its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,22 +17,24 @@ pub struct Outcome {
     pub cut_after: Option<u64>,
     /// Real time to wait before answering.
     pub delay: Duration,
+    /// Real time over which the answer is spread, a few bytes at a time.
+    pub drip: Option<Duration>,
 }
 
 impl Outcome {
     pub fn plain(reply: Reply) -> Self {
-        Self { reply, cut_after: None, delay: Duration::ZERO }
+        Self { reply, cut_after: None, delay: Duration::ZERO, drip: None }
     }
     fn cut(reply: Reply, bytes: u64) -> Self {
-        Self { reply, cut_after: Some(bytes), delay: Duration::ZERO }
+        Self { cut_after: Some(bytes), ..Self::plain(reply) }
     }
 }
 
 /// A response's head is longer than this, so half a body beyond it never reaches the end.
 const HEAD_BYTES: u64 = 100;
 
-/// Answer `call` as `fault` says; `serve` is the faultless dialect.
-pub fn outcome(call: &Call, fault: &Fault, serve: impl FnOnce(&Call) -> Result<Reply>) -> Result<Outcome> {
+/// Answer `call` at world time `now` as `fault` says; `serve` is the faultless dialect.
+pub fn outcome(call: &Call, now: UtcTime, fault: &Fault, serve: impl FnOnce(&Call) -> Result<Reply>) -> Result<Outcome> {
     Ok(match fault.action {
         Do::Status | Do::Body => Outcome::plain(canned(fault)),
         Do::Html => Outcome::plain(Reply::text(fault.status.unwrap_or(200), "text/html; charset=utf-8", HTML)),
@@ -47,7 +51,7 @@ pub fn outcome(call: &Call, fault: &Fault, serve: impl FnOnce(&Call) -> Result<R
             let bytes = HEAD_BYTES + reply.body.len() as u64 / 2;
             Outcome::cut(reply, bytes)
         }
-        Do::Slow => Outcome { delay: Duration::from_secs_f64(fault.seconds.unwrap_or(5.0).clamp(0.0, 300.0)), ..Outcome::plain(serve(call)?) },
+        Do::Slow => Outcome { delay: real_seconds(fault, 5.0), ..Outcome::plain(serve(call)?) },
         Do::PageShort => {
             let mut short = call.clone();
             let rows = fault.rows.unwrap_or(1).max(1).to_string();
@@ -56,10 +60,14 @@ pub fn outcome(call: &Call, fault: &Fault, serve: impl FnOnce(&Call) -> Result<R
             }
             Outcome::plain(serve(&short)?)
         }
-        Do::DuplicateRows => Outcome::plain(rewrite(serve(call)?, duplicate_rows)),
-        Do::DropSession => Outcome::plain(rewrite(serve(call)?, |v| drop_session(v, fault))),
-        Do::WrongSymbol => Outcome::plain(rewrite(serve(call)?, |v| wrong_symbol(v, fault))),
-        other => Outcome::plain(Reply::message(501, &format!("the sandbox cannot do {other:?} yet"))),
+        Do::Drip => Outcome { drip: Some(real_seconds(fault, 5.0)), ..Outcome::plain(serve(call)?) },
+        Do::GzipBomb => Outcome::plain(bomb(fault.mib.unwrap_or(1_024))),
+        Do::DropStream => {
+            let reply = serve(call)?;
+            let bytes = HEAD_BYTES + reply.body.len() as u64 / 3;
+            if rewrite::is_events(call) { Outcome::cut(reply, bytes) } else { Outcome::plain(reply) }
+        }
+        other => Outcome::plain(rewrite::changed(serve(call)?, call, now, fault, other)),
     })
 }
 
@@ -103,62 +111,30 @@ fn entitlement(call: &Call) -> Reply {
     }
 }
 
-/// Change a JSON answer; a CSV one has its last line doubled, whatever the change.
-fn rewrite(mut reply: Reply, change: impl FnOnce(&mut Value)) -> Reply {
-    if reply.status != 200 {
-        return reply;
-    }
-    match serde_json::from_slice::<Value>(&reply.body) {
-        Ok(mut value) => {
-            change(&mut value);
-            reply.body = value.to_string().into_bytes();
-        }
-        Err(_) => {
-            let text = String::from_utf8_lossy(&reply.body).into_owned();
-            if let Some(line) = text.lines().last() {
-                reply.body.extend_from_slice(format!("{line}\r\n").as_bytes());
-            }
-        }
-    }
-    reply
+fn real_seconds(fault: &Fault, default: f64) -> Duration {
+    Duration::from_secs_f64(fault.seconds.unwrap_or(default).clamp(0.0, 300.0))
 }
 
-fn duplicate_rows(value: &mut Value) {
-    let double = |list: &mut Value| {
-        if let Some(rows) = list.as_array_mut() {
-            rows.extend(rows.last().cloned());
-        }
-    };
-    match value.get_mut("bars") {
-        Some(Value::Object(bars)) => bars.values_mut().for_each(double),
-        Some(list) => double(list),
-        None => double(value),
+/// `mib` MiB of zeros as gzip: one compressed MiB repeated, so that a gibibyte costs a megabyte here too.
+fn bomb(mib: u32) -> Reply {
+    const MIB: usize = 1 << 20;
+    let zeros = vec![0u8; MIB];
+    let mut one = Vec::with_capacity(4_096);
+    let mut deflate = flate2::Compress::new(flate2::Compression::best(), false);
+    // A full flush ends on a byte and forgets what came before, so the piece can stand behind itself.
+    if deflate.compress_vec(&zeros, &mut one, flate2::FlushCompress::Full).is_err() {
+        return Reply::message(500, "the sandbox could not make its bomb");
     }
-}
-
-fn drop_session(value: &mut Value, fault: &Fault) {
-    let Some(bars) = value.get_mut("bars").and_then(Value::as_object_mut) else { return };
-    let day_of = |row: &Value| row["t"].as_str().and_then(|t| t.get(..10)).and_then(|t| t.parse::<TradingDay>().ok());
-    let newest = bars.values().filter_map(Value::as_array).flatten().filter_map(day_of).max();
-    let Some(day) = fault.session.or(newest) else { return };
-    for (symbol, rows) in bars.iter_mut() {
-        if fault.symbol.as_ref().is_none_or(|s| s == symbol)
-            && let Some(rows) = rows.as_array_mut()
-        {
-            rows.retain(|row| day_of(row) != Some(day));
-        }
+    let mut crc = flate2::Crc::new();
+    crc.update(&zeros);
+    let mut total = flate2::Crc::new();
+    let mut body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
+    for _ in 0..mib {
+        body.extend_from_slice(&one);
+        total.combine(&crc);
     }
-    bars.retain(|_, rows| rows.as_array().is_none_or(|r| !r.is_empty()));
-}
-
-fn wrong_symbol(value: &mut Value, fault: &Fault) {
-    let other = fault.as_symbol.clone().unwrap_or_else(|| "ZZZZ".into());
-    if let Some(bars) = value.get_mut("bars").and_then(Value::as_object_mut) {
-        let victim = bars.keys().find(|k| fault.symbol.as_ref().is_none_or(|s| s == *k)).cloned();
-        if let Some(rows) = victim.and_then(|v| bars.remove(&v)) {
-            bars.insert(other, rows);
-        }
-    } else if let Some(symbol) = value.get_mut("symbol") {
-        *symbol = Value::String(other);
-    }
+    body.extend_from_slice(&[0x03, 0x00]);
+    body.extend_from_slice(&total.sum().to_le_bytes());
+    body.extend_from_slice(&total.amount().to_le_bytes());
+    Reply::text(200, "application/json", body).with_header("Content-Encoding", "gzip")
 }

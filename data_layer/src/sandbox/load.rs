@@ -1,5 +1,6 @@
 //! Reading a world: the embedded one, or any folder of Parquet.
 
+use super::synth;
 use super::world::{About, Action, Listing, MacroValue, Series, Stay, World};
 use crate::calendar::Calendar;
 use crate::error::{Error, Result, code};
@@ -16,12 +17,13 @@ const REPLAY_VIX: &str = include_str!("../../assets/replay/vix.csv");
 const SP500_STAYS: &str = include_str!("../../assets/index_membership/sp500_ticker_start_end.csv");
 
 /// The world that `name` and `folder` select. A folder wins over the name, which may then be anything.
-pub fn load(name: &str, folder: Option<&Path>) -> Result<World> {
+pub fn load(name: &str, seed: u64, folder: Option<&Path>) -> Result<World> {
     match (folder, name) {
         (Some(folder), _) => from_folder(folder).map_err(|e| e.during(&format!("reading the world in {}", folder.display()))),
         (None, "replay") => embedded(),
+        (None, "planted" | "null") => synth::world(name, seed),
         (None, other) => Err(Error::new(code::USE_ARGUMENT, format!("there is no world called '{other}' in this version"))
-            .cause("the built-in world is 'replay'; any folder of Parquet is one too")
+            .cause("the built-in worlds are 'replay', 'planted' and 'null'; any folder of Parquet is one too")
             .fix("trademl sandbox --world replay")
             .fix("trademl sandbox --data DIR")),
     }
@@ -248,14 +250,16 @@ fn listings(bytes: &[u8]) -> Result<Vec<Listing>> {
         .collect()
 }
 
+const KINDS: &[&str] = &["split", "dividend", "name_change", "cash_merger", "worthless_removal"];
+
 fn actions(bytes: &[u8]) -> Result<Vec<Action>> {
     table(bytes, "corp_actions.csv")?
         .iter()
         .map(|row| {
             let number = |name: &str| cell(row, name).parse::<f64>().ok();
             let kind = cell(row, "event_type").to_string();
-            if !matches!(kind.as_str(), "split" | "dividend") {
-                return Err(Error::new(code::CFG_VALUE, format!("corp_actions.csv: event_type '{kind}' is neither 'split' nor 'dividend'")));
+            if !KINDS.contains(&kind.as_str()) {
+                return Err(Error::new(code::CFG_VALUE, format!("corp_actions.csv: event_type '{kind}' is none of {}", KINDS.join(", "))));
             }
             Ok(Action {
                 symbol: cell(row, "symbol").to_string(),
@@ -265,6 +269,7 @@ fn actions(bytes: &[u8]) -> Result<Vec<Action>> {
                 pay_date: optional_day(cell(row, "pay_date"))?,
                 ratio: number("ratio"),
                 cash: number("cash"),
+                new_symbol: Some(cell(row, "new_symbol").to_string()).filter(|s| !s.is_empty()),
             })
         })
         .collect()
@@ -291,7 +296,7 @@ mod tests {
 
     #[test]
     fn unknown_worlds_and_bad_descriptions_are_refused() {
-        assert!(load("planted", None).is_err());
+        assert!(load("unheard-of", 0, None).is_err());
         assert!(about("id: 'a b'\nversion: 1\n").is_err());
         assert!(about("id: ok\nversion: 1\nadjusted: magic\n").is_err());
         assert!(about("id: ok\nversion: 1\nsurprise: 1\n").is_err());

@@ -6,6 +6,7 @@
 
 use super::clock::{midnight, seconds};
 use super::keys;
+use super::minutes;
 use super::wire::{Call, Reply};
 use super::world::{Action, Series, World};
 use crate::calendar::Calendar;
@@ -40,12 +41,18 @@ struct Ask {
     end: UtcTime,
     limit: usize,
     descending: bool,
+    minutes: bool,
+    /// Position of the first minute of this page among all that were asked for.
+    skip: usize,
     /// Symbol and day of the last row of the page before.
     after: Option<(String, TradingDay)>,
 }
 
 fn bars(world: &World, now: UtcTime, call: &Call, single: Option<&str>) -> std::result::Result<Reply, Reply> {
     let ask = read_ask(world, now, call, single)?;
+    if ask.minutes {
+        return Ok(minute_bars(world, now, &ask, single));
+    }
     let (rows, more) = page(world, now, &ask);
     let token = match rows.last() {
         Some((s, i)) if more => Value::String(token(&s.symbol, s.days[*i])),
@@ -62,6 +69,48 @@ fn bars(world: &World, now: UtcTime, call: &Call, single: Option<&str>) -> std::
         None => json!({"bars": by_symbol, "next_page_token": token}),
         Some(symbol) => json!({"bars": by_symbol.remove(symbol), "symbol": symbol, "next_page_token": token}),
     }))
+}
+
+/// Minutes by symbol and then time; the token is the position of the next one.
+fn minute_bars(world: &World, now: UtcTime, ask: &Ask, single: Option<&str>) -> Reply {
+    let closed = Calendar::xnys().last_closed(now).unwrap_or(TradingDay(i32::MIN));
+    let from = world.minutes_from.unwrap_or(TradingDay(i32::MAX));
+    let (mut at, mut shown) = (0usize, 0usize);
+    let mut more = false;
+    let mut by_symbol: Map<String, Value> = Map::new();
+    'all: for symbol in &ask.symbols {
+        let Some(series) = world.series(symbol) else { continue };
+        let first = series.days.partition_point(|d| *d < from || Calendar::xnys().close(*d) <= ask.start);
+        let last = series.days.partition_point(|d| *d <= closed && Calendar::xnys().open(*d) <= ask.end);
+        let mut rows = Vec::new();
+        for minute in (first..last).flat_map(|i| minutes::of_day(series, i)).filter(|m| m.start >= ask.start && m.start <= ask.end) {
+            at += 1;
+            if at <= ask.skip {
+                continue;
+            }
+            if shown == ask.limit {
+                more = true;
+                break;
+            }
+            shown += 1;
+            let [o, h, l, c] = minute.ohlc;
+            rows.push(json!({"t": seconds(minute.start), "o": o, "h": h, "l": l, "c": c, "v": minute.volume as i64, "n": null, "vw": null}));
+        }
+        if ask.descending {
+            rows.reverse();
+        }
+        if !rows.is_empty() {
+            by_symbol.insert(symbol.clone(), Value::Array(rows));
+        }
+        if more {
+            break 'all;
+        }
+    }
+    let token = if more { Value::String(format!("m{}", ask.skip + shown)) } else { Value::Null };
+    Reply::ok(&match single {
+        None => json!({"bars": by_symbol, "next_page_token": token}),
+        Some(symbol) => json!({"bars": by_symbol.remove(symbol), "symbol": symbol, "next_page_token": token}),
+    })
 }
 
 /// One bar in the vendor's short names. A cell that the world lacks is null.
@@ -110,7 +159,7 @@ fn read_ask(world: &World, now: UtcTime, call: &Call, single: Option<&str>) -> s
     }
     symbols.sort();
     symbols.dedup();
-    timeframe(world, call.arg("timeframe"))?;
+    let minutes = timeframe(world, now, call.arg("timeframe"))?;
     adjustment(world, call.arg("adjustment").unwrap_or("raw"))?;
     let limit = call.number("limit", 1000, 10_000).map_err(|_| bad(format!("invalid limit: {}", call.arg("limit").unwrap_or_default())))?;
     let fresh = now.plus_seconds(-DELAY_SECONDS);
@@ -131,13 +180,18 @@ fn read_ask(world: &World, now: UtcTime, call: &Call, single: Option<&str>) -> s
         "desc" => true,
         other => return Err(bad(format!("invalid sort: {other}"))),
     };
-    let after = call.arg("page_token").map(|t| read_token(t).ok_or_else(|| bad("invalid page_token".into()))).transpose()?;
-    Ok(Ask { symbols, start, end, limit, descending, after })
+    let page_token = || bad("invalid page_token".into());
+    let token = call.arg("page_token");
+    let skip = token.filter(|_| minutes).map(|t| t.strip_prefix("m").and_then(|n| n.parse().ok()).ok_or_else(page_token)).transpose()?.unwrap_or(0);
+    let after = token.filter(|_| !minutes).map(|t| read_token(t).ok_or_else(page_token)).transpose()?;
+    Ok(Ask { symbols, start, end, limit, descending, minutes, skip, after })
 }
 
-fn timeframe(world: &World, text: Option<&str>) -> std::result::Result<(), Reply> {
+/// Whether minutes are asked for; refused where the world holds none yet.
+fn timeframe(world: &World, now: UtcTime, text: Option<&str>) -> std::result::Result<bool, Reply> {
     match text {
-        Some("1Day" | "1D") => Ok(()),
+        Some("1Day" | "1D") => Ok(false),
+        Some("1Min" | "1T") if world.minutes_from.is_some_and(|d| d <= now.day_in(&new_york())) => Ok(true),
         None => Err(Reply::message(400, "timeframe is required")),
         Some(t) if t.ends_with("Min") || t.ends_with('T') || t.ends_with("Hour") || t.ends_with('H') => {
             Err(Reply::message(403, &format!("subscription does not permit querying {t} bars (the world {} holds no minutes)", world.dataset())))
@@ -183,6 +237,9 @@ fn container(a: &Action) -> (&'static str, &'static str) {
     match (a.kind.as_str(), a.ratio) {
         ("split", Some(r)) if r < 1.0 => ("reverse_splits", "reverse_split"),
         ("split", _) => ("forward_splits", "forward_split"),
+        ("name_change", _) => ("name_changes", "name_change"),
+        ("cash_merger", _) => ("cash_mergers", "cash_merger"),
+        ("worthless_removal", _) => ("worthless_removals", "worthless_removal"),
         _ => ("cash_dividends", "cash_dividend"),
     }
 }
@@ -214,21 +271,26 @@ fn corporate_actions(world: &World, now: UtcTime, call: &Call) -> std::result::R
     Ok(Reply::ok(&json!({"corporate_actions": groups, "next_page_token": next})))
 }
 
+/// One event in the field names of its container.
 fn action_json(a: &Action) -> Result<Value> {
     let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("corporate action {} {} {}", a.symbol, a.kind, a.ex_date).as_bytes());
-    let mut v = json!({"id": id.to_string(), "symbol": a.symbol, "cusip": "", "ex_date": a.ex_date, "process_date": a.process_date()});
-    if let Some(map) = v.as_object_mut() {
-        map.insert("record_date".into(), serde_json::to_value(a.record_date.unwrap_or(a.ex_date))?);
-        map.insert("payable_date".into(), serde_json::to_value(a.pay_date.unwrap_or(a.ex_date))?);
-        if a.kind == "split" {
+    let mut v = match a.kind.as_str() {
+        "split" => {
             let ratio = a.ratio.unwrap_or(1.0);
             let (new, old) = if ratio < 1.0 { (1.0, 1.0 / ratio) } else { (ratio, 1.0) };
-            map.insert("new_rate".into(), json!(new));
-            map.insert("old_rate".into(), json!((old * 1e6).round() / 1e6));
-        } else {
-            map.insert("rate".into(), json!(a.cash.unwrap_or(0.0)));
-            map.insert("special".into(), json!(false));
-            map.insert("foreign".into(), json!(false));
+            json!({"symbol": a.symbol, "cusip": "", "ex_date": a.ex_date, "new_rate": new, "old_rate": (old * 1e6).round() / 1e6})
+        }
+        "name_change" => json!({"old_symbol": a.symbol, "new_symbol": a.new_symbol, "old_cusip": "", "new_cusip": ""}),
+        "cash_merger" => json!({"acquiree_symbol": a.symbol, "acquiree_cusip": "", "effective_date": a.ex_date, "rate": a.cash.unwrap_or(0.0)}),
+        "worthless_removal" => json!({"symbol": a.symbol, "cusip": ""}),
+        _ => json!({"symbol": a.symbol, "cusip": "", "ex_date": a.ex_date, "rate": a.cash.unwrap_or(0.0), "special": false, "foreign": false}),
+    };
+    if let Some(map) = v.as_object_mut() {
+        map.insert("id".into(), json!(id.to_string()));
+        map.insert("process_date".into(), serde_json::to_value(a.process_date())?);
+        if matches!(a.kind.as_str(), "split" | "dividend") {
+            map.insert("record_date".into(), serde_json::to_value(a.record_date.unwrap_or(a.ex_date))?);
+            map.insert("payable_date".into(), serde_json::to_value(a.pay_date.unwrap_or(a.ex_date))?);
         }
     }
     Ok(v)

@@ -1,4 +1,4 @@
-//! The outside world in a box: vendors' and a broker's HTTP dialects on one loopback port, over a world of real prices.
+//! The outside world in a box: vendors' and a broker's HTTP dialects on one loopback port, over a world of real or invented prices.
 //!
 //! A client of the real service needs only another base URL: `http://127.0.0.1:<port>/<dialect>`. Dialects are pure
 //! functions of (world, world clock, request), the broker's of its book too. The world clock moves only when told
@@ -27,9 +27,11 @@ mod inject;
 pub mod keys;
 pub mod load;
 pub mod market_data;
+pub mod minutes;
 mod orders;
 mod server;
 mod stream;
+pub mod synth;
 pub mod trading;
 pub mod wire;
 pub mod world;
@@ -59,7 +61,7 @@ use world::World;
 /// What to serve, and where its state is kept.
 #[derive(Clone, Debug)]
 pub struct SandboxConfig {
-    /// `replay`, unless `data_dir` is given.
+    /// `replay`, `planted` or `null`; not asked when `data_dir` is given.
     pub world: String,
     /// A folder of Parquet to serve instead.
     pub data_dir: Option<PathBuf>,
@@ -67,7 +69,7 @@ pub struct SandboxConfig {
     pub state_dir: PathBuf,
     /// 0 takes any free port.
     pub port: u16,
-    /// Reported by `/_world`; the replay world draws nothing.
+    /// What a synthetic world is made from; the replay world draws nothing.
     pub seed: u64,
     /// A fault plan to start with.
     pub faults: Option<PathBuf>,
@@ -79,6 +81,14 @@ impl SandboxConfig {
     /// The replay world with its state in `state_dir`, on any port, without faults.
     pub fn replay(state_dir: PathBuf) -> Self {
         Self { world: "replay".into(), data_dir: None, state_dir, port: 0, seed: 0, faults: None, now: None }
+    }
+
+    /// The built-in world that a dataset's name says (`planted@1:7`).
+    pub fn of_dataset(dataset: &str, state_dir: PathBuf) -> Self {
+        let (world, rest) = dataset.split_once('@').unwrap_or((dataset, ""));
+        let seed = rest.split_once(':').and_then(|(_, s)| s.parse().ok()).unwrap_or(0);
+        let world = if matches!(world, "planted" | "null") { world } else { "replay" };
+        Self { world: world.into(), seed, ..Self::replay(state_dir) }
     }
 }
 
@@ -97,7 +107,7 @@ pub struct State {
 
 impl State {
     fn open(cfg: &SandboxConfig) -> Result<Self> {
-        let world = load::load(&cfg.world, cfg.data_dir.as_deref())?;
+        let world = load::load(&cfg.world, cfg.seed, cfg.data_dir.as_deref())?;
         let plan = cfg.faults.as_deref().map(Plan::read).transpose()?.unwrap_or_default();
         crate::store::create_folder(&cfg.state_dir)?;
         let book = Book::open(&cfg.state_dir, &world.dataset())?;
@@ -179,7 +189,7 @@ impl State {
         let number = self.calls.count(&call.vendor, self.now())?;
         let fault = self.plan()?.pick(call, self.now(), number);
         match fault {
-            Some(fault) => inject::outcome(call, &fault, |c| self.serve(c)),
+            Some(fault) => inject::outcome(call, self.now(), &fault, |c| self.serve(c)),
             None => Ok(Outcome::plain(self.serve(call)?)),
         }
     }

@@ -10,6 +10,7 @@ use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Query, Request, State as Shared};
 use axum::http::Response;
 use axum::serve::{IncomingStream, Listener};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,8 +55,11 @@ async fn handle(Shared(state): Shared<Arc<State>>, ConnectInfo(tap): ConnectInfo
         tokio::time::sleep(outcome.delay).await;
     }
     if let Some(bytes) = outcome.cut_after {
-        tap.0.store(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::SeqCst);
+        tap.bytes.store(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
+    let pieces = outcome.reply.body.len().div_ceil(DRIP_BYTES).max(1);
+    let pause = outcome.drip.map_or(0, |whole| i64::try_from(whole.as_micros()).unwrap_or(i64::MAX) / i64::try_from(pieces).unwrap_or(1));
+    tap.pause_micros.store(pause, Ordering::SeqCst);
     respond(outcome.reply)
 }
 
@@ -97,9 +101,17 @@ fn respond(reply: Reply) -> Response<Body> {
     response.body(Body::from(reply.body)).unwrap_or_default()
 }
 
-/// How many more bytes a connection may send; negative: as many as it likes.
+/// Bytes that a dripping connection sends at once.
+const DRIP_BYTES: usize = 64;
+
+/// What a connection may still do.
 #[derive(Clone)]
-struct Tap(Arc<AtomicI64>);
+struct Tap {
+    /// How many more bytes it may send; negative: as many as it likes.
+    bytes: Arc<AtomicI64>,
+    /// Real time between two drops of [`DRIP_BYTES`]; 0: it does not drip.
+    pause_micros: Arc<AtomicI64>,
+}
 
 impl Connected<IncomingStream<'_, CuttableListener>> for Tap {
     fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
@@ -116,7 +128,8 @@ impl Listener for CuttableListener {
     async fn accept(&mut self) -> (Cuttable, std::net::SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.0).await;
         drop(stream.set_nodelay(true));
-        (Cuttable { stream, tap: Tap(Arc::new(AtomicI64::new(-1))) }, address)
+        let tap = Tap { bytes: Arc::new(AtomicI64::new(-1)), pause_micros: Arc::default() };
+        (Cuttable { stream, tap, pause: None }, address)
     }
 
     fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
@@ -124,10 +137,11 @@ impl Listener for CuttableListener {
     }
 }
 
-/// A connection that fails once its tap has run dry.
+/// A connection that fails once its tap has run dry, and pauses between drops.
 struct Cuttable {
     stream: TcpStream,
     tap: Tap,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl AsyncRead for Cuttable {
@@ -138,7 +152,19 @@ impl AsyncRead for Cuttable {
 
 impl AsyncWrite for Cuttable {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let left = self.tap.0.load(Ordering::SeqCst);
+        let pause = u64::try_from(self.tap.pause_micros.load(Ordering::SeqCst)).unwrap_or(0);
+        if let Some(waiting) = self.pause.as_mut() {
+            std::task::ready!(waiting.as_mut().poll(cx));
+            self.pause = None;
+        }
+        if pause > 0 {
+            let wrote = Pin::new(&mut self.stream).poll_write(cx, &buf[..buf.len().min(DRIP_BYTES)]);
+            if wrote.is_ready() {
+                self.pause = Some(Box::pin(tokio::time::sleep(std::time::Duration::from_micros(pause))));
+            }
+            return wrote;
+        }
+        let left = self.tap.bytes.load(Ordering::SeqCst);
         let Ok(left) = usize::try_from(left) else { return Pin::new(&mut self.stream).poll_write(cx, buf) };
         if left == 0 {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -146,7 +172,7 @@ impl AsyncWrite for Cuttable {
         let part = &buf[..buf.len().min(left)];
         let wrote = Pin::new(&mut self.stream).poll_write(cx, part);
         if let Poll::Ready(Ok(n)) = &wrote {
-            self.tap.0.fetch_sub(i64::try_from(*n).unwrap_or(0), Ordering::SeqCst);
+            self.tap.bytes.fetch_sub(i64::try_from(*n).unwrap_or(0), Ordering::SeqCst);
         }
         wrote
     }

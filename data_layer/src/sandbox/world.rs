@@ -82,13 +82,15 @@ impl Listing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Action {
     pub symbol: String,
-    /// `split` or `dividend`.
+    /// `split`, `dividend`, `name_change`, `cash_merger` or `worthless_removal`.
     pub kind: String,
     pub ex_date: TradingDay,
     pub record_date: Option<TradingDay>,
     pub pay_date: Option<TradingDay>,
     pub ratio: Option<f64>,
     pub cash: Option<f64>,
+    /// The ticker that goes on after a name change.
+    pub new_symbol: Option<String>,
 }
 
 impl Action {
@@ -133,6 +135,10 @@ pub struct World {
     pub macros: Vec<MacroValue>,
     /// Sorted by symbol and first day.
     pub stays: Vec<Stay>,
+    /// What a synthetic market was made from.
+    pub seed: Option<u64>,
+    /// The first day with minute bars; `None` when the world holds none.
+    pub minutes_from: Option<TradingDay>,
 }
 
 impl World {
@@ -148,9 +154,9 @@ impl World {
         if listings.is_empty() {
             listings = series.iter().map(|s| from_bars(s, last)).collect();
         }
-        listings.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+        listings.sort_by(|a, b| (&a.symbol, a.ipo).cmp(&(&b.symbol, b.ipo)));
         actions.sort_by(|a, b| (a.process_date(), &a.symbol).cmp(&(b.process_date(), &b.symbol)));
-        Ok(Self { about, first, last, series, listings, actions, macros: Vec::new(), stays: Vec::new() })
+        Ok(Self { about, first, last, series, listings, actions, macros: Vec::new(), stays: Vec::new(), seed: None, minutes_from: None })
     }
 
     /// The same world with macro values and index membership.
@@ -162,15 +168,18 @@ impl World {
         self
     }
 
-    /// `replay@1`.
+    /// `replay@1`, `planted@1:7`.
     pub fn dataset(&self) -> String {
-        format!("{}@{}", self.about.id, self.about.version)
+        let seed = self.seed.map_or_else(String::new, |s| format!(":{s}"));
+        format!("{}@{}{seed}", self.about.id, self.about.version)
     }
     pub fn series(&self, symbol: &str) -> Option<&Series> {
         self.series.binary_search_by(|s| s.symbol.as_str().cmp(symbol)).ok().and_then(|i| self.series.get(i))
     }
+    /// The listing of a ticker; the newest one of a ticker that was used twice.
     pub fn listing(&self, symbol: &str) -> Option<&Listing> {
-        self.listings.binary_search_by(|l| l.symbol.as_str().cmp(symbol)).ok().and_then(|i| self.listings.get(i))
+        let end = self.listings.partition_point(|l| l.symbol.as_str() <= symbol);
+        self.listings.get(end.checked_sub(1)?).filter(|l| l.symbol == symbol)
     }
     /// The newest close of `symbol` that is public at `now`.
     pub fn last_close(&self, symbol: &str, now: UtcTime) -> Option<f64> {

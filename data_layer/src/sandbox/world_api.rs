@@ -5,7 +5,7 @@ use super::clock::{face, target};
 use super::faults::Plan;
 use super::wire::{Call, Reply};
 use crate::error::{Error, Result, code};
-use crate::time::{TradingDay, UtcTime};
+use crate::time::{TradingDay, UtcTime, new_york};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ pub fn info(state: &State) -> Result<WorldInfo> {
         known_bias: world.about.known_bias.clone(),
         lanes: BTreeMap::from([
             lane("equities_eod", true),
-            lane("equities_minute", false),
+            lane("equities_minute", world.minutes_from.is_some_and(|d| d <= now.day_in(&new_york()))),
             lane("corp_actions", true),
             lane("listings", true),
             lane("macros_fred", !world.macros.is_empty()),

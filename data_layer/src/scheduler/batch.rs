@@ -12,7 +12,7 @@ use crate::sourcing::entitlement::{self, LiveStatus};
 use crate::sourcing::{Entry, Vendor};
 use crate::time::UtcTime;
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, Connector, Request, Rows, connector};
+use crate::vendor::{Batch, Connector, Request, Rows, connector, recognise};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -55,9 +55,8 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
     let mut total = Tally::default();
     let Some(first) = leases.first() else { return Ok(total) };
     let entry = ctx.vendors().endpoints.entry(vendor, &first.dataset).cloned();
-    let (Some(entry), Some(connector)) = (entry, connector(vendor)) else {
-        return Err(Error::bug(format!("{vendor} has no lane for {}", first.dataset)));
-    };
+    let entry = entry.ok_or_else(|| Error::bug(format!("{vendor} has no lane for {}", first.dataset)))?;
+    let connector = connector(vendor);
     let now = ctx.host().now();
     let range = match clamp(&ctx.vendors().endpoints, &entry, first.range, now)? {
         Clamp::Ask(range) => range,
@@ -81,6 +80,7 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
         match gathered {
             Gathered::Rows(rows, records) => total.add(commit_off_thread(ctx, vendor, group, batch, rows, records).await?),
             Gathered::Malformed(request, http, body, why) => {
+                let why = recognise::shape(&body).map_or_else(|| why.clone(), |what| format!("{why} (the body looks like {what})"));
                 ctx.fetcher.quarantine(&ctx.root, &request, http, &body, &why)?;
                 total.add(put_back(ctx, &group, &Failure::Attempt { error: format!("malformed answer: {why}"), base: RETRY_BASE })?);
             }

@@ -131,7 +131,7 @@ pub async fn drain(ctx: &IngestContext, stop: DrainUntil, progress: &dyn DrainPr
     let (send, mut ticks) = tokio::sync::mpsc::unbounded_channel();
     let mut runners = JoinSet::new();
     let mut report = DrainReport::default();
-    for vendor in Vendor::ALL.iter().copied().filter(|v| crate::vendor::connector(*v).is_some()) {
+    for vendor in Vendor::ALL.iter().copied() {
         let missing = ctx.vendors().missing_keys(vendor);
         if missing.is_empty() {
             runners.spawn(run_vendor(ctx.clone(), vendor, stop, before, send.clone()));

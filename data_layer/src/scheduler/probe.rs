@@ -11,9 +11,9 @@ use crate::queue::{self, Kind};
 use crate::schema::dataset;
 use crate::sourcing::entitlement::{self, Entitlement, LiveStatus};
 use crate::sourcing::{EdgeConfig, Entry, Vendor, Vendors};
-use crate::time::{DateRange, UtcTime};
+use crate::time::{DateRange, UtcTime, new_york};
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, Request, alpaca, alpha_vantage, connector, finnhub, fred};
+use crate::vendor::{Batch, Request, alpaca, alpha_vantage, connector, finnhub, fmp, fred, massive, sec_edgar, tiingo, treasury};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,11 @@ pub async fn probe_key(host: &Host, vendors: &Vendors, vendor: Vendor, db: Optio
         }
         Vendor::Fred => (fred::series("VIXCLS"), "the key works"),
         Vendor::Finnhub => (finnhub::market_status(), "the key works"),
-        other => return Err(Error::new(code::USE_ARGUMENT, format!("there is no connector for {other} yet"))),
+        Vendor::Tiingo => (tiingo::test(), "the key works"),
+        Vendor::Massive => (massive::market_status(), "the key works"),
+        Vendor::Fmp => (fmp::delisted(0), "the key works"),
+        Vendor::SecEdgar => (sec_edgar::company_facts("0000320193"), "the contact is accepted"),
+        Vendor::Treasury => (treasury::curve(now.day_in(&new_york()).year()), "it answers; no key is needed"),
     };
     let fetcher = Fetcher {
         host: host.clone(),
@@ -112,8 +116,9 @@ pub async fn probe_lanes(ctx: &IngestContext, symbols: &[String]) -> Result<Vec<
 fn is_probed(entry: &Entry) -> bool {
     match entry.vendor {
         Vendor::Alpaca => matches!(entry.dataset.as_str(), dataset::EQUITIES_EOD | dataset::EQUITIES_MINUTE | dataset::CORP_ACTIONS),
-        Vendor::Fred | Vendor::Finnhub => true,
-        _ => false,
+        Vendor::Fred | Vendor::Finnhub | Vendor::Tiingo | Vendor::Massive => true,
+        // A call of the day's few, or of a public service without a plan.
+        Vendor::AlphaVantage | Vendor::Fmp | Vendor::SecEdgar | Vendor::Treasury => false,
     }
 }
 
@@ -121,7 +126,7 @@ fn is_probed(entry: &Entry) -> bool {
 fn canary(entry: &Entry, symbols: &[String]) -> Vec<String> {
     match entry.dataset.as_str() {
         dataset::MACROS_FRED => vec!["VIXCLS".into()],
-        dataset::INDEX_MEMBERSHIP | dataset::EARNINGS_CALENDAR => Vec::new(),
+        dataset::INDEX_MEMBERSHIP | dataset::EARNINGS_CALENDAR | dataset::LISTINGS => Vec::new(),
         _ => symbols.to_vec(),
     }
 }
@@ -136,7 +141,7 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
     symbols.sort();
     symbols.dedup();
     let batch = Batch { dataset: entry.dataset.clone(), symbols, range: DateRange::new(session, session.plus_days(1))?, page_rows: entry.page_rows };
-    let Some(connector) = connector(entry.vendor) else { return Ok(None) };
+    let connector = connector(entry.vendor);
     let Some(request): Option<Request> = connector.plan(&batch)?.into_iter().next() else { return Ok(None) };
     Ok(match ctx.fetcher.get(&request, Kind::QcProbe).await? {
         Ok(body) => match connector.decode(&batch, &request, &body.bytes) {

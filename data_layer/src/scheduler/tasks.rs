@@ -121,7 +121,7 @@ pub enum Clamp {
 /// whose data is due.
 pub fn clamp(endpoints: &Endpoints, entry: &Entry, range: DateRange, now: UtcTime) -> Result<Clamp> {
     let cal = Calendar::xnys();
-    let start = endpoints.depth(entry).map_or(range.start, |d| d.max(range.start));
+    let start = endpoints.depth_on(entry, now.utc_day()).map_or(range.start, |d| d.max(range.start));
     if start >= range.end {
         return Ok(Clamp::BeforeDepth);
     }

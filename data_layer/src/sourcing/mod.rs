@@ -9,7 +9,7 @@ use crate::root::{DataPath, DataRoot};
 use crate::time::TradingDay;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub mod entitlement;
@@ -126,6 +126,9 @@ pub struct Entry {
     /// The first day the plan serves.
     #[serde(default)]
     pub depth_from: Option<TradingDay>,
+    /// The plan serves this many days back from today.
+    #[serde(default)]
+    pub depth_days: Option<i32>,
     /// How long after the close a session's data may be asked for.
     #[serde(default)]
     pub min_age_minutes: i64,
@@ -169,6 +172,8 @@ pub struct Endpoints {
     entries: Vec<Entry>,
     /// On a simulated world's drive the plan's depth does not apply: the world says itself how far it reaches.
     ignore_depth: bool,
+    /// Vendors whose key this host holds: only theirs and the core lanes are routed to.
+    keyed: BTreeSet<Vendor>,
 }
 
 const BUILT_IN: &str = include_str!("../../../configs/endpoints.yml");
@@ -215,19 +220,27 @@ impl Endpoints {
                 return bad("all lanes of a vendor share one key, so they must state the same windows and reset".into());
             }
         }
-        Ok(Self { entries: file.entries, ignore_depth: false })
+        Ok(Self { entries: file.entries, ignore_depth: false, keyed: BTreeSet::new() })
     }
 
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The vendors for a dataset on a given day, best first: enabled lanes that reach back that far.
+    /// The registry as it applies to a host that holds these vendors' keys.
+    #[must_use]
+    pub fn with_keys(mut self, keyed: BTreeSet<Vendor>) -> Self {
+        self.keyed = keyed;
+        self
+    }
+
+    /// The vendors for a dataset on a given day, best first: enabled lanes that reach back that far. A lane that is not
+    /// core is used only where its key is: nobody must have every vendor's key.
     pub fn routes(&self, dataset: &str, asof: TradingDay) -> Vec<&Entry> {
         let mut out: Vec<&Entry> = self
             .entries
             .iter()
-            .filter(|e| e.dataset == dataset && e.enabled())
+            .filter(|e| e.dataset == dataset && e.enabled() && (e.enable_status == EnableStatus::Core || self.keyed.contains(&e.vendor)))
             .filter(|e| self.ignore_depth || e.depth_from.is_none_or(|d| d <= asof))
             .collect();
         out.sort_by_key(|e| (e.priority, e.vendor));
@@ -250,6 +263,12 @@ impl Endpoints {
     /// The first day a lane may be asked for, or `None` when the drive belongs to a world.
     pub fn depth(&self, entry: &Entry) -> Option<TradingDay> {
         if self.ignore_depth { None } else { entry.depth_from }
+    }
+
+    /// The same with a plan that reaches a number of days back from `today`.
+    pub fn depth_on(&self, entry: &Entry, today: TradingDay) -> Option<TradingDay> {
+        let rolling = entry.depth_days.filter(|_| !self.ignore_depth).map(|n| today.plus_days(-n));
+        self.depth(entry).max(rolling)
     }
 
     /// A vendor's limits.

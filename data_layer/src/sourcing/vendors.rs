@@ -5,7 +5,7 @@ use crate::error::{Error, Result, code};
 use crate::host::Host;
 use crate::root::DataRoot;
 use secrecy::ExposeSecret;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A key in memory; it has no `Display`, and `Debug` shows nothing of it.
 pub type Secret = secrecy::SecretString;
@@ -73,6 +73,21 @@ pub fn key_variables(vendor: Vendor) -> &'static [&'static str] {
     }
 }
 
+/// Where a vendor's data is asked for.
+fn home(vendor: Vendor) -> Base {
+    match vendor {
+        Vendor::Alpaca => Base::AlpacaData,
+        Vendor::Tiingo => Base::Tiingo,
+        Vendor::Massive => Base::Massive,
+        Vendor::Finnhub => Base::Finnhub,
+        Vendor::AlphaVantage => Base::AlphaVantage,
+        Vendor::Fmp => Base::Fmp,
+        Vendor::Fred => Base::Fred,
+        Vendor::SecEdgar => Base::SecData,
+        Vendor::Treasury => Base::Treasury,
+    }
+}
+
 /// The registry, the keys of this host and the addresses in force.
 #[derive(Clone, Debug)]
 pub struct Vendors {
@@ -85,14 +100,7 @@ pub struct Vendors {
 /// Assemble what vendor calls need: the registry (the drive's, if it has one), keys from the environment or from `env`
 /// (the host's secrets file), and base addresses. The environment wins over the file.
 pub fn vendors_from(host: &Host, root: &DataRoot, env: &BTreeMap<String, String>) -> Result<Vendors> {
-    let endpoints = Endpoints::load(root)?;
     let value = |name: &str| host.env(name).map(str::to_string).or_else(|| env.get(name).cloned()).map(|v| v.trim().to_string()).filter(|v| !v.is_empty());
-    let mut keys = BTreeMap::new();
-    for name in Vendor::ALL.iter().flat_map(|v| key_variables(*v)) {
-        if let Some(text) = value(name) {
-            keys.insert((*name).to_string(), Secret::from(text));
-        }
-    }
     let mut base_urls = BTreeMap::new();
     for base in Base::ALL {
         let (name, default) = base.names();
@@ -100,6 +108,17 @@ pub fn vendors_from(host: &Host, root: &DataRoot, env: &BTreeMap<String, String>
         check_base(name, &url)?;
         base_urls.insert(*base, url.trim_end_matches('/').to_string());
     }
+    // A world's drive knows only the vendors that its world plays; a real key in the machine's file is none of its business.
+    let played = |v: &&Vendor| !root.is_world() || base_urls.get(&home(**v)).is_some_and(|url| is_loopback(url));
+    let (mut keys, mut keyed) = (BTreeMap::new(), BTreeSet::new());
+    for vendor in Vendor::ALL.iter().filter(played) {
+        let names = key_variables(*vendor);
+        keys.extend(names.iter().filter_map(|name| Some(((*name).to_string(), Secret::from(value(name)?)))));
+        if names.iter().all(|name| keys.contains_key(*name)) {
+            keyed.insert(*vendor);
+        }
+    }
+    let endpoints = Endpoints::load(root)?.with_keys(keyed);
     Ok(Vendors { endpoints, keys, base_urls })
 }
 

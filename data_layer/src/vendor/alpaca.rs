@@ -4,7 +4,7 @@
 //! absence is known only after the last page. `limit` is always sent (the default of 1,000 rows would cut silently) and
 //! the token is always followed. Stamps are bar starts in UTC; a day bar carries New York's midnight.
 
-use super::{Action, Auth, Bar, Batch, Connector, Page, Request, Rows};
+use super::{Action, Auth, Bar, Batch, Connector, Page, Request, Rows, midnight};
 use crate::calendar::Calendar;
 use crate::error::{Error, Result};
 use crate::schema::dataset;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Version of the data API, stored with every row.
 pub const DATA_VERSION: &str = "v2";
 
-pub(crate) const AUTH: Auth = Auth::Headers(&[("APCA-API-KEY-ID", "ALPACA_API_KEY"), ("APCA-API-SECRET-KEY", "ALPACA_API_SECRET")]);
+pub(crate) const AUTH: Auth = Auth::Headers(&[("APCA-API-KEY-ID", "", "ALPACA_API_KEY"), ("APCA-API-SECRET-KEY", "", "ALPACA_API_SECRET")]);
 
 /// The connector.
 pub struct Alpaca;
@@ -89,7 +89,7 @@ pub fn feed_for(end: UtcTime, now: UtcTime) -> Option<&'static str> {
 
 fn request(base: Base, path: &str, query: Vec<(&str, String)>, api_version: &'static str) -> Request {
     let query = query.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-    Request { vendor: Vendor::Alpaca, base, path: path.to_string(), query, auth: AUTH, api_version, weight: 1 }
+    Request { vendor: Vendor::Alpaca, base, path: path.to_string(), query, auth: AUTH, api_version, weight: 1, unique: None }
 }
 
 fn bars(batch: &Batch, timeframe: &str, start: UtcTime, end: UtcTime) -> Request {
@@ -110,11 +110,6 @@ fn bars(batch: &Batch, timeframe: &str, start: UtcTime, end: UtcTime) -> Request
         ],
         DATA_VERSION,
     )
-}
-
-/// New York's midnight at the start of a date.
-fn midnight(day: TradingDay) -> UtcTime {
-    new_york().to_zoned(day.date().at(0, 0, 0, 0)).map_or(UtcTime::from_micros(0), |z| UtcTime::from_micros(z.timestamp().as_microsecond()))
 }
 
 fn rfc3339(t: UtcTime) -> String {

@@ -70,6 +70,7 @@ pub fn listing_status(day: TradingDay, state: &str) -> Request {
         auth: Auth::Query("apikey", "ALPHA_VANTAGE_API_KEY"),
         api_version: "query",
         weight: 1,
+        unique: None,
     }
 }
 

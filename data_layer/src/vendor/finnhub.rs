@@ -45,8 +45,8 @@ pub fn market_status() -> Request {
 
 fn request(path: &str, query: Vec<(&str, String)>) -> Request {
     let query = query.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-    let auth = Auth::Headers(&[("X-Finnhub-Token", "FINNHUB_API_KEY")]);
-    Request { vendor: Vendor::Finnhub, base: Base::Finnhub, path: path.into(), query, auth, api_version: "v1", weight: 1 }
+    let auth = Auth::Headers(&[("X-Finnhub-Token", "", "FINNHUB_API_KEY")]);
+    Request { vendor: Vendor::Finnhub, base: Base::Finnhub, path: path.into(), query, auth, api_version: "v1", weight: 1, unique: None }
 }
 
 #[derive(Deserialize)]

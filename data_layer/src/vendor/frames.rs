@@ -78,12 +78,22 @@ fn bars(rows: &[&Bar], vendor: Vendor) -> Result<DataFrame> {
             texts("source_name", same(n, vendor.as_str())),
             texts("source_uri", rows.iter().map(|b| Some(b.source_uri.as_str())).collect()),
             texts("vendor_ts", rows.iter().map(|b| Some(b.vendor_ts.as_str())).collect()),
-            texts("api_version", same(n, super::alpaca::DATA_VERSION)),
+            texts("api_version", same(n, if vendor == Vendor::Tiingo { "daily" } else { super::alpaca::DATA_VERSION })),
             texts("feed", rows.iter().map(|b| Some(b.feed.as_str())).collect()),
             texts("asked_symbol", rows.iter().map(|b| Some(b.asked_symbol.as_str())).collect()),
         ],
     )?;
     Ok(frame)
+}
+
+/// Whose word on a corporate action counts first; 1 = the preferred source.
+fn action_priority(vendor: Vendor) -> i64 {
+    match vendor {
+        Vendor::Alpaca => 1,
+        Vendor::Tiingo => 2,
+        Vendor::Massive => 3,
+        _ => 4,
+    }
 }
 
 /// Columns of `raw/corp_actions`: the reference table's, then what the vendor said beyond them.
@@ -100,7 +110,7 @@ fn actions(rows: &[&Action], vendor: Vendor) -> Result<DataFrame> {
             dates("pay_date", day(|a| a.pay_date))?,
             floats("ratio", rows.iter().map(|a| a.ratio).collect()),
             floats("cash", rows.iter().map(|a| a.cash).collect()),
-            Column::from(Series::new("source_priority".into(), vec![1i64; n])),
+            Column::from(Series::new("source_priority".into(), vec![action_priority(vendor); n])),
             dates("process_date", day(|a| a.process_date))?,
             texts("new_symbol", rows.iter().map(|a| a.new_symbol.as_deref()).collect()),
             texts("vendor_id", rows.iter().map(|a| Some(a.vendor_id.as_str())).collect()),

@@ -48,7 +48,16 @@ pub fn series(id: &str) -> Request {
 fn request(path: &str, query: Vec<(&str, String)>) -> Request {
     let mut query: Vec<(String, String)> = query.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
     query.push(("file_type".into(), "json".into()));
-    Request { vendor: Vendor::Fred, base: Base::Fred, path: path.into(), query, auth: Auth::Query("api_key", "FRED_API_KEY"), api_version: "fred", weight: 1 }
+    Request {
+        vendor: Vendor::Fred,
+        base: Base::Fred,
+        path: path.into(),
+        query,
+        auth: Auth::Query("api_key", "FRED_API_KEY"),
+        api_version: "fred",
+        weight: 1,
+        unique: None,
+    }
 }
 
 /// Vintages from the window's first day on: nothing of the window was published before it.

@@ -6,23 +6,29 @@
 use crate::error::Result;
 use crate::sourcing::vendors::encode_query;
 use crate::sourcing::{Base, Vendor};
-use crate::time::DateRange;
+use crate::time::{DateRange, TradingDay, UtcTime, new_york};
 
 pub mod alpaca;
 pub mod alpha_vantage;
 pub mod classify;
 pub mod finnhub;
+pub mod fmp;
 pub mod frames;
 pub mod fred;
+pub mod massive;
+pub mod recognise;
 mod rows;
+pub mod sec_edgar;
+pub mod tiingo;
+pub mod treasury;
 
 pub use rows::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Rows};
 
 /// How a key travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// Headers and the variables that hold their values.
-    Headers(&'static [(&'static str, &'static str)]),
+    /// Headers, what stands before the key in them, and the variables that hold the keys.
+    Headers(&'static [(&'static str, &'static str, &'static str)]),
     /// The vendor takes the key in the query only: parameter and variable.
     Query(&'static str, &'static str),
     None,
@@ -42,6 +48,8 @@ pub struct Request {
     pub api_version: &'static str,
     /// Cost in the vendor's units.
     pub weight: u64,
+    /// The name that a limit on distinct symbols counts, where the vendor has one.
+    pub unique: Option<String>,
 }
 
 impl Request {
@@ -106,13 +114,27 @@ pub trait Connector: Send + Sync {
     fn may_be_empty(&self, dataset: &str) -> bool;
 }
 
-/// The connector of a vendor, if one is built in.
-pub fn connector(vendor: Vendor) -> Option<&'static dyn Connector> {
+/// The connector of a vendor.
+pub fn connector(vendor: Vendor) -> &'static dyn Connector {
     match vendor {
-        Vendor::Alpaca => Some(&alpaca::Alpaca),
-        Vendor::AlphaVantage => Some(&alpha_vantage::AlphaVantage),
-        Vendor::Finnhub => Some(&finnhub::Finnhub),
-        Vendor::Fred => Some(&fred::Fred),
-        Vendor::Tiingo | Vendor::Massive | Vendor::Fmp | Vendor::SecEdgar | Vendor::Treasury => None,
+        Vendor::Alpaca => &alpaca::Alpaca,
+        Vendor::AlphaVantage => &alpha_vantage::AlphaVantage,
+        Vendor::Finnhub => &finnhub::Finnhub,
+        Vendor::Fred => &fred::Fred,
+        Vendor::Tiingo => &tiingo::Tiingo,
+        Vendor::Massive => &massive::Massive,
+        Vendor::Fmp => &fmp::Fmp,
+        Vendor::SecEdgar => &sec_edgar::SecEdgar,
+        Vendor::Treasury => &treasury::Treasury,
     }
+}
+
+/// New York's midnight at the start of a date: the stamp of its day bar.
+pub(crate) fn midnight(day: TradingDay) -> UtcTime {
+    new_york().to_zoned(day.date().at(0, 0, 0, 0)).map_or(UtcTime::from_micros(0), |z| UtcTime::from_micros(z.timestamp().as_microsecond()))
+}
+
+/// The date part of a stamp whose time says nothing.
+fn day_of_stamp(text: &str) -> std::result::Result<TradingDay, String> {
+    text.get(..10).unwrap_or(text).parse().map_err(|_| format!("'{text}' does not begin with a date"))
 }

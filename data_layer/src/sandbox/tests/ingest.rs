@@ -1,12 +1,12 @@
 //! Vendors' lanes from the first request to the reference tables, over the replay world.
 
-use super::super::{Sandbox, start};
+use super::super::{Sandbox, client, start};
 use super::*;
 use crate::control::{Db, Which};
 use crate::queue::{Kind, seed};
 use crate::reference::{Macros, SP500, load_membership, refresh_reference};
 use crate::root::{DataRoot, FsFacts};
-use crate::scheduler::{self, DrainUntil, IngestContext, Quiet, macro_tasks, market_task};
+use crate::scheduler::{self, DrainUntil, IngestContext, Quiet, bootstrap_tasks, macro_tasks, market_task};
 use crate::sourcing::vendors_from;
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
@@ -25,11 +25,15 @@ struct Bench {
 }
 
 fn bench(now: &str) -> Bench {
+    bench_of("replay@1", now)
+}
+
+fn bench_of(dataset: &str, now: &str) -> Bench {
     let (dir, outer) = (tempfile::tempdir().unwrap(), host());
-    let cfg = SandboxConfig { now: Some(t(now)), ..SandboxConfig::replay(dir.path().join("state")) };
+    let cfg = SandboxConfig { now: Some(t(now)), ..SandboxConfig::of_dataset(dataset, dir.path().join("state")) };
     let sandbox = outer.block_on(start(&outer, cfg)).unwrap().unwrap();
     let host = outer.in_world(&sandbox.env, t(now));
-    let root = DataRoot::create(&host, &dir.path().join("drive"), "replay@1", FsFacts::default(), None).unwrap();
+    let root = DataRoot::create(&host, &dir.path().join("drive"), dataset, FsFacts::default(), None).unwrap();
     let db = Arc::new(Db::open(&root, Which::Node).unwrap());
     let vendors = vendors_from(&host, &root, &BTreeMap::new()).unwrap();
     let ctx = IngestContext::new(&host, &root, db, vendors, "node-1").unwrap();
@@ -60,5 +64,51 @@ fn macro_vintages_and_index_membership_come_in_on_request() {
     let on = |d: &str| members.iter().filter(|m| m.index_name == SP500 && m.contains(day(d))).count();
     assert!((495..=510).contains(&on("2014-01-02")) && (495..=510).contains(&on("2017-11-30")), "{} {}", on("2014-01-02"), on("2017-11-30"));
     assert!(members.iter().all(|m| m.end_date.is_none_or(|e| e <= day("2017-11-30"))), "the world does not know its future");
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
+fn drained(b: &Bench, dataset: &str, symbols: &[&str], window: DateRange) -> scheduler::DrainReport {
+    let symbols: Vec<String> = symbols.iter().map(ToString::to_string).collect();
+    let tasks = bootstrap_tasks(&b.ctx.vendors().endpoints, dataset, &symbols, window, Kind::Bootstrap, None).tasks;
+    b.ctx.db.write(|tx| seed(tx, b.host.now(), &tasks)).unwrap();
+    b.host.block_on(scheduler::drain(&b.ctx, DrainUntil::Empty, &Quiet)).unwrap().unwrap()
+}
+
+fn faults(b: &Bench, plan: &str) {
+    b.host.block_on(client::set_faults(&b.host, &b.sandbox.base(), &format!("version: 1\nfaults: [{plan}]"))).unwrap().unwrap();
+}
+
+#[test]
+fn lesson_018_a_bomb_is_refused_and_the_rest_goes_on() {
+    let b = bench("2017-11-30T21:20:00Z");
+    faults(&b, "{vendor: alpaca_data, times: 1, do: gzip_bomb, mib: 1024}");
+    let window = DateRange::new(day("2017-11-01"), day("2017-12-01")).unwrap();
+    let report = drained(&b, "equities_eod", &["AAPL", "MSFT"], window);
+    // The first attempt met the bomb, was cut off at the cap and counted; the second brought the bars.
+    assert_eq!((report.tasks_done, report.failed, report.rows, report.calls), (2, 0, 42, 2));
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
+#[test]
+fn a_looping_cursor_is_malformed_and_heals() {
+    let b = bench("2017-11-30T21:20:00Z");
+    faults(&b, "{vendor: alpaca_data, do: page_short, rows: 10, times: 1}, {vendor: alpaca_data, times: 1, do: cursor_loop}");
+    let window = DateRange::new(day("2017-11-01"), day("2017-12-01")).unwrap();
+    let report = drained(&b, "equities_eod", &["AAPL"], window);
+    assert_eq!((report.tasks_done, report.failed, report.rows), (1, 0, 21));
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
+#[test]
+fn a_synthetic_market_comes_in_through_the_same_dialects() {
+    let b = bench_of("planted@1:7", "2018-02-07T21:20:00Z");
+    let window = DateRange::new(day("2018-02-01"), day("2018-02-08")).unwrap();
+    let names = ["AAPL", "MSFT", "XOM"];
+    let eod = drained(&b, "equities_eod", &names, window);
+    let minutes = drained(&b, "equities_minute", &names, window);
+    let actions = drained(&b, "corp_actions", &names, DateRange::new(day("2017-01-01"), day("2018-02-08")).unwrap());
+    assert_eq!((eod.failed, minutes.failed, actions.failed), (0, 0, 0));
+    assert_eq!(minutes.rows % 390, 0, "whole sessions: {}", minutes.rows);
+    assert_eq!(minutes.rows, eod.rows * 390);
     b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
 }

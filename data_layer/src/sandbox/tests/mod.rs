@@ -2,6 +2,7 @@
 
 mod broker;
 mod data;
+mod faults;
 mod http;
 mod ingest;
 

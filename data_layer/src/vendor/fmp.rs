@@ -1,0 +1,105 @@
+//! FMP's stable interface: delisted companies of the whole market, page by page until one is not full.
+//!
+//! Calls for single symbols answer for 87 of them on the free plan and are not asked.
+
+use super::{Auth, Batch, Connector, Listing, Page, Request, Rows};
+use crate::error::{Error, Result};
+use crate::schema::dataset;
+use crate::sourcing::{Base, Vendor};
+use crate::time::TradingDay;
+use serde::Deserialize;
+
+/// The connector.
+pub struct Fmp;
+
+const PAGE_ROWS: usize = 100;
+
+impl Connector for Fmp {
+    fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
+        match batch.dataset.as_str() {
+            dataset::DELISTINGS => Ok(vec![delisted(0)]),
+            other => Err(Error::bug(format!("fmp does not serve {other}"))),
+        }
+    }
+
+    fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Row {
+            symbol: String,
+            company_name: Option<String>,
+            exchange: Option<String>,
+            ipo_date: Option<String>,
+            delisted_date: Option<String>,
+        }
+        let list: Vec<Row> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+        let full = list.len() >= PAGE_ROWS;
+        let mut rows = Vec::with_capacity(list.len());
+        for r in list {
+            let delisting_date = day(r.delisted_date.as_deref())?;
+            if r.symbol.is_empty() || delisting_date.is_none() {
+                return Err(format!("a delisting of '{}' without a symbol or a date", r.symbol));
+            }
+            rows.push(Listing {
+                symbol: r.symbol,
+                name: r.company_name.unwrap_or_default(),
+                exchange: r.exchange.unwrap_or_default(),
+                asset_type: "Stock".into(),
+                ipo_date: day(r.ipo_date.as_deref())?,
+                delisting_date,
+                status: "Delisted".into(),
+                asof: batch.range.start,
+                source_uri: request.question(),
+            });
+        }
+        let here: usize = request.query_value("page").and_then(|p| p.parse().ok()).unwrap_or(0);
+        let next = full.then(|| delisted(here + 1));
+        Ok(Page { rows: Rows::Listings(rows), next, follow: Vec::new() })
+    }
+
+    fn may_be_empty(&self, _dataset: &str) -> bool {
+        false
+    }
+}
+
+/// One page of the delisted companies, newest first; the first page is also the cheapest call that needs a key.
+pub fn delisted(page: usize) -> Request {
+    Request {
+        vendor: Vendor::Fmp,
+        base: Base::Fmp,
+        path: "/stable/delisted-companies".into(),
+        query: vec![("page".into(), page.to_string()), ("limit".into(), PAGE_ROWS.to_string())],
+        auth: Auth::Query("apikey", "FMP_API_KEY"),
+        api_version: "stable",
+        weight: 1,
+        unique: None,
+    }
+}
+
+fn day(text: Option<&str>) -> std::result::Result<Option<TradingDay>, String> {
+    match text.map(str::trim) {
+        None | Some("" | "null") => Ok(None),
+        Some(t) => t.parse().map(Some).map_err(|_| format!("'{t}' is not a date")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::DateRange;
+
+    #[test]
+    fn pages_follow_until_one_is_not_full() {
+        let range = DateRange::new("2026-06-01".parse().unwrap(), "2026-06-02".parse().unwrap()).unwrap();
+        let b = Batch { dataset: dataset::DELISTINGS.into(), symbols: Vec::new(), range, page_rows: 100 };
+        let first = Fmp.plan(&b).unwrap().remove(0);
+        let row = r#"{"symbol":"EDAP","companyName":"Edap","exchange":"NASDAQ","ipoDate":"1997-08-01","delistedDate":"2026-06-01"}"#;
+        let full = format!("[{}]", vec![row; PAGE_ROWS].join(","));
+        let page = Fmp.decode(&b, &first, full.as_bytes()).unwrap();
+        assert_eq!(page.next.as_ref().and_then(|r| r.query_value("page")), Some("1"));
+        let last = Fmp.decode(&b, &page.next.unwrap(), format!("[{row}]").as_bytes()).unwrap();
+        assert!(last.next.is_none() && last.rows.len() == 1);
+        assert!(Fmp.decode(&b, &first, br#"[{"symbol":"X","delistedDate":null}]"#).is_err());
+        assert!(Fmp.decode(&b, &first, br#"{"Error Message":"x"}"#).is_err());
+    }
+}

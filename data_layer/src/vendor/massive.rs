@@ -1,0 +1,223 @@
+//! Massive (formerly Polygon): an independent check of two years of bars, splits, dividends and listings.
+//!
+//! `limit` counts base bars (minutes) and its default loses most of a history silently, so it is always sent, and
+//! `next_url` is always followed; it comes without the key. A whole market day costs one call, a symbol's range another:
+//! the plan takes whichever needs fewer. Prices are asked for unadjusted. The newest session is served the day after.
+
+use super::{Action, Auth, Bar, Batch, Connector, Listing, Page, Request, Rows};
+use crate::calendar::Calendar;
+use crate::error::{Error, Result};
+use crate::schema::dataset;
+use crate::sourcing::{Base, Vendor};
+use crate::time::{TradingDay, UtcTime, new_york};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The connector.
+pub struct Massive;
+
+const AUTH: Auth = Auth::Headers(&[("Authorization", "Bearer ", "MASSIVE_API_KEY")]);
+const GROUPED: &str = "/v2/aggs/grouped/locale/us/market/stocks/";
+const SPLITS: &str = "/v3/reference/splits";
+const DIVIDENDS: &str = "/v3/reference/dividends";
+const TICKERS: &str = "/v3/reference/tickers";
+
+impl Connector for Massive {
+    fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
+        let cal = Calendar::xnys();
+        let sessions = cal.sessions(batch.range);
+        match batch.dataset.as_str() {
+            dataset::EQUITIES_EOD if batch.symbols.len() > sessions.len() => Ok(sessions.iter().map(|d| grouped(*d)).collect()),
+            dataset::EQUITIES_EOD => {
+                let (Some(first), Some(last)) = (sessions.first(), sessions.last()) else { return Ok(Vec::new()) };
+                Ok(batch.symbols.iter().map(|s| bars(s, "day", &first.to_string(), &last.to_string())).collect())
+            }
+            dataset::EQUITIES_MINUTE => {
+                let ms = |t: UtcTime| (t.micros() / 1_000).to_string();
+                let ask = |s: &String| sessions.iter().map(|d| bars(s, "minute", &ms(cal.open(*d)), &ms(cal.close(*d).plus_seconds(-60)))).collect::<Vec<_>>();
+                Ok(batch.symbols.iter().flat_map(ask).collect())
+            }
+            dataset::CORP_ACTIONS => {
+                Ok(batch.symbols.iter().flat_map(|s| [events(SPLITS, "execution_date", s, batch), events(DIVIDENDS, "ex_dividend_date", s, batch)]).collect())
+            }
+            dataset::LISTINGS => Ok(["true", "false"].iter().map(|active| tickers(batch.range.start, active)).collect()),
+            other => Err(Error::bug(format!("massive does not serve {other}"))),
+        }
+    }
+
+    fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+        let parsed: Answer = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+        if !matches!(parsed.status.as_deref(), Some("OK" | "DELAYED")) {
+            return Err(format!("status {:?} in a success", parsed.status));
+        }
+        let uri = request.question();
+        let results = parsed.results.unwrap_or_default();
+        let rows = match request.path.as_str() {
+            p if p.starts_with("/v2/aggs/") => decode_bars(batch, request, results, &uri)?,
+            SPLITS | DIVIDENDS => Rows::Actions(
+                results
+                    .iter()
+                    .map(|v| action(v, request.path == SPLITS, &uri).ok_or("an event without its dates or amounts"))
+                    .collect::<std::result::Result<_, _>>()?,
+            ),
+            _ => {
+                let of = |v: &Value| listing(v, batch.range.start, &uri).ok_or("a ticker without its symbol");
+                Rows::Listings(results.iter().map(of).collect::<std::result::Result<_, _>>()?)
+            }
+        };
+        let next = parsed.next_url.filter(|u| !u.is_empty()).map(|u| continued(request, &u)).transpose()?;
+        Ok(Page { rows, next, follow: Vec::new() })
+    }
+
+    fn may_be_empty(&self, name: &str) -> bool {
+        name == dataset::CORP_ACTIONS
+    }
+}
+
+/// `GET /v1/marketstatus/now`: the cheapest call that needs a key.
+pub fn market_status() -> Request {
+    request("/v1/marketstatus/now".into(), Vec::new())
+}
+
+fn request(path: String, query: Vec<(&str, String)>) -> Request {
+    let query = query.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    Request { vendor: Vendor::Massive, base: Base::Massive, path, query, auth: AUTH, api_version: "v2", weight: 1, unique: None }
+}
+
+fn grouped(day: TradingDay) -> Request {
+    request(format!("{GROUPED}{day}"), vec![("adjusted", "false".into()), ("include_otc", "false".into())])
+}
+
+fn bars(symbol: &str, span: &str, from: &str, to: &str) -> Request {
+    let query = vec![("adjusted", "false".to_string()), ("sort", "asc".into()), ("limit", "50000".into())];
+    request(format!("/v2/aggs/ticker/{symbol}/range/1/{span}/{from}/{to}"), query)
+}
+
+fn events(path: &str, day: &str, symbol: &str, batch: &Batch) -> Request {
+    let mut out = request(path.into(), vec![("ticker", symbol.to_string()), ("limit", "1000".into()), ("order", "asc".into())]);
+    out.query.push((format!("{day}.gte"), batch.range.start.to_string()));
+    out.query.push((format!("{day}.lt"), batch.range.end.to_string()));
+    out
+}
+
+fn tickers(day: TradingDay, active: &str) -> Request {
+    let query = vec![("market", "stocks".to_string()), ("active", active.into()), ("date", day.to_string()), ("limit", "1000".into()), ("order", "asc".into())];
+    request(TICKERS.into(), query)
+}
+
+/// The page behind `next_url`: its path and query on our own base address, without any key it may carry.
+fn continued(request: &Request, url: &str) -> std::result::Result<Request, String> {
+    let parsed = reqwest::Url::parse(url).map_err(|_| format!("'{url}' is not an address"))?;
+    let query = parsed.query_pairs().filter(|(k, _)| !k.eq_ignore_ascii_case("apikey")).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+    let path = parsed.path();
+    let known = path.starts_with("/v2/aggs/") || [SPLITS, DIVIDENDS, TICKERS].contains(&path);
+    if known { Ok(Request { path: path.into(), query, ..request.clone() }) } else { Err(format!("the next page is said to be at {path}")) }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: Option<String>,
+    /// Absent where there is nothing.
+    results: Option<Vec<Value>>,
+    #[serde(default)]
+    next_url: Option<String>,
+}
+
+fn decode_bars(batch: &Batch, request: &Request, results: Vec<Value>, uri: &str) -> std::result::Result<Rows, String> {
+    #[derive(Deserialize)]
+    struct Raw {
+        #[serde(rename = "T")]
+        ticker: Option<String>,
+        t: i64,
+        o: Option<f64>,
+        h: Option<f64>,
+        l: Option<f64>,
+        c: Option<f64>,
+        v: Option<f64>,
+        vw: Option<f64>,
+        n: Option<i64>,
+    }
+    let asked: BTreeSet<&str> = batch.symbols.iter().map(String::as_str).collect();
+    let whole_day = request.path.strip_prefix(GROUPED).map(|d| d.parse::<TradingDay>().map_err(|e| e.to_string())).transpose()?;
+    let one = request.path.strip_prefix("/v2/aggs/ticker/").and_then(|p| p.split('/').next());
+    let mut out = Vec::new();
+    for value in results {
+        let raw: Raw = serde_json::from_value(value).map_err(|e| e.to_string())?;
+        let Some(symbol) = one.or(raw.ticker.as_deref()) else { return Err("a bar without a ticker".into()) };
+        if !asked.contains(symbol) {
+            // The rest of the market came along.
+            continue;
+        }
+        let stamp = UtcTime::from_micros(raw.t.checked_mul(1_000).ok_or("a stamp beyond all dates")?);
+        // A whole market's day says its date in the address; its stamps are the end of the window.
+        let date = whole_day.unwrap_or_else(|| stamp.day_in(&new_york()));
+        if !batch.range.contains(date) {
+            return Err(format!("a bar of {symbol} on {date}, outside {}", batch.range));
+        }
+        let ts = if whole_day.is_some() { super::midnight(date) } else { stamp };
+        out.push(Bar {
+            date,
+            ts,
+            symbol: symbol.into(),
+            ohlc: [raw.o, raw.h, raw.l, raw.c],
+            vwap: raw.vw,
+            volume: raw.v,
+            trades: raw.n,
+            source_uri: uri.into(),
+            vendor_ts: raw.t.to_string(),
+            feed: "sip".into(),
+            asked_symbol: symbol.into(),
+        });
+    }
+    Ok(Rows::Bars(out))
+}
+
+fn action(v: &Value, split: bool, uri: &str) -> Option<Action> {
+    let day = |key: &str| v.get(key).and_then(Value::as_str).and_then(|t| t.parse::<TradingDay>().ok());
+    let number = |key: &str| v.get(key).and_then(Value::as_f64).filter(|x| *x > 0.0);
+    let symbol = v.get("ticker")?.as_str()?.to_string();
+    let ex_date = day(if split { "execution_date" } else { "ex_dividend_date" })?;
+    let (ratio, cash) = if split { (Some(number("split_to")? / number("split_from")?), None) } else { (None, Some(number("cash_amount")?)) };
+    let event_type = match ratio {
+        Some(r) if r < 1.0 => "reverse_split",
+        Some(_) => "forward_split",
+        None => "cash_dividend",
+    };
+    Some(Action {
+        vendor_id: v.get("id").and_then(Value::as_str).map_or_else(|| format!("{symbol}:{ex_date}:{event_type}"), str::to_string),
+        symbol,
+        event_type: event_type.into(),
+        ex_date: Some(ex_date),
+        record_date: day("record_date"),
+        pay_date: day("pay_date"),
+        process_date: Some(ex_date),
+        ratio,
+        cash,
+        new_symbol: None,
+        source_uri: uri.into(),
+        body: crate::store::canonical_json(v).ok()?,
+    })
+}
+
+fn listing(v: &Value, asof: TradingDay, uri: &str) -> Option<Listing> {
+    let text = |key: &str| v.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+    let gone = v.get("delisted_utc").and_then(Value::as_str).and_then(|t| t.get(..10)).and_then(|t| t.parse().ok());
+    let active = v.get("active").and_then(Value::as_bool).unwrap_or(gone.is_none());
+    Some(Listing {
+        symbol: Some(text("ticker")).filter(|s| !s.is_empty())?,
+        name: text("name"),
+        exchange: text("primary_exchange"),
+        // Common shares in the word of the listings' first source.
+        asset_type: if text("type") == "CS" { "Stock".into() } else { text("type") },
+        ipo_date: v.get("list_date").and_then(Value::as_str).and_then(|t| t.parse().ok()),
+        delisting_date: gone,
+        status: if active { "Active" } else { "Delisted" }.into(),
+        asof,
+        source_uri: uri.into(),
+    })
+}
+
+#[cfg(test)]
+#[path = "massive_tests.rs"]
+mod tests;

@@ -1,0 +1,232 @@
+//! SEC EDGAR: every number a company has reported, with the day on which it was filed.
+//!
+//! A symbol here is a company's permanent number (CIK, ten digits). The body may be tens of megabytes: it is read as a
+//! stream of facts, of which only those filed inside the window are kept; nothing else of it is ever in memory twice.
+
+use super::{Auth, Batch, Connector, Fact, Page, Request, Rows};
+use crate::error::{Error, Result};
+use crate::schema::dataset;
+use crate::sourcing::{Base, Vendor};
+use crate::time::TradingDay;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// The connector.
+pub struct SecEdgar;
+
+impl Connector for SecEdgar {
+    fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
+        if batch.dataset != dataset::FUNDAMENTALS {
+            return Err(Error::bug(format!("sec_edgar does not serve {}", batch.dataset)));
+        }
+        Ok(batch.symbols.iter().map(|cik| company_facts(cik)).collect())
+    }
+
+    fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+        let cik = request.path.trim_start_matches("/api/xbrl/companyfacts/CIK").trim_end_matches(".json");
+        let mut sink = Sink { batch, cik, uri: request.question(), facts: Vec::new() };
+        let mut json = serde_json::Deserializer::from_slice(body);
+        Company(&mut sink).deserialize(&mut json).and_then(|()| json.end()).map_err(|e| e.to_string())?;
+        Ok(Page::last(Rows::Facts(sink.facts)))
+    }
+
+    fn may_be_empty(&self, _dataset: &str) -> bool {
+        true
+    }
+}
+
+/// All facts of one company.
+pub fn company_facts(cik: &str) -> Request {
+    Request {
+        vendor: Vendor::SecEdgar,
+        base: Base::SecData,
+        path: format!("/api/xbrl/companyfacts/CIK{cik:0>10}.json"),
+        query: Vec::new(),
+        // The fair-access rules ask for a name and an address in this header; it is no secret.
+        auth: Auth::Headers(&[("User-Agent", "", "SEC_CONTACT")]),
+        api_version: "companyfacts",
+        weight: 1,
+        unique: None,
+    }
+}
+
+/// Where facts go.
+struct Sink<'a> {
+    batch: &'a Batch,
+    cik: &'a str,
+    uri: String,
+    facts: Vec<Fact>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    start: Option<TradingDay>,
+    end: TradingDay,
+    val: f64,
+    accn: String,
+    #[serde(default)]
+    form: String,
+    filed: TradingDay,
+}
+
+/// `{"cik", "entityName", "facts": {taxonomy: {concept: {"units": {unit: [fact]}}}}}`, one level after the other.
+struct Company<'s, 'a>(&'s mut Sink<'a>);
+struct Level<'s, 'a> {
+    sink: &'s mut Sink<'a>,
+    names: Vec<String>,
+}
+struct Units<'s, 'a> {
+    sink: &'s mut Sink<'a>,
+    names: Vec<String>,
+}
+struct List<'s, 'a> {
+    sink: &'s mut Sink<'a>,
+    taxonomy: String,
+    concept: String,
+    unit: String,
+}
+
+impl<'de> DeserializeSeed<'de> for Company<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
+        d.deserialize_map(self)
+    }
+}
+impl<'de> Visitor<'de> for Company<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a company's facts")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        let mut seen = false;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "facts" {
+                seen = true;
+                map.next_value_seed(Level { sink: &mut *self.0, names: Vec::new() })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        if seen { Ok(()) } else { Err(serde::de::Error::custom("no facts")) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
+        d.deserialize_map(self)
+    }
+}
+impl<'de> Visitor<'de> for Level<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of taxonomies or concepts")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let mut names = self.names.clone();
+            names.push(key);
+            if names.len() == 1 {
+                map.next_value_seed(Level { sink: &mut *self.sink, names })?;
+            } else {
+                map.next_value_seed(Units { sink: &mut *self.sink, names })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Units<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
+        d.deserialize_map(self)
+    }
+}
+impl<'de> Visitor<'de> for Units<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a concept with its units")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        // Both the concept (`label`, `description`, `units`) and its `units` are maps: lists are facts, maps lead deeper.
+        while let Some(key) = map.next_key::<String>()? {
+            match (key.as_str(), self.names.len()) {
+                ("units", 2) => {
+                    let mut names = self.names.clone();
+                    names.push(String::new());
+                    map.next_value_seed(Units { sink: &mut *self.sink, names })?;
+                }
+                (_, 2) => drop(map.next_value::<IgnoredAny>()?),
+                (unit, _) => map.next_value_seed(List {
+                    sink: &mut *self.sink,
+                    taxonomy: self.names[0].clone(),
+                    concept: self.names[1].clone(),
+                    unit: unit.to_string(),
+                })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for List<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> std::result::Result<(), D::Error> {
+        d.deserialize_seq(self)
+    }
+}
+impl<'de> Visitor<'de> for List<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of facts")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<(), A::Error> {
+        while let Some(raw) = seq.next_element::<Raw>()? {
+            if !self.sink.batch.range.contains(raw.filed) {
+                continue;
+            }
+            self.sink.facts.push(Fact {
+                cik: self.sink.cik.to_string(),
+                taxonomy: self.taxonomy.clone(),
+                concept: self.concept.clone(),
+                unit: self.unit.clone(),
+                start: raw.start,
+                end: raw.end,
+                value: raw.val,
+                accession: raw.accn,
+                form: raw.form,
+                filed: raw.filed,
+                source_uri: self.sink.uri.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::DateRange;
+
+    #[test]
+    fn facts_are_kept_by_the_day_they_were_filed() {
+        let range = DateRange::new("2009-01-01".parse().unwrap(), "2009-10-01".parse().unwrap()).unwrap();
+        let b = Batch { dataset: dataset::FUNDAMENTALS.into(), symbols: vec!["320193".into()], range, page_rows: 1 };
+        let request = SecEdgar.plan(&b).unwrap().remove(0);
+        assert_eq!(request.path, "/api/xbrl/companyfacts/CIK0000320193.json");
+        // Two real facts of Apple's filings: the second was filed after the window.
+        let body = br#"{"cik":320193,"entityName":"Apple Inc.","facts":{"dei":{"EntityCommonStockSharesOutstanding":{"label":"x","description":null,"units":{"shares":[
+            {"end":"2009-06-27","val":895816758,"accn":"0001193125-09-153165","fy":2009,"fp":"Q3","form":"10-Q","filed":"2009-07-22","frame":"CY2009Q2I"},
+            {"end":"2009-10-16","val":900678473,"accn":"0001193125-09-214859","fy":2009,"fp":"FY","form":"10-K","filed":"2009-10-27"}]}}}}}"#;
+        let Rows::Facts(facts) = SecEdgar.decode(&b, &request, body).unwrap().rows else { panic!("facts") };
+        assert_eq!(facts.len(), 1);
+        assert_eq!(
+            (facts[0].cik.as_str(), facts[0].concept.as_str(), facts[0].unit.as_str(), facts[0].value),
+            ("0000320193", "EntityCommonStockSharesOutstanding", "shares", 895_816_758.0)
+        );
+        assert!(SecEdgar.decode(&b, &request, &body[..300]).is_err(), "cut off");
+        assert!(SecEdgar.decode(&b, &request, br#"{"message":"x"}"#).is_err());
+    }
+}
