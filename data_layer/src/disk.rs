@@ -11,13 +11,18 @@ use crate::host::Host;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Files written by this process: tells their temporary names apart.
+static WRITES: AtomicU64 = AtomicU64::new(0);
 
 /// Write a whole file at `target`, or nothing. An existing file is replaced atomically.
 pub fn replace(host: &Host, target: &Path, bytes: &[u8]) -> Result<()> {
     host.failpoint("store.write.before")?;
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return Err(Error::bug("a file without a folder or a name")) };
     create_folder(folder)?;
-    let temp = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), host.pid()));
+    // Two threads may write the same segment at once: each has its own temporary file, and both end in the same bytes.
+    let temp = folder.join(format!(".{}.{}-{}.tmp", name.to_string_lossy(), host.pid(), WRITES.fetch_add(1, Ordering::Relaxed)));
     if let Err(error) = write_and_verify(&temp, bytes) {
         drop(fs::remove_file(&temp));
         return Err(error);

@@ -4,7 +4,7 @@ use crate::audit::{AuditScope, audit_scan};
 use crate::calendar::Calendar;
 use crate::control::{Db, Which};
 use crate::curate::{self, Depth};
-use crate::error::Result;
+use crate::error::{Result, code};
 use crate::ledger::scope::{self, Scope};
 use crate::reference;
 use crate::root::{DataPath, DataRoot};
@@ -52,6 +52,17 @@ pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
     }
     report.partitions = db.lock()?.query_row("SELECT count(*) FROM partition_status", [], |r| r.get::<_, i64>(0)).map(|n| u64::try_from(n).unwrap_or(0))?;
     Ok(report)
+}
+
+/// Open `control/node.sqlite`; one that is damaged is put aside and made again from the files. `None`: it was good. A
+/// newer schema is refused as it is: nothing is wrong with it.
+pub fn ensure_node_db(root: &DataRoot) -> Result<Option<RebuildReport>> {
+    let verdict = Db::open(root, Which::Node).and_then(|db| db.integrity_check());
+    match verdict {
+        Ok(()) => Ok(None),
+        Err(e) if e.is(code::SSD_DAMAGED) => node_db(root).map(Some),
+        Err(e) => Err(e),
+    }
 }
 
 /// Move an existing database (with its side files) out of the way.

@@ -52,6 +52,22 @@ pub fn read(root: &DataRoot, path: &DataPath) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// A file of that many bytes which really takes the room.
+pub fn allocate(root: &DataRoot, path: &DataPath, bytes: u64) -> Result<()> {
+    let place = root.locate(path);
+    if let Some(folder) = place.parent() {
+        create_folder(folder)?;
+    }
+    let file = fs::File::create(&place)?;
+    if rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_err() {
+        // A file system that cannot promise room is filled with zeros.
+        let mut file = &file;
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes), &mut file)?;
+    }
+    file.sync_all()?;
+    Ok(())
+}
+
 /// Remove a file if it is there.
 pub fn remove(root: &DataRoot, path: &DataPath) -> Result<()> {
     match fs::remove_file(root.locate(path)) {

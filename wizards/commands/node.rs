@@ -6,11 +6,12 @@ use crate::kit::logs::Log;
 use crate::kit::report::{Reporter, Voice};
 use crate::steps;
 use data_layer::audit::AuditScope;
-use data_layer::control::{Db, Which};
+use data_layer::control;
 use data_layer::error::Result;
 use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot};
-use data_layer::store;
+use data_layer::sourcing::BackfillConfig;
+use data_layer::{rebuild, space, store};
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
@@ -40,13 +41,15 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
 
 /// Forward work every quarter of an hour; exports and backups once a day, after the maintenance time.
 fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter) -> Result<()> {
+    if let Some(made) = rebuild::ensure_node_db(root)? {
+        report.note(&format!("control/node.sqlite was damaged: made again from the files, the old one is {}", made.set_aside.unwrap_or_default()));
+    }
+    space::keep_reserve(root, &BackfillConfig::load(root)?.disk)?;
     while !host.is_cancelled() {
         let today = maintenance_due(machine, root)?;
         round(host, root, report, today.is_some())?;
         if let Some(today) = today {
-            for which in [Which::Node, Which::Journal, Which::Registry] {
-                Db::open(root, which)?.backup(&today)?;
-            }
+            control::nightly_backup(root, &today)?;
             report.note(&format!("exported, and backed up as of {today}"));
         }
         host.block_on(host.sleep(FORWARD))?;

@@ -91,6 +91,10 @@ impl Default for Slices {
 }
 
 impl Slices {
+    /// Calls of a day's quota that a kind of work may use.
+    pub fn allowance(self, cap: u64, kind: Kind) -> u64 {
+        allowance(cap, self.share(kind))
+    }
     fn share(self, kind: Kind) -> f64 {
         match kind {
             Kind::Bootstrap | Kind::Gap => self.all_work,
@@ -153,6 +157,47 @@ pub fn spend(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, kind: Kind, we
         )?;
     }
     Ok(Grant::Granted)
+}
+
+/// A call about a symbol, at a vendor that limits how many distinct ones may be asked for in a month. A symbol of this
+/// month is free; a new one is counted, and [`SYMBOLS_KEPT`] of the month are left to repairs.
+pub fn admit_symbol(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, kind: Kind, symbol: &str) -> Result<Grant> {
+    let Some(spec) = limits.windows.iter().find(|w| w.per == Per::UniqueSymbolsMonth) else { return Ok(Grant::Granted) };
+    let month = month_of(now);
+    let known: bool =
+        tx.prepare_cached("SELECT 1 FROM budget_symbols WHERE vendor = ?1 AND month = ?2 AND symbol = ?3")?.exists(params![limits.vendor, month, symbol])?;
+    if known {
+        return Ok(Grant::Granted);
+    }
+    let cap = effective_cap(tx, now, &limits.vendor, *spec)?;
+    let kept = if matches!(kind, Kind::Bootstrap | Kind::QcProbe) { SYMBOLS_KEPT.min(cap / 2) } else { 0 };
+    if symbols_this_month(tx, now, &limits.vendor)? >= cap - kept {
+        standing(tx, &limits.vendor, spec.per, "local_blocked")?;
+        let until = calendar_window(Per::Month, limits.reset, now).map_or(now.plus_seconds(86_400), |(_, end)| end);
+        return Ok(Grant::Blocked { per: spec.per, until });
+    }
+    tx.execute("INSERT INTO budget_symbols (vendor, month, symbol) VALUES (?1, ?2, ?3)", params![limits.vendor, month, symbol])?;
+    Ok(Grant::Granted)
+}
+
+/// Distinct symbols of a month that bootstrap work leaves to repairs.
+pub const SYMBOLS_KEPT: u64 = 20;
+
+fn month_of(now: UtcTime) -> String {
+    let day = now.utc_day();
+    format!("{:04}-{:02}", day.year(), day.month())
+}
+
+/// Distinct symbols that a vendor was asked for this month.
+pub fn symbols_this_month(conn: &rusqlite::Connection, now: UtcTime, vendor: &str) -> Result<u64> {
+    let n: i64 = conn.query_row("SELECT count(*) FROM budget_symbols WHERE vendor = ?1 AND month = ?2", params![vendor, month_of(now)], |r| r.get(0))?;
+    Ok(n.unsigned_abs())
+}
+
+/// Calls spent in the window that `now` falls into, and when it ends.
+pub fn spent(conn: &rusqlite::Connection, now: UtcTime, limits: &Limits, per: Per) -> Result<(u64, UtcTime)> {
+    let window = active(conn, now, limits, per)?;
+    Ok((window.spent, window.end))
 }
 
 /// `floor(cap * share)`, but never nothing out of something.

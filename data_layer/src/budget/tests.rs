@@ -159,3 +159,22 @@ async fn the_pacer_never_lets_a_window_hold_more_than_its_cap() {
     }
     assert!(sent[11].seconds_since(sent[0]) < 125.0, "and it does not wait longer than it must");
 }
+
+#[test]
+fn distinct_symbols_of_a_month_are_counted_once_and_some_are_kept_for_repairs() {
+    with_db(|db, _| {
+        let l = limits(Reset::EasternMidnight, &[(Per::UniqueSymbolsMonth, 60)]);
+        let ask = |now: &str, kind: Kind, symbol: &str| db.write(|tx| admit_symbol(tx, at(now), &l, kind, symbol)).unwrap();
+        for i in 0..40 {
+            assert_eq!(ask("2026-11-03T10:00:00Z", Kind::Bootstrap, &format!("S{i}")), Grant::Granted);
+        }
+        let closed = Grant::Blocked { per: Per::UniqueSymbolsMonth, until: at("2026-12-01T05:00:00Z") };
+        assert_eq!(ask("2026-11-04T10:00:00Z", Kind::Bootstrap, "NEW"), closed, "twenty are kept");
+        assert_eq!(ask("2026-11-04T10:00:00Z", Kind::Bootstrap, "S7"), Grant::Granted, "a symbol of this month costs nothing");
+        for i in 0..20 {
+            assert_eq!(ask("2026-11-05T10:00:00Z", Kind::Gap, &format!("R{i}")), Grant::Granted);
+        }
+        assert_eq!(ask("2026-11-05T10:00:00Z", Kind::Gap, "LAST"), closed);
+        assert_eq!(ask("2026-12-01T05:00:00Z", Kind::Bootstrap, "NEW"), Grant::Granted);
+    });
+}

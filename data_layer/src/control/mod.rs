@@ -107,6 +107,45 @@ impl Db {
     }
 }
 
+/// Backups of one database that are kept; the oldest goes first.
+pub const BACKUPS_KEPT: usize = 7;
+
+/// The nightly backup of all three databases, each read back before it counts, older ones than [`BACKUPS_KEPT`] removed.
+/// `day` is the machine's date.
+pub fn nightly_backup(root: &DataRoot, day: &str) -> Result<Vec<DataPath>> {
+    let mut out = Vec::new();
+    for which in [Which::Node, Which::Journal, Which::Registry] {
+        let path = Db::open(root, which)?.backup(&format!("{day}.new"))?;
+        let place = root.locate(&path);
+        let copy = Connection::open(&place)?;
+        let verdict: String = copy.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
+        let version: u32 = copy.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+        drop(copy);
+        if verdict != "ok" || version != which.version() {
+            crate::store::remove(root, &path)?;
+            return Err(Error::new(code::SSD_DAMAGED, format!("the backup of {} is not good", which.path())).found(verdict).fix("trademl fsck ROOT"));
+        }
+        let bytes = crate::store::read(root, &path)?.unwrap_or_default();
+        let name = which.path().rsplit('/').next().unwrap_or("db");
+        let kept = DataPath::new(format!("control/backup/{name}.{day}"))?;
+        crate::store::write_atomic(root, &kept, &bytes)?;
+        crate::store::remove(root, &path)?;
+        prune(root, name)?;
+        out.push(kept);
+    }
+    Ok(out)
+}
+
+/// Remove dated backups beyond the newest ones; those made before a migration or a rebuild stay.
+fn prune(root: &DataRoot, name: &str) -> Result<()> {
+    let prefix = format!("control/backup/{name}.");
+    let dated = |p: &DataPath| p.as_str().strip_prefix(&prefix).is_some_and(|rest| rest.parse::<crate::time::TradingDay>().is_ok());
+    let mut all = crate::store::list(root, &DataPath::new("control/backup")?)?;
+    all.retain(dated);
+    let extra = all.len().saturating_sub(BACKUPS_KEPT);
+    all.iter().take(extra).try_for_each(|path| crate::store::remove(root, path))
+}
+
 fn backup_connection(root: &DataRoot, which: Which, conn: &Connection, suffix: &str) -> Result<DataPath> {
     let name = which.path().rsplit('/').next().unwrap_or("db");
     let path = DataPath::new(format!("control/backup/{name}.{suffix}"))?;

@@ -51,3 +51,19 @@ fn the_kept_coverage_equals_the_counted_one() {
     assert_eq!(kept, ledger::coverage(&kit.db, table::RAW_EQUITIES_BARS, "1Day", held).unwrap());
     assert_eq!((kept.expected, kept.green), (3, 3));
 }
+
+#[test]
+fn nightly_backups_are_read_back_and_the_oldest_go() {
+    let kit = Kit::new();
+    for n in 1..=9 {
+        let made = nightly_backup(&kit.root, &format!("2026-11-{n:02}")).unwrap();
+        assert_eq!(made.len(), 3);
+    }
+    Db::open(&kit.root, Which::Journal).unwrap().backup("before-v9").unwrap();
+    let names: Vec<String> = crate::store::list(&kit.root, &DataPath::new("control/backup").unwrap()).unwrap().iter().map(ToString::to_string).collect();
+    let of = |name: &str| names.iter().filter(|n| n.contains(name)).count();
+    assert_eq!((of("node.sqlite"), of("journal.sqlite"), of("registry.sqlite")), (BACKUPS_KEPT, BACKUPS_KEPT + 1, BACKUPS_KEPT));
+    assert!(!names.iter().any(|n| n.ends_with(".new") || n.ends_with("2026-11-02")));
+    let copy = Connection::open(kit.root.locate(&DataPath::new("control/backup/node.sqlite.2026-11-09").unwrap())).unwrap();
+    assert_eq!(copy.query_row::<u32, _, _>("PRAGMA user_version", [], |r| r.get(0)).unwrap(), VERSIONS.node);
+}

@@ -39,3 +39,18 @@ impl AdjPrice {
         self.0 / earlier.0 - 1.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::any::TypeId;
+
+    #[test]
+    fn lesson_043_raw_and_adjusted_prices_are_different_types_with_one_way_between_them() {
+        // That the way back and the second adjustment do not compile is shown by the examples above, which are run as tests.
+        assert_ne!(TypeId::of::<RawPrice>(), TypeId::of::<AdjPrice>());
+        let (before, after) = (RawPrice(400.0).adjust(PriceFactor(0.25)), RawPrice(101.0).adjust(PriceFactor(1.0)));
+        assert_eq!(before.dollars(), 100.0);
+        assert!((after.return_since(before) - 0.01).abs() < 1e-12);
+    }
+}

@@ -159,6 +159,12 @@ impl Fetcher {
         let (Some(db), Some(limits)) = (&self.db, self.vendors.endpoints.limits(vendor, self.slices)) else { return Ok(None) };
         let now = self.host.now();
         let grant = db.write(|tx| {
+            if let Some(symbol) = &request.unique {
+                let grant = budget::admit_symbol(tx, now, &limits, kind, symbol)?;
+                if grant != Grant::Granted {
+                    return Ok(grant);
+                }
+            }
             let grant = budget::spend(tx, now, &limits, kind, request.weight)?;
             if grant == Grant::Granted {
                 count(tx, &format!("calls.{vendor}"), 1)?;

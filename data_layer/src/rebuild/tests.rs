@@ -77,3 +77,38 @@ fn lesson_037_a_manifest_of_another_world_is_refused_both_ways() {
         std::fs::remove_dir_all(to.place(&DataPath::new("manifests").unwrap())).unwrap();
     }
 }
+
+#[test]
+fn lesson_038_a_damaged_database_is_kept_aside_and_made_again_or_was_good() {
+    let kit = filled();
+    let before = ledger::all_rows(&kit.db).unwrap();
+    kit.db.close_for_unplug().unwrap();
+    assert_eq!(ensure_node_db(&kit.root).unwrap(), None);
+    kit.db.close_for_unplug().unwrap();
+    let place = kit.place(&DataPath::new(Which::Node.path()).unwrap());
+    let good = std::fs::read(&place).unwrap();
+    let pages = good.len() / 4_096;
+    let mut damages: Vec<Vec<u8>> = vec![Vec::new(), good[..good.len() / 2].to_vec(), b"not a database at all, but long enough to look".repeat(200)];
+    for page in [1, pages / 2, pages - 1] {
+        let mut torn = good.clone();
+        torn[page * 4_096..(page + 1) * 4_096].fill(0xA5);
+        damages.push(torn);
+    }
+    for (i, bytes) in damages.into_iter().enumerate() {
+        for side in ["-wal", "-shm"] {
+            drop(std::fs::remove_file(place.with_file_name(format!("node.sqlite{side}"))));
+        }
+        std::fs::write(&place, &bytes).unwrap();
+        let healed = ensure_node_db(&kit.root).unwrap();
+        // An empty file is a new database to SQLite: nothing to put aside, and nothing known.
+        if i > 0 {
+            let aside = healed.unwrap_or_else(|| panic!("damage {i} went unseen")).set_aside.unwrap();
+            assert_eq!(std::fs::read(kit.place(&DataPath::new(aside).unwrap())).unwrap().len(), bytes.len(), "kept for inspection");
+        } else {
+            node_db(&kit.root).unwrap();
+        }
+        let db = Db::open(&kit.root, Which::Node).unwrap();
+        assert_eq!(ledger::all_rows(&db).unwrap(), before, "damage {i}");
+        db.close_for_unplug().unwrap();
+    }
+}

@@ -10,7 +10,9 @@ use crate::fetch::{DEADLINE, Fetcher, Network, Transport};
 use crate::host::Host;
 use crate::queue::{self, BatchSize, Wanted, Worker};
 use crate::root::DataRoot;
+use crate::sourcing::settings::Disk;
 use crate::sourcing::{BackfillConfig, EdgeConfig, Vendor, Vendors, entitlement};
+use crate::space;
 use crate::time::UtcTime;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +38,8 @@ pub struct IngestContext {
     pub db: Arc<Db>,
     pub fetcher: Fetcher,
     pub worker: Arc<Worker>,
+    /// How full the drive may become.
+    pub disk: Disk,
 }
 
 impl IngestContext {
@@ -47,7 +51,8 @@ impl IngestContext {
     /// The same over another transport.
     pub fn with_transport(host: &Host, root: &DataRoot, db: Arc<Db>, vendors: Vendors, node_id: &str, transport: Arc<dyn Transport>) -> Result<Self> {
         let edge = Arc::new(EdgeConfig::load(host)?);
-        let slices = BackfillConfig::load(root)?.slices;
+        let wish = BackfillConfig::load(root)?;
+        let slices = wish.slices;
         let worker = Arc::new(Worker::new(host, node_id, Duration::from_secs(edge.lease_ttl_seconds)));
         let fetcher = Fetcher {
             host: host.clone(),
@@ -60,7 +65,7 @@ impl IngestContext {
             deadline: DEADLINE,
             calls: Arc::new(AtomicU64::new(0)),
         };
-        Ok(Self { root: root.clone(), db, fetcher, worker })
+        Ok(Self { root: root.clone(), db, fetcher, worker, disk: wish.disk })
     }
 
     pub fn host(&self) -> &Host {
@@ -165,6 +170,10 @@ pub async fn drain(ctx: &IngestContext, stop: DrainUntil, progress: &dyn DrainPr
     while let Ok(tick) = ticks.try_recv() {
         progress.tick(&tick);
     }
+    let room = space::room(&ctx.root)?;
+    if room.level(&ctx.disk) == space::Level::Stop {
+        report.notices.insert(0, room.refusal(&ctx.disk));
+    }
     report.calls = ctx.fetcher.calls.load(Ordering::SeqCst) - before;
     report.cancelled = ctx.host().is_cancelled();
     Ok(report)
@@ -235,12 +244,15 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
     }
 }
 
-/// Take the next batch, unless the vendor is frozen.
+/// Take the next batch, unless the vendor is frozen or the drive nearly full.
 fn lease(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>) -> Result<Vec<queue::Lease>> {
     let datasets = lanes(ctx, vendor, halted);
     let endpoints = &ctx.vendors().endpoints;
     let sizes = Sizes(datasets.iter().filter_map(|d| Some((d.clone(), endpoints.entry(vendor, d)?.batch_symbols))).collect());
     let now = ctx.host().now();
+    if space::room(&ctx.root)?.level(&ctx.disk) == space::Level::Stop {
+        return Ok(Vec::new());
+    }
     {
         // Looking first costs no write: an idle or frozen vendor causes none.
         let conn = ctx.db.lock()?;
@@ -271,6 +283,9 @@ enum Rest {
 /// Nothing can be leased and nothing is in flight: wait, or leave.
 fn rest(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>, stop: DrainUntil) -> Result<Rest> {
     let now = ctx.host().now();
+    if stop == DrainUntil::Empty && space::room(&ctx.root)?.level(&ctx.disk) == space::Level::Stop {
+        return Ok(Rest::Leave(None));
+    }
     let datasets = lanes(ctx, vendor, halted);
     let conn = ctx.db.lock()?;
     let open = queue::outlook(&conn, vendor.as_str(), &datasets)?;

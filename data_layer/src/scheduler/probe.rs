@@ -13,7 +13,7 @@ use crate::sourcing::entitlement::{self, Entitlement, LiveStatus};
 use crate::sourcing::{EdgeConfig, Entry, Vendor, Vendors};
 use crate::time::{DateRange, UtcTime, new_york};
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, Request, alpaca, alpha_vantage, connector, finnhub, fmp, fred, massive, sec_edgar, tiingo, treasury};
+use crate::vendor::{Batch, alpaca, alpha_vantage, connector, finnhub, fmp, fred, massive, sec_edgar, tiingo, treasury};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,19 +142,28 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
     symbols.dedup();
     let batch = Batch { dataset: entry.dataset.clone(), symbols, range: DateRange::new(session, session.plus_days(1))?, page_rows: entry.page_rows };
     let connector = connector(entry.vendor);
-    let Some(request): Option<Request> = connector.plan(&batch)?.into_iter().next() else { return Ok(None) };
-    Ok(match ctx.fetcher.get(&request, Kind::QcProbe).await? {
-        Ok(body) => match connector.decode(&batch, &request, &body.bytes) {
-            Ok(page) if page.rows.is_empty() && page.follow.is_empty() && !connector.may_be_empty(&entry.dataset) => {
-                Some((LiveStatus::Unprobed, format!("answered, without rows for {}", batch.symbols.join(", "))))
+    let (mut good, mut refused) = (Vec::new(), Vec::new());
+    for request in connector.plan(&batch)? {
+        let name = request.unique.clone().unwrap_or_else(|| entry.lane.clone());
+        match ctx.fetcher.get(&request, Kind::QcProbe).await? {
+            Ok(body) => match connector.decode(&batch, &request, &body.bytes) {
+                Ok(page) if page.rows.is_empty() && page.follow.is_empty() && !connector.may_be_empty(&entry.dataset) => {
+                    return Ok(Some((LiveStatus::Unprobed, format!("answered, without rows for {}", batch.symbols.join(", ")))));
+                }
+                Ok(_) => good.push(name),
+                Err(why) => return Ok(Some((LiveStatus::LiveFailed, why))),
+            },
+            Err(Refusal::Vendor { class: Class::NotEntitled, words, .. }) => refused.push((name, words)),
+            Err(Refusal::Vendor { class: Class::BadKey, words, .. }) => {
+                return Err(Error::new(code::KEY_REJECTED, format!("{} rejected the key", entry.vendor)).cause(words).fix("trademl pi-data-node"));
             }
-            Ok(_) => Some((LiveStatus::LiveVerified, String::new())),
-            Err(why) => Some((LiveStatus::LiveFailed, why)),
-        },
-        Err(Refusal::Vendor { class: Class::NotEntitled, words, .. }) => Some((LiveStatus::EntitlementBlocked, words)),
-        Err(Refusal::Vendor { class: Class::BadKey, words, .. }) => {
-            return Err(Error::new(code::KEY_REJECTED, format!("{} rejected the key", entry.vendor)).cause(words).fix("trademl pi-data-node"));
+            Err(_) => return Ok(None),
         }
-        Err(_) => None,
+    }
+    Ok(match (good.is_empty(), refused.into_iter().next()) {
+        (_, None) => (!good.is_empty()).then(|| (LiveStatus::LiveVerified, String::new())),
+        (true, Some((_, words))) => Some((LiveStatus::EntitlementBlocked, words)),
+        // One famous name proves nothing about the others: what works for some symbols only is not a lane.
+        (false, Some((name, words))) => Some((LiveStatus::EntitlementBlocked, format!("the plan holds {} and not {name}: {words}", good.join(", ")))),
     })
 }

@@ -86,3 +86,21 @@ fn keys_are_redacted_plain_and_encoded() {
     assert!(!format!("{v:?}").contains("CANARY"));
     assert_eq!(v.missing_keys(Vendor::Alpaca), ["ALPACA_API_SECRET"]);
 }
+
+#[test]
+fn lesson_023_a_number_without_evidence_date_or_source_is_refused() {
+    let text = include_str!("../../../configs/endpoints.yml");
+    let line =
+        "doc_status: documented, enable_status: core, evidence: S, observed_on: \"2026-06-01\", source_note: \"market-data OpenAPI; depth from user reports\",";
+    assert!(text.contains(line));
+    for (what, broken) in [
+        ("evidence", line.replace("evidence: S, ", "")),
+        ("date", line.replace("observed_on: \"2026-06-01\", ", "")),
+        ("source", line.replace("market-data OpenAPI; depth from user reports", "")),
+        ("documentation", line.replace("doc_status: documented, ", "")),
+    ] {
+        assert!(Endpoints::parse(&text.replace(line, &broken), "endpoints.yml").is_err(), "{what}");
+    }
+    let undocumented = Endpoints::parse(&text.replace(line, &line.replace("documented, enable", "undocumented, enable")), "endpoints.yml").unwrap();
+    assert!(undocumented.routes("equities_eod", "2020-01-02".parse().unwrap()).iter().all(|e| e.vendor != Vendor::Alpaca), "undocumented lanes are off");
+}
