@@ -44,6 +44,7 @@ pub mod table {
     pub const REF_UNIVERSE: &str = "reference/universe";
     pub const REF_INDEX_MEMBERSHIP: &str = "reference/index_membership";
     pub const REF_MACROS: &str = "reference/macros";
+    pub const REF_TICKER_CHANGES: &str = "reference/ticker_changes";
     pub const REF_FUNDAMENTALS: &str = "reference/fundamentals";
 }
 

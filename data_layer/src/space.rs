@@ -30,8 +30,13 @@ pub enum Level {
 /// Look at the drive.
 pub fn room(root: &DataRoot) -> Result<Room> {
     let s = rustix::fs::statvfs(root.base()).map_err(|e| Error::from(std::io::Error::from(e)).during("looking at the room on the drive"))?;
-    let share = |free: u64, all: u64| if all == 0 { 0.0 } else { 1.0 - free as f64 / all as f64 };
-    Ok(Room { free_bytes: s.f_bavail.saturating_mul(s.f_frsize), used: share(s.f_bavail, s.f_blocks).max(share(s.f_favail, s.f_files)) })
+    // As `df` counts: room that is kept for the administrator is neither in use nor free.
+    let share = |free: u64, left: u64, all: u64| {
+        let used = all.saturating_sub(free);
+        if used + left == 0 { 0.0 } else { used as f64 / (used + left) as f64 }
+    };
+    let used = share(s.f_bfree, s.f_bavail, s.f_blocks).max(share(s.f_ffree, s.f_favail, s.f_files));
+    Ok(Room { free_bytes: s.f_bavail.saturating_mul(s.f_frsize), used })
 }
 
 impl Room {

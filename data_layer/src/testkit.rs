@@ -113,6 +113,17 @@ impl Kit {
     }
     /// Commit corporate actions: (symbol, type, ex-date, ratio, cash). No rows is an answer too.
     pub fn actions(&self, asked: &[&str], window: DateRange, rows: &[(&str, &str, &str, Option<f64>, Option<f64>)]) -> Manifest {
+        self.actions_from("alpaca", 1, asked, window, rows)
+    }
+    /// The same from another source with its place in the order of sources.
+    pub fn actions_from(
+        &self,
+        vendor: &str,
+        priority: i64,
+        asked: &[&str],
+        window: DateRange,
+        rows: &[(&str, &str, &str, Option<f64>, Option<f64>)],
+    ) -> Manifest {
         let mut segments = Vec::new();
         if !rows.is_empty() {
             let nothing: Vec<Option<TradingDay>> = vec![None; rows.len()];
@@ -124,13 +135,13 @@ impl Kit {
                 frame::day_column("pay_date", &nothing).unwrap(),
                 frame::float_column("ratio", &rows.iter().map(|r| r.3).collect::<Vec<_>>()),
                 frame::float_column("cash", &rows.iter().map(|r| r.4).collect::<Vec<_>>()),
-                frame::int_column("source_priority", &vec![Some(1); rows.len()]),
+                frame::int_column("source_priority", &vec![Some(priority); rows.len()]),
             ])
             .unwrap();
             let symbols = rows.iter().map(|r| r.0.to_string()).collect();
-            segments.push(self.segment("corp_actions", "alpaca", "none", table, symbols, window.start, window.end));
+            segments.push(self.segment("corp_actions", vendor, "none", table, symbols, window.start, window.end));
         }
-        self.manifest("raw/corp_actions", "corp_actions", "alpaca", "none", segments, asked, window, true)
+        self.manifest("raw/corp_actions", "corp_actions", vendor, "none", segments, asked, window, true)
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -225,3 +225,42 @@ fn lesson_049_no_column_holds_a_vendors_own_adjustment() {
     let columns = crate::schema::columns::RAW_BARS.iter().chain(crate::schema::columns::CURATED_EQUITIES);
     assert!(columns.into_iter().all(|c| !c.starts_with("adj")));
 }
+
+/// Real events with the raw closes around them (round numbers for the reverse split), and what a holder earned.
+#[test]
+fn known_events_make_the_round_trip() {
+    // (symbol, kind, ratio, cash, ex-date, session before, its raw close, raw close of the ex-date)
+    type Known = (&'static str, &'static str, Option<f64>, Option<f64>, &'static str, &'static str, f64, f64);
+    let events: [Known; 6] = [
+        ("AAPL", "forward_split", Some(4.0), None, "2020-08-31", "2020-08-28", 499.23, 129.04),
+        ("AAPL", "forward_split", Some(7.0), None, "2014-06-09", "2014-06-06", 645.57, 93.70),
+        ("NVDA", "forward_split", Some(10.0), None, "2024-06-10", "2024-06-07", 1_208.88, 121.79),
+        ("GOOGL", "forward_split", Some(20.0), None, "2022-07-18", "2022-07-15", 2_235.55, 109.03),
+        ("MNTS", "reverse_split", Some(0.02), None, "2023-08-24", "2023-08-23", 0.10, 5.00),
+        ("AAPL", "cash_dividend", None, Some(0.24), "2024-02-09", "2024-02-08", 188.32, 188.85),
+    ];
+    for (symbol, kind, ratio, cash, ex, before, raw_before, raw_after) in events {
+        let kit = Kit::with_host(
+            "replay@1",
+            crate::host::Host::fake(crate::host::FakeHost { now: crate::time::UtcTime::parse("2025-01-02T12:00:00Z").unwrap(), ..Default::default() }),
+        );
+        kit.stage(&[symbol]);
+        kit.listings("2024-12-31", &[(symbol, Some("2004-08-19"), None)]);
+        let window = DateRange { start: day(before), end: day(ex).plus_days(1) };
+        kit.commit("alpaca", &[symbol], window, &[bar_at(symbol, day(before), raw_before), bar_at(symbol, day(ex), raw_after)]);
+        kit.actions(&[symbol], window, &[(symbol, kind, ex, ratio, cash)]);
+        refresh_reference(&kit.root, &kit.db).unwrap();
+        audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day(ex), window).unwrap();
+        curate_incremental(&kit.root, &kit.db).unwrap();
+        let year = day(ex).year();
+        let (close, raw) = (column(&kit, symbol, year, "close"), column(&kit, symbol, year, "close_raw"));
+        assert_eq!(raw, [raw_before, raw_after], "{symbol} {ex}: the tape is kept");
+        assert_eq!(close[1], raw_after, "{symbol} {ex}: later days are never restated");
+        let earned = (raw_after * ratio.unwrap_or(1.0) + cash.unwrap_or(0.0)) / raw_before - 1.0;
+        let adjusted = close[1] / close[0] - 1.0;
+        assert!((adjusted - earned).abs() < 2e-5 && adjusted.abs() < 0.06, "{symbol} {ex}: {adjusted} for {earned}");
+        // And back: the factors undo what they did.
+        let factor = column(&kit, symbol, year, "price_factor");
+        assert!((close[0] / factor[0] - raw_before).abs() < 1e-9, "{symbol} {ex}");
+    }
+}

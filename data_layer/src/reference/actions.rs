@@ -9,7 +9,7 @@ use crate::root::DataRoot;
 use crate::schema::table;
 use crate::time::TradingDay;
 use polars::prelude::DataFrame;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One corporate action.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,7 @@ impl CorpAction {
 pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec<CorpAction>> {
     type Group = ((i64, std::cmp::Reverse<usize>), Vec<CorpAction>);
     let mut groups: BTreeMap<(String, TradingDay, String), Group> = BTreeMap::new();
+    let mut ratios: BTreeMap<(String, TradingDay), BTreeMap<String, f64>> = BTreeMap::new();
     for (order, (_, manifest)) in sources::manifests(root, table::RAW_CORP_ACTIONS)?.into_iter().enumerate() {
         for segment in &manifest.segments {
             let Ok(rows) = sources::read(root, segment)? else {
@@ -76,6 +77,9 @@ pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec
                     report.rejected_actions += 1;
                     continue;
                 }
+                if let Some(ratio) = action.ratio.filter(|_| action.is_split()) {
+                    ratios.entry((action.symbol.clone(), action.ex_date)).or_default().insert(manifest.vendor.clone(), ratio);
+                }
                 let rank = (action.source_priority, std::cmp::Reverse(order));
                 let key = (action.symbol.clone(), action.ex_date, action.family().to_string());
                 let group = groups.entry(key).or_insert_with(|| (rank, Vec::new()));
@@ -88,7 +92,54 @@ pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec
             }
         }
     }
+    for ((symbol, day), said) in ratios {
+        let (low, high) = said.values().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
+        if high / low > 1.001 {
+            let words: Vec<String> = said.iter().map(|(vendor, ratio)| format!("{vendor} {ratio}")).collect();
+            report.disagreements.push(format!("{symbol} {day}: {}", words.join(", ")));
+        }
+    }
     Ok(groups.into_values().flat_map(|(_, actions)| actions).collect())
+}
+
+/// A company goes on under another ticker from `date` on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TickerChange {
+    pub date: TradingDay,
+    pub old_symbol: String,
+    pub new_symbol: String,
+}
+
+/// Every change of ticker that a source has told, once.
+pub(super) fn ticker_changes(root: &DataRoot) -> Result<Vec<TickerChange>> {
+    let mut out = BTreeSet::new();
+    for (_, manifest) in sources::manifests(root, table::RAW_CORP_ACTIONS)? {
+        for segment in &manifest.segments {
+            // Damage is reported where the actions themselves are merged.
+            let Ok(rows) = sources::read(root, segment)? else { continue };
+            if frame::require(&rows, &["new_symbol", "ex_date", "event_type"]).is_err() {
+                continue;
+            }
+            let (symbol, kind, date) = (frame::texts(&rows, "symbol")?, frame::texts(&rows, "event_type")?, frame::days(&rows, "ex_date")?);
+            let new_symbol = frame::texts(&rows, "new_symbol")?;
+            for i in 0..rows.height() {
+                if let (Some(old), Some("name_change"), Some(date), Some(new)) = (symbol[i], kind[i], date[i], new_symbol[i])
+                    && old != new
+                {
+                    out.insert(TickerChange { date, old_symbol: old.into(), new_symbol: new.into() });
+                }
+            }
+        }
+    }
+    Ok(out.into_iter().collect())
+}
+
+pub(super) fn changes_frame(rows: &[TickerChange]) -> Result<DataFrame> {
+    frame::assemble(vec![
+        frame::day_column("date", &rows.iter().map(|c| Some(c.date)).collect::<Vec<_>>())?,
+        frame::text_column("old_symbol", &rows.iter().map(|c| Some(c.old_symbol.as_str())).collect::<Vec<_>>()),
+        frame::text_column("new_symbol", &rows.iter().map(|c| Some(c.new_symbol.as_str())).collect::<Vec<_>>()),
+    ])
 }
 
 fn from_frame(rows: &DataFrame) -> Result<Vec<CorpAction>> {

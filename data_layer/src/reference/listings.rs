@@ -1,5 +1,6 @@
 //! When each symbol was listed. Built from dated listing snapshots; the newest statement about a listing wins.
 
+use super::actions::CorpAction;
 use super::{REF_LISTINGS, ReferenceReport, read_table, sources};
 use crate::error::Result;
 use crate::frame;
@@ -25,11 +26,14 @@ pub struct Listing {
 }
 
 /// A delisting, as `reference/delistings` holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Delisting {
     pub symbol: String,
     pub delist_date: TradingDay,
+    /// `worthless`, `merger`, `renamed`, or `delisted` where nothing more is known.
     pub reason: String,
+    /// Dollars that a share was worth in the end, where an event says so.
+    pub terminal_value: Option<f64>,
 }
 
 /// Whether a bar of a symbol is expected on a day.
@@ -179,12 +183,28 @@ pub(super) fn frame(rows: &[Listing]) -> Result<DataFrame> {
     ])
 }
 
-pub(super) fn delistings_frame(rows: &[Listing]) -> Result<DataFrame> {
+/// Why a listing ended, and what a share was worth then, as the corporate actions around its last day tell.
+fn end_of(listing: &Listing, actions: &[CorpAction]) -> (&'static str, Option<f64>) {
+    let Some(gone) = listing.delisting_date else { return ("listed", None) };
+    let near = |a: &&CorpAction| a.symbol == listing.symbol && (a.ex_date.0 - gone.0).abs() <= 10;
+    let found = actions.iter().filter(near).find_map(|a| match a.event_type.as_str() {
+        "worthless_removal" => Some(("worthless", Some(0.0))),
+        "cash_merger" => Some(("merger", a.cash)),
+        "stock_merger" | "stock_and_cash_merger" => Some(("merger", None)),
+        "name_change" => Some(("renamed", None)),
+        _ => None,
+    });
+    found.unwrap_or(("delisted", None))
+}
+
+pub(super) fn delistings_frame(rows: &[Listing], actions: &[CorpAction]) -> Result<DataFrame> {
     let gone: Vec<&Listing> = rows.iter().filter(|l| l.delisting_date.is_some()).collect();
+    let ends: Vec<(&str, Option<f64>)> = gone.iter().map(|l| end_of(l, actions)).collect();
     frame::assemble(vec![
         frame::text_column("symbol", &gone.iter().map(|l| Some(l.symbol.as_str())).collect::<Vec<_>>()),
         frame::day_column("delist_date", &gone.iter().map(|l| l.delisting_date).collect::<Vec<_>>())?,
-        frame::text_column("reason", &gone.iter().map(|_| Some("delisted")).collect::<Vec<_>>()),
+        frame::text_column("reason", &ends.iter().map(|e| Some(e.0)).collect::<Vec<_>>()),
+        frame::float_column("terminal_value", &ends.iter().map(|e| e.1).collect::<Vec<_>>()),
         frame::int_column("source_priority", &vec![Some(1); gone.len()]),
     ])
 }
@@ -215,6 +235,10 @@ pub fn load_listings(root: &DataRoot) -> Result<Vec<Listing>> {
 pub fn load_delistings(root: &DataRoot) -> Result<Vec<Delisting>> {
     let Some(rows) = read_table(root, table::REF_DELISTINGS)? else { return Ok(Vec::new()) };
     let (symbol, day, reason) = (frame::texts(&rows, "symbol")?, frame::days(&rows, "delist_date")?, frame::texts(&rows, "reason")?);
-    let both = symbol.into_iter().zip(day).zip(reason);
-    Ok(both.filter_map(|((s, d), r)| Some(Delisting { symbol: s?.to_string(), delist_date: d?, reason: r.unwrap_or("").to_string() })).collect())
+    // Drives of earlier versions have no such column.
+    let value = frame::floats(&rows, "terminal_value").unwrap_or_else(|_| vec![None; rows.height()]);
+    let row = |i: usize| {
+        Some(Delisting { symbol: symbol[i]?.to_string(), delist_date: day[i]?, reason: reason[i].unwrap_or("").to_string(), terminal_value: value[i] })
+    };
+    Ok((0..rows.height()).filter_map(row).collect())
 }

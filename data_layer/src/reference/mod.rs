@@ -12,13 +12,15 @@ use crate::{stage, store};
 use polars::prelude::DataFrame;
 
 mod actions;
+mod fundamentals;
 mod listings;
 mod macros;
 mod membership;
 mod partitions;
 pub(crate) mod sources;
 
-pub use actions::{CorpAction, load_actions};
+pub use actions::{CorpAction, TickerChange, load_actions};
+pub use fundamentals::{Fundamentals, Item, Reported};
 pub use listings::{Delisting, Listed, Listing, ListingSpans, load_delistings, load_listings};
 pub use macros::{Macros, Vintage};
 pub use membership::{Membership, SP500, load_membership};
@@ -37,6 +39,10 @@ pub struct ReferenceReport {
     pub memberships: usize,
     /// Rows of macro vintages.
     pub macros: usize,
+    /// Reported numbers.
+    pub fundamentals: usize,
+    /// Splits about which two sources disagree: symbol, ex-date and both ratios in words.
+    pub disagreements: Vec<String>,
     /// Tables whose bytes changed.
     pub rewritten: Vec<String>,
     /// Raw segments that could not be used; the sessions they vouch for are not GREEN.
@@ -65,13 +71,22 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     report.macros = macros.len();
     let mut tables: Vec<(&str, DataFrame)> = vec![
         (REF_LISTINGS, listings::frame(&listings)?),
-        (table::REF_DELISTINGS, listings::delistings_frame(&listings)?),
+        (table::REF_DELISTINGS, listings::delistings_frame(&listings, &actions)?),
         (table::REF_CORP_ACTIONS, actions::frame(&actions)?),
         (table::REF_UNIVERSE, universe),
         (table::REF_INDEX_MEMBERSHIP, membership::frame(&members)?),
     ];
     if !macros.is_empty() {
         tables.push((table::REF_MACROS, macros::frame(&macros)?));
+    }
+    let reported = fundamentals::build(root, &mut report)?;
+    report.fundamentals = reported.len();
+    if !reported.is_empty() {
+        tables.push((table::REF_FUNDAMENTALS, fundamentals::frame(&reported)?));
+    }
+    let changes = actions::ticker_changes(root)?;
+    if !changes.is_empty() {
+        tables.push((table::REF_TICKER_CHANGES, actions::changes_frame(&changes)?));
     }
     for (name, mut rows) in tables {
         let (_, written) = store_if_changed(root, &path_of(name)?, store::parquet_bytes(&mut rows)?)?;

@@ -96,3 +96,32 @@ fn a_session_is_green_only_when_all_symbols_were_answered_and_the_answer_is_read
     audit_partitions(&kit.root, &kit.db, &stage, sessions).unwrap();
     assert_eq!(colours("reference/delistings"), [r; 6]);
 }
+
+#[test]
+fn sources_that_disagree_about_a_split_are_named_and_the_preferred_one_serves() {
+    let kit = Kit::new();
+    let window = range("2020-01-01", "2021-01-01");
+    kit.actions(&["AAPL"], window, &[("AAPL", "forward_split", "2020-08-31", Some(4.0), None)]);
+    kit.actions_from("tiingo", 2, &["AAPL"], window, &[("AAPL", "forward_split", "2020-08-31", Some(4.0), None)]);
+    assert_eq!(refresh_reference(&kit.root, &kit.db).unwrap().disagreements, Vec::<String>::new());
+    kit.actions_from("massive", 3, &["AAPL"], window, &[("AAPL", "forward_split", "2020-08-31", Some(0.25), None)]);
+    let report = refresh_reference(&kit.root, &kit.db).unwrap();
+    assert_eq!((report.disagreements.len(), report.corp_actions), (1, 1));
+    assert!(report.disagreements[0].contains("alpaca 4, massive 0.25, tiingo 4"), "{}", report.disagreements[0]);
+    assert_eq!(load_actions(&kit.root).unwrap()["AAPL"][0].ratio, Some(4.0));
+}
+
+#[test]
+fn a_delisting_has_a_reason_and_a_last_value_where_an_event_tells() {
+    let kit = Kit::new();
+    kit.listings("2018-01-02", &[("BROKE", None, Some("2017-03-01")), ("SOLD", None, Some("2017-06-01")), ("GONE", None, Some("2017-09-01"))]);
+    let window = range("2017-01-01", "2018-01-01");
+    kit.actions(
+        &["BROKE", "SOLD"],
+        window,
+        &[("BROKE", "worthless_removal", "2017-03-02", None, Some(0.0)), ("SOLD", "cash_merger", "2017-06-01", None, Some(41.5))],
+    );
+    refresh_reference(&kit.root, &kit.db).unwrap();
+    let of: Vec<(String, Option<f64>)> = load_delistings(&kit.root).unwrap().into_iter().map(|d| (d.reason, d.terminal_value)).collect();
+    assert_eq!(of, [("worthless".to_string(), Some(0.0)), ("delisted".into(), None), ("merger".into(), Some(41.5))]);
+}
