@@ -1,5 +1,6 @@
 //! The command line. One doc comment per command is its help.
 
+use crate::commands::service::Unit;
 use crate::kit::Wizard;
 use crate::kit::session::Flags;
 use clap::{Args, Parser, Subcommand};
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 ///
 /// Every wizard can be stopped at any instant and continued, here or on another machine, by the same command.
 #[derive(Parser, Debug)]
-#[command(name = "trademl", version, arg_required_else_help = true, propagate_version = true, max_term_width = 100)]
+#[command(name = "trademl", version, long_version = crate::commands::about::LONG, arg_required_else_help = true, propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -48,6 +49,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// One screen about a drive: coverage, queue, budgets
     Status(RootArgs),
+    /// One screen of checks, each with the command that mends what is wrong
+    Doctor(DoctorArgs),
     /// Prove a drive: every digest, the databases, the journal's chain
     Fsck(FsckArgs),
     /// Rebuild control/node.sqlite from the files, without a vendor call
@@ -68,6 +71,20 @@ pub enum Command {
     /// Prove the gates: many searches in a market without an edge, one in a market with a planted one
     #[cfg(feature = "research")]
     Study(StudyArgs),
+    /// Settings of this machine, and where each comes from
+    Config(ConfigArgs),
+    /// systemd units of the node and of the signal service
+    Service(ServiceArgs),
+    /// Completions for a shell, on standard output
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Manual pages (roff), one file per command
+    Man {
+        /// Where to put them
+        folder: PathBuf,
+    },
     /// Names of the points at which TRADEML_FAILPOINT can stop the process
     Failpoints,
     /// Write the generated pages under docs/
@@ -275,6 +292,16 @@ pub enum RunsCommand {
         /// The run's id, or its beginning
         id: String,
     },
+    /// Mend a journal whose chain is broken: it is kept aside, and cut back to what follows
+    Recover,
+    /// Take back what a run wrote, where that is safe
+    Undo {
+        /// The run's id, or its beginning
+        id: String,
+        /// Show what would be undone and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Continue an open run
     Resume {
         /// The run's id, or its beginning
@@ -346,6 +373,88 @@ pub enum Watched {
     /// Equity, positions, orders and their states, switches
     #[cfg(feature = "research")]
     Paper,
+}
+
+/// `trademl config`.
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Everything that is set, or one key
+    Show {
+        /// A variable, or a configuration's path such as edge.inflight
+        key: Option<String>,
+        /// Say which file and line, layer or variable decided
+        #[arg(long)]
+        origin: bool,
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change one variable of this machine's private file; comments and order stay
+    Set {
+        /// NAME=VALUE; NAME alone reads the value from standard input (secrets, always)
+        setting: String,
+    },
+    /// Remove a variable from this machine's private file
+    Unset {
+        /// The variable
+        key: String,
+    },
+    /// Where this machine's private file is
+    Path,
+}
+
+/// `trademl service`.
+#[derive(Args, Debug)]
+pub struct ServiceArgs {
+    #[command(subcommand)]
+    pub command: ServiceCommand,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ServiceCommand {
+    /// Print a unit for this program and drive
+    Show { unit: Unit },
+    /// Write a unit for your user; nothing is started
+    Install {
+        unit: Unit,
+        /// Show the difference and write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Remove a unit that was written
+    Remove { unit: Unit },
+}
+
+/// `trademl doctor`.
+#[derive(Args, Debug, Clone)]
+pub struct DoctorArgs {
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+    /// Mend what can be mended without losing anything, then look again
+    #[arg(long)]
+    pub fix: bool,
+    /// Read every byte and compare it with its digest, as fsck does
+    #[arg(long)]
+    pub deep: bool,
+    /// Make no network call: keys and clock skew are not tried
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `trademl fsck`.

@@ -204,6 +204,13 @@ impl DataRoot {
         Ok(root)
     }
 
+    /// Write a lost or damaged sentinel again, from what is known of the drive elsewhere.
+    pub fn restore(host: &Host, base: &Path, drive: &Drive) -> Result<Self> {
+        refuse_checkout(base)?;
+        crate::disk::replace(host, &base.join(SENTINEL), &serde_json::to_vec_pretty(drive)?)?;
+        Self::open(host, base)
+    }
+
     pub fn host(&self) -> &Host {
         &self.0.host
     }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod golden;
+mod doctor;
 mod journey;
 mod paper_days;
 mod resume;

@@ -9,7 +9,7 @@ use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::fsck::{self as proof, Finding, Level};
 use data_layer::host::Host;
-use data_layer::root::DataRoot;
+use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
 use serde_json::{Value, json};
@@ -138,8 +138,12 @@ pub fn eject(host: &Host, args: &RootArgs) -> Result<u8> {
             .found(busy.join("; "))
             .fix("stop it (Ctrl-C in its window, or: systemctl --user stop trademl-node), then: trademl eject"));
     }
+    // Attached and left again: the record says that the drive was left in order.
+    drop(attach::attach(&root, &crate::steps::keys::node_id(host)?, true)?);
     for which in [Which::Node, Which::Journal, Which::Registry] {
-        Db::open(&root, which)?.close_for_unplug()?;
+        if root.locate(&DataPath::new(which.path())?).exists() {
+            Db::open(&root, which)?.close_for_unplug()?;
+        }
     }
     rustix::fs::syncfs(std::fs::File::open(root.base())?).map_err(std::io::Error::from)?;
     say("safe to unplug");

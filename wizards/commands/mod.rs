@@ -2,7 +2,10 @@
 
 #[cfg(feature = "research")]
 pub mod bench;
+pub mod about;
+pub mod config;
 pub mod docs;
+pub mod doctor;
 pub mod drive;
 #[cfg(feature = "research")]
 pub mod demo;
@@ -16,6 +19,7 @@ pub mod sandbox;
 #[cfg(feature = "research")]
 pub mod study;
 pub mod watch;
+pub mod service;
 
 use crate::cli::Command;
 use crate::kit::logs::Log;
@@ -70,6 +74,7 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Node(args) => node::run(host, log, &args),
         Command::Watch(args) => watch::run(host, &args),
         Command::Status(args) => drive::status(host, &args),
+        Command::Doctor(args) => doctor::run(host, &args),
         Command::Fsck(args) => drive::fsck(host, &args),
         Command::Rebuild(args) => drive::rebuild(host, &args),
         Command::Import(args) => drive::import(host, &args),
@@ -82,6 +87,10 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Bench(args) => bench::run(host, &args),
         #[cfg(feature = "research")]
         Command::Study(args) => study::run(&args),
+        Command::Config(args) => config::run(host, &args),
+        Command::Service(args) => service::run(host, &args),
+        Command::Completions { shell } => about::completions(shell),
+        Command::Man { folder } => about::manual(&folder),
         Command::Failpoints => {
             say(&data_layer::host::FAILPOINTS.join("\n"));
             Ok(0)
@@ -120,18 +129,14 @@ fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body:
 
 fn runs_command(host: &Host, log: &Log, args: &crate::cli::RunsArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
-    let (text, resume) = runs::run(&root, &args.command)?;
-    match resume {
-        None => {
-            say(text.trim_end());
-            Ok(0)
-        }
-        Some(wizard) => {
-            let place = root.base().display().to_string();
-            let again = crate::cli_for(&wizard, &place)?;
-            perform(host, log, again)
+    match runs::run(&root, &args.command)? {
+        runs::Then::Say(text) => say(text.trim_end()),
+        runs::Then::Continue(wizard) => {
+            let again = crate::cli_for(&wizard, &root.base().display().to_string())?;
+            return perform(host, log, again);
         }
     }
+    Ok(0)
 }
 
 /// The data root of `--root`, the environment, or this machine's `.env`.

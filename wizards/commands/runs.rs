@@ -1,27 +1,65 @@
-//! `trademl runs`: look at, export and continue wizard runs.
+//! `trademl runs`: look at wizard runs, export, take back and continue them, and mend their journal.
 
 use crate::cli::RunsCommand;
-use crate::kit::journal::{Event, Journal, Record};
+use crate::kit::journal::{Entry, Event, Journal, Record};
+use crate::kit::undo::{self, Fate};
+use crate::kit::{Scope, recover};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What to print, and the wizard to continue, if any.
-pub fn run(root: &DataRoot, command: &RunsCommand) -> Result<(String, Option<String>)> {
+/// What is left to do.
+pub enum Then {
+    Say(String),
+    /// Continue this wizard.
+    Continue(String),
+}
+
+/// Look, export, mend, take back, continue.
+pub fn run(root: &DataRoot, command: &RunsCommand) -> Result<Then> {
+    if matches!(command, RunsCommand::Recover) {
+        return Ok(Then::Say(recover::recover(root)?.lines().join("\n")));
+    }
     let journal = Journal::open(root)?;
-    match command {
-        RunsCommand::List => Ok((list(&journal)?, None)),
-        RunsCommand::Show { id } => Ok((show(&journal, &find(&journal, id)?.0)?, None)),
-        RunsCommand::Export { id } => Ok((export(&journal, &find(&journal, id)?.0)?, None)),
+    Ok(Then::Say(match command {
+        RunsCommand::List => list(&journal)?,
+        RunsCommand::Show { id } => show(&journal, &find(&journal, id)?.0)?,
+        RunsCommand::Export { id } => export(&journal, &find(&journal, id)?.0)?,
+        RunsCommand::Undo { id, dry_run } => take_back(root, &find(&journal, id)?, *dry_run)?,
         RunsCommand::Resume { id } => {
             let (first, last) = find(&journal, id)?;
             if last.kind == Event::Closed {
                 return Err(Error::new(code::USE_NO_RUN, format!("run {} is finished", first.run_id)).fix(format!("trademl {}", first.wizard)));
             }
-            Ok((String::new(), Some(first.wizard)))
+            return Ok(Then::Continue(first.wizard));
         }
+        RunsCommand::Recover => String::new(),
+    }))
+}
+
+/// Undo, line by line. An open run is closed by it: what it wanted is gone.
+fn take_back(root: &DataRoot, (first, last): &(Record, Record), dry_run: bool) -> Result<String> {
+    let held = if dry_run { None } else { Some(crate::steps::preamble::hold(root, &format!("wizard-{}", first.wizard), false)?) };
+    let fates = undo::undo(root, first, dry_run)?;
+    let lines: Vec<String> = fates
+        .iter()
+        .map(|(what, fate)| match fate {
+            Fate::Undone(how) => format!("{}  {what}: {how}", if dry_run { "would undo" } else { "undone" }),
+            Fate::Left(why) => format!("left    {what}: {why}"),
+        })
+        .collect();
+    if !fates.iter().any(|(_, fate)| matches!(fate, Fate::Undone(_))) {
+        let found = if lines.is_empty() { "it wrote nothing but its journal, or was undone before".to_string() } else { lines.join("\n         ") };
+        return Err(Error::new(code::GATE_REFUSED, format!("nothing of run {} can be taken back", first.run_id)).found(found).fix("trademl runs list"));
     }
+    if !dry_run && last.kind != Event::Closed {
+        let payload = serde_json::json!({"summary": "undone", "undone": true, "refused": false});
+        let entry = Entry { step: "", visit: 0, kind: Event::Closed, scope: Scope::Drive, inputs_sha256: "", payload: &payload };
+        Journal::open(root)?.append(root.host(), &first.run_id, &first.wizard, &entry)?;
+    }
+    drop(held);
+    Ok(lines.join("\n"))
 }
 
 fn list(journal: &Journal) -> Result<String> {

@@ -108,10 +108,15 @@ pub struct Journal {
 impl Journal {
     /// Open and verify the newest part of the chain. A broken chain is refused with the record it breaks at (`TML-SSD-013`).
     pub fn open(root: &DataRoot) -> Result<Self> {
-        let db = Arc::new(Db::open(root, Which::Journal)?);
-        let journal = Self { generation: generation(&db)?, db };
+        let journal = Self::unverified(root)?;
         journal.verify_tail()?;
         Ok(journal)
+    }
+
+    /// Open without looking at the chain: for whoever repairs it.
+    pub fn unverified(root: &DataRoot) -> Result<Self> {
+        let db = Arc::new(Db::open(root, Which::Journal)?);
+        Ok(Self { generation: generation(&db)?, db })
     }
 
     pub fn db(&self) -> &Arc<Db> {
@@ -129,8 +134,21 @@ impl Journal {
         self.verify_after((last - TAIL).max(0))
     }
 
-    /// Recompute the hashes of the records after `seq`; the first of them is taken at its word about its predecessor.
     fn verify_after(&self, seq: i64) -> Result<()> {
+        let Some(record) = self.break_after(seq)? else { return Ok(()) };
+        Err(Error::new(code::SSD_CHAIN, "the journal's hash chain is broken")
+            .cause("a record was changed or lost after it was written: by another program, or by a drive that lied about flushes")
+            .found(format!("record {} ({} {} of run {}, {})", record.seq, record.kind.as_str(), record.step, record.run_id, record.at))
+            .fix("trademl runs recover   (the journal is kept aside; records before the break stay, the rest is found again on the drive)"))
+    }
+
+    /// The first record of all whose hash does not follow.
+    pub fn first_break(&self) -> Result<Option<Record>> {
+        self.break_after(0)
+    }
+
+    /// Recompute the hashes of the records after `seq`; the first of them is taken at its word about its predecessor.
+    fn break_after(&self, seq: i64) -> Result<Option<Record>> {
         let conn = self.db.lock()?;
         let mut statement = conn.prepare(
             "SELECT seq, run_id, wizard, step, visit, kind, scope, machine_id, schema, inputs_sha256, payload_json, hash, at, prev_hash FROM journal WHERE seq > ?1 ORDER BY seq",
@@ -141,14 +159,11 @@ impl Journal {
             let record = read(row)?;
             let stored_prev: String = row.get(13)?;
             if prev.as_ref().is_some_and(|prev| *prev != stored_prev) || record.chained(&stored_prev)? != record.hash {
-                return Err(Error::new(code::SSD_CHAIN, "the journal's hash chain is broken")
-                    .found(format!("record {} ({} {} of run {})", record.seq, record.kind.as_str(), record.step, record.run_id))
-                    .fix("trademl fsck ROOT")
-                    .fix("restore control/journal.sqlite from control/backup, then run the same command"));
+                return Ok(Some(record));
             }
             prev = Some(record.hash);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Append one record, durably.

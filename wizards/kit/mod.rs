@@ -4,14 +4,17 @@ pub mod act;
 pub mod catalogue;
 pub mod journal;
 pub mod logs;
+pub mod notify;
 pub mod prompter;
 pub mod question;
+pub mod recover;
 pub mod report;
 pub mod review;
 pub mod run;
 pub mod session;
 pub mod signals;
 pub mod step;
+pub mod undo;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ pub mod asked;
 pub mod space;
 
 use super::node;
-use crate::kit::{Act, FileChange, Outcome, Plan};
+use crate::kit::{Act, FileChange, Outcome, Plan, undo};
 use data_layer::control::{Db, Which};
 use data_layer::detect;
 use data_layer::env_file::{self, EnvFile};
@@ -18,9 +18,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// The unit that starts the node with the machine; printed for those who want it, never installed.
-const UNIT: &str = include_str!("../../templates/trademl-node.service");
 
 /// Stage 0: the hundred names.
 const STAGE_0: &str = include_str!("../../data_layer/assets/universe/stage0_100.txt");
@@ -106,7 +103,7 @@ fn promises(setup: &Setup, sessions: usize, room: String) -> Vec<String> {
         "in a day: each new session within 20 minutes of the close, exported at the maintenance time".into(),
         "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
         room,
-        "to undo: remove the data root; the lines of .env are the only trace on this machine".into(),
+        "to undo: trademl runs undo (settings, stage.yml and waiting tasks go back; collected data stays)".into(),
     ]
 }
 
@@ -125,7 +122,9 @@ fn patched(host: &Host, root: &DataRoot, setup: &Setup) -> Result<EnvFile> {
 }
 
 pub fn write_env(act: &Act<'_>, setup: &Setup) -> Result<Vec<String>> {
-    let report = env_file::save(act.host, &patched(act.host, act.root, setup)?)?;
+    let file = patched(act.host, act.root, setup)?;
+    undo::keep_variables(act, &env_file::read(act.host)?, &file)?;
+    let report = env_file::save(act.host, &file)?;
     Ok(report.changes.into_iter().map(|c| c.key).collect())
 }
 
@@ -153,6 +152,7 @@ pub fn write_machine(act: &Act<'_>, setup: &Setup) -> Result<String> {
         "timezone": machine.timezone, "maintenance": setup.maintenance, "service": setup.service, "host_steps": [],
     });
     let text = serde_yaml::to_string(&record).map_err(|e| Error::bug(e.to_string()))?;
+    undo::keep(act, &path, text.as_bytes())?;
     store::write_atomic(act.root, &path, text.as_bytes())?;
     Ok(path.to_string())
 }
@@ -171,6 +171,7 @@ fn intended_stage(act: &Act<'_>, setup: &Setup, lanes: BTreeMap<String, Lane>) -
 
 pub fn write_stage(act: &Act<'_>, setup: &Setup, lanes: &BTreeMap<String, Lane>) -> Result<String> {
     let stage = intended_stage(act, setup, lanes.clone())?;
+    undo::keep(act, &DataPath::new(stage::PATH)?, stage.render().as_bytes())?;
     stage::write(act.root, &stage)?;
     Ok(stage.universe.sha256)
 }
@@ -191,14 +192,14 @@ pub fn set_up_only(root: &DataRoot) -> Outcome {
 /// Set up and filled.
 pub fn filled(root: &DataRoot, setup: &Setup) -> Outcome {
     let place = root.base().display();
-    let next = vec![
+    let mut next = vec![
         (format!("trademl train --root {place}"), "train a model on what is GREEN".into()),
         (format!("trademl node run --root {place}"), "keep the drive full".into()),
         (format!("trademl status --root {place}"), "coverage, queue and budgets".into()),
     ];
-    let mut summary = "the drive is filled, audited and curated".to_string();
+    let summary = "the drive is filled, audited and curated".to_string();
     if setup.service == "systemd" {
-        summary = format!("{summary}\n\nSave this as /etc/systemd/system/trademl-node.service, then: sudo systemctl enable --now trademl-node\n\n{UNIT}");
+        next.insert(1, (format!("trademl service install node --root {place}"), "write the systemd unit that keeps it full from every start on".into()));
     }
     Outcome { summary, next, ..Outcome::default() }
 }

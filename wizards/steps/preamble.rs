@@ -4,7 +4,7 @@ use super::keys;
 use super::world::{self, World};
 use crate::kit::prompter::{GateReply, Place, Reply};
 use crate::kit::session::Session;
-use crate::kit::{Choice, Question, Scope, Step};
+use crate::kit::{Choice, Question, Scope, Step, notify};
 use data_layer::attach;
 use data_layer::detect::{self, Detected};
 use data_layer::error::{Error, Result, code};
@@ -122,6 +122,8 @@ pub fn hold(root: &DataRoot, lock: &str, take_over: bool) -> Result<Hold> {
     let attached = if take_over { attach::take_over(root, &node)? } else { attach::attach(root, &node, true)? };
     let guard = attach::lock(root, lock)?;
     let (stop, stopped) = mpsc::channel::<()>();
+    notify::ready(root.host());
+    let watched = root.host().clone();
     let beating = thread::spawn(move || {
         while stopped.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Err(error) = attached.heartbeat() {
@@ -129,6 +131,8 @@ pub fn hold(root: &DataRoot, lock: &str, take_over: bool) -> Result<Hold> {
                 tracing::error!(%error, "no heartbeat");
                 return;
             }
+            // A drive that hangs lets no heartbeat through, and a supervisor hears nothing more.
+            notify::alive(&watched);
         }
     });
     Ok(Hold { stop: Some(stop), beating: Some(beating), _lock: guard })

@@ -37,10 +37,10 @@ pub fn maintenance() -> Question {
 }
 
 pub fn service() -> Question {
-    let choices = vec![Choice::new("none", "no: I start it by hand"), Choice::new("systemd", "yes: print a systemd unit for me to install")];
+    let choices = vec![Choice::new("none", "no: I start it by hand"), Choice::new("systemd", "yes: show me the command that installs a systemd unit")];
     Question::select("node.service", "Shall the node start with the machine?", choices)
         .default("none", "no system file is ever touched by this wizard")
-        .help("With systemd, the unit's text and the two commands that install it are printed at the end.")
+        .help("With systemd, the one command that writes a unit for your user is printed at the end; nothing is installed without it.")
 }
 
 pub fn start() -> Question {

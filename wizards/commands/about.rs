@@ -1,0 +1,118 @@
+//! What this binary is, completions for shells, and manual pages: all made from the command line's own definition.
+
+use super::say;
+use crate::cli::Cli;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use data_layer::error::Result;
+use data_layer::schema::VERSIONS;
+use std::path::Path;
+
+/// `trademl --version`: what decides whether a drive can be read, and whether a result can be repeated.
+pub const LONG: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nsource    ",
+    env!("TRADEML_BUILD_SOURCE"),
+    "\ncompiler  ",
+    env!("TRADEML_BUILD_RUSTC"),
+    "\ntarget    ",
+    env!("TRADEML_BUILD_TARGET"),
+    "\nprofile   ",
+    env!("TRADEML_BUILD_PROFILE"),
+);
+
+/// Completions of every command and flag.
+pub fn completions(shell: Shell) -> Result<u8> {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "trademl", &mut out);
+    say(String::from_utf8_lossy(&out).trim_end());
+    Ok(0)
+}
+
+/// `trademl.1` and one page per command, with the exit statuses and the files.
+#[allow(clippy::disallowed_methods)] // pages for a packager, not data on a drive
+pub fn manual(folder: &Path) -> Result<u8> {
+    std::fs::create_dir_all(folder)?;
+    for (name, page) in pages()? {
+        std::fs::write(folder.join(format!("{name}.1")), page)?;
+    }
+    say(&format!("written; look at them with: man -l {}/trademl.1", folder.display()));
+    Ok(0)
+}
+
+/// Every page: name without `.1`, roff.
+fn pages() -> Result<Vec<(String, Vec<u8>)>> {
+    let root = Cli::command();
+    let mut out = vec![("trademl".to_string(), page(root.clone(), "trademl")?)];
+    for command in root.get_subcommands().filter(|c| !c.is_hide_set()) {
+        let name = format!("trademl-{}", command.get_name());
+        out.push((name.clone(), page(command.clone(), &name)?));
+    }
+    Ok(out)
+}
+
+fn page(command: clap::Command, name: &str) -> Result<Vec<u8>> {
+    let name: &'static str = Box::leak(name.to_string().into_boxed_str());
+    let man = clap_mangen::Man::new(command.name(name).version(env!("CARGO_PKG_VERSION")));
+    let mut out = Vec::new();
+    man.render_title(&mut out)?;
+    man.render_name_section(&mut out)?;
+    man.render_synopsis_section(&mut out)?;
+    man.render_description_section(&mut out)?;
+    man.render_options_section(&mut out)?;
+    man.render_subcommands_section(&mut out)?;
+    out.extend_from_slice(closing().as_bytes());
+    Ok(out)
+}
+
+/// Exit statuses and files, which no definition of a flag says.
+fn closing() -> String {
+    let statuses = [
+        (0, "done"),
+        (2, "usage or configuration: an argument or an answer is missing, unknown or invalid"),
+        (3, "refused by a gate"),
+        (4, "credentials missing or rejected"),
+        (5, "paused by the user; the same command continues"),
+        (6, "host or drive"),
+        (7, "held by another process or machine"),
+        (8, "the drive was written by a newer version"),
+        (9, "a vendor, the broker or the network cannot be reached"),
+        (70, "a bug of ours"),
+        (130, "SIGINT; the same command continues"),
+        (143, "SIGTERM; the same command continues"),
+    ];
+    let mut out = String::from(".SH \"EXIT STATUS\"\n");
+    for (number, meaning) in statuses {
+        out.push_str(&format!(".TP\n\\fB{number}\\fR\n{meaning}\n"));
+    }
+    out.push_str(".SH FILES\n.TP\n\\fI$XDG_CONFIG_HOME/trademl/.env\\fR\nkeys and settings of this machine (mode 0600)\n");
+    out.push_str(".TP\n\\fI$XDG_STATE_HOME/trademl/log\\fR\nlogs until the drive is known; then \\fIlogs/\\fR on the drive\n");
+    out.push_str(&format!(".SH \"DRIVE SCHEMA\"\nnode {}, journal {}, registry {}\n", VERSIONS.node, VERSIONS.journal, VERSIONS.registry));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_and_a_completion() {
+        let pages = pages().unwrap();
+        let mut bash = Vec::new();
+        clap_complete::generate(Shell::Bash, &mut Cli::command(), "trademl", &mut bash);
+        let bash = String::from_utf8(bash).unwrap();
+        for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let page = pages.iter().find(|(name, _)| *name == format!("trademl-{}", command.get_name())).expect("a page");
+            let text = String::from_utf8_lossy(&page.1);
+            assert!(text.contains("EXIT STATUS") && text.contains(".SH NAME"), "{}", page.0);
+            assert!(bash.contains(command.get_name()), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_version_says_what_was_built() {
+        for fact in ["source", "compiler", "target", "profile"] {
+            assert!(LONG.contains(fact), "{LONG}");
+        }
+    }
+}
