@@ -23,11 +23,11 @@ impl Patient {
             let patient = Self { dir: tempfile::tempdir().unwrap() };
             patient.file("machine/proc/self/mountinfo", "36 35 98:0 / / rw,relatime - ext4 /dev/sda1 rw\n");
             patient.file("machine/statvfs/_", "1000000000000 900000000000\n");
-            patient.file("symbols.txt", "AAPL\nMSFT\nXOM\n");
+            patient.file("symbols.txt", "AAPL\nMSFT\n");
             let answers = format!("--set universe.source=file --set universe.file={}", patient.path("symbols.txt").display());
             patient.sh(&format!("trademl pi-data-node --root {} --yes --set market.world=practice {answers}", patient.root().display()));
             // A second version of stage.yml, so that a good earlier one is beside it.
-            patient.file("symbols.txt", "AAPL\nMSFT\n");
+            patient.file("symbols.txt", "AAPL\nMSFT\nXOM\n");
             patient.sh(&format!("trademl pi-data-node --root {} --yes {answers}", patient.root().display()));
             patient.sh(&format!("trademl doctor --fix --root {}", patient.root().display()));
             patient
@@ -161,6 +161,10 @@ fn settings_and_leftovers_are_found_and_mended() {
         ("training-config", "cpvc", |p| p.file("drive/control/configs/training/equities_xs.yml", "cpvc: {groups: 8}\n")),
         ("kill-switch", "control/STOP", |p| p.file("drive/control/STOP", "")),
         ("attachment", "cannot be read", |p| p.file("drive/control/attach.json", "{\"machine")),
+        ("stage", "stage.yml", |p| {
+            let place = p.root().join("control/stage.yml");
+            std::fs::write(&place, std::fs::read_to_string(&place).unwrap().replace("AAPL", "AAPX")).unwrap();
+        }),
         ("units", "/gone/trademl", |p| {
             p.sh(&format!("trademl service install node --root {}", p.root().display()));
             let unit = p.path("home/.config/systemd/user/trademl-node.service");
@@ -187,10 +191,6 @@ fn damaged_and_missing_files_are_found_and_mended() {
         ("segments", "1 raw files have no manifest", |p| {
             let known = p.parquet("raw", 2);
             std::fs::copy(&known, known.with_file_name("stray-0000.parquet")).unwrap();
-        }),
-        ("stage", "stage.yml", |p| {
-            let place = p.root().join("control/stage.yml");
-            std::fs::write(&place, std::fs::read_to_string(&place).unwrap().replace("AAPL", "AAPX")).unwrap();
         }),
         ("ledger-export", "not there", |p| std::fs::remove_file(p.root().join("qc/partition_status.parquet")).unwrap()),
         ("backups", "never backed up", |p| std::fs::remove_dir_all(p.root().join("control/backup")).unwrap()),

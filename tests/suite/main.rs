@@ -10,3 +10,4 @@ mod paper_days;
 mod resume;
 mod terminal;
 mod tidy;
+mod undo;

@@ -1,6 +1,8 @@
 //! The data node's work as steps: probe, pin, seed, drain, audit, heal, curate, export. Shared by the wizard, `node` and
 //! `demo`.
 
+mod damaged;
+
 use super::keys;
 use crate::kit::Act;
 use crate::kit::report::Reporter;
@@ -275,6 +277,12 @@ pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope)
     let db = Db::open(root, Which::Node)?;
     let held = ledger::held(&db, table::RAW_EQUITIES_BARS)?;
     let held = held.ok_or_else(|| Error::new(code::DATA_MISSING, "this drive was never filled").fix("trademl pi-data-node"))?;
+    if scope == AuditScope::Full {
+        let bad = damaged::set_aside(root, &db)?;
+        if bad > 0 {
+            report.note(&format!("  {bad} damaged raw files are kept in raw/_quarantine; the vendor is asked again"));
+        }
+    }
     let audited = heal(host, root, report, held, scope, "audit")?;
     let depth = if scope == AuditScope::Full { curation::Depth::Full } else { curation::Depth::Incremental };
     curation::curate(root, &db, depth)?;

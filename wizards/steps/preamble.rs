@@ -56,6 +56,7 @@ fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
         let root = DataRoot::open(&host, &place)?;
         let hold = hold_for(session, &root)?;
         let (root, world) = world::of_root(&host, &root)?;
+        agree(session, &root)?;
         settled(session, &STORAGE, &place.display().to_string(), true);
         settled(session, &MARKET, &root.drive().dataset, true);
         return Ok(Some(Found { root, world, hold }));
@@ -72,6 +73,22 @@ fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
     let root = DataRoot::create(&world.host, &place, &dataset, accepted.fs, accepted.accepted_without)?;
     let hold = hold_for(session, &DataRoot::open(&host, &place)?)?;
     Ok(Some(Found { root, world, hold }))
+}
+
+/// The command that made a drive continues it too: what it says of the place and the market is not a stray answer. Another
+/// market than the drive's is.
+fn agree(session: &Session, root: &DataRoot) -> Result<()> {
+    for id in ["storage.root", "storage.without_guarantees", "market.world"] {
+        session.given.mark_used(id);
+    }
+    let wanted = session.given.look_up(&session.host, &market_question()).map(|(value, _)| value == "real");
+    match wanted {
+        Some(real) if real == root.is_world() => {
+            Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{}' data, and its market can never change", root.drive().dataset))
+                .fix("choose another place for the other market: --root DIR"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The first two steps have no journal, but they are steps all the same.
