@@ -12,7 +12,7 @@ const NODE_ID: Step = Step::ask("node-id", Scope::Host, "Node id", "Leases and l
 const KEYS: Step = Step::secrets("keys", "Vendor keys", "Free keys decide which data can be collected; they stay on this machine.", keys::DATA_KEYS);
 const UNIVERSE: Step =
     Step::ask("universe-source", Scope::Drive, "Universe", "What is expected on the drive is decided before anything arrives.", asked::universe);
-const UNIVERSE_FILE: Step = Step::ask("universe-file", Scope::Drive, "Universe file", "Your own list of symbols, one a line.", asked::universe_file);
+const UNIVERSE_FILE: Step = Step::ask("universe-file", Scope::Host, "Universe file", "Your own list of symbols, one a line.", asked::universe_file);
 const MAINTENANCE: Step =
     Step::ask("maintenance-time", Scope::Host, "Maintenance time", "Curation, quality control and exports run when you are asleep.", asked::maintenance);
 const SERVICE: Step = Step::ask("node-service", Scope::Host, "Service", "A node that starts with the machine needs nobody.", asked::service);

@@ -24,7 +24,7 @@ pub const WIZARDS: [(&Wizard, Body); 6] = [
     (&trademl::serve::WIZARD, trademl::serve::run),
 ];
 
-const SYMBOLS: &str = "AAPL\nADBE\nAMGN\nAXP\nBA\nBAC\nC\nCAT\nCSCO\nCVX\nDIS\nGE\nGOOG\nHD\nIBM\nINTC\nJPM\nKO\nMCD\nMSFT\nNKE\nPFE\nWMT\nXOM\n";
+pub const SYMBOLS: &str = "AAPL\nADBE\nAMGN\nAXP\nBA\nBAC\nC\nCAT\nCSCO\nCVX\nDIS\nGE\nGOOG\nHD\nIBM\nINTC\nJPM\nKO\nMCD\nMSFT\nNKE\nPFE\nWMT\nXOM\n";
 
 const ANSWERS: &str = "
 version: 1

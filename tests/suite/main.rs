@@ -10,4 +10,5 @@ mod paper_days;
 mod resume;
 mod terminal;
 mod tidy;
+mod twin;
 mod undo;

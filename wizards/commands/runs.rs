@@ -3,7 +3,7 @@
 use crate::cli::RunsCommand;
 use crate::kit::journal::{Entry, Event, Journal, Record};
 use crate::kit::undo::{self, Fate};
-use crate::kit::{Scope, recover};
+use crate::kit::{Scope, paths, recover};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
 use serde_json::Value;
@@ -91,10 +91,15 @@ fn show(journal: &Journal, first: &Record) -> Result<String> {
 /// The last answer to every question; keys as references to the environment, gates left out.
 fn export(journal: &Journal, first: &Record) -> Result<String> {
     let mut answers: BTreeMap<String, Value> = BTreeMap::new();
+    let wizards = crate::wizards();
+    let questions: Vec<_> = wizards.iter().filter(|w| w.name == first.wizard).flat_map(|w| w.steps).filter_map(|s| s.question().ok()).collect();
     for record in journal.records(&first.run_id)?.iter().filter(|r| r.kind == Event::Done) {
         let payload = record.payload()?;
         if let (Some(id), Some(value)) = (payload["id"].as_str(), payload.get("value")) {
-            answers.insert(id.to_string(), value.clone());
+            // A path is known in full only on the machine that gave it.
+            let question = questions.iter().find(|q| q.id == id);
+            let full = question.and_then(|q| paths::from_journal(journal.db().root(), q, value));
+            answers.insert(id.to_string(), full.unwrap_or_else(|| value.clone()));
         }
         for (var, how) in payload["vars"].as_object().into_iter().flatten() {
             let value = if how == "skipped" { Value::from("skip") } else { serde_json::json!({"from": format!("env:{var}")}) };

@@ -119,6 +119,11 @@ impl Journal {
         Ok(Self { generation: generation(&db)?, db })
     }
 
+    /// Whether records were ever dropped to make the chain whole: then nothing that is not recorded was surely never done.
+    pub fn was_mended(&self) -> Result<bool> {
+        Ok(self.db.lock()?.query_row("SELECT count(*) FROM meta WHERE key = 'mended'", [], |r| r.get::<_, i64>(0))? > 0)
+    }
+
     pub fn db(&self) -> &Arc<Db> {
         &self.db
     }

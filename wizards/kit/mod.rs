@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod journal;
 pub mod logs;
 pub mod notify;
+pub mod paths;
 pub mod prompter;
 pub mod question;
 pub mod recover;

@@ -5,12 +5,21 @@
 //! id before it could be sent. Orders and fills have tables of their own and are not touched by a cut.
 
 use super::journal::Journal;
+use super::question::{Choice, Question};
 use data_layer::attach;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use rusqlite::params;
+
+/// Asked where a wizard meets a broken chain. It has no step: there is no journal to record it in.
+pub fn question() -> Question {
+    let choices = vec![Choice::new("mend", "mend it: keep it aside, go on from the records that follow"), Choice::new("leave", "leave everything as it is")];
+    Question::select("journal.mend", "Mend the journal?", choices)
+        .default("mend", "nothing that the drive or the broker knows is lost")
+        .help("The broken journal stays in control/backup. Dropped answers are asked again; work finds what it did; an order is looked up by its id first.")
+}
 
 /// What a recovery did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +59,11 @@ pub fn recover(root: &DataRoot) -> Result<Recovery> {
             .found(busy.join("; "))
             .fix("stop it first (Ctrl-C in its window), then run the same command"));
     }
+    mend(root)
+}
+
+/// [`recover`] by whoever holds the drive.
+pub fn mend(root: &DataRoot) -> Result<Recovery> {
     let _turn = attach::wait_lock(root, "attach")?;
     let opened = Db::open(root, Which::Journal).and_then(|db| db.integrity_check().map(|()| db));
     match opened {
@@ -67,7 +81,13 @@ fn cut(root: &DataRoot, db: &Db) -> Result<Recovery> {
         return Ok(Recovery { kept: all, ..Recovery::default() });
     };
     let aside = db.backup(&free_name(root)?)?;
-    let dropped = db.write(|tx| Ok(tx.execute("DELETE FROM journal WHERE seq >= ?1", params![broken.seq])?))?;
+    let dropped = db.write(|tx| {
+        tx.execute(
+            "INSERT INTO meta (key, value) VALUES ('mended', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            params![broken.seq.to_string()],
+        )?;
+        Ok(tx.execute("DELETE FROM journal WHERE seq >= ?1", params![broken.seq])?)
+    })?;
     let dropped = i64::try_from(dropped).unwrap_or(0);
     Ok(Recovery { kept_aside: Some(aside), restored: None, kept: all - dropped, dropped })
 }
@@ -103,6 +123,7 @@ fn replace(root: &DataRoot) -> Result<Recovery> {
         let put = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
         tx.execute(put, ["generation", &generation.to_string()])?;
         tx.execute(put, ["drive_id", &root.drive().drive_id])?;
+        tx.execute(put, ["mended", "file"])?;
         Ok(())
     })?;
     out.kept = db.lock()?.query_row("SELECT count(*) FROM journal", [], |r| r.get(0))?;

@@ -6,9 +6,10 @@
 
 use super::act::Act;
 use super::journal::{Entry, Event, Journal, Record};
+use super::paths;
 use super::prompter::answers::Given;
 use super::prompter::{Place, Prompter, Reply};
-use super::question::Question;
+use super::question::{Kind, Question};
 use super::report::Reporter;
 use super::step::{Scope, Step, Wizard};
 use data_layer::error::{Error, Result, code};
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+pub mod resume;
 mod verbs;
 
 /// What a finished wizard hands back for the closing lines.
@@ -60,6 +62,8 @@ struct Answered {
     step: String,
     label: String,
     shown: String,
+    /// The same as the journal may hold it: of a path only the name.
+    sealed: String,
     /// A person typed it: going back stops here.
     by_person: bool,
 }
@@ -99,6 +103,8 @@ pub struct Run<'a> {
     missing: Vec<Error>,
     turn: Option<Turn>,
     current: Option<&'static Step>,
+    /// The journal held this run already.
+    resumed: bool,
 }
 
 /// What a run is made of.
@@ -139,6 +145,7 @@ impl<'a> Run<'a> {
             missing: Vec::new(),
             turn: None,
             current: None,
+            resumed: false,
         };
         if resumed {
             run.fold()?;
@@ -146,16 +153,17 @@ impl<'a> Run<'a> {
             let payload = json!({"version": env!("CARGO_PKG_VERSION"), "dataset": run.root.drive().dataset, "tag": tag});
             run.append("", 0, Event::Opened, Scope::Drive, "", &payload)?;
         }
-        run.announce(resumed)?;
+        run.resumed = resumed;
         Ok(run)
     }
 
     /// Execute the body until it ends, rewinding as often as the person asks.
     pub fn drive(mut self, body: impl Fn(&mut Self) -> Result<Outcome>) -> Result<Outcome> {
+        let mut announced = self.announce(self.resumed);
         loop {
             self.answers.clear();
             self.current = None;
-            let result = body(&mut self);
+            let result = std::mem::replace(&mut announced, Ok(())).and_then(|()| body(&mut self));
             match (self.turn.take(), result) {
                 (Some(Turn::PlanShown), _) => return Ok(Outcome { summary: "dry run: nothing was written".into(), ..Outcome::default() }),
                 (Some(Turn::Rewind(step)), _) => self.rewind(&step)?,
@@ -248,8 +256,9 @@ impl<'a> Run<'a> {
         if step.scope == Scope::Host && record.machine_id != self.host.machine_id() {
             return Ok(());
         }
-        if let Some(value) = record.payload()?.get("value").filter(|v| question.validate(v).is_ok()) {
-            question.default = Some((value.clone(), "as answered the last time".into()));
+        let value = record.payload()?.get("value").and_then(|kept| paths::from_journal(&self.root, question, kept));
+        if let Some(value) = value.filter(|v| question.validate(v).is_ok()) {
+            question.default = Some((value, "as answered the last time".into()));
         }
         Ok(())
     }
@@ -326,7 +335,11 @@ impl<'a> Run<'a> {
 
     fn answered(&mut self, step: &'static Step, place: &Place, shown: String, by_person: bool, replayed: bool) {
         self.step_done(step, place, &shown, replayed);
-        self.answers.push(Answered { step: step.id.to_string(), label: step.title.to_string(), shown, by_person });
+        let sealed = match step.question() {
+            Ok(q) if matches!(q.kind, Kind::Path) => paths::name_of(&shown),
+            _ => shown.clone(),
+        };
+        self.answers.push(Answered { step: step.id.to_string(), label: step.title.to_string(), shown, sealed, by_person });
     }
 
     fn step_done(&self, step: &Step, place: &Place, evidence: &str, replayed: bool) {
@@ -365,21 +378,6 @@ impl<'a> Run<'a> {
             }
             self.state.insert(step, StepState { kind, visit, payload, inputs_sha256, machine_id });
         }
-        Ok(())
-    }
-
-    fn announce(&self, resumed: bool) -> Result<()> {
-        let count = |kind| self.state.iter().filter(|(step, s)| !step.is_empty() && s.kind == kind).count();
-        let (done, doubt) = (count(Event::Done), count(Event::Started));
-        let text = if resumed {
-            let by = self.state.values().any(|s| s.machine_id != self.host.machine_id());
-            let whose = if by { " begun on another machine: what belongs to a machine is asked again" } else { "" };
-            let in_doubt = if doubt > 0 { format!(", {doubt} was interrupted and is settled first") } else { String::new() };
-            format!("{}: continuing run {} ({done} of {} steps done{in_doubt}){whose}", self.wizard.name, self.id, self.wizard.steps.len())
-        } else {
-            format!("{}: {}", self.wizard.name, self.wizard.purpose)
-        };
-        self.report.event("run.opened", &text, json!({"resumed": resumed, "done": done, "in_doubt": doubt, "of": self.wizard.steps.len()}));
         Ok(())
     }
 

@@ -2,12 +2,13 @@
 
 use super::journal::Journal;
 use super::logs::Log;
-use super::prompter::Prompter;
 use super::prompter::answers::{Answers, Given};
 use super::prompter::plain::{Plain, Stdin};
 use super::prompter::talk::Talk;
 use super::prompter::terminal::Terminal;
-use super::report::{Reporter, Voice};
+use super::prompter::{Place, Prompter, Reply};
+use super::recover;
+use super::report::{Reporter, Voice, error_text};
 use super::run::{Manner, Outcome, Parts, Run};
 use super::step::Wizard;
 use data_layer::error::{Error, Result, code};
@@ -90,7 +91,7 @@ impl Session {
 
     /// Open the journal on `root` and execute the body to its end.
     pub fn run(&mut self, root: &DataRoot, body: impl Fn(&mut Run<'_>) -> Result<Outcome>) -> Result<Outcome> {
-        let journal = if self.flags.dry_run { None } else { Some(Journal::open(root)?) };
+        let journal = if self.flags.dry_run { None } else { Some(self.journal(root)?) };
         let parts = Parts {
             host: self.host.clone(),
             root: root.clone(),
@@ -103,6 +104,25 @@ impl Session {
             tag: self.tag.clone(),
         };
         Run::begin(parts)?.drive(body)
+    }
+
+    /// The journal; one whose chain is broken is shown, and mended if a person says so.
+    fn journal(&mut self, root: &DataRoot) -> Result<Journal> {
+        let error = match Journal::open(root) {
+            Err(error) if error.is(code::SSD_CHAIN) && self.prompter.interactive() && !self.flags.yes => error,
+            opened => return opened,
+        };
+        self.report.note(&error_text(error.body(), self.report.log()));
+        let place = Place { step: "journal-mend", title: "Journal", n: 0, of: self.wizard.steps.len(), ..Place::default() };
+        match self.prompter.ask(&place, &recover::question())? {
+            Reply::Value(answer) if answer == "mend" => {
+                for line in recover::mend(root)?.lines() {
+                    self.report.note(&format!("  {line}"));
+                }
+                Journal::open(root)
+            }
+            _ => Err(error),
+        }
     }
 
     /// Say how it ended and give the exit status.

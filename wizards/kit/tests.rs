@@ -196,3 +196,85 @@ fn a_broken_chain_is_noticed() {
     drop(conn);
     assert!(toy.run(FakeHost::default(), &mut person(), &Given::default()).0.unwrap_err().is(code::SSD_CHAIN));
 }
+
+/// Every gate of every wizard, alone: `--yes`, a person who presses Enter, a wrong or near-miss word and the end of the
+/// input are refusals; only the exact token passes.
+#[test]
+fn yes_never_answers_a_gate_of_any_wizard() {
+    let mut gates = 0;
+    for wizard in crate::wizards() {
+        for step in wizard.steps.iter().filter(|s| s.verb == Verb::Gate || matches!(s.asks, super::Asks::Token(_))) {
+            gates += 1;
+            let token = "PAPER SIM1 2017-12-01";
+            let try_with = |prompter: &mut dyn Prompter, given: &Given, yes: bool| {
+                let toy = Toy::new();
+                let host = Host::fake(FakeHost::default());
+                let report = Reporter::new(&host, Voice::Silent, wizard.name, None);
+                let root = DataRoot::open(&host, &toy.root()).unwrap();
+                let journal = Some(Journal::open(&root).unwrap());
+                let manner = Manner { yes, ..Manner::default() };
+                let run = Run::begin(Parts { host, root, journal, wizard, given, prompter, report: &report, manner, tag: None }).unwrap();
+                run.drive(|run| {
+                    run.gate(step, &Gate { account: "SIM1", trading_day: "2017-12-01", shown: "orders", token })?;
+                    Ok(Outcome::default())
+                })
+            };
+            let nothing = Given::default();
+            for yes in [true, false] {
+                assert!(try_with(&mut Answers, &nothing, yes).unwrap_err().is(code::GATE_REFUSED), "{} {}", wizard.name, step.id);
+                for typed in
+                    ["", "y", "yes", "Y", "true", "PAPER", "paper sim1 2017-12-01", "PAPER SIM1 2017-12-01 ", "PAPER SIM1 2017-11-30", "PAPER SIM2 2017-12-01"]
+                {
+                    let mut person = Scripted::default().gate_text(step.id, typed);
+                    assert!(try_with(&mut person, &nothing, yes).unwrap_err().is(code::GATE_REFUSED), "{typed:?}");
+                    let flag = Given::new(wizard.name, None, &[], &[typed.to_string()]).unwrap();
+                    assert!(try_with(&mut Answers, &flag, yes).unwrap_err().is(code::GATE_REFUSED), "--confirm {typed:?}");
+                }
+                let set = Given::new(wizard.name, None, &[format!("{}={token}", step.id)], &[]).unwrap();
+                assert!(try_with(&mut Answers, &set, yes).is_err(), "--set is no confirmation");
+                let right = Given::new(wizard.name, None, &[], &[token.to_string()]).unwrap();
+                try_with(&mut Answers, &right, yes).unwrap();
+            }
+        }
+    }
+    assert!(gates > 0 || !cfg!(feature = "research"));
+}
+
+#[test]
+fn a_run_that_goes_on_says_what_is_done_in_doubt_and_next() {
+    let toy = Toy::new();
+    let fake = FakeHost { crash_at: Some(("order.send.before".into(), 1)), ..FakeHost::default() };
+    toy.run(fake, &mut person(), &Given::default()).0.unwrap_err();
+    let host = Host::fake(FakeHost::default());
+    let report = Reporter::new(&host, Voice::Silent, "toy", None);
+    let root = DataRoot::open(&host, &toy.root()).unwrap();
+    let journal = Some(Journal::open(&root).unwrap());
+    let mut again = person();
+    let given = Given::default();
+    let parts = Parts { host, root, journal, wizard: &TOY, given: &given, prompter: &mut again, report: &report, manner: Manner::default(), tag: None };
+    Run::begin(parts).unwrap().drive(body).unwrap();
+    let opened = report.heard().into_iter().find(|e| e["event"] == "run.opened").unwrap();
+    assert_eq!((opened["resumed"].as_bool(), opened["done"].as_u64(), opened["in_doubt"].as_u64()), (Some(true), Some(6), Some(1)));
+    assert_eq!(opened["next"], "send");
+    assert_eq!(again.asked, ["run-continue"]);
+}
+
+#[test]
+fn a_broken_journal_is_shown_kept_aside_and_mended_when_a_person_says_so() {
+    let toy = Toy::new();
+    toy.run(FakeHost::default(), &mut person(), &Given::default()).0.unwrap();
+    let conn = rusqlite::Connection::open(toy.root().join("control/journal.sqlite")).unwrap();
+    conn.execute("UPDATE journal SET payload_json = '{\"forged\":1}' WHERE seq = 5", []).unwrap();
+    drop(conn);
+    let host = Host::fake(FakeHost::default());
+    let root = DataRoot::open(&host, &toy.root()).unwrap();
+    let mended = super::recover::recover(&root).unwrap();
+    assert_eq!(mended.kept, 4);
+    assert!(mended.dropped > 3 && root.locate(mended.kept_aside.as_ref().unwrap()).exists(), "{mended:?}");
+    assert_eq!(super::recover::recover(&root).unwrap().dropped, 0);
+    // The same order is not sent twice: the broker is asked first, since the send is unknown to the journal.
+    let mut again = person();
+    toy.run(FakeHost::default(), &mut again, &Given::default()).0.unwrap();
+    assert!(again.asked.len() < 4, "answers before the break are kept: {:?}", again.asked);
+    assert_eq!(toy.file("broker.txt"), "alpha\n");
+}

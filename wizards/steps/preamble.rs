@@ -36,6 +36,10 @@ pub const TAKE_OVER: &str = "TAKE OVER <first 8 characters of the drive's id>";
 /// belongs to a machine.
 pub fn find_drive(session: &mut Session) -> Result<Found> {
     let host = session.host.clone();
+    // A drive that is known needs no search: what was found once is not told again on every resume.
+    if let Some(place) = named_place(session)?.filter(|p| p.join(SENTINEL).exists()) {
+        return existing(session, &place);
+    }
     let detected = detect::detect(&host);
     show(session, &detected);
     loop {
@@ -45,6 +49,33 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
     }
 }
 
+/// A drive that holds a root: attach it, enter its world.
+fn existing(session: &mut Session, place: &Path) -> Result<Found> {
+    refuse_checkout(place)?;
+    let host = session.host.clone();
+    // Held first: a second wizard on this drive must hear about the first one, not about its sandbox.
+    let root = DataRoot::open(&host, place)?;
+    let hold = hold_for(session, &root)?;
+    let (root, world) = world::of_root(&host, &root)?;
+    agree(session, &root)?;
+    settled(session, &STORAGE, &place.display().to_string(), true);
+    settled(session, &MARKET, &root.drive().dataset, true);
+    Ok(Found { root, world, hold })
+}
+
+/// The place that the flags, the environment, or this machine's memory name.
+fn named_place(session: &Session) -> Result<Option<PathBuf>> {
+    let host = &session.host;
+    let remembered = keys::remembered_root(host)?;
+    let named = session
+        .flags
+        .root
+        .clone()
+        .or_else(|| host.env("TRADEML_ROOT").map(PathBuf::from))
+        .or_else(|| remembered.map(PathBuf::from).filter(|p| p.join(SENTINEL).exists()));
+    Ok(named.map(|place| host.cwd().join(place)))
+}
+
 /// One pass over the two questions; `None` when the second was answered with "back".
 fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
     let host = session.host.clone();
@@ -52,14 +83,7 @@ fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
     refuse_checkout(&place)?;
     let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host)? } else { place };
     if place.join(SENTINEL).exists() {
-        // Held first: a second wizard on this drive must hear about the first one, not about its sandbox.
-        let root = DataRoot::open(&host, &place)?;
-        let hold = hold_for(session, &root)?;
-        let (root, world) = world::of_root(&host, &root)?;
-        agree(session, &root)?;
-        settled(session, &STORAGE, &place.display().to_string(), true);
-        settled(session, &MARKET, &root.drive().dataset, true);
-        return Ok(Some(Found { root, world, hold }));
+        return existing(session, &place).map(Some);
     }
     let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
     let accepted = detect::accept(&host, &place, words.as_deref())?;
@@ -193,15 +217,8 @@ fn show(session: &Session, detected: &Detected) {
 
 fn choose_place(session: &mut Session, detected: &Detected) -> Result<PathBuf> {
     let host = session.host.clone();
-    let remembered = keys::remembered_root(&host)?;
-    let named = session
-        .flags
-        .root
-        .clone()
-        .or_else(|| host.env("TRADEML_ROOT").map(PathBuf::from))
-        .or_else(|| remembered.map(PathBuf::from).filter(|p| p.join(SENTINEL).exists()));
-    if let Some(place) = named {
-        return Ok(host.cwd().join(place));
+    if let Some(place) = named_place(session)? {
+        return Ok(place);
     }
     let recommended = &detected.recommendation;
     let question = storage_question().default(recommended.path.clone(), recommended.reason.clone());

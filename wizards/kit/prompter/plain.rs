@@ -2,7 +2,7 @@
 //! screen readers and PTY tests, and is the reference that the fancy one is a skin of.
 
 use super::Place;
-use super::talk::{Face, Input, Tone, typed};
+use super::talk::{Attention, Face, Input, Tone, typed};
 use super::words::Word;
 use crate::kit::signals;
 use data_layer::error::{Error, Result, code};
@@ -148,6 +148,10 @@ impl<L: Lines, W: Write> Plain<L, W> {
 }
 
 impl<L: Lines, W: Write> Face for Plain<L, W> {
+    fn attend(&mut self) -> Attention {
+        Attention::of(self.input.hear_signals())
+    }
+
     fn say(&mut self, _: Tone, text: &str) -> Result<()> {
         Ok(writeln!(self.output, "{text}")?)
     }
@@ -157,7 +161,6 @@ impl<L: Lines, W: Write> Face for Plain<L, W> {
     }
 
     fn line(&mut self, _: &str, hidden: bool) -> Result<Input> {
-        let _signals = self.input.hear_signals();
         loop {
             self.prompt()?;
             let heard = self.input.next(hidden)?;

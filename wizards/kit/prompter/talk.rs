@@ -5,6 +5,7 @@ use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply};
 use crate::kit::question::{Kind, Question, SecretSpec};
 use data_layer::error::{Error, Result, code};
 use serde_json::Value;
+use std::any::Any;
 use std::collections::BTreeMap;
 
 /// What came back from a person.
@@ -30,8 +31,21 @@ pub enum Tone {
     Wrong,
 }
 
+/// While it lives, keys and signals are the prompt's.
+pub struct Attention {
+    _guard: Option<Box<dyn Any>>,
+}
+
+impl Attention {
+    pub fn of(guard: Option<impl Any>) -> Self {
+        Self { _guard: guard.map(|g| Box::new(g) as Box<dyn Any>) }
+    }
+}
+
 /// A way of showing lines and of reading answers. Ctrl-C and its pause menu belong to the face.
 pub trait Face {
+    /// Called before the first line of a question: from here on Ctrl-C opens the pause menu.
+    fn attend(&mut self) -> Attention;
     fn say(&mut self, tone: Tone, text: &str) -> Result<()>;
     fn heading(&mut self, place: &Place, prompt: &str) -> Result<()>;
     /// A line, beginning with `initial`; `hidden` lines are not shown.
@@ -121,6 +135,7 @@ fn help_of(question: &Question) -> String {
 
 impl<F: Face> Prompter for Talk<F> {
     fn ask(&mut self, place: &Place, question: &Question) -> Result<Reply> {
+        let _attention = self.face.attend();
         self.heading(place, &question.prompt)?;
         if let Some((value, evidence)) = &question.default {
             self.face.say(Tone::Faint, &format!("  default: {}   ({evidence})", question.display(value)))?;
@@ -151,6 +166,7 @@ impl<F: Face> Prompter for Talk<F> {
     }
 
     fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply> {
+        let _attention = self.face.attend();
         self.heading(place, &format!("{} ({})", spec.label, spec.var))?;
         self.face.say(Tone::Plain, &format!("  without it: {}", spec.without))?;
         let skip = if spec.required { "" } else { "; type skip to do without" };
@@ -182,6 +198,7 @@ impl<F: Face> Prompter for Talk<F> {
     }
 
     fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply> {
+        let _attention = self.face.attend();
         self.heading(place, "Review: nothing has been written yet")?;
         self.face.say(Tone::Plain, text.trim_end())?;
         let verdicts = ["Go ahead", "Change an answer", "Save and leave"].map(String::from);
@@ -209,6 +226,7 @@ impl<F: Face> Prompter for Talk<F> {
     }
 
     fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<GateReply> {
+        let _attention = self.face.attend();
         self.heading(place, "Confirmation")?;
         self.face.say(Tone::Plain, shown.trim_end())?;
         self.face.say(Tone::Plain, &format!("Type  {wanted}  to go on, or anything else to refuse:"))?;

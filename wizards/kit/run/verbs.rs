@@ -3,6 +3,7 @@
 use super::{ASKED, Gate, Run, Turn, convert, paused};
 use crate::kit::act::Act;
 use crate::kit::journal::Event;
+use crate::kit::paths;
 use crate::kit::prompter::{GateReply, ReviewReply, SecretReply};
 use crate::kit::review::Plan;
 use crate::kit::step::Step;
@@ -21,7 +22,7 @@ impl Run<'_> {
         let mut question = step.question()?;
         let place = self.enter(step)?;
         if let Some(done) = self.done(step)
-            && let Some(value) = done.payload.get("value").cloned()
+            && let Some(value) = done.payload.get("value").and_then(|kept| paths::from_journal(&self.root, &question, kept))
             && question.validate(&value).is_ok()
             && self.given.flag(question.id).is_none_or(|flag| *flag == value)
         {
@@ -39,7 +40,8 @@ impl Run<'_> {
             }
             None => self.obtain(&place, &question)?,
         };
-        self.commit(step, Event::Done, "", &json!({"id": question.id, "value": value, "source": source}))?;
+        let kept = if self.journal.is_some() { paths::for_journal(&self.root, &question, &value)? } else { value.clone() };
+        self.commit(step, Event::Done, "", &json!({"id": question.id, "value": kept, "source": source}))?;
         self.answered(step, &place, question.display(&value), source == ASKED, false);
         convert(value)
     }
@@ -173,7 +175,9 @@ impl Run<'_> {
             self.step_done(step, &place, "", true);
             return convert(done.payload.clone());
         }
-        let in_doubt = before.is_some_and(|s| s.kind == Event::Started);
+        // Also after a mended journal, or where this run began long ago: asking is cheap, sending twice is not.
+        let mended = self.journal.as_ref().map_or(Ok(false), |j| j.was_mended())?;
+        let in_doubt = self.resumed || mended || before.is_some_and(|s| s.kind == Event::Started);
         let found = if in_doubt { find(&self.context(step))? } else { None };
         let value = match found {
             Some(value) => value,
@@ -209,7 +213,7 @@ impl Run<'_> {
         let place = self.enter(step)?;
         self.questions_are_over()?;
         let shown: Vec<(String, String)> = self.answers.iter().map(|a| (a.label.clone(), a.shown.clone())).collect();
-        let inputs = digest_of(&shown)?;
+        let inputs = digest_of(&self.answers.iter().map(|a| (&a.label, &a.sealed)).collect::<Vec<_>>())?;
         if self.done(step).is_some_and(|d| d.inputs_sha256 == inputs) {
             self.step_done(step, &place, "accepted", true);
             return Ok(());

@@ -8,7 +8,7 @@ mod keys;
 mod list;
 
 use super::Place;
-use super::talk::{Face, Input, Tone, typed};
+use super::talk::{Attention, Face, Input, Tone, typed};
 use super::words::Word;
 use crate::kit::report::wrapped;
 use crate::kit::signals;
@@ -71,6 +71,10 @@ impl Terminal {
 }
 
 impl Face for Terminal {
+    fn attend(&mut self) -> Attention {
+        Attention::of(Some(self.keys.begin()))
+    }
+
     fn say(&mut self, tone: Tone, text: &str) -> Result<()> {
         let text = wrapped(text, Some(self.width()));
         let text = match tone {
@@ -88,7 +92,6 @@ impl Face for Terminal {
     }
 
     fn line(&mut self, initial: &str, hidden: bool) -> Result<Input> {
-        let _raw = self.keys.begin();
         let mut field = Field::new(initial, hidden);
         loop {
             self.term.write_str(&field.draw(self.width()))?;
@@ -133,7 +136,6 @@ impl Face for Terminal {
     }
 
     fn pick(&mut self, labels: &[String], at: usize) -> Result<Input> {
-        let _raw = self.keys.begin();
         let mut list = List::new(labels, at);
         self.term.write_str(&list.draw(self.width()))?;
         loop {

@@ -1,0 +1,113 @@
+//! A run that goes on explains itself first: who set the drive up, where, when it last moved, what is done, what was in
+//! doubt and how that is settled, what is next. Then Enter continues, where a person is there to press it.
+
+use super::{Run, paused};
+use crate::kit::journal::{Event, Record};
+use crate::kit::prompter::Reply;
+use crate::kit::question::{Choice, Question};
+use crate::kit::step::{Step, Verb};
+use data_layer::detect::recognise::ago;
+use data_layer::error::Result;
+use data_layer::root::DataPath;
+use data_layer::store;
+use data_layer::time::UtcTime;
+use serde_json::{Value, json};
+
+/// Asked when work, not a question, comes next. It has no step: nothing of it is recorded.
+pub fn continue_question() -> Question {
+    let choices = vec![Choice::new("go", "continue"), Choice::new("leave", "leave; everything stays as it is")];
+    Question::select("run.continue", "Continue?", choices)
+        .default("go", "what is done is kept, what was interrupted is settled first")
+        .help("Continuing never repeats what is recorded as done and never sends an order twice. Answers can still be changed with :back.")
+}
+
+impl Run<'_> {
+    /// The first lines of a run, new or continued.
+    pub(super) fn announce(&mut self, resumed: bool) -> Result<()> {
+        let of = self.wizard.steps.len();
+        if !resumed {
+            let text = format!("{}: {}", self.wizard.name, self.wizard.purpose);
+            self.report.event("run.opened", &text, json!({"resumed": false, "done": 0, "in_doubt": 0, "of": of}));
+            return Ok(());
+        }
+        let done: Vec<&Step> = self.wizard.steps.iter().filter(|s| s.before_the_run() || self.done(s).is_some()).collect();
+        let doubtful: Vec<&Step> = self.wizard.steps.iter().filter(|s| self.state.get(s.id).is_some_and(|state| state.kind == Event::Started)).collect();
+        let next = self.wizard.steps.iter().find(|s| done.iter().all(|d| d.id != s.id) && !self.was_passed_over(s));
+        let mut rows = vec![format!("{}: continuing run {}", self.wizard.name, self.id)];
+        let mut row = |label: &str, text: String| rows.push(format!("  {label:<10} {text}"));
+        let journal = self.journal.as_ref().map(|j| j.records(&self.id)).transpose()?.unwrap_or_default();
+        if let (Some(first), Some(last)) = (journal.first(), journal.last()) {
+            row("set up", format!("by {}, {}", self.whose(first), self.when(first)));
+            let what = if last.step.is_empty() { last.kind.as_str().to_string() } else { format!("{} {}", self.place_of(&last.step), last.kind.as_str()) };
+            row("last moved", format!("{}: {what}, on {}", self.when(last), self.whose(last)));
+        }
+        row("done", format!("{} of {of} steps{}", done.len(), done.last().map_or(String::new(), |s| format!(", the newest {}", self.place_of(s.id)))));
+        for step in &doubtful {
+            row("in doubt", format!("{} was interrupted: {}", self.place_of(step.id), settled_by(step.verb)));
+        }
+        if let Some(next) = next {
+            row("next", self.place_of(next.id));
+        }
+        if self.state.values().any(|s| s.machine_id != self.host.machine_id()) {
+            row("this is", "another machine: what belongs to a machine (keys, mount, limits) is asked again".into());
+        }
+        let fields = json!({"resumed": true, "done": done.len(), "in_doubt": doubtful.len(), "of": of, "next": next.map(|s| s.id)});
+        let work_is_next = next.is_some_and(|s| !matches!(s.verb, Verb::Ask | Verb::Review | Verb::Gate));
+        self.report.event("run.opened", &rows.join("\n"), fields);
+        if work_is_next && self.interactive() { self.ask_to_continue(next) } else { Ok(()) }
+    }
+
+    fn ask_to_continue(&mut self, next: Option<&'static Step>) -> Result<()> {
+        let Some(step) = next else { return Ok(()) };
+        let mut place = self.wizard.place(step);
+        place.outline = self.outline(step);
+        place.step = "run-continue";
+        match self.prompter.ask(&place, &continue_question())? {
+            Reply::Value(Value::String(answer)) if answer == "leave" => Err(paused()),
+            Reply::Pause => Err(paused()),
+            Reply::Back => Err(self.back()),
+            Reply::Value(_) => Ok(()),
+        }
+    }
+
+    /// A step before the newest finished one that was never entered: the runbook took another way.
+    fn was_passed_over(&self, step: &Step) -> bool {
+        let newest = self.wizard.steps.iter().rposition(|s| self.done(s).is_some());
+        newest.is_some_and(|n| self.wizard.position(step.id) <= n) && !self.state.contains_key(step.id)
+    }
+
+    fn place_of(&self, step: &str) -> String {
+        let title = self.wizard.steps.iter().find(|s| s.id == step).map_or(step, |s| s.title);
+        format!("[{}/{}] {title}", self.wizard.position(step), self.wizard.steps.len())
+    }
+
+    /// `node 'pi-1' on this machine`: the name from the machine's record on the drive.
+    fn whose(&self, record: &Record) -> String {
+        let place = if record.machine_id == self.host.machine_id() { "this machine" } else { "another machine" };
+        let named = DataPath::new(format!("control/machines/{}.yml", record.machine_id))
+            .and_then(|path| store::read(&self.root, &path))
+            .ok()
+            .flatten()
+            .and_then(|bytes| serde_yaml::from_slice::<Value>(&bytes).ok())
+            .and_then(|v| v["node_id"].as_str().map(str::to_string));
+        named.map_or_else(|| place.to_string(), |name| format!("node '{name}' on {place}"))
+    }
+
+    /// The moment, and how long ago where this clock can tell (a practice world has its own).
+    fn when(&self, record: &Record) -> String {
+        let short = record.at.get(..16).map_or(record.at.clone(), |t| format!("{}Z", t.replace('T', " ")));
+        match UtcTime::parse(&record.at) {
+            Ok(at) if !self.root.is_world() => format!("{short} ({})", ago(self.host.now(), at)),
+            _ => short,
+        }
+    }
+}
+
+/// What becomes of a step that was interrupted.
+fn settled_by(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Send => "every order is asked for by its id before anything is sent",
+        Verb::KeepRunning => "it is entered again",
+        _ => "it runs again, and finds what is already there",
+    }
+}
