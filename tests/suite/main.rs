@@ -5,6 +5,7 @@
 mod bad_input;
 mod golden;
 mod doctor;
+mod happy;
 mod journey;
 mod paper_days;
 mod resume;

@@ -9,8 +9,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// A program on an 80x24 (or other) screen.
-struct Screen {
-    parser: vt100::Parser,
+pub struct Screen {
+    pub parser: vt100::Parser,
     chunks: mpsc::Receiver<Vec<u8>>,
     writer: Box<dyn Write + Send>,
     child: Box<dyn portable_pty::Child + Send + Sync>,
@@ -45,12 +45,12 @@ impl Screen {
     }
 
     /// Read until `text` is on the screen.
-    fn wait_for(&mut self, text: &str) {
+    pub fn wait_for(&mut self, text: &str) {
         self.wait_for_times(text, 1);
     }
 
     /// Read until `text` is on the screen so many times.
-    fn wait_for_times(&mut self, text: &str, times: usize) {
+    pub fn wait_for_times(&mut self, text: &str, times: usize) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while self.parser.screen().contents().matches(text).count() < times {
             match self.chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -63,13 +63,18 @@ impl Screen {
         }
     }
 
+    /// What is on the screen.
+    pub fn text(&self) -> String {
+        self.parser.screen().contents()
+    }
+
     /// Wait until `text` is on the screen, then press `keys`.
-    fn reply(&mut self, text: &str, keys: &str) {
+    pub fn reply(&mut self, text: &str, keys: &str) {
         self.wait_for(text);
         self.send(keys);
     }
 
-    fn send(&mut self, keys: &str) {
+    pub fn send(&mut self, keys: &str) {
         self.writer.write_all(keys.as_bytes()).unwrap();
         self.writer.flush().unwrap();
     }
@@ -90,20 +95,20 @@ impl Screen {
     }
 }
 
-const SIZE: (u16, u16) = (80, 24);
-const CTRL_C: &str = "\u{3}";
-const ESC: &str = "\u{1b}";
+pub const SIZE: (u16, u16) = (80, 24);
+pub const CTRL_C: &str = "\u{3}";
+pub const ESC: &str = "\u{1b}";
 const SHIFT_TAB: &str = "\u{1b}[Z";
 const CLEAR: &str = "\u{15}";
 
 /// A shell around the program: it notes the terminal's modes before and after, and the exit status.
-fn wrapped(home: &Path, args: &str, size: (u16, u16), env: &[(&str, &str)]) -> Screen {
+pub fn wrapped(home: &Path, args: &str, size: (u16, u16), env: &[(&str, &str)]) -> Screen {
     let script = format!("trap : INT HUP TERM; stty -g >before; '{}' {args}; echo $? >status; stty -g >after", env!("CARGO_BIN_EXE_trademl"));
     Screen::program("/bin/sh", home, &["-c", &script], size, env)
 }
 
 /// The wrapped program has ended with this status, the terminal is as it was, and the cursor can be seen.
-fn ended_well(screen: &mut Screen, home: &Path, status: &str) {
+pub fn ended_well(screen: &mut Screen, home: &Path, status: &str) {
     screen.end();
     let read = |name: &str| std::fs::read_to_string(home.join(name)).unwrap_or_default().trim().to_string();
     assert_eq!(read("status"), status, "{}", screen.parser.screen().contents());

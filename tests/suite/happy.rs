@@ -1,0 +1,84 @@
+//! Every wizard from its first prompt to its last line, with real keys on a pseudo-terminal.
+
+use crate::journey::{before, copy, fresh};
+use crate::terminal::{Screen, ended_well, wrapped};
+
+const SIZE: (u16, u16) = (100, 60);
+
+/// A drive as it is before wizard `n`, and a home.
+fn drive(n: usize) -> (tempfile::TempDir, String) {
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().join("drive");
+    if n == 0 { fresh(&place) } else { copy(&before(n), &place) }
+    let shown = place.display().to_string();
+    (home, shown)
+}
+
+fn played(args: &str, n: usize, status: &str, keys: &[(&str, &str)]) -> Screen {
+    let (home, root) = drive(n);
+    let mut screen = wrapped(home.path(), &format!("{args} --root {root}"), SIZE, &[]);
+    for (text, key) in keys {
+        screen.reply(text, key);
+    }
+    ended_well(&mut screen, home.path(), status);
+    screen
+}
+
+#[test]
+fn a_node_is_set_up_with_enter_and_an_answer_is_changed_in_the_review() {
+    let mut screen = played(
+        "pi-data-node",
+        0,
+        "0",
+        &[
+            ("What is this node called?", "\r"),
+            ("Which symbols shall", "\r"),
+            ("When is the daily maintenance", "04:30\r"),
+            ("Shall the node start with the machine?", "2\r"),
+            // Later: the last of the three.
+            ("Fill the drive?", "\u{1b}[A"),
+            ("> 3) later", "\r"),
+            ("nothing has been written yet", "2\r"),
+            // The first answer of the list is the node's name.
+            ("> 1) Node id: node-1", "\r"),
+            ("node-1   (as answered the last time)", "pi-kitchen\r"),
+            ("> 1) Go ahead", "\r"),
+        ],
+    );
+    screen.wait_for("the queue is seeded");
+    let text = screen.text();
+    assert!(text.contains("pi-kitchen") && text.contains("next"), "{text}");
+}
+
+#[test]
+fn a_model_is_trained_judged_and_shadowed_with_enter() {
+    let mut screen = played("train", 1, "0", &[("Which model?", "\r"), ("nothing has been written yet", "\r")]);
+    screen.wait_for("challenger");
+    // The small model does not meet the bars: a refusal is an outcome, with its own status.
+    let mut screen = played("evaluate", 2, "3", &[("Which model?", "\r")]);
+    screen.wait_for("tear sheet");
+    let mut screen = played("shadow", 3, "0", &[("Which model?", "\r")]);
+    screen.wait_for("shadow books are up to date");
+}
+
+#[test]
+fn the_paper_book_trades_after_the_exact_words_and_refuses_others() {
+    let questions = [("Which broker?", "2\r"), ("How many orders may", "\r"), ("Plan orders for the next session?", "\r")];
+    let mut keys = questions.to_vec();
+    keys.push(("to go on, or anything else to refuse", "PAPER SIM000001 2017-12-01\r"));
+    let mut screen = played("paper-trade", 4, "0", &keys);
+    screen.wait_for("orders planned");
+    for wrong in ["\r", "y\r", "paper sim000001 2017-12-01\r", "PAPER SIM000001 2017-11-30\r"] {
+        let mut keys = questions.to_vec();
+        keys.push(("to go on, or anything else to refuse", wrong));
+        let mut screen = played("paper-trade", 4, "3", &keys);
+        screen.wait_for("TML-GATE-001");
+    }
+}
+
+#[test]
+fn the_service_answers_for_a_second_and_ends() {
+    let keys = [("Which model?", "\r"), ("Which address", "127.0.0.1:0\r"), ("Stop after how many seconds", "1\r")];
+    let mut screen = played("serve", 5, "0", &keys);
+    screen.wait_for("served for 1 seconds");
+}
