@@ -9,7 +9,11 @@ const SIZE: (u16, u16) = (100, 60);
 fn drive(n: usize) -> (tempfile::TempDir, String) {
     let home = tempfile::tempdir().unwrap();
     let place = home.path().join("drive");
-    if n == 0 { fresh(&place) } else { copy(&before(n), &place) }
+    if n == 0 {
+        fresh(&place)
+    } else {
+        copy(&before(n), &place)
+    }
     let shown = place.display().to_string();
     (home, shown)
 }

@@ -105,7 +105,7 @@ fn space(exam: &Exam) -> Result<Vec<Finding>> {
     }
     let fix = format!("du -h --max-depth=2 {} | sort -h | tail", exam.place(""));
     Ok(vec![match used {
-        u if u >= disk.stop => Finding::fail(format!("{seen}: collecting stops at {:.0} %", disk.stop * 100.0), fix),
+        u if u >= disk.stop => Finding::fail(format!("{seen}: above the limit of {:.0} % (disk.stop of backfill.yml)", disk.stop * 100.0), fix),
         u if u >= disk.warn => Finding::warn(format!("{seen}: warned from {:.0} %", disk.warn * 100.0), fix),
         _ => Finding::pass(seen),
     }])

@@ -15,6 +15,9 @@ const PER_MINUTE_SESSION: u64 = 20_000;
 /// Journal, models, reports, logs and the reserve file.
 const FIXED: u64 = 200_000_000;
 
+/// Times the configured reserve that a new stage leaves free.
+const RESERVES: u64 = 8;
+
 /// What is to be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
@@ -39,32 +42,25 @@ pub fn judge(act: &Act<'_>, need: Need) -> Result<String> {
     };
     let disk = BackfillConfig::load(act.root)?.disk;
     // Practice stops only where the drive is full, as its collecting does.
-    let (warn, stop) = if act.root.is_world() { (1.0, 1.0) } else { (disk.warn, disk.stop) };
-    verdict(wanted, drive.total_bytes, drive.free_bytes, warn, stop, &drive.mount_point)
+    let (warn, reserve) = if act.root.is_world() { (1.0, 0) } else { (disk.warn, RESERVES * disk.reserve_mib * 1_048_576) };
+    verdict(wanted, drive.total_bytes, drive.free_bytes, warn, reserve, &drive.mount_point)
 }
 
-/// `warn` and `stop` are shares of the drive: the node stops collecting when it is fuller than `stop`.
-fn verdict(wanted: u64, total: u64, free: u64, warn: f64, stop: f64, place: &str) -> Result<String> {
-    let usable = free.saturating_sub((total as f64 * (1.0 - stop)) as u64);
+/// Refused where it does not fit beside the reserve; `warn` is the share of the drive from which a warning is due.
+fn verdict(wanted: u64, total: u64, free: u64, warn: f64, reserve: u64, place: &str) -> Result<String> {
+    let usable = free.saturating_sub(reserve);
     let text = format!("space: about {} needed, {} free on {place}", human_bytes(wanted), human_bytes(free));
     if wanted > usable {
-        return Err(Error::new(
-            code::SSD_FULL,
-            format!("the drive has no room for this: {} are needed, {} may be used", human_bytes(wanted), human_bytes(usable)),
-        )
-        .cause(format!("the node stops collecting at {:.0} % so that the databases can always be written", stop * 100.0))
-        .found(format!("{} free of {} on {place}", human_bytes(free), human_bytes(total)))
-        .fix(format!("free {} on {place}, then run the same command; every answer is kept", human_bytes(wanted - usable)))
-        .fix("or choose fewer symbols: --set universe.source=file --set universe.file=PATH"));
+        let what = format!("the drive has no room for this: {} are needed, {} may be used", human_bytes(wanted), human_bytes(usable));
+        return Err(Error::new(code::SSD_FULL, what)
+            .cause(format!("{} are left alone, so that the databases can always be written", human_bytes(reserve)))
+            .found(format!("{} free of {} on {place}", human_bytes(free), human_bytes(total)))
+            .fix(format!("free {} on {place}, then run the same command; every answer is kept", human_bytes(wanted - usable)))
+            .fix("or choose fewer symbols: --set universe.source=file --set universe.file=PATH"));
     }
     let after = 1.0 - (free - wanted) as f64 / total as f64;
     if after > warn {
-        return Ok(format!(
-            "{text}. WARNING: the drive will then be {:.0} % full; the node warns from {:.0} % and stops at {:.0} %",
-            after * 100.0,
-            warn * 100.0,
-            stop * 100.0
-        ));
+        return Ok(format!("{text}. WARNING: the drive will then be {:.0} % full; above {:.0} % is too full for comfort", after * 100.0, warn * 100.0));
     }
     Ok(text)
 }
@@ -78,11 +74,11 @@ mod tests {
         const GB: u64 = 1_000_000_000;
         let need = Need { symbols: 100, daily_sessions: 1_258, minute_sessions: 0 }.bytes();
         assert!((300_000_000..500_000_000).contains(&need), "{need}");
-        let roomy = verdict(need, 931 * GB, 900 * GB, 0.85, 0.92, "/mnt/ssd").unwrap();
+        let roomy = verdict(need, 931 * GB, 900 * GB, 0.85, GB, "/mnt/ssd").unwrap();
         assert!(roomy.contains("351.0 MB needed, 900.0 GB free") && !roomy.contains("WARNING"), "{roomy}");
-        let tight = verdict(5 * GB, 100 * GB, 15 * GB, 0.85, 0.92, "/mnt/ssd").unwrap();
+        let tight = verdict(5 * GB, 100 * GB, 15 * GB, 0.85, GB, "/mnt/ssd").unwrap();
         assert!(tight.contains("WARNING") && tight.contains("90 % full"), "{tight}");
-        let error = verdict(5 * GB, 100 * GB, 10 * GB, 0.85, 0.92, "/mnt/ssd").unwrap_err();
+        let error = verdict(5 * GB, 100 * GB, 3 * GB, 0.85, GB, "/mnt/ssd").unwrap_err();
         assert!(error.is(code::SSD_FULL));
         assert!(error.body().what.contains("5.0 GB are needed, 2.0 GB may be used"), "{}", error.body().what);
         assert!(error.body().fix[0].contains("free 3.0 GB"), "{:?}", error.body().fix);
