@@ -59,7 +59,7 @@ fn a_model_is_trained_judged_and_shadowed_with_enter() {
     let mut screen = played("train", 1, "0", &[("Which model?", "\r"), ("nothing has been written yet", "\r")]);
     screen.wait_for("challenger");
     // The small model does not meet the bars: a refusal is an outcome, with its own status.
-    let mut screen = played("evaluate", 2, "3", &[("Which model?", "\r")]);
+    let mut screen = played("evaluate", 2, "3", &[("Which model?", "\r"), ("Open the dark holdout", "\r")]);
     screen.wait_for("tear sheet");
     let mut screen = played("shadow", 3, "0", &[("Which model?", "\r")]);
     screen.wait_for("shadow books are up to date");

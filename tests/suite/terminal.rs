@@ -267,7 +267,7 @@ fn ctrl_c_at_every_prompt_of_the_other_wizards_keeps_everything() {
     journey::copy(&journey::before(2), &place);
     let root = place.display();
     interrupted_everywhere(&format!("train --root {root}"), &[("Which model?", "\r"), ("nothing has been written yet", "\r")]);
-    interrupted_everywhere(&format!("evaluate --root {root}"), &[("Which model?", "\r")]);
+    interrupted_everywhere(&format!("evaluate --root {root}"), &[("Which model?", "\r"), ("Open the dark holdout", "\r")]);
     interrupted_everywhere(&format!("shadow --root {root}"), &[("Which model?", "\r")]);
     interrupted_everywhere(
         &format!("paper-trade --root {root}"),
