@@ -59,11 +59,11 @@ pub enum Do {
     PartialFill,
     /// An order executes `rows` (1) shares more than it asked for.
     Overfill,
-    /// Every event of an account twice.
+    /// An event of the order stream is sent twice.
     DuplicateEvent,
-    /// The events of an account in the opposite order.
+    /// An event of the order stream is held back until after the next.
     ReorderEvents,
-    /// The connection closes in the middle of an account's events.
+    /// The order stream breaks off before the event.
     DropStream,
 }
 
@@ -198,7 +198,7 @@ impl Plan {
     pub fn pick(&mut self, call: &Call, now: UtcTime, number: u64) -> Option<Fault> {
         let seed = self.seed;
         self.faults.iter_mut().enumerate().find_map(|(i, fault)| {
-            if fault.action.is_of_the_market() || !fault.selects(call, now) {
+            if fault.action.is_of_the_market() || fault.action.is_of_the_stream() || !fault.selects(call, now) {
                 return None;
             }
             fault.seen += 1;
@@ -224,7 +224,7 @@ fn check(fault: &Fault) -> Result<()> {
     let bad = |what: String| Err(Error::new(code::CFG_VALUE, what));
     let counts = fault.nth.is_some() || fault.times.is_some();
     let calls = fault.vendor.is_some() || fault.path.is_some() || fault.method.is_some() || fault.session.is_some();
-    if fault.action.is_of_the_market() && (counts || calls) {
+    if (fault.action.is_of_the_market() || fault.action.is_of_the_stream()) && (counts || calls) {
         return bad(format!("{:?} happens to orders: it takes symbol, from, to and p only", fault.action));
     }
     if fault.factor.is_some_and(|f| !f.is_finite() || f <= 0.0) || fault.seconds.is_some_and(|s| !s.is_finite()) {

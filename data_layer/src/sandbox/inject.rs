@@ -62,11 +62,6 @@ pub fn outcome(call: &Call, now: UtcTime, fault: &Fault, serve: impl FnOnce(&Cal
         }
         Do::Drip => Outcome { drip: Some(real_seconds(fault, 5.0)), ..Outcome::plain(serve(call)?) },
         Do::GzipBomb => Outcome::plain(bomb(fault.mib.unwrap_or(1_024))),
-        Do::DropStream => {
-            let reply = serve(call)?;
-            let bytes = HEAD_BYTES + reply.body.len() as u64 / 3;
-            if rewrite::is_events(call) { Outcome::cut(reply, bytes) } else { Outcome::plain(reply) }
-        }
         other => Outcome::plain(rewrite::changed(serve(call)?, call, now, fault, other)),
     })
 }

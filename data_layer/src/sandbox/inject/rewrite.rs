@@ -29,17 +29,10 @@ pub fn changed(mut reply: Reply, call: &Call, now: UtcTime, fault: &Fault, actio
         Do::Scale => each_bar(&mut value, |_, row| multiply(row, fault.factor.unwrap_or(100.0))),
         Do::ClockSkew => skew(&mut value, whole(fault.seconds.unwrap_or(300.0))),
         Do::CursorLoop => cursor_loop(&mut value, call),
-        Do::DuplicateEvent if is_events(call) => double_all(&mut value),
-        Do::ReorderEvents if is_events(call) => value.as_array_mut().into_iter().for_each(|list| list.reverse()),
         _ => {}
     }
     reply.body = value.to_string().into_bytes();
     reply
-}
-
-/// Whether a call asks for what happened in an account.
-pub fn is_events(call: &Call) -> bool {
-    call.segments().contains(&"activities")
 }
 
 fn whole(seconds: f64) -> i64 {
@@ -114,12 +107,6 @@ fn cursor_loop(value: &mut Value, call: &Call) {
     {
         value["offset"] = json!(offset);
         value["count"] = json!(u64::MAX);
-    }
-}
-
-fn double_all(value: &mut Value) {
-    if let Some(list) = value.as_array_mut() {
-        *list = std::mem::take(list).into_iter().flat_map(|event| [event.clone(), event]).collect();
     }
 }
 
