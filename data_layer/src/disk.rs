@@ -8,27 +8,51 @@
 
 use crate::error::{Error, Result, code};
 use crate::host::Host;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-/// Files written by this process: tells their temporary names apart.
-static WRITES: AtomicU64 = AtomicU64::new(0);
+/// Temporary files that threads of this process are writing now.
+static IN_HAND: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// The name of a temporary file, held while it is written.
+///
+/// Two threads may write the same segment at once, so each takes a name that is free. The names are the same in every
+/// process: what a killed one left behind is written over by whoever does its work again, and does not pile up.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn of(folder: &Path, name: &str) -> Result<Self> {
+        let mut in_hand = IN_HAND.lock().map_err(|_| Error::bug("a thread died while it named a temporary file"))?;
+        let free = (0..=in_hand.len()).map(|n| folder.join(format!(".{name}.{n}.tmp"))).find(|p| !in_hand.contains(p));
+        let place = free.ok_or_else(|| Error::bug("no name is left for a temporary file"))?;
+        in_hand.insert(place.clone());
+        Ok(Self(place))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Ok(mut in_hand) = IN_HAND.lock() {
+            in_hand.remove(&self.0);
+        }
+    }
+}
 
 /// Write a whole file at `target`, or nothing. An existing file is replaced atomically.
 pub fn replace(host: &Host, target: &Path, bytes: &[u8]) -> Result<()> {
     host.failpoint("store.write.before")?;
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return Err(Error::bug("a file without a folder or a name")) };
     create_folder(folder)?;
-    // Two threads may write the same segment at once: each has its own temporary file, and both end in the same bytes.
-    let temp = folder.join(format!(".{}.{}-{}.tmp", name.to_string_lossy(), host.pid(), WRITES.fetch_add(1, Ordering::Relaxed)));
-    if let Err(error) = write_and_verify(&temp, bytes) {
-        drop(fs::remove_file(&temp));
+    let temp = Temporary::of(folder, &name.to_string_lossy())?;
+    if let Err(error) = write_and_verify(&temp.0, bytes) {
+        drop(fs::remove_file(&temp.0));
         return Err(error);
     }
     host.failpoint("store.rename.before")?;
-    fs::rename(&temp, target)?;
+    fs::rename(&temp.0, target)?;
     File::open(folder)?.sync_all()?;
     host.failpoint("store.rename.after")
 }
@@ -58,4 +82,32 @@ pub fn create_folder(folder: &Path) -> Result<()> {
         File::open(parent)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_temporary_files_are_free_while_held_and_used_again_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (Temporary::of(dir.path(), "x").unwrap(), Temporary::of(dir.path(), "x").unwrap());
+        assert_ne!(a.0, b.0);
+        let first = a.0.clone();
+        drop(a);
+        assert_eq!(Temporary::of(dir.path(), "x").unwrap().0, first);
+    }
+
+    #[test]
+    fn threads_that_write_the_same_file_at_once_all_succeed_and_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::fake(crate::host::FakeHost::default());
+        let target = dir.path().join("segment.parquet");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..4).for_each(|_| replace(&host, &target, b"the same bytes").unwrap()));
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }
