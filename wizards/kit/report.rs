@@ -121,7 +121,8 @@ impl Reporter {
     fn draw_bar(&self, done: u64, total: u64, unit: &str) {
         let Ok(mut slot) = self.bar.lock() else { return };
         let bar = slot.get_or_insert_with(|| {
-            let template = "  {bar:30} {pos}/{len} {msg}  {per_sec}  {eta} left";
+            // The message gives way on a narrow screen: a bar that wraps cannot be drawn over.
+            let template = "  {bar:20} {pos}/{len}  {eta} left  {wide_msg}";
             let bar = indicatif::ProgressBar::with_draw_target(Some(total), indicatif::ProgressDrawTarget::stderr_with_hz(8));
             bar.set_style(indicatif::ProgressStyle::with_template(template).unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()).progress_chars("=> "));
             bar
