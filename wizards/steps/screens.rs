@@ -113,7 +113,7 @@ fn vendor_row(b: &Standing) -> VendorRow {
         None if b.held_back + b.refused > 0 => format!("{} held back, {} refused", b.held_back, b.refused),
         None => "ok".into(),
     };
-    VendorRow { vendor: b.vendor.clone(), window: b.window.into(), spent: b.spent, cap: b.limit, state, ..VendorRow::default() }
+    VendorRow { vendor: b.vendor.clone(), window: b.window.into(), spent: b.spent, cap: b.limit, state }
 }
 
 /// The end of the newest log on the drive, oldest line first.

@@ -134,7 +134,7 @@ fn failed_only_after_eight_attempts_and_never_by_waiting() {
 #[test]
 fn a_lease_reads_a_few_rows_however_long_the_queue() {
     let (_dir, db, _) = db();
-    let datasets = vec!["equities_eod".to_string()];
+    let datasets = ["equities_eod".to_string()];
     let plan = |sql: &str, n: usize| -> Vec<String> {
         let conn = db.lock().unwrap();
         let mut st = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
