@@ -21,8 +21,16 @@ pub fn run(args: &StudyArgs) -> Result<u8> {
         return Ok(0);
     }
     Err(Error::new(code::GATE_HURDLES, "the gates do not hold in this study")
-        .found(format!("{} of {} searches in nothing would be promoted; planted edge found: {}", outcome.null_promoted, study.searches, outcome.planted_found))
-        .fix("raise bars.dsr or lower bars.pbo in the training configuration"))
+        .found(format!(
+            "{} of {} searches in nothing would be promoted; planted edge found: {}, promoted: {}, confirmed later: {}",
+            outcome.null_promoted,
+            study.searches,
+            yes(outcome.planted_found),
+            yes(outcome.planted.verdict.passed),
+            yes(outcome.planted_confirmed)
+        ))
+        .fix("if luck was promoted: raise bars.dsr or lower bars.pbo in the training configuration")
+        .fix("if the edge was refused: search fewer rules (--configurations N); every rule tried makes the bar higher"))
 }
 
 fn text(o: &Outcome) -> String {
