@@ -42,8 +42,12 @@ fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec
 }
 
 #[test]
-fn pi_data_node_survives_a_crash_at_every_journal_write() {
+fn pi_data_node_survives_a_crash_before_every_journal_write() {
     sweep(0, "journal.append.before", 1);
+}
+
+#[test]
+fn pi_data_node_survives_a_crash_after_every_journal_write() {
     sweep(0, "journal.append.after", 1);
 }
 
@@ -54,8 +58,12 @@ fn pi_data_node_survives_crashes_of_the_drive_and_the_queue() {
 }
 
 #[test]
-fn train_survives_a_crash_at_every_journal_write() {
+fn train_survives_a_crash_before_every_journal_write() {
     sweep(1, "journal.append.before", 1);
+}
+
+#[test]
+fn train_survives_a_crash_after_every_journal_write() {
     sweep(1, "journal.append.after", 1);
 }
 
@@ -65,20 +73,32 @@ fn train_survives_a_crash_at_its_checkpoints() {
 }
 
 #[test]
-fn evaluate_survives_a_crash_at_every_journal_write() {
+fn evaluate_survives_a_crash_before_every_journal_write() {
     sweep(2, "journal.append.before", 1);
+}
+
+#[test]
+fn evaluate_survives_a_crash_after_every_journal_write() {
     sweep(2, "journal.append.after", 1);
 }
 
 #[test]
-fn shadow_survives_a_crash_at_every_journal_write() {
+fn shadow_survives_a_crash_before_every_journal_write() {
     sweep(3, "journal.append.before", 1);
+}
+
+#[test]
+fn shadow_survives_a_crash_after_every_journal_write() {
     sweep(3, "journal.append.after", 1);
 }
 
 #[test]
-fn paper_trade_survives_a_crash_at_every_journal_write() {
+fn paper_trade_survives_a_crash_before_every_journal_write() {
     sweep(4, "journal.append.before", 1);
+}
+
+#[test]
+fn paper_trade_survives_a_crash_after_every_journal_write() {
     sweep(4, "journal.append.after", 1);
 }
 
@@ -89,7 +109,11 @@ fn lesson_089_no_order_is_sent_twice_whatever_the_moment_of_death() {
 }
 
 #[test]
-fn serve_survives_a_crash_at_every_journal_write() {
+fn serve_survives_a_crash_before_every_journal_write() {
     sweep(5, "journal.append.before", 1);
+}
+
+#[test]
+fn serve_survives_a_crash_after_every_journal_write() {
     sweep(5, "journal.append.after", 1);
 }
