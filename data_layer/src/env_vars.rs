@@ -53,6 +53,7 @@ use Scope::{Keys, Machine, Policy, Screen, Testing};
 /// The table, grouped by scope.
 pub const ALL: &[EnvVar] = &[
     plain(Machine, "TRADEML_ROOT", "none", "/mnt/ssd/data_layer", "The data root; the flag `--root` wins over it."),
+    plain(Machine, "TRADEML_DRIVE", "none", "(the drive's id)", "The id of that drive: it is found by it when it is mounted somewhere else."),
     plain(Machine, "TRADEML_ENV", "local", "local", "`local`, `dev` or `prod`: picks the configuration layer `env/<name>/`."),
     plain(Machine, "TRADEML_ENV_FILE", "`$XDG_CONFIG_HOME/trademl/.env`", "/etc/trademl/env", "The secrets file to use. It must not lie on the data drive."),
     plain(Machine, "TRADEML_DEMO_ROOT", "`$HOME/trademl-demo`", "/tmp/trademl-demo", "Where `make demo` puts its data root."),

@@ -39,6 +39,7 @@ pub mod curate;
 pub mod snapshot;
 pub mod export;
 pub mod rebuild;
+pub mod node;
 pub mod fsck;
 pub mod sandbox;
 pub mod docs;

@@ -3,20 +3,18 @@
 use super::{open_root, say};
 use crate::cli::{NodeArgs, NodeCommand};
 use crate::kit::logs::Log;
-use crate::kit::report::{Reporter, Voice};
+use crate::kit::notify;
+use crate::kit::report::{Reporter, Voice, error_text};
 use crate::steps;
 use data_layer::audit::AuditScope;
-use data_layer::control;
 use data_layer::error::Result;
 use data_layer::host::Host;
+use data_layer::node::{Service, Times};
 use data_layer::root::{DataPath, DataRoot};
-use data_layer::sourcing::BackfillConfig;
-use data_layer::{rebuild, space, store};
+use data_layer::sourcing::EdgeConfig;
+use data_layer::{rebuild, store};
 use jiff::tz::TimeZone;
-use std::time::Duration;
-
-/// Between two looks for new work.
-const FORWARD: Duration = Duration::from_secs(15 * 60);
+use std::collections::BTreeSet;
 
 /// One round, rounds until stopped, or an audit.
 pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
@@ -39,33 +37,40 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Forward work every quarter of an hour; exports and backups once a day, after the maintenance time.
+/// The four loops, until stopped. Trouble with a vendor is said and lived with; trouble with the drive ends it.
 fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter) -> Result<()> {
     if let Some(made) = rebuild::ensure_node_db(root)? {
         report.note(&format!("control/node.sqlite was damaged: made again from the files, the old one is {}", made.set_aside.unwrap_or_default()));
     }
-    space::keep_reserve(root, &BackfillConfig::load(root)?.disk)?;
+    let zone = TimeZone::system();
+    let times = Times::new(&EdgeConfig::load(machine)?.loops, maintenance_time(machine, root)?.as_deref(), zone.clone())?;
+    let mut service = Service::new(steps::node::open(host, root)?, machine, times, zone)?;
+    let mut told: BTreeSet<String> = BTreeSet::new();
     while !host.is_cancelled() {
-        let today = maintenance_due(machine, root)?;
-        round(host, root, report, today.is_some())?;
-        if let Some(today) = today {
-            control::nightly_backup(root, &today)?;
-            report.note(&format!("exported, and backed up as of {today}"));
-        }
-        host.block_on(host.sleep(FORWARD))?;
+        let round = match steps::node::service_round(&mut service, report) {
+            Err(e) if host.is_cancelled() => {
+                drop(e);
+                break;
+            }
+            round => round?,
+        };
+        round.said.iter().for_each(|(which, said)| report.note(&format!("{:<14} {said}", which.as_str())));
+        // The same trouble is told once, until it is over.
+        let trouble: BTreeSet<String> = round.notices.iter().map(|e| error_text(e.body(), None)).collect();
+        trouble.difference(&told).for_each(|text| report.note(text));
+        told = trouble;
+        notify::status(machine, &format!("next look at {}", round.next));
+        service.rest(&round)?;
     }
+    report.note("stopped; everything acknowledged is on the drive");
     Ok(())
 }
 
-/// The machine's date, once its wall clock is past the maintenance time and today's backup is not there yet.
-fn maintenance_due(machine: &Host, root: &DataRoot) -> Result<Option<String>> {
+/// The time that the wizard wrote into this machine's record.
+fn maintenance_time(machine: &Host, root: &DataRoot) -> Result<Option<String>> {
     let record = DataPath::new(format!("control/machines/{}.yml", machine.machine_id()))?;
     let record: serde_json::Value = store::read(root, &record)?.and_then(|b| serde_yaml::from_slice(&b).ok()).unwrap_or_default();
-    let wanted = record["maintenance"].as_str().unwrap_or("02:00").to_string();
-    let now = jiff::Timestamp::from_microsecond(machine.now().micros()).unwrap_or_default().to_zoned(TimeZone::system());
-    let today = now.date().to_string();
-    let done = root.locate(&DataPath::new(format!("control/backup/journal.sqlite.{today}"))?).exists();
-    Ok((now.strftime("%H:%M").to_string() >= wanted && !done).then_some(today))
+    Ok(record["maintenance"].as_str().map(str::to_string))
 }
 
 fn round(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Result<()> {

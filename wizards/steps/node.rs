@@ -1,39 +1,33 @@
 //! The data node's work as steps: probe, pin, seed, drain, audit, heal, curate, export. Shared by the wizard, `node` and
 //! `demo`.
 
-mod damaged;
-
 use super::keys;
 use crate::kit::Act;
 use crate::kit::report::Reporter;
-use data_layer::audit::{self, AuditReport, AuditScope};
+use data_layer::audit::AuditScope;
 use data_layer::calendar::Calendar;
 use data_layer::control::{Db, Which};
+use data_layer::curate::Depth;
+use data_layer::env_file;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::ledger;
-use data_layer::queue::{self, Kind, NewTask};
+use data_layer::node::{self, Audited, Node, Round, Service};
+use data_layer::queue;
 use data_layer::root::DataRoot;
 use data_layer::scheduler::{self, DrainProgress, DrainReport, DrainTick, DrainUntil, IngestContext, KeyVerdict};
 use data_layer::schema::{dataset, table, timeframe};
-use data_layer::sourcing::{self, BackfillConfig, Endpoints, Vendor};
+use data_layer::sourcing::{self, Vendor};
 use data_layer::stage::{self, ExplainedLane, Lane, LaneState, Stage};
 use data_layer::time::{DateRange, TradingDay};
-use data_layer::{curate as curation, env_file, export as nightly, reference};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Rounds of "ask again for what is missing" before what is missing is reported.
-const HEALING_ROUNDS: usize = 2;
 
 /// The vendors that daily bars and their expectations need.
 const VENDORS: &[Vendor] = &[Vendor::Alpaca, Vendor::AlphaVantage];
 
 /// Datasets whose lane is written into the stage as the key was found able to have them.
 const LANES: &[&str] = &[dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP];
-
-/// How far back a macro series is asked for again each night: late and corrected values of the last weeks.
-const MACRO_DAYS: i32 = 40;
 
 /// Everything an ingest needs on this host and drive.
 pub fn context(host: &Host, root: &DataRoot) -> Result<IngestContext> {
@@ -42,9 +36,9 @@ pub fn context(host: &Host, root: &DataRoot) -> Result<IngestContext> {
     IngestContext::new(host, root, db, vendors, &keys::node_id(host)?)
 }
 
-/// The registry as it applies to the keys that this host holds.
-fn endpoints(host: &Host, root: &DataRoot) -> Result<Endpoints> {
-    Ok(sourcing::vendors_from(host, root, &env_file::load(host)?)?.endpoints)
+/// The node on this host and drive.
+pub fn open(host: &Host, root: &DataRoot) -> Result<Node> {
+    Ok(Node::new(context(host, root)?))
 }
 
 /// One cheap live call per vendor; a rejected key stops here.
@@ -53,23 +47,34 @@ pub fn check_keys(act: &Act<'_>) -> Result<String> {
         return Ok("not tried: --offline".into());
     }
     let ctx = context(act.host, act.root)?;
+    let asked = |vendor: &Vendor| VENDORS.contains(vendor) || !act.root.is_world() && ctx.vendors().missing_keys(*vendor).is_empty() && has_key(*vendor);
     let mut said = Vec::new();
-    for vendor in VENDORS {
+    for vendor in Vendor::ALL.iter().filter(|v| asked(v)) {
         let check = act.host.block_on(scheduler::probe_key(act.host, ctx.vendors(), *vendor, Some(Arc::clone(&ctx.db))))??;
-        let error = |code, what: &str| Err(Error::new(code, format!("{vendor}: {what}")).found(check.detail.clone()));
+        let error = |code, what: &str| Error::new(code, format!("{vendor}: {what}")).found(check.detail.clone());
         match check.verdict {
             KeyVerdict::Ok | KeyVerdict::NotEntitled => said.push(format!("{vendor} {}", check.detail)),
-            KeyVerdict::Rejected => {
-                return error(code::KEY_REJECTED, "the key was rejected")
-                    .map_err(|e: Error| e.fix("correct the key in this machine's .env (docs/privacy.md says where), then run the same command"));
+            // Without these the drive stays empty; without the others something is missing, and `doctor` keeps saying so.
+            KeyVerdict::Rejected if VENDORS.contains(vendor) => {
+                return Err(error(code::KEY_REJECTED, "the key was rejected")
+                    .fix(format!("trademl config set {} < FILE, then run the same command", key_variable(*vendor))));
             }
-            KeyVerdict::Unreachable => {
-                return error(code::NET_UNREACHABLE, "cannot be reached")
-                    .map_err(|e: Error| e.fix("check the network, then run the same command; nothing was lost"));
+            KeyVerdict::Unreachable if VENDORS.contains(vendor) => {
+                return Err(error(code::NET_UNREACHABLE, "cannot be reached").fix("check the network, then run the same command; nothing was lost"));
             }
+            KeyVerdict::Rejected => said.push(format!("{vendor} REJECTED the key ({}); its lanes stay closed", check.detail)),
+            KeyVerdict::Unreachable => said.push(format!("{vendor} could not be asked ({}); the key is kept unchecked", check.detail)),
         }
     }
     Ok(said.join("; "))
+}
+
+fn has_key(vendor: Vendor) -> bool {
+    !sourcing::vendors::key_variables(vendor).is_empty()
+}
+
+fn key_variable(vendor: Vendor) -> &'static str {
+    sourcing::vendors::key_variables(vendor).first().copied().unwrap_or("KEY")
 }
 
 /// Ask each vendor whether this key may have each dataset; what is refused is recorded with the vendor's words.
@@ -95,55 +100,23 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
 
 /// The stage's years of history, up to the last session whose data exists.
 pub fn pin_window(act: &Act<'_>) -> Result<DateRange> {
-    let asof = newest_due(act.host)?;
+    let asof = node::newest_due(act.host)?;
     let years = stage::load_optional(act.root)?.and_then(|s| s.target().ok().map(|t| t.eod_years)).unwrap_or(5);
     DateRange::new(asof.plus_days(1).minus_years(i16::try_from(years).unwrap_or(5)), asof.plus_days(1))
 }
 
-/// The last session that the vendors may be asked for now.
-fn newest_due(host: &Host) -> Result<TradingDay> {
-    Calendar::xnys().last_closed(host.now().plus_seconds(-16 * 60))
+/// The tasks of a bootstrap, counted before anything is written: there need not be a database yet.
+pub fn bootstrap(host: &Host, root: &DataRoot, stage: &Stage, window: DateRange, run: &str) -> Result<Vec<queue::NewTask>> {
+    let endpoints = sourcing::vendors_from(host, root, &env_file::load(host)?)?.endpoints;
+    node::bootstrap(root, &endpoints, stage, window, Some(run))
 }
 
 /// Seed the dated listings, the corporate actions and every symbol's years.
 pub fn seed_bootstrap(act: &Act<'_>, window: DateRange) -> Result<queue::SeedReport> {
-    let stage = stage::load(act.root)?;
-    let tasks = bootstrap(act.host, act.root, &stage, window, act.run)?;
-    let db = Db::open(act.root, Which::Node)?;
-    let now = act.host.now();
-    let report = db.write(|tx| queue::seed(tx, now, &tasks))?;
+    let node = open(act.host, act.root)?;
+    let report = node.seed(&node.bootstrap(&stage::load(act.root)?, window, Some(act.run))?)?;
     act.note(&format!("{} tasks queued", report.inserted + report.revived));
     Ok(report)
-}
-
-/// The tasks of a bootstrap, for the review's count and for the seeding.
-pub fn bootstrap(host: &Host, root: &DataRoot, stage: &Stage, window: DateRange, run: &str) -> Result<Vec<NewTask>> {
-    let endpoints = endpoints(host, root)?;
-    let symbols = &stage.universe.symbols;
-    // The listing is asked for at the window's end only: one dated call tells who is listed and who has left.
-    let asof = window.end.plus_days(-1);
-    let mut tasks = scheduler::listing_tasks(&endpoints, &[asof], Kind::Bootstrap, Some(run))?;
-    for name in [dataset::CORP_ACTIONS, dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE] {
-        if stage.is_active(name) && (name != dataset::EQUITIES_MINUTE || stage.lanes.contains_key(name)) {
-            tasks.extend(scheduler::bootstrap_tasks(&endpoints, name, symbols, window, Kind::Bootstrap, Some(run)).tasks);
-        }
-    }
-    tasks.extend(beside_the_prices(root, stage, &endpoints, window, Kind::Bootstrap, Some(run))?);
-    Ok(tasks)
-}
-
-/// Macro series and the index's history, where the key was found able to have them.
-fn beside_the_prices(root: &DataRoot, stage: &Stage, endpoints: &Endpoints, window: DateRange, kind: Kind, run: Option<&str>) -> Result<Vec<NewTask>> {
-    let open = |name: &str| stage.lanes.contains_key(name) && stage.is_active(name);
-    let mut tasks = Vec::new();
-    if open(dataset::MACROS_FRED) {
-        let wish = BackfillConfig::load(root)?.datasets.remove(dataset::MACROS_FRED).unwrap_or_default();
-        tasks.extend(scheduler::macro_tasks(endpoints, &wish.series, window, kind, run)?);
-    }
-    if open(dataset::INDEX_MEMBERSHIP) {
-        tasks.push(scheduler::market_task(endpoints, dataset::INDEX_MEMBERSHIP, window, kind, run)?);
-    }
-    Ok(tasks)
 }
 
 /// Progress of a drain on a reporter.
@@ -179,8 +152,7 @@ pub fn drain(act: &Act<'_>) -> Result<Drained> {
 }
 
 fn drain_with(host: &Host, root: &DataRoot, report: &Reporter, step: &str) -> Result<DrainReport> {
-    let ctx = context(host, root)?;
-    let done = host.block_on(scheduler::drain(&ctx, DrainUntil::Empty, &Bar { report, step }))??;
+    let done = open(host, root)?.work(DrainUntil::Empty, &Bar { report, step })?;
     report.progress_done();
     host.check_cancelled()?;
     if let Some(loud) = done.notices.first() {
@@ -192,51 +164,9 @@ fn drain_with(host: &Host, root: &DataRoot, report: &Reporter, step: &str) -> Re
     Ok(done)
 }
 
-/// What an audit found, for the journal.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub struct Audited {
-    pub partitions: u64,
-    pub healed: u64,
-    pub still_missing: u64,
-}
-
 /// Audit by reading contents; ask again for what is missing, a bounded number of times.
 pub fn audit_and_heal(act: &Act<'_>, window: DateRange) -> Result<Audited> {
-    heal(act.host, act.root, act.report, window, AuditScope::Incremental, act.step)
-}
-
-fn heal(host: &Host, root: &DataRoot, report: &Reporter, window: DateRange, scope: AuditScope, step: &str) -> Result<Audited> {
-    let db = Db::open(root, Which::Node)?;
-    let mut audited = audit_once(root, &db, window, scope)?;
-    let mut healed = 0;
-    for _ in 0..HEALING_ROUNDS {
-        if audited.gaps.is_empty() {
-            break;
-        }
-        let tasks = gap_tasks(host, root, &audited)?;
-        let now = host.now();
-        let seeded = db.write(|tx| queue::seed(tx, now, &tasks))?;
-        if seeded.inserted + seeded.revived == 0 {
-            break;
-        }
-        healed += drain_with(host, root, report, step)?.rows;
-        audited = audit_once(root, &db, window, AuditScope::Incremental)?;
-    }
-    Ok(Audited { partitions: audited.partitions_judged, healed, still_missing: audited.gaps.len() as u64 })
-}
-
-fn audit_once(root: &DataRoot, db: &Db, window: DateRange, scope: AuditScope) -> Result<AuditReport> {
-    reference::refresh_reference(root, db)?;
-    audit::audit_scan(root, db, scope, window.end.plus_days(-1), window)
-}
-
-fn gap_tasks(host: &Host, root: &DataRoot, audited: &AuditReport) -> Result<Vec<NewTask>> {
-    let endpoints = endpoints(host, root)?;
-    let mut tasks = Vec::new();
-    for gap in &audited.gaps {
-        tasks.extend(scheduler::bootstrap_tasks(&endpoints, &gap.dataset, std::slice::from_ref(&gap.symbol), gap.range, Kind::Gap, None).tasks);
-    }
-    Ok(tasks)
+    open(act.host, act.root)?.heal(window, AuditScope::Incremental, &Bar { report: act.report, step: act.step })
 }
 
 /// What a curation did, for the journal.
@@ -248,18 +178,15 @@ pub struct Curated {
 
 /// Rebuild the curated files whose inputs changed.
 pub fn curate(act: &Act<'_>) -> Result<Curated> {
-    let db = Db::open(act.root, Which::Node)?;
-    let report = curation::curate_incremental(act.root, &db)?;
+    let report = open(act.host, act.root)?.curate(Depth::Incremental)?;
     act.note(&format!("{} files made, {} as they were", report.rewritten, report.unchanged));
     Ok(Curated { rewritten: report.rewritten, unchanged: report.unchanged })
 }
 
 /// The nightly export of the newest session.
 pub fn export(act: &Act<'_>) -> Result<String> {
-    let db = Db::open(act.root, Which::Node)?;
-    ledger::export(act.root, &db)?;
-    let day = newest_due(act.host)?;
-    nightly::nightly(act.root, &db, day)?;
+    let day = node::newest_due(act.host)?;
+    open(act.host, act.root)?.export(day)?;
     Ok(format!("exports/nightly/{day}"))
 }
 
@@ -274,49 +201,39 @@ pub fn coverage_line(act: &Act<'_>, window: DateRange) -> Result<String> {
 
 /// Judge what is stored, over everything that the ledger answers for, and ask again for what is missing.
 pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope) -> Result<Audited> {
-    let db = Db::open(root, Which::Node)?;
-    let held = ledger::held(&db, table::RAW_EQUITIES_BARS)?;
-    let held = held.ok_or_else(|| Error::new(code::DATA_MISSING, "this drive was never filled").fix("trademl pi-data-node"))?;
+    let node = open(host, root)?;
+    let held = node.held()?;
     if scope == AuditScope::Full {
-        let bad = damaged::set_aside(root, &db)?;
+        let bad = node.quarantine()?;
         if bad > 0 {
             report.note(&format!("  {bad} damaged raw files are kept in raw/_quarantine; the vendor is asked again"));
         }
     }
-    let audited = heal(host, root, report, held, scope, "audit")?;
-    let depth = if scope == AuditScope::Full { curation::Depth::Full } else { curation::Depth::Incremental };
-    curation::curate(root, &db, depth)?;
+    let audited = node.heal(held, scope, &Bar { report, step: "audit" })?;
+    report.progress_done();
+    node.curate(if scope == AuditScope::Full { Depth::Full } else { Depth::Incremental })?;
     Ok(audited)
 }
 
 /// One round of the node's work up to now: ask for the sessions since the last one, audit, heal, curate, export.
 pub fn once(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Result<TradingDay> {
-    let db = Db::open(root, Which::Node)?;
-    let (stage, endpoints) = (stage::load(root)?, endpoints(host, root)?);
-    let calendar = Calendar::xnys();
-    let asof = newest_due(host)?;
-    let from = match ledger::held(&db, table::RAW_EQUITIES_BARS)? {
-        Some(held) => held.end,
-        None => return Err(Error::new(code::DATA_MISSING, "this drive was never filled").fix("trademl pi-data-node")),
-    };
-    if let Ok(missed) = DateRange::new(from, asof.plus_days(1)) {
-        let mut tasks = scheduler::listing_tasks(&endpoints, &[asof], Kind::Forward, None)?;
-        for session in calendar.sessions(missed) {
-            tasks.extend(scheduler::forward_tasks(&endpoints, &stage.universe.symbols, *session, None)?);
-        }
-        tasks.extend(scheduler::bootstrap_tasks(&endpoints, dataset::CORP_ACTIONS, &stage.universe.symbols, missed, Kind::Forward, None).tasks);
-        let recent = DateRange::new(missed.start.plus_days(-MACRO_DAYS), missed.end)?;
-        tasks.extend(beside_the_prices(root, &stage, &endpoints, recent, Kind::Forward, None)?);
-        let now = host.now();
-        db.write(|tx| queue::seed(tx, now, &tasks))?;
-    }
+    let node = open(host, root)?;
+    node.held()?;
+    node.seed_forward()?;
     drain_with(host, root, report, "forward")?;
-    let start = ledger::held(&db, table::RAW_EQUITIES_BARS)?.map_or(from, |h| h.start);
-    heal(host, root, report, DateRange::new(start, asof.plus_days(1))?, AuditScope::Incremental, "forward")?;
-    curation::curate_incremental(root, &db)?;
+    node.heal(node.window()?, AuditScope::Incremental, &Bar { report, step: "forward" })?;
+    report.progress_done();
+    node.curate(Depth::Incremental)?;
+    let asof = node::newest_due(host)?;
     if exports {
-        ledger::export(root, &db)?;
-        nightly::nightly(root, &db, asof)?;
+        node.export(asof)?;
     }
     Ok(asof)
+}
+
+/// Work the queue off as the service does: with progress on the reporter.
+pub fn service_round(service: &mut Service, report: &Reporter) -> Result<Round> {
+    let round = service.round(&Bar { report, step: "node" })?;
+    report.progress_done();
+    Ok(round)
 }

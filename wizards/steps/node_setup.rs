@@ -12,8 +12,9 @@ use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot, LAYOUT, encode_symbol};
 use data_layer::schema::dataset;
-use data_layer::stage::{self, Lane, Stage, Universe};
+use data_layer::stage::{self, Lane, LaneState, Stage, Universe};
 use data_layer::store;
+use data_layer::time::DateRange;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -69,17 +70,29 @@ pub fn plan(act: &Act<'_>, setup: &Setup) -> Result<Plan> {
     let after = patched(act.host, act.root, setup)?;
     let stage = intended_stage(act, setup, BTreeMap::new())?;
     let window = node::pin_window(act)?;
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for task in node::bootstrap(act.host, act.root, &stage, window, act.run)? {
-        *counts.entry(format!("{} {}", task.kind.as_str(), task.dataset)).or_default() += 1;
-    }
     let sessions = data_layer::calendar::Calendar::xnys().sessions(window).len();
     let room = space::judge(act, need(&stage, sessions))?;
     let files = vec![
         FileChange { path: "this machine's .env (mode 0600, outside the drive)".into(), before: Some(shown(&before)), after: shown(&after) },
         FileChange { path: stage::PATH.into(), before: stage::load_optional(act.root)?.map(|s| s.render()), after: stage.render() },
     ];
-    Ok(Plan { files, work: counts.into_iter().collect(), notes: promises(setup, sessions, room) })
+    Ok(Plan { files, work: work(act, setup, &stage, window)?, notes: promises(setup, sessions, room) })
+}
+
+/// Lanes that a key may or may not open; which ones is only known when the vendors have been asked.
+const UNSURE: [&str; 3] = [dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP];
+
+/// The rows that will be queued, by kind and dataset. What depends on a probe says so.
+fn work(act: &Act<'_>, setup: &Setup, stage: &Stage, window: DateRange) -> Result<Vec<(String, u64)>> {
+    let open = |name: &&str| (name.to_string(), Lane::Plain(LaneState::Active));
+    let widest = intended_stage(act, setup, UNSURE.iter().map(open).collect())?;
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for task in node::bootstrap(act.host, act.root, &widest, window, act.run)? {
+        let sure = !UNSURE.contains(&task.dataset.as_str()) || stage.lanes.contains_key(&task.dataset);
+        let condition = if sure { "" } else { ", if the keys open that lane" };
+        *counts.entry(format!("{} {}{condition}", task.kind.as_str(), task.dataset)).or_default() += 1;
+    }
+    Ok(counts.into_iter().collect())
 }
 
 /// What the stage will take on the drive: minute bars only where their lane is open.
@@ -94,12 +107,14 @@ fn shown(file: &EnvFile) -> String {
     file.values(&BTreeMap::new()).iter().fold(String::new(), |all, (key, value)| all + &format!("{key}={}\n", env_file::shown(key, value)))
 }
 
-/// What will be there in an hour, a day, a week: arithmetic on the free plans' limits.
+/// What will be there when: arithmetic on the free plans' limits, and what else to know before going ahead.
 fn promises(setup: &Setup, sessions: usize, room: String) -> Vec<String> {
     let symbols = setup.universe.symbols.len();
-    let calls = symbols.div_ceil(100) * (symbols.min(100) * sessions).div_ceil(10_000);
+    let bars = symbols.div_ceil(100) * (symbols.min(100) * sessions).div_ceil(10_000);
+    // Bars, actions by year, one dated listing; 200 calls a minute, and as much again for reading them back.
+    let minutes = (bars + symbols.div_ceil(100) * 6 + 2).div_ceil(200) * 2;
     vec![
-        format!("in an hour: {symbols} symbols x {sessions} sessions of daily bars ({calls} calls at 200 a minute), audited and curated"),
+        format!("first GREEN within {minutes} min: {symbols} symbols x {sessions} sessions of daily bars, {bars} calls at 200 a minute"),
         "in a day: each new session within 20 minutes of the close, exported at the maintenance time".into(),
         "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
         room,
@@ -115,6 +130,7 @@ fn patched(host: &Host, root: &DataRoot, setup: &Setup) -> Result<EnvFile> {
     file.set("EDGE_NODE_ID", &setup.node_id);
     file.set("TRADEML_ENV", "local");
     file.set("TRADEML_ROOT", &root.base().display().to_string());
+    file.set("TRADEML_DRIVE", &root.drive().drive_id);
     if file.get("NODE_MAX_INFLIGHT_DEFAULT").is_none() {
         file.set("NODE_MAX_INFLIGHT_DEFAULT", &machine.suggested_inflight().to_string());
     }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use drives::{Drive, Suitability, Transport, Unmounted};
 pub use machine::{Machine, MachineKind};
-pub use probe::{Accepted, accept};
+pub use probe::{Accepted, absent, accept, find};
 pub use recognise::Existing;
 pub use recommend::Recommendation;
 

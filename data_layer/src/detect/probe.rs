@@ -118,6 +118,28 @@ fn refuse_empty_mount_point(host: &Host, dir: &Path, mounted: Option<&Drive>, un
     Err(error.cause(format!("{wanted} is an ordinary folder on the system disk")).fix("or practise in a folder of your home: --root ~/trademl-practice"))
 }
 
+/// Why there is no data root in a directory that should hold one, as far as this machine can tell: the drive is not mounted,
+/// it is mounted elsewhere, or there never was one.
+pub fn absent(host: &Host, dir: &Path) -> Error {
+    let (mounted, unmounted) = drives::for_directory(host, &nearest_existing(dir));
+    let error = match refuse_empty_mount_point(host, dir, mounted.as_ref(), &unmounted, None) {
+        Err(error) => error,
+        Ok(()) => Error::new(code::SSD_NO_ROOT, format!("{} is not a TradeML data root", dir.display())),
+    };
+    let elsewhere: Vec<_> = drives::detect(host).0.into_iter().flat_map(|drive| drive.existing).collect();
+    let seen: Vec<String> = elsewhere.iter().map(|e| format!("a data root at {}: {}", e.path, e.summary())).collect();
+    let error = if seen.is_empty() { error } else { error.found(seen.join("; ")) };
+    let error = elsewhere.iter().fold(error, |e, found| e.fix(format!("--root {}", found.path)));
+    if error.is(code::SSD_NOT_MOUNTED) { error } else { error.fix("trademl pi-data-node") }
+}
+
+/// Where the drive of that id is mounted now; a device's name and its mount point may have changed since.
+pub fn find(host: &Host, drive_id: &str) -> Option<PathBuf> {
+    let all = drives::detect(host).0.into_iter().flat_map(|drive| drive.existing);
+    let found = all.into_iter().find(|e| e.sentinel.as_ref().is_some_and(|s| s.drive_id == drive_id))?;
+    Some(super::place(host, &found.path))
+}
+
 fn nearest_existing(dir: &Path) -> PathBuf {
     let found = dir.ancestors().find(|d| !d.as_os_str().is_empty() && d.exists()).unwrap_or(Path::new("."));
     fs::canonicalize(found).unwrap_or_else(|_| found.to_path_buf())

@@ -113,6 +113,16 @@ pub fn coverage_by_day(db: &Db, table: &str, partition_key: &str, window: DateRa
     grouped(db, "dt", table, partition_key, window)?.into_iter().map(|(day, c)| Ok((day.parse()?, c))).collect()
 }
 
+/// GREEN and expected partitions of a table by month (`2017-11`): a heat map's row. One pass over the table.
+pub fn coverage_by_month(db: &Db, table: &str) -> Result<BTreeMap<String, (u64, u64)>> {
+    let conn = db.lock()?;
+    let mut statement = conn.prepare_cached(
+        "SELECT substr(dt, 1, 7), sum(status = 'GREEN'), count(*) FROM partition_status NOT INDEXED WHERE table_name = ?1 AND dt <> '' GROUP BY 1",
+    )?;
+    let rows = statement.query_map([table], |r| Ok((r.get(0)?, (r.get::<_, i64>(1)?.unsigned_abs(), r.get::<_, i64>(2)?.unsigned_abs()))))?;
+    Ok(rows.collect::<std::result::Result<_, _>>()?)
+}
+
 /// Coverage per symbol.
 pub fn coverage_by_symbol(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<String, Coverage>> {
     grouped(db, "symbol", table, partition_key, window)

@@ -147,6 +147,14 @@ pub fn counts(db: &Db) -> Result<BTreeMap<(String, String, String), u64>> {
     Ok(rows.collect::<std::result::Result<_, _>>()?)
 }
 
+/// When the oldest waiting row of each (dataset, kind) was put in.
+pub fn oldest_waiting(db: &Db) -> Result<BTreeMap<(String, String), UtcTime>> {
+    let conn = db.lock()?;
+    let mut st = conn.prepare_cached("SELECT dataset, kind, min(created_at) FROM backfill_queue WHERE status = 'PENDING' GROUP BY 1, 2")?;
+    let rows: Vec<(String, String, String)> = st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<std::result::Result<_, _>>()?;
+    rows.into_iter().map(|(dataset, kind, at)| Ok(((dataset, kind), UtcTime::parse(&at)?))).collect()
+}
+
 /// Add to a named counter in the transaction that does what is counted.
 pub fn count(tx: &Transaction<'_>, name: &str, by: u64) -> Result<()> {
     if by > 0 {

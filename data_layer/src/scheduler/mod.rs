@@ -83,9 +83,9 @@ impl IngestContext {
 pub enum DrainUntil {
     /// Nothing is due (rows that wait longer than 20 minutes are reported in `waiting_until`).
     Empty,
-    /// Only when asked to stop: the data node's loop. On a simulated clock, which moves only when told, the same as
-    /// `Empty`: waiting there would spin.
-    Forever,
+    /// This moment has come: nothing new is begun, what is in flight ends. Rows that become due before are waited for.
+    /// On a simulated clock, which moves only when told, the same as `Empty`: waiting there would spin.
+    Moment(UtcTime),
 }
 
 /// One step forward.
@@ -205,7 +205,8 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
     let mut flying: JoinSet<Result<(String, batch::Tally)>> = JoinSet::new();
     let mut stopped = false;
     loop {
-        while flying.len() < ctx.fetcher.edge.inflight(vendor) && !stopped && !ctx.host().is_cancelled() {
+        let over = matches!(stop, DrainUntil::Moment(t) if ctx.host().now() >= t);
+        while flying.len() < ctx.fetcher.edge.inflight(vendor) && !stopped && !over && !ctx.host().is_cancelled() {
             let leases = lease(&ctx, vendor, &halted)?;
             let Some(first) = leases.first() else { break };
             let dataset = first.dataset.clone();
@@ -233,7 +234,7 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
             drop(ticks.send(DrainTick { vendor, dataset, tasks_done: out.tasks_done, rows: out.rows, calls, open: open.pending + open.leased }));
             continue;
         }
-        if stopped || ctx.host().is_cancelled() {
+        if stopped || over || ctx.host().is_cancelled() {
             return Ok(out);
         }
         match rest(&ctx, vendor, &halted, stop)? {
@@ -293,9 +294,9 @@ fn rest(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>, stop: Dr
     let open = queue::outlook(&conn, vendor.as_str(), &datasets)?;
     let frozen = budget::frozen(&conn, now, vendor.as_str())?.map(|(until, _)| until);
     let until = |t: UtcTime| Duration::from_micros(u64::try_from(t.micros() - now.micros()).unwrap_or(0).max(1));
-    if stop == DrainUntil::Forever {
-        let next = frozen.or(open.next_due).map_or(Duration::from_secs(60), until);
-        return Ok(Rest::Wait(next.clamp(Duration::from_secs(1), Duration::from_secs(60))));
+    if let DrainUntil::Moment(end) = stop {
+        let next = frozen.or(open.next_due).map_or(end, |t| t.min(end));
+        return Ok(Rest::Wait(until(next).clamp(Duration::from_secs(1), Duration::from_secs(60))));
     }
     if open.leased > 0 {
         // Another worker's rows: they end as done, or come back to us.

@@ -353,7 +353,7 @@ async fn stopping_gives_the_rows_back_and_a_wrong_key_stops_the_vendor() {
     assert!(report.notices[0].is(code::KEY_REJECTED));
     assert_eq!((report.tasks_done, status(&ctx)), (0, BTreeMap::from([("PENDING".to_string(), 4)])));
     ctx.host().cancel(2);
-    let report = drain(&ctx, DrainUntil::Forever, &Quiet).await.unwrap();
+    let report = drain(&ctx, DrainUntil::Moment(ctx.host().now().plus_seconds(3_600)), &Quiet).await.unwrap();
     assert!(report.cancelled);
 }
 

@@ -12,19 +12,19 @@ use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fn day(text: &str) -> TradingDay {
+pub fn day(text: &str) -> TradingDay {
     text.parse().unwrap()
 }
 
 /// A sandbox of the replay world at an instant, a drive of that world, and what an ingest needs.
-struct Bench {
+pub struct Bench {
     _dir: TempDir,
-    sandbox: Sandbox,
-    host: Host,
-    ctx: IngestContext,
+    pub sandbox: Sandbox,
+    pub host: Host,
+    pub ctx: IngestContext,
 }
 
-fn bench(now: &str) -> Bench {
+pub fn bench(now: &str) -> Bench {
     bench_of("replay@1", now)
 }
 
@@ -74,7 +74,7 @@ fn drained(b: &Bench, dataset: &str, symbols: &[&str], window: DateRange) -> sch
     b.host.block_on(scheduler::drain(&b.ctx, DrainUntil::Empty, &Quiet)).unwrap().unwrap()
 }
 
-fn faults(b: &Bench, plan: &str) {
+pub fn faults(b: &Bench, plan: &str) {
     b.host.block_on(client::set_faults(&b.host, &b.sandbox.base(), &format!("version: 1\nfaults: [{plan}]"))).unwrap().unwrap();
 }
 

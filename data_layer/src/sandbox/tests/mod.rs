@@ -5,6 +5,7 @@ mod data;
 mod faults;
 mod http;
 mod ingest;
+mod node;
 
 use super::wire::{Call, Reply};
 use super::{SandboxConfig, State, keys};

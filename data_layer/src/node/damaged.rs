@@ -4,12 +4,12 @@
 //! `raw/_quarantine/`; the audit that follows finds the gap and asks. Without this a damaged file would stay damaged for
 //! ever: raw data is never overwritten.
 
-use data_layer::control::Db;
-use data_layer::error::Result;
-use data_layer::rebuild;
-use data_layer::root::{DataPath, DataRoot};
-use data_layer::segment::{self, Segment};
-use data_layer::store;
+use crate::control::Db;
+use crate::error::Result;
+use crate::rebuild;
+use crate::root::{DataPath, DataRoot};
+use crate::segment::{self, Segment};
+use crate::store;
 use std::collections::BTreeSet;
 
 const ASIDE: &str = "raw/_quarantine";

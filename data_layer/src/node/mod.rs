@@ -1,0 +1,273 @@
+//! The data node's work: what is asked for, what is judged, what is asked for again, what is made of it.
+//!
+//! The wizard does these once, step by step; [`Service`] does them for years, in four loops.
+
+use crate::audit::{self, AuditReport, AuditScope, Gap};
+use crate::calendar::Calendar;
+use crate::control::Db;
+use crate::curate::{self, CurateReport, Depth};
+use crate::error::{Error, Result, code};
+use crate::export;
+use crate::host::Host;
+use crate::ledger;
+use crate::queue::{self, Kind, NewTask, SeedReport};
+use crate::reference;
+use crate::root::DataRoot;
+use crate::scheduler::{self, DrainProgress, DrainReport, DrainUntil, IngestContext};
+use crate::schema::{dataset, table};
+use crate::sourcing::{BackfillConfig, Endpoints};
+use crate::stage::{self, Stage};
+use crate::time::{DateRange, TradingDay};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+mod damaged;
+mod runs;
+mod schedule;
+mod service;
+mod stages;
+
+pub use runs::{Run, RunState, newest as newest_runs};
+pub use schedule::{Loop, Times};
+pub use service::{LoopBeat, Round, Service, beats};
+pub use stages::{Decision, decide};
+
+/// Rounds of "ask again for what is missing" before what is missing is reported.
+const HEALING_ROUNDS: usize = 2;
+/// How far back a macro series is asked for again each session: late and corrected values of the last weeks.
+const MACRO_DAYS: i32 = 40;
+/// Seconds after a close at which a session's data exists at the earliest.
+const SETTLING_SECONDS: i64 = 16 * 60;
+/// Names that a weekly probe compares between two vendors, and sessions of each.
+const PROBED: (usize, i32) = (5, 7);
+
+/// The last session that the vendors may be asked for now.
+pub fn newest_due(host: &Host) -> Result<TradingDay> {
+    Calendar::xnys().last_closed(host.now().plus_seconds(-SETTLING_SECONDS))
+}
+
+/// The tasks of a bootstrap: the dated listing, corporate actions, every symbol's years, and what stands beside prices.
+pub fn bootstrap(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: DateRange, run: Option<&str>) -> Result<Vec<NewTask>> {
+    let symbols = &stage.universe.symbols;
+    // The listing is asked for at the window's end only: one dated call tells who is listed and who has left.
+    let asof = window.end.plus_days(-1);
+    let mut tasks = scheduler::listing_tasks(endpoints, &[asof], Kind::Bootstrap, run)?;
+    for name in [dataset::CORP_ACTIONS, dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE] {
+        if stage.is_active(name) && (name != dataset::EQUITIES_MINUTE || stage.lanes.contains_key(name)) {
+            tasks.extend(scheduler::bootstrap_tasks(endpoints, name, symbols, window, Kind::Bootstrap, run).tasks);
+        }
+    }
+    tasks.extend(beside_the_prices(root, endpoints, stage, window, Kind::Bootstrap, run)?);
+    Ok(tasks)
+}
+
+/// Macro series and the index's history, where the key was found able to have them.
+fn beside_the_prices(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: DateRange, kind: Kind, run: Option<&str>) -> Result<Vec<NewTask>> {
+    let open = |name: &str| stage.lanes.contains_key(name) && stage.is_active(name);
+    let mut tasks = Vec::new();
+    if open(dataset::MACROS_FRED) {
+        let wish = BackfillConfig::load(root)?.datasets.remove(dataset::MACROS_FRED).unwrap_or_default();
+        tasks.extend(scheduler::macro_tasks(endpoints, &wish.series, window, kind, run)?);
+    }
+    if open(dataset::INDEX_MEMBERSHIP) {
+        tasks.push(scheduler::market_task(endpoints, dataset::INDEX_MEMBERSHIP, window, kind, run)?);
+    }
+    Ok(tasks)
+}
+
+/// What an audit with healing came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    pub partitions: u64,
+    /// Rows that came when asked again.
+    pub healed: u64,
+    pub still_missing: u64,
+}
+
+/// A drive, its vendors and its database.
+pub struct Node {
+    pub ctx: IngestContext,
+}
+
+impl Node {
+    pub fn new(ctx: IngestContext) -> Self {
+        Self { ctx }
+    }
+    pub fn host(&self) -> &Host {
+        self.ctx.host()
+    }
+    pub fn root(&self) -> &DataRoot {
+        &self.ctx.root
+    }
+    pub fn db(&self) -> &Db {
+        &self.ctx.db
+    }
+    fn endpoints(&self) -> &Endpoints {
+        &self.ctx.vendors().endpoints
+    }
+
+    // --- what is asked for ------------------------------------------------------------------------------------------
+
+    /// [`bootstrap`] with this node's lanes.
+    pub fn bootstrap(&self, stage: &Stage, window: DateRange, run: Option<&str>) -> Result<Vec<NewTask>> {
+        bootstrap(self.root(), self.endpoints(), stage, window, run)
+    }
+
+    pub fn seed(&self, tasks: &[NewTask]) -> Result<SeedReport> {
+        let now = self.host().now();
+        self.db().write(|tx| queue::seed(tx, now, tasks))
+    }
+
+    /// What the ledger answers for; before the first audit, what the bootstrap was told to fetch. A drive that knows
+    /// neither has nothing to go on from.
+    pub fn held(&self) -> Result<DateRange> {
+        if let Some(held) = ledger::held(self.db(), table::RAW_EQUITIES_BARS)? {
+            return Ok(held);
+        }
+        let asked: (Option<String>, Option<String>) = self.db().lock()?.query_row(
+            "SELECT min(start_date), max(end_date) FROM backfill_queue WHERE dataset = ?1 AND kind = 'BOOTSTRAP'",
+            [dataset::EQUITIES_EOD],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
+        match asked {
+            (Some(start), Some(end)) => DateRange::new(start.parse()?, end.parse()?),
+            _ => Err(Error::new(code::DATA_MISSING, "this drive was never filled").fix("trademl pi-data-node")),
+        }
+    }
+
+    /// The years that a stage asks for, as far back as some vendor's lane reaches.
+    pub fn stage_window(&self, stage: &Stage) -> Result<DateRange> {
+        let end = newest_due(self.host())?.plus_days(1);
+        let wanted = end.minus_years(i16::try_from(stage.target()?.eod_years).unwrap_or(i16::MAX));
+        let lanes = self.endpoints().routes(dataset::EQUITIES_EOD, end.plus_days(-1));
+        let depths: Option<Vec<TradingDay>> = lanes.iter().map(|entry| self.endpoints().depth(entry)).collect();
+        let reach = depths.and_then(|all| all.into_iter().min());
+        DateRange::new(reach.map_or(wanted, |depth| depth.max(wanted)), end)
+    }
+
+    /// The window that is judged now: all that is held and all that the stage asks for, up to the newest session that is
+    /// due.
+    pub fn window(&self) -> Result<DateRange> {
+        let (held, asked) = (self.held()?, self.stage_window(&stage::load(self.root())?)?);
+        Ok(DateRange { start: held.start.min(asked.start), end: held.end.max(asked.end) })
+    }
+
+    /// Rows for every session since the newest one that the ledger answers for.
+    pub fn seed_forward(&self) -> Result<SeedReport> {
+        let asof = newest_due(self.host())?;
+        let Ok(missed) = DateRange::new(self.held()?.end, asof.plus_days(1)) else { return Ok(SeedReport::default()) };
+        let stage = stage::load(self.root())?;
+        let symbols = &stage.universe.symbols;
+        let mut tasks = scheduler::listing_tasks(self.endpoints(), &[asof], Kind::Forward, None)?;
+        for session in Calendar::xnys().sessions(missed) {
+            tasks.extend(scheduler::forward_tasks(self.endpoints(), symbols, *session, None)?);
+        }
+        tasks.extend(scheduler::bootstrap_tasks(self.endpoints(), dataset::CORP_ACTIONS, symbols, missed, Kind::Forward, None).tasks);
+        let recent = DateRange::new(missed.start.plus_days(-MACRO_DAYS), missed.end)?;
+        tasks.extend(beside_the_prices(self.root(), self.endpoints(), &stage, recent, Kind::Forward, None)?);
+        self.seed(&tasks)
+    }
+
+    /// Ask again for what an audit missed, unless it is on its way: a row that waits covers the window.
+    pub fn seed_gaps(&self, audited: &AuditReport) -> Result<SeedReport> {
+        let waiting = self.waiting()?;
+        let on_its_way = |gap: &&Gap| {
+            let windows = waiting.get(&(gap.dataset.clone(), gap.symbol.clone()));
+            windows.is_some_and(|all| all.iter().any(|w| w.start <= gap.range.start && gap.range.end <= w.end))
+        };
+        let tasks: Vec<NewTask> = audited
+            .gaps
+            .iter()
+            .filter(|gap| !on_its_way(gap))
+            .flat_map(|gap| {
+                let symbol = std::slice::from_ref(&gap.symbol);
+                scheduler::bootstrap_tasks(self.endpoints(), &gap.dataset, symbol, gap.range, Kind::Gap, None).tasks
+            })
+            .collect();
+        self.seed(&tasks)
+    }
+
+    /// Windows of the rows that wait or are being worked on, by dataset and symbol.
+    fn waiting(&self) -> Result<BTreeMap<(String, String), Vec<DateRange>>> {
+        let conn = self.db().lock()?;
+        let mut st = conn.prepare_cached("SELECT dataset, symbol, start_date, end_date FROM backfill_queue WHERE status IN ('PENDING', 'LEASED')")?;
+        type Row = (String, String, String, String);
+        let rows: Vec<Row> = st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?.collect::<std::result::Result<_, _>>()?;
+        let mut out: BTreeMap<_, Vec<DateRange>> = BTreeMap::new();
+        for (dataset, symbol, start, end) in rows {
+            out.entry((dataset, symbol)).or_default().push(DateRange::new(start.parse()?, end.parse()?)?);
+        }
+        Ok(out)
+    }
+
+    /// The last sessions of a few names from the vendor that comes second, so that two opinions can be compared. Which
+    /// names is decided by the week. Nothing where no second vendor has a key.
+    pub fn seed_probes(&self) -> Result<SeedReport> {
+        let asof = newest_due(self.host())?;
+        let second = self.endpoints().routes(dataset::EQUITIES_EOD, asof).into_iter().skip(1).find(|e| self.ctx.vendors().missing_keys(e.vendor).is_empty());
+        let Some(entry) = second else { return Ok(SeedReport::default()) };
+        let range = DateRange::new(asof.plus_days(1 - PROBED.1), asof.plus_days(1))?;
+        let mut names = stage::load(self.root())?.universe.symbols;
+        let week = asof.0.div_euclid(7);
+        names.sort_by_cached_key(|name| crate::store::sha256_hex(format!("{week} {name}").as_bytes()));
+        let probe = |symbol: &String| NewTask {
+            dataset: entry.dataset.clone(),
+            symbol: symbol.clone(),
+            range,
+            kind: Kind::QcProbe,
+            priority: Kind::QcProbe.priority(),
+            vendor: entry.vendor.as_str().to_string(),
+            not_before: None,
+            run_id: None,
+        };
+        self.seed(&names.iter().take(PROBED.0).map(probe).collect::<Vec<_>>())
+    }
+
+    // --- what is done -----------------------------------------------------------------------------------------------
+
+    /// Work the queue off.
+    pub fn work(&self, until: DrainUntil, progress: &dyn DrainProgress) -> Result<DrainReport> {
+        self.host().block_on(scheduler::drain(&self.ctx, until, progress))?
+    }
+
+    /// Judge what is stored in a window, by reading it.
+    pub fn audit(&self, window: DateRange, scope: AuditScope) -> Result<AuditReport> {
+        reference::refresh_reference(self.root(), self.db())?;
+        audit::audit_scan(self.root(), self.db(), scope, window.end.plus_days(-1), window)
+    }
+
+    /// Audit, and ask again for what is missing, a bounded number of times.
+    pub fn heal(&self, window: DateRange, scope: AuditScope, progress: &dyn DrainProgress) -> Result<Audited> {
+        let mut audited = self.audit(window, scope)?;
+        let mut healed = 0;
+        for _ in 0..HEALING_ROUNDS {
+            if audited.gaps.is_empty() {
+                break;
+            }
+            let seeded = self.seed_gaps(&audited)?;
+            if seeded.inserted + seeded.revived == 0 {
+                break;
+            }
+            let report = self.work(DrainUntil::Empty, progress)?;
+            self.host().check_cancelled()?;
+            healed += report.rows;
+            audited = self.audit(window, AuditScope::Incremental)?;
+        }
+        Ok(Audited { partitions: audited.partitions_judged, healed, still_missing: audited.gaps.len() as u64 })
+    }
+
+    /// Damaged raw files are moved to `raw/_quarantine`, so that the next audit misses them; how many.
+    pub fn quarantine(&self) -> Result<u64> {
+        damaged::set_aside(self.root(), self.db())
+    }
+
+    pub fn curate(&self, depth: Depth) -> Result<CurateReport> {
+        curate::curate(self.root(), self.db(), depth)
+    }
+
+    /// The ledger's export and the nightly one of `day`.
+    pub fn export(&self, day: TradingDay) -> Result<()> {
+        ledger::export(self.root(), self.db())?;
+        export::nightly(self.root(), self.db(), day).map(drop)
+    }
+}

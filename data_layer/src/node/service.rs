@@ -1,0 +1,266 @@
+//! The node as a service: four loops over one drive, and the queue's worker between them.
+//!
+//! One thread of control: a loop that is due runs, then the queue is worked off until the next one is due. The worker
+//! gives way, so a bootstrap of many days never keeps a new session from being asked for. When each loop last began is a
+//! row of `heartbeats` on the drive, so a node that was away catches up once, on whatever machine it wakes.
+
+use super::schedule::{Loop, Times};
+use super::stages::{Decision, decide};
+use super::{Node, newest_due, runs};
+use crate::audit::AuditScope;
+use crate::control::{self, Db};
+use crate::curate::Depth;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::ledger;
+use crate::queue;
+use crate::reference::load_membership;
+use crate::scheduler::{DrainProgress, DrainReport, DrainUntil};
+use crate::schema::{dataset, table, timeframe};
+use crate::sourcing::BackfillConfig;
+use crate::space;
+use crate::stage;
+use crate::time::{TradingDay, UtcTime};
+use jiff::tz::TimeZone;
+use rusqlite::params;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Finished rows of the queue are kept for so many days.
+const ROWS_KEPT_DAYS: i64 = 30;
+/// Days between two weekly looks: cross-vendor probes and a full curation.
+const WEEK: i32 = 7;
+/// After a loop failed it is tried again this much later, not at once and not only tomorrow.
+const RETRY_SECONDS: i64 = 300;
+
+/// When a loop last began, and what it said.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoopBeat {
+    pub name: String,
+    pub at: UtcTime,
+    pub detail: String,
+}
+
+/// The heartbeats of all loops and runners, by name.
+pub fn beats(db: &Db) -> Result<Vec<LoopBeat>> {
+    let conn = db.lock()?;
+    let mut st = conn.prepare_cached("SELECT loop, at, detail_json FROM heartbeats ORDER BY loop")?;
+    let rows: Vec<(String, String, String)> = st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<std::result::Result<_, _>>()?;
+    let beat = |(name, at, detail): (String, String, String)| {
+        let detail: Value = serde_json::from_str(&detail).unwrap_or_default();
+        Ok(LoopBeat { name, at: UtcTime::parse(&at)?, detail: detail["said"].as_str().unwrap_or_default().to_string() })
+    };
+    rows.into_iter().map(beat).collect()
+}
+
+/// What one round did.
+#[derive(Debug)]
+pub struct Round {
+    /// Each loop that ran, with what it says.
+    pub said: Vec<(Loop, String)>,
+    pub drained: DrainReport,
+    /// Trouble that does not end the service: a rejected key, a vendor that is away, a loop that failed.
+    pub notices: Vec<Error>,
+    /// When a loop is due next, by the machine's clock.
+    pub next: UtcTime,
+}
+
+/// A node that keeps working.
+pub struct Service {
+    node: Node,
+    /// The clock on the wall: nights are the machine's, whatever world the drive belongs to.
+    machine: Host,
+    times: Times,
+    zone: TimeZone,
+    /// Loops that failed, and when they are tried again.
+    retry: Vec<(Loop, UtcTime)>,
+}
+
+impl Service {
+    /// Refused on a drive that was never filled.
+    pub fn new(node: Node, machine: &Host, times: Times, zone: TimeZone) -> Result<Self> {
+        node.held()?;
+        runs::settle(node.db(), machine.now())?;
+        space::keep_reserve(node.root(), &BackfillConfig::load(node.root())?.disk)?;
+        Ok(Self { node, machine: machine.clone(), times, zone, retry: Vec::new() })
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Run the loops that are due, then work the queue off until the next one is. Trouble with a vendor, and a loop that
+    /// fails, are notices; a drive that cannot be used any more is an error.
+    pub fn round(&mut self, progress: &dyn DrainProgress) -> Result<Round> {
+        let mut round = Round { said: Vec::new(), drained: DrainReport::default(), notices: Vec::new(), next: self.machine.now() };
+        for which in Loop::ALL {
+            self.machine.check_cancelled()?;
+            if self.due(which)? > self.machine.now() {
+                continue;
+            }
+            match self.run(which) {
+                Ok(said) => {
+                    self.retry.retain(|(l, _)| *l != which);
+                    self.beat(which, &said)?;
+                    round.said.push((which, said));
+                }
+                Err(e) if ends_the_service(&e) => return Err(e),
+                Err(e) => {
+                    self.retry.push((which, self.machine.now().plus_seconds(RETRY_SECONDS)));
+                    round.notices.push(e);
+                }
+            }
+        }
+        round.next = self.next()?;
+        let forward = self.forward_done()?;
+        let until = if self.node.host().clock_is_simulated() { DrainUntil::Empty } else { DrainUntil::Moment(round.next) };
+        round.drained = self.node.work(until, progress)?;
+        round.notices.extend(round.drained.notices.iter().cloned());
+        self.machine.check_cancelled()?;
+        let over = queue::counts(self.node.db())?.keys().all(|(_, _, status)| status == "DONE" || status == "FAILED");
+        if round.drained.tasks_done > 0 && (over || self.forward_done()? > forward) {
+            // What a session or the end of a bootstrap brought is judged and made usable now, not at night.
+            round.said.push((Loop::Light, self.settle()?));
+        }
+        Ok(round)
+    }
+
+    /// Wait until the next loop is due, or until asked to stop.
+    pub fn rest(&self, round: &Round) -> Result<()> {
+        let left = round.next.seconds_since(self.machine.now());
+        if left > 0.0 { self.machine.block_on(self.machine.sleep(Duration::from_secs_f64(left))) } else { Ok(()) }
+    }
+
+    fn due(&self, which: Loop) -> Result<UtcTime> {
+        let last = last_beat(self.node.db(), which)?;
+        let due = self.times.due(which, last, self.machine.now());
+        Ok(self.retry.iter().rev().find(|(l, _)| *l == which).map_or(due, |(_, again)| due.max(*again)))
+    }
+
+    fn next(&self) -> Result<UtcTime> {
+        let mut all = Loop::ALL.iter().map(|l| self.due(*l)).collect::<Result<Vec<_>>>()?;
+        all.sort();
+        Ok(all.first().copied().unwrap_or_else(|| self.machine.now()))
+    }
+
+    fn beat(&self, which: Loop, said: &str) -> Result<()> {
+        let (at, boot, detail) = (self.machine.now().to_string(), self.machine.boot_id().to_string(), json!({"said": said}).to_string());
+        self.node.db().write(|tx| {
+            tx.execute(
+                "INSERT OR REPLACE INTO heartbeats (loop, at, boot_id, detail_json) VALUES (?1, ?2, ?3, ?4)",
+                params![which.as_str(), at, boot, detail],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn run(&self, which: Loop) -> Result<String> {
+        runs::record(self.node.db(), &self.machine, which.as_str(), &json!({}), || {
+            let said = match which {
+                Loop::Forward => self.forward(),
+                Loop::Light => self.plan(AuditScope::Incremental),
+                Loop::Heavy => self.heavy(),
+                Loop::Maintenance => self.maintain(),
+            }?;
+            Ok((said.clone(), json!({"said": said})))
+        })
+    }
+
+    // --- the loops --------------------------------------------------------------------------------------------------
+
+    fn forward(&self) -> Result<String> {
+        let seeded = self.node.seed_forward()?;
+        let new = seeded.inserted + seeded.revived;
+        Ok(if new == 0 { "nothing new is due".into() } else { format!("{new} tasks for new sessions") })
+    }
+
+    fn plan(&self, scope: AuditScope) -> Result<String> {
+        let audited = self.node.audit(self.node.window()?, scope)?;
+        let seeded = self.node.seed_gaps(&audited)?;
+        Ok(format!(
+            "{} partitions judged, {:.2} % GREEN, {} gaps, {} asked again",
+            audited.partitions_judged,
+            (audited.coverage.fraction() * 1e4).floor() / 1e2,
+            audited.gaps.len(),
+            seeded.inserted + seeded.revived
+        ))
+    }
+
+    fn heavy(&self) -> Result<String> {
+        let aside = self.node.quarantine()?;
+        let planned = self.plan(AuditScope::Full)?;
+        let before = self.machine.now().plus_seconds(-ROWS_KEPT_DAYS * 86_400);
+        let purged = self.node.db().write(|tx| queue::purge(tx, before))?;
+        space::keep_reserve(self.node.root(), &BackfillConfig::load(self.node.root())?.disk)?;
+        let damaged = if aside > 0 { format!("; {aside} damaged files set aside") } else { String::new() };
+        Ok(format!("{planned}{damaged}; {}; {purged} old rows removed", self.weigh_the_stage()?))
+    }
+
+    /// Promote the stage when its rule is met, and ask for what the next one wants.
+    fn weigh_the_stage(&self) -> Result<String> {
+        let (root, db) = (self.node.root(), self.node.db());
+        let (stage, asof) = (stage::load(root)?, newest_due(self.node.host())?);
+        let covered = |name: &str| {
+            let (table, key) = match name {
+                dataset::EQUITIES_EOD => (table::RAW_EQUITIES_BARS, timeframe::DAY),
+                dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),
+                _ => return None,
+            };
+            ledger::coverage_held(db, table, key).ok().flatten().map(|(_, c)| c)
+        };
+        match decide(&stage, asof, covered, &load_membership(root)?) {
+            Decision::Stay(why) => Ok(format!("stage {} stays: {why}", stage.stage)),
+            Decision::Promote(next) => {
+                stage::write(root, &next)?;
+                let seeded = self.node.seed(&self.node.bootstrap(&next, self.node.stage_window(&next)?, None)?)?;
+                Ok(format!("stage {} begins: {} symbols, {} tasks", next.stage, next.universe.symbols.len(), seeded.inserted + seeded.revived))
+            }
+        }
+    }
+
+    fn maintain(&self) -> Result<String> {
+        let today = self.machine.now().day_in(&self.zone);
+        let weekly = self.week_is_over(today)?;
+        let curated = self.node.curate(if weekly { Depth::Full } else { Depth::Incremental })?;
+        let probes = if weekly { self.node.seed_probes()? } else { queue::SeedReport::default() };
+        let asof = newest_due(self.node.host())?;
+        self.node.export(asof)?;
+        control::nightly_backup(self.node.root(), &today.to_string())?;
+        if weekly {
+            self.node.db().write(|tx| Ok(tx.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('weekly.day', ?1)", [today.0])?))?;
+        }
+        let probed = if weekly { format!(", {} cross-vendor probes asked", probes.inserted + probes.revived) } else { String::new() };
+        Ok(format!("{} files made again{probed}, exported {asof}, backed up {today}", curated.rewritten))
+    }
+
+    fn week_is_over(&self, today: TradingDay) -> Result<bool> {
+        use rusqlite::OptionalExtension;
+        let conn = self.node.db().lock()?;
+        let last: Option<i32> = conn.query_row("SELECT value FROM counters WHERE name = 'weekly.day'", [], |r| r.get(0)).optional()?;
+        Ok(last.is_none_or(|day| today.0 - day >= WEEK || day > today.0))
+    }
+
+    fn settle(&self) -> Result<String> {
+        let planned = self.plan(AuditScope::Incremental)?;
+        self.node.curate(Depth::Incremental)?;
+        // A light run that came before its time counts as one.
+        self.beat(Loop::Light, &planned)?;
+        Ok(planned)
+    }
+
+    fn forward_done(&self) -> Result<u64> {
+        let counts = queue::counts(self.node.db())?;
+        Ok(counts.iter().filter(|((_, kind, status), _)| kind == "FORWARD" && status == "DONE").map(|(_, n)| n).sum())
+    }
+}
+
+fn last_beat(db: &Db, which: Loop) -> Result<Option<UtcTime>> {
+    Ok(beats(db)?.into_iter().find(|b| b.name == which.as_str()).map(|b| b.at))
+}
+
+/// Trouble that another try on this drive, by this process, will not cure.
+fn ends_the_service(e: &Error) -> bool {
+    let id = e.body().code.id;
+    ["TML-SSD", "TML-USE", "TML-BUG"].iter().any(|family| id.starts_with(family))
+}

@@ -1,0 +1,94 @@
+//! The node's service over weeks of a world: sessions asked for in time, nights kept, the stage promoted, nothing asked
+//! twice.
+
+use super::super::client;
+use super::ingest::{Bench, bench, day, faults};
+use super::t;
+use crate::ledger::{self, Coverage};
+use crate::node::{Loop, Node, Round, RunState, Service, Times, beats, newest_due, newest_runs};
+use crate::queue;
+use crate::scheduler::Quiet;
+use crate::schema::{dataset, table, timeframe};
+use crate::sourcing::settings::Loops;
+use crate::stage::{self, Lane, LaneState, Stage, Target, Universe};
+use crate::time::{DateRange, UtcTime};
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+
+const NAMES: [&str; 4] = ["AAPL", "JNJ", "MSFT", "XOM"];
+
+/// A drive that was set up and told to fetch a year, and has fetched nothing yet.
+fn set_up(b: &Bench) -> Service {
+    let node = Node::new(b.ctx.clone());
+    let universe = Universe::new("test", NAMES.map(String::from).to_vec());
+    let lanes = BTreeMap::from([(dataset::EQUITIES_EOD.to_string(), Lane::Plain(LaneState::Active))]);
+    let mut first = Stage::initial(day("2017-11-30"), universe, lanes);
+    first.promote.datasets = vec![dataset::EQUITIES_EOD.into()];
+    first.targets = BTreeMap::from([(0, Target { symbols: 4, eod_years: 1, minute_years: 0 }), (1, Target { symbols: 4, eod_years: 2, minute_years: 0 })]);
+    stage::write(node.root(), &first).unwrap();
+    let window = DateRange::new(day("2016-12-01"), day("2017-12-01")).unwrap();
+    node.seed(&node.bootstrap(&first, window, None).unwrap()).unwrap();
+    serve(b, node)
+}
+
+fn serve(b: &Bench, node: Node) -> Service {
+    let times = Times::new(&Loops { forward_minutes: 240, planner_hours: 12, maintenance: "02:00".into() }, None, TimeZone::UTC).unwrap();
+    Service::new(node, &b.host, times, TimeZone::UTC).unwrap()
+}
+
+/// Rounds until the world's clock has passed `end`.
+fn live(b: &Bench, service: &mut Service, end: UtcTime, mut look: impl FnMut(&Service, &Round)) {
+    while b.host.now() < end {
+        b.host.block_on(client::advance(&b.host, &b.sandbox.base(), b.host.now())).unwrap().unwrap();
+        let round = service.round(&Quiet).unwrap();
+        look(service, &round);
+        service.rest(&round).unwrap();
+    }
+}
+
+fn coverage(service: &Service) -> (DateRange, Coverage) {
+    ledger::coverage_held(service.node().db(), table::RAW_EQUITIES_BARS, timeframe::DAY).unwrap().unwrap()
+}
+
+#[test]
+fn the_four_loops_keep_a_drive_complete_through_weeks_and_promote_its_stage() {
+    let b = bench("2017-11-30T21:20:00Z");
+    let mut service = set_up(&b);
+    let (mut rounds, mut ran) = (0, BTreeMap::new());
+    live(&b, &mut service, t("2017-12-12T00:00:00Z"), |service, round| {
+        rounds += 1;
+        assert!(round.notices.is_empty(), "{:?}", round.notices);
+        round.said.iter().for_each(|(which, _)| *ran.entry(which.as_str()).or_insert(0) += 1);
+        let (held, c) = coverage(service);
+        assert_eq!(held.end, newest_due(service.node().host()).unwrap().plus_days(1), "a session is judged in the round that asks for it");
+        assert_eq!(c.green, c.expected, "{:?}", c.codes);
+    });
+    // Nothing that was on its way was asked for again.
+    let counts = queue::counts(service.node().db()).unwrap();
+    assert!(counts.keys().all(|(_, kind, status)| kind != "GAP" && status == "DONE"), "{counts:?}");
+    assert!(ran["planner_heavy"] == 12 && ran["maintenance"] == 12 && ran["forward"] > 60, "{ran:?} in {rounds} rounds");
+    let stage = stage::load(service.node().root()).unwrap();
+    assert_eq!((stage.stage, stage.history.len()), (1, 2));
+    assert!(coverage(&service).0.start <= day("2015-12-03"), "{}", coverage(&service).0);
+    let runs = newest_runs(service.node().db()).unwrap();
+    assert!(runs.len() == 4 && runs.iter().all(|r| r.state == RunState::Succeeded && r.finished_at.is_some()), "{runs:?}");
+    assert!(beats(service.node().db()).unwrap().iter().any(|beat| beat.name == Loop::Heavy.as_str() && beat.detail.contains("stage 1 stays")));
+    assert!(service.node().root().base().join("control/backup/node.sqlite.2017-12-11").exists());
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
+#[test]
+fn a_vendor_that_is_away_is_a_notice_and_the_next_round_catches_up() {
+    let b = bench("2017-11-30T21:20:00Z");
+    let mut service = set_up(&b);
+    faults(&b, "{vendor: alpaca_data, do: status, status: 401, times: 1}");
+    let first = service.round(&Quiet).unwrap();
+    assert!(!first.notices.is_empty(), "a rejected key is said");
+    live(&b, &mut service, t("2017-12-01T12:00:00Z"), |_, _| {});
+    let (_, c) = coverage(&service);
+    assert_eq!((c.green, c.expected > 0), (c.expected, true), "{:?}", c.codes);
+    // A second service on the same drive goes on where this one was: nothing is due twice.
+    let round = serve(&b, Node::new(b.ctx.clone())).round(&Quiet).unwrap();
+    assert!(!round.said.iter().any(|(which, _)| matches!(which, Loop::Heavy | Loop::Maintenance)), "{:?}", round.said);
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
