@@ -10,6 +10,7 @@ use crate::models::registry::Registry;
 use crate::models::trials::Trial;
 use crate::pipelines::config::Cell;
 use crate::pipelines::controls::{self, Doubts};
+pub(crate) use crate::pipelines::prepare::to_matrix;
 use crate::pipelines::search;
 use crate::pipelines::splits::{self, Batch, Work};
 use crate::pipelines::train::{Pinned, Prepared};
@@ -117,15 +118,6 @@ fn notes(pinned: &Pinned, prepared: &Prepared) -> Vec<String> {
     let months = prepared.cv_days.len() as f64 / pinned.config.cpcv.groups as f64 / (SESSIONS_PER_YEAR / 12.0);
     if months < pinned.config.cpcv.min_oos_months as f64 {
         out.push(format!("a group has {months:.1} months; {} were asked for and the window does not allow them", pinned.config.cpcv.min_oos_months));
-    }
-    out
-}
-
-/// One value per row as a `symbols x days` matrix.
-pub(crate) fn to_matrix(p: &Prepared, values: &[f64]) -> Matrix {
-    let mut out = Matrix::missing(p.panel.n_symbols(), p.panel.n_days());
-    for (r, v) in values.iter().enumerate() {
-        out.set(p.symbol[r] as usize, p.day[r] as usize, *v);
     }
     out
 }

@@ -5,7 +5,7 @@ pub mod panel;
 pub mod prepare;
 pub mod train;
 pub mod trial_stats;
-pub(crate) mod splits;
+pub mod splits;
 pub mod simple;
 pub mod controls;
 pub mod stacking;

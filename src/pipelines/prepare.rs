@@ -178,3 +178,12 @@ fn splits(p: &Prepared, pinned: &Pinned) -> Result<Vec<Split>> {
     }
     Ok(splits)
 }
+
+/// One value per row as a `symbols x days` matrix.
+pub(crate) fn to_matrix(p: &Prepared, values: &[f64]) -> Matrix {
+    let mut out = Matrix::missing(p.panel.n_symbols(), p.panel.n_days());
+    for (r, v) in values.iter().enumerate() {
+        out.set(p.symbol[r] as usize, p.day[r] as usize, *v);
+    }
+    out
+}

@@ -3,8 +3,10 @@
 //! A split's scores are a checkpoint: a small Parquet file and a JSON file with its digest, written after it. A run that is
 //! killed in split 17 continues with split 17; a checkpoint that does not verify is made again.
 
+use crate::backtest::metric::ic;
 use crate::models::gbdt::{Binned, Rows};
 use crate::pipelines::config::Cell;
+use crate::pipelines::prepare::to_matrix;
 use crate::pipelines::train::{Pinned, Prepared};
 use crate::types::Progress;
 use crate::validation::cpcv::Split;
@@ -44,6 +46,9 @@ struct Seal {
     split: usize,
     rows: usize,
     sha256: String,
+    /// Mean rank IC over the test sessions, for whoever watches; decides nothing. `None` where it is undefined.
+    #[serde(default)]
+    rank_ic: Option<f64>,
 }
 
 impl Work<'_> {
@@ -87,10 +92,11 @@ impl Work<'_> {
         }
         let features: Vec<f32> = test.iter().flat_map(|r| p.row(*r as usize).iter().copied()).collect();
         let fitted = binned.fit(&train, &cell.params, &features)?;
+        let rank_ic = rank_ic(p, batch.labels, split, &test, &fitted.scores)?;
         let columns = vec![Series::new("row".into(), test.clone()).into(), Series::new("score".into(), fitted.scores).into()];
         let mut frame = DataFrame::new(test.len(), columns)?;
         let info = store::write_parquet(root, &checkpoint(pinned, batch.tag, cell, split, "parquet")?, &mut frame)?;
-        let seal = seal_of(p, batch.tag, cell, split, test.len(), info.sha256);
+        let seal = Seal { rank_ic, ..seal_of(p, batch.tag, cell, split, test.len(), info.sha256) };
         store::write_atomic(root, &checkpoint(pinned, batch.tag, cell, split, "json")?, store::canonical_json(&seal)?.as_bytes())?;
         root.host().failpoint("checkpoint.after")
     }
@@ -100,7 +106,31 @@ fn seal_of(p: &Prepared, tag: &str, cell: &Cell, split: &Split, rows: usize, sha
     // Other labels, or other training days under the same number, are other inputs.
     let days = split.train_days.len() + split.train_days.first().copied().unwrap_or(0);
     let inputs_sha256 = if tag.is_empty() { p.inputs_sha256.clone() } else { format!("{} {tag} {days}", p.inputs_sha256) };
-    Seal { config_sha256: cell.config_sha256.clone(), inputs_sha256, split: split.id, rows, sha256 }
+    Seal { config_sha256: cell.config_sha256.clone(), inputs_sha256, split: split.id, rows, sha256, rank_ic: None }
+}
+
+/// Mean over the split's test sessions of the rank correlation of score and label.
+fn rank_ic(p: &Prepared, labels: &[f64], split: &Split, test: &[u32], scores: &[f64]) -> Result<Option<f64>> {
+    let (mut score, mut label) = (vec![f64::NAN; p.n_rows()], vec![f64::NAN; p.n_rows()]);
+    for (row, s) in test.iter().zip(scores) {
+        (score[*row as usize], label[*row as usize]) = (*s, labels[*row as usize]);
+    }
+    let daily = ic::per_date(&to_matrix(p, &score), &to_matrix(p, &label))?;
+    let known: Vec<f64> = split.test_days.iter().filter_map(|d| daily[*d]).collect();
+    Ok((!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64))
+}
+
+/// How far cross-validation has come: each configuration of the grid with the mean rank IC of every finished split, read
+/// from the checkpoints without verifying them.
+pub fn so_far(root: &DataRoot, pinned: &Pinned) -> Result<Vec<(Cell, Vec<Option<f64>>)>> {
+    let splits = pinned.config.cpcv().n_splits();
+    let one = |cell: &Cell, id: usize| -> Result<Option<f64>> {
+        let path = pinned.work()?.join(&format!("cell-{}/split-{id:02}.json", &cell.config_sha256[..8]))?;
+        let seal = store::read(root, &path)?.and_then(|bytes| serde_json::from_slice::<Seal>(&bytes).ok());
+        Ok(seal.map(|s| s.rank_ic.unwrap_or(0.0)))
+    };
+    let row = |cell: Cell| Ok(((0..splits).map(|id| one(&cell, id)).collect::<Result<Vec<_>>>()?, cell));
+    pinned.config.cells()?.into_iter().map(row).map(|r| r.map(|(ics, cell)| (cell, ics))).collect()
 }
 
 /// Rows of the given days that have a label, in order.
@@ -124,7 +154,7 @@ pub(crate) fn load(root: &DataRoot, pinned: &Pinned, p: &Prepared, tag: &str, ce
     let Ok(seal) = serde_json::from_slice::<Seal>(&seal) else { return Ok(None) };
     let Some(bytes) = store::read(root, &checkpoint(pinned, tag, cell, split, "parquet")?)? else { return Ok(None) };
     let expected = test_rows(p, split);
-    if seal != seal_of(p, tag, cell, split, expected.len(), store::sha256_hex(&bytes)) {
+    if (Seal { rank_ic: None, ..seal }) != seal_of(p, tag, cell, split, expected.len(), store::sha256_hex(&bytes)) {
         return Ok(None);
     }
     let frame = store::parquet_frame(bytes)?;

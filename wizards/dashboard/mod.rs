@@ -1,4 +1,4 @@
-//! Full-screen views of a running node and of a paper book.
+//! Full-screen views of a running node, a training run and a paper book.
 //!
 //! Three parts, as in any Elm-like program: [`Model`] holds what is shown, [`update`] changes it by one [`Event`], and
 //! [`view`] draws it. All three are pure; only [`run`] touches the terminal, and it restores it however it ends. State is told
@@ -9,12 +9,14 @@ mod node_view;
 mod paper_view;
 mod run;
 mod text;
+mod train_view;
 mod view;
 
 pub use model::{
-    CoverageRow, Event, EventRow, Key, Model, NodeSnapshot, OrderRow, PaperSnapshot, PositionRow, QueueRow, Severity, Snapshot, SwitchRow, VendorRow, update,
+    ConfigurationRow, CoverageRow, Event, EventRow, HeatRow, Key, Leave, LoopRow, Model, NodeSnapshot, OrderRow, PaperSnapshot, PositionRow, QueueRow,
+    Severity, Snapshot, SwitchRow, TrainSnapshot, VendorRow, update,
 };
-pub use run::{Leave, possible, run};
+pub use run::{possible, run};
 pub use view::view;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use data_layer::time::UtcTime;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Snapshot {
     Node(NodeSnapshot),
+    Train(TrainSnapshot),
     Paper(PaperSnapshot),
 }
 
@@ -21,10 +22,15 @@ pub struct NodeSnapshot {
     pub state: String,
     pub heartbeat_at: Option<UtcTime>,
     pub coverage: Vec<CoverageRow>,
+    pub heat: Vec<HeatRow>,
+    pub loops: Vec<LoopRow>,
     pub queue: Vec<QueueRow>,
     pub vendors: Vec<VendorRow>,
-    /// Seconds until the queue is drained at the present rate; `None` when it cannot be told.
+    /// Seconds until everything that was asked for is there, within the vendors' limits; `None` when it cannot be told.
     pub eta_seconds: Option<f64>,
+    pub stage: u8,
+    /// Seconds until the next stage's data could be there.
+    pub next_stage_seconds: Option<f64>,
     /// Bytes on the drive.
     pub disk_free: u64,
     pub disk_total: u64,
@@ -44,6 +50,24 @@ pub struct CoverageRow {
     pub note: String,
 }
 
+/// How GREEN a table is, month by month.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct HeatRow {
+    pub table: String,
+    /// `2013-02`, the month of the first cell.
+    pub from: String,
+    /// GREEN share of each month; `None` where nothing is expected.
+    pub months: Vec<Option<f64>>,
+}
+
+/// When a loop of the service last began, and what it said.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct LoopRow {
+    pub name: String,
+    pub seconds_ago: f64,
+    pub said: String,
+}
+
 /// Queue rows of one dataset and kind.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct QueueRow {
@@ -53,6 +77,8 @@ pub struct QueueRow {
     pub leased: u64,
     pub done: u64,
     pub failed: u64,
+    /// How long the oldest row has waited that is due.
+    pub oldest_seconds: Option<f64>,
 }
 
 /// One vendor's budget.
@@ -64,8 +90,10 @@ pub struct VendorRow {
     pub spent: u64,
     /// `None` = no cap.
     pub cap: Option<u64>,
-    /// `ok`, `frozen 40 s: 429`, `no key`
+    /// `ok`, `no key`, `3 refused`
     pub state: String,
+    /// Seconds until a freeze ends.
+    pub frozen_seconds: Option<f64>,
 }
 
 /// One line of the log.
@@ -76,11 +104,36 @@ pub struct EventRow {
     pub text: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Info,
     Warning,
     Error,
+}
+
+/// A training run: its splits as they come.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct TrainSnapshot {
+    pub dataset: String,
+    pub now: Option<UtcTime>,
+    /// `equities_xs 2017-11-30 1a2b3c4d`
+    pub run: String,
+    /// Step of the wizard, and whether it is at work.
+    pub state: String,
+    /// Splits of all configurations that are done, and that there will be.
+    pub done: u64,
+    pub total: u64,
+    pub eta_seconds: Option<f64>,
+    pub configurations: Vec<ConfigurationRow>,
+    pub events: Vec<EventRow>,
+}
+
+/// One configuration of a training run.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct ConfigurationRow {
+    pub name: String,
+    /// Mean rank IC of each finished split's test groups, in split order; `None` = not yet.
+    pub rank_ic: Vec<Option<f64>>,
 }
 
 /// A paper book.
@@ -140,14 +193,27 @@ pub struct SwitchRow {
     pub reason: String,
 }
 
-/// What the keyboard can say to a dashboard.
+/// How a dashboard is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// `q`: only the view ends.
+    Quit,
+    /// What was watched has ended.
+    Over,
+    /// Ctrl-C: the program was asked to stop.
+    Interrupted,
+}
+
+/// A key of the keyboard; what it means depends on what is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    Quit,
-    Interrupt,
+    Char(char),
+    Enter,
+    Backspace,
+    Esc,
     Up,
     Down,
-    Help,
+    Interrupt,
     Other,
 }
 
@@ -159,27 +225,48 @@ pub enum Event {
     Resize,
 }
 
+/// What has to be typed before the kill switch is engaged.
+pub const STOP_WORD: &str = "STOP";
+
+/// The kill switch on the paper book's screen: nothing happens before the whole word is typed.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub enum Panic {
+    #[default]
+    Idle,
+    Typing(String),
+    /// The word was typed: the loop around the view engages the switch.
+    Asked,
+    /// What came of it.
+    Said(String),
+}
+
 /// The dashboard's whole state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     pub snapshot: Snapshot,
     /// How many of the newest event lines are scrolled away.
     pub scrolled: usize,
+    /// Events below this severity are not shown.
+    pub filter: Severity,
     pub help: bool,
+    pub panic: Panic,
     /// Set when the user asked to leave.
-    pub leaving: Option<Key>,
+    pub leaving: Option<Leave>,
 }
 
 impl Model {
     pub fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot, scrolled: 0, help: false, leaving: None }
+        Self { snapshot, scrolled: 0, filter: Severity::Info, help: false, panic: Panic::Idle, leaving: None }
     }
 
-    pub(super) fn events(&self) -> &[EventRow] {
-        match &self.snapshot {
+    /// The events that the filter lets through, oldest first.
+    pub(super) fn events(&self) -> Vec<&EventRow> {
+        let all = match &self.snapshot {
             Snapshot::Node(node) => &node.events,
+            Snapshot::Train(train) => &train.events,
             Snapshot::Paper(paper) => &paper.events,
-        }
+        };
+        all.iter().filter(|e| e.severity >= self.filter).collect()
     }
 }
 
@@ -188,13 +275,43 @@ impl Model {
 pub fn update(mut model: Model, event: Event) -> Model {
     match event {
         Event::Fresh(snapshot) => model.snapshot = *snapshot,
-        Event::Key(key @ (Key::Quit | Key::Interrupt)) => model.leaving = Some(key),
-        Event::Key(Key::Up) => model.scrolled += 1,
-        Event::Key(Key::Down) => model.scrolled = model.scrolled.saturating_sub(1),
-        Event::Key(Key::Help) => model.help = !model.help,
-        Event::Key(Key::Other) => model.help = false,
+        Event::Key(Key::Interrupt) => model.leaving = Some(Leave::Interrupted),
+        Event::Key(key) if matches!(model.panic, Panic::Typing(_)) => model.panic = typed(model.panic, key),
+        Event::Key(key) => pressed(&mut model, key),
         Event::Resize => {}
     }
     model.scrolled = model.scrolled.min(model.events().len().saturating_sub(1));
     model
+}
+
+fn pressed(model: &mut Model, key: Key) {
+    match key {
+        Key::Char('q' | 'Q') | Key::Esc => model.leaving = Some(Leave::Quit),
+        Key::Up | Key::Char('k') => model.scrolled += 1,
+        Key::Down | Key::Char('j') => model.scrolled = model.scrolled.saturating_sub(1),
+        Key::Char('?' | 'h') => model.help = !model.help,
+        Key::Char('f') => {
+            model.filter = match model.filter {
+                Severity::Info => Severity::Warning,
+                Severity::Warning => Severity::Error,
+                Severity::Error => Severity::Info,
+            };
+        }
+        Key::Char('!') if matches!(model.snapshot, Snapshot::Paper(_)) => model.panic = Panic::Typing(String::new()),
+        _ => model.help = false,
+    }
+}
+
+/// A key while the word is being typed.
+fn typed(panic: Panic, key: Key) -> Panic {
+    let Panic::Typing(mut word) = panic else { return panic };
+    match key {
+        Key::Esc => return Panic::Idle,
+        Key::Enter if word == STOP_WORD => return Panic::Asked,
+        Key::Enter => return Panic::Said(format!("'{word}' is not {STOP_WORD}: nothing was stopped")),
+        Key::Backspace => drop(word.pop()),
+        Key::Char(c) if word.len() < 2 * STOP_WORD.len() => word.push(c),
+        _ => {}
+    }
+    Panic::Typing(word)
 }

@@ -1,6 +1,6 @@
 //! The data node's screen: coverage, queue, budgets.
 
-use super::model::{CoverageRow, NodeSnapshot, QueueRow, VendorRow};
+use super::model::{CoverageRow, HeatRow, LoopRow, NodeSnapshot, QueueRow, VendorRow};
 use super::text::{bad, bar, caution, duration, fit, good, heading, pad, percent, plain, thousands};
 use super::view::{Page, Section};
 use data_layer::detect::human_bytes;
@@ -12,7 +12,10 @@ pub fn page(node: &NodeSnapshot, width: usize, column: usize) -> Page {
     let coverage = section(1, "Coverage (G green, A amber, R red)", node.coverage.iter().map(|c| coverage_line(c, column)), "nothing is expected yet");
     let queue = section(2, "Queue", node.queue.iter().map(|q| queue_line(q, column)), "no tasks");
     let vendors = section(3, "Budgets", node.vendors.iter().map(|v| vendor_line(v, column)), "no vendor is in use");
-    Page { title, head: head(node, width), left: vec![coverage], right: vec![queue, vendors] }
+    let heat =
+        section(4, "GREEN by month (# all, 9 = 90 % or more, . none expected)", node.heat.iter().map(|h| heat_line(h, column)), "nothing is expected yet");
+    let loops = section(5, "Loops", node.loops.iter().map(|l| loop_line(l, column)), "no service has run on this drive");
+    Page { title, head: head(node, width), left: vec![coverage, heat], right: vec![queue, vendors, loops] }
 }
 
 fn section(priority: u8, title: &str, lines: impl Iterator<Item = Line<'static>>, none: &str) -> Section {
@@ -35,14 +38,16 @@ fn head(node: &NodeSnapshot, width: usize) -> Vec<Line<'static>> {
         _ => caution("no heartbeat yet"),
     };
     let eta = match node.eta_seconds {
-        Some(s) => format!("about {} left", duration(s)),
+        Some(s) if s > 0.0 => format!("all there in about {}", duration(s)),
+        Some(_) => "nothing is waiting".into(),
         None if node.queue.iter().all(|q| q.pending + q.leased == 0) => "nothing is waiting".into(),
         None => "time left unknown".into(),
     };
     let used = node.disk_total.saturating_sub(node.disk_free);
     let disk = format!("disk {} free ({} used)", human_bytes(node.disk_free), percent(used, node.disk_total));
     let first = Line::from(vec![plain(format!("{clock}   ")), beat]);
-    let second = Line::from(fit(&format!("{eta}   {disk}"), width));
+    let next = node.next_stage_seconds.map_or(String::new(), |s| format!("   stage {} could be there in {}", node.stage + 1, duration(s)));
+    let second = Line::from(fit(&format!("stage {}: {eta}   {disk}{next}", node.stage), width));
     vec![first, second]
 }
 
@@ -85,7 +90,13 @@ fn queue_line(row: &QueueRow, width: usize) -> Line<'static> {
     let failed = if row.failed == 0 { plain("0 failed") } else { bad(format!("{} FAILED", thousands(row.failed))) };
     let running = if width >= 72 { format!("{} running, ", thousands(row.leased)) } else { String::new() };
     let left = thousands(if width >= 72 { row.pending } else { row.pending + row.leased });
-    Line::from(vec![plain(format!("  {name} {share:>7} {left} left, {running}")), failed])
+    let mut spans = vec![plain(format!("  {name} {share:>7} {left} left, {running}")), failed];
+    if let Some(age) = row.oldest_seconds.map(|s| format!(", waits {}", duration(s)))
+        && spans.iter().map(Span::width).sum::<usize>() + age.len() <= width
+    {
+        spans.push(plain(age));
+    }
+    Line::from(spans)
 }
 
 fn vendor_line(row: &VendorRow, width: usize) -> Line<'static> {
@@ -93,6 +104,71 @@ fn vendor_line(row: &VendorRow, width: usize) -> Line<'static> {
         Some(cap) => format!("{}/{} a {}", thousands(row.spent), thousands(cap), row.window),
         None => format!("{} a {}", thousands(row.spent), row.window),
     };
-    let state = if row.state == "ok" { good("ok") } else { caution(fit(&row.state, width.saturating_sub(50).max(10))) };
-    Line::from(vec![plain(format!("  {} {} ", pad(&row.vendor, 14), pad(&spent, 20))), state])
+    let gauge = row.cap.filter(|cap| *cap > 0 && width >= 72).map_or(String::new(), |cap| marked(row.spent as f64 / cap as f64) + " ");
+    let room = width.saturating_sub(40 + gauge.len()).max(10);
+    let state = match row.frozen_seconds {
+        Some(s) => bad(fit(&format!("FROZEN {}: {}", duration(s), row.state), room)),
+        None if row.state == "ok" => good("ok"),
+        None => caution(fit(&row.state, room)),
+    };
+    Line::from(vec![plain(format!("  {} {} {gauge}", pad(&row.vendor, 14), pad(&spent, 20))), state])
+}
+
+/// A budget of 20 cells with its marks: `|` at 85 % (backfill ends), at 90 % (probes end); the rest is for new sessions.
+fn marked(share: f64) -> String {
+    const CELLS: usize = 20;
+    let full = (share.clamp(0.0, 1.0) * CELLS as f64).floor() as usize;
+    let cell = |i: usize| match i {
+        i if i < full => '#',
+        17 | 18 => '|',
+        _ => '-',
+    };
+    format!("[{}]", (0..CELLS).map(cell).collect::<String>())
+}
+
+/// The newest months that fit.
+fn heat_line(row: &HeatRow, width: usize) -> Line<'static> {
+    let name = if width >= 100 { 26 } else { 16 };
+    let room = width.saturating_sub(name + 4 + 9);
+    let first = row.months.len().saturating_sub(room);
+    let mut spans = vec![plain(format!("  {} {} ", pad(row.table.rsplit('/').next().unwrap_or(&row.table), name), month_after(&row.from, first)))];
+    spans.extend(row.months[first..].iter().map(|month| match month {
+        None => plain("."),
+        Some(share) if *share >= 1.0 => good("#"),
+        Some(share) => {
+            let digit = format!("{}", (share * 10.0).floor().clamp(0.0, 9.0));
+            if *share >= 0.9 { caution(digit) } else { bad(digit) }
+        }
+    }));
+    Line::from(spans)
+}
+
+/// `2013-02` and 11 months later is `2014-01`.
+fn month_after(month: &str, n: usize) -> String {
+    let parts = month.split_once('-').and_then(|(y, m)| Some((y.parse::<usize>().ok()?, m.parse::<usize>().ok()?)));
+    parts.map_or_else(
+        || month.to_string(),
+        |(y, m)| {
+            let months = y * 12 + m.saturating_sub(1) + n;
+            format!("{:04}-{:02}", months / 12, months % 12 + 1)
+        },
+    )
+}
+
+fn loop_line(row: &LoopRow, width: usize) -> Line<'static> {
+    Line::from(fit(&format!("  {} {} ago   {}", pad(&row.name, 20), pad(&duration(row.seconds_ago), 9), row.said), width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_are_counted_over_years_and_the_marks_stand_where_the_slices_end() {
+        assert_eq!((month_after("2013-02", 0).as_str(), month_after("2013-02", 11).as_str()), ("2013-02", "2014-01"));
+        assert_eq!(month_after("", 3), "");
+        assert_eq!(marked(0.0), "[-----------------||-]");
+        assert_eq!(marked(0.5), "[##########-------||-]");
+        assert_eq!(marked(1.2), "[####################]");
+    }
 }

@@ -1,6 +1,6 @@
 //! The loop around the pure parts: terminal in, terminal out.
 
-use super::model::{Event, Key, Model, Snapshot, update};
+use super::model::{Event, Key, Leave, Model, Panic, Snapshot, update};
 use super::view::view;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
@@ -12,21 +12,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How the dashboard was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
-    /// `q`: only the view ends.
-    Quit,
-    /// What was watched has ended.
-    Over,
-    /// Ctrl-C: the program was asked to stop ([`Host::cancel`] has been called).
-    Interrupted,
-}
-
-/// How long the keyboard is waited for between two pictures.
+/// How long the keyboard is waited for between two looks at everything else.
 const POLL: Duration = Duration::from_millis(250);
-/// Polls between two calls of the source: about a second.
+/// Polls between two snapshots: about a second.
 const POLLS_PER_SNAPSHOT: u32 = 4;
+
+/// What engages the kill switch; the words say what came of it.
+pub type Stop<'a> = &'a dyn Fn() -> String;
 
 /// Puts the terminal back, also when the loop panics or returns early.
 struct Restore;
@@ -45,27 +37,49 @@ pub fn possible() -> bool {
 }
 
 /// Show snapshots until the user leaves, `over` says that there is nothing more to see, or the host is cancelled from
-/// elsewhere. The source is called about once a second and should answer quickly.
-pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot, over: impl Fn() -> bool) -> Result<Leave> {
+/// elsewhere. The source works on a thread of its own, about once a second: a drive that is slow to read never keeps a key
+/// from being seen. With `stop`, the paper book's screen can engage the kill switch.
+pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot + Send, over: impl Fn() -> bool, stop: Option<Stop<'_>>) -> Result<Leave> {
     if !possible() {
         return Err(Error::new(code::HOST_TERMINAL, "the dashboard needs a terminal").fix("trademl status --json"));
     }
-    let mut model = Model::new(source());
+    let model = Model::new(source());
+    let (ask, asked) = channel::<()>();
+    let (send, pictures) = channel();
+    let leave = std::thread::scope(|scope| {
+        scope.spawn(move || while asked.recv().is_ok() && send.send(source()).is_ok() {});
+        // Moved in, so that the asking ends with the watching and the source's thread with it.
+        let ask = ask;
+        watch(host, model, &|| ask.send(()).is_ok(), &pictures, &over, stop)
+    })?;
+    if leave == Leave::Interrupted && !host.is_cancelled() {
+        host.cancel(2);
+    }
+    Ok(leave)
+}
+
+fn watch(host: &Host, mut model: Model, ask: &dyn Fn() -> bool, pictures: &Receiver<Snapshot>, over: &dyn Fn() -> bool, stop: Option<Stop<'_>>) -> Result<Leave> {
     // `try_init` also sets a panic hook that restores the terminal before the message is printed.
     let restore = Restore;
     let mut terminal = ratatui::try_init()?;
     let keyboard = Keyboard::listen();
-    let mut polls = 0;
+    let (mut polls, mut changed) = (0, true);
     let leave = loop {
-        terminal.draw(|frame| view(frame, &model))?;
+        if changed {
+            terminal.draw(|frame| view(frame, &model))?;
+        }
+        changed = true;
         match keyboard.events.recv_timeout(POLL) {
             Ok(event) => model = update(model, event),
-            Err(RecvTimeoutError::Timeout) => polls += 1,
+            Err(RecvTimeoutError::Timeout) => (polls, changed) = (polls + 1, false),
             // The terminal cannot be read any more.
             Err(RecvTimeoutError::Disconnected) => break Leave::Quit,
         }
-        if let Some(key) = model.leaving {
-            break if key == Key::Interrupt { Leave::Interrupted } else { Leave::Quit };
+        if let Some(leave) = model.leaving {
+            break leave;
+        }
+        if model.panic == Panic::Asked {
+            model.panic = Panic::Said(stop.map_or_else(|| "this screen cannot stop orders: trademl paper stop".into(), |stop| stop()));
         }
         if host.is_cancelled() {
             break Leave::Interrupted;
@@ -73,16 +87,18 @@ pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot, over: impl Fn() ->
         if over() {
             break Leave::Over;
         }
+        if let Some(newest) = pictures.try_iter().last() {
+            (model, changed) = (update(model, Event::Fresh(Box::new(newest))), true);
+        }
         if polls >= POLLS_PER_SNAPSHOT {
             polls = 0;
-            model = update(model, Event::Fresh(Box::new(source())));
+            if !ask() {
+                break Leave::Over;
+            }
         }
     };
     keyboard.end(host);
     drop(restore);
-    if leave == Leave::Interrupted && !host.is_cancelled() {
-        host.cancel(2);
-    }
     Ok(leave)
 }
 
@@ -139,10 +155,12 @@ fn translate(input: &Input) -> Option<Event> {
 fn meaning(key: &KeyEvent) -> Key {
     match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Key::Interrupt,
-        KeyCode::Char('q' | 'Q') | KeyCode::Esc => Key::Quit,
-        KeyCode::Up | KeyCode::Char('k') => Key::Up,
-        KeyCode::Down | KeyCode::Char('j') => Key::Down,
-        KeyCode::Char('?' | 'h') => Key::Help,
+        KeyCode::Char(c) if !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => Key::Char(c),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Esc => Key::Esc,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
         _ => Key::Other,
     }
 }
@@ -154,9 +172,10 @@ mod tests {
     #[test]
     fn keys_mean_what_the_footer_says() {
         let key = |code, modifiers| meaning(&KeyEvent::new(code, modifiers));
-        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::NONE), Key::Quit);
+        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::NONE), Key::Char('q'));
         assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Key::Interrupt);
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::NONE), Key::Other);
+        assert_eq!(key(KeyCode::Char('u'), KeyModifiers::CONTROL), Key::Other);
+        assert_eq!(key(KeyCode::Char('S'), KeyModifiers::SHIFT), Key::Char('S'));
         assert_eq!(translate(&Input::Resize(60, 20)), Some(Event::Resize));
         assert_eq!(translate(&Input::FocusLost), None);
     }

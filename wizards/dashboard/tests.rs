@@ -1,3 +1,4 @@
+use super::model::Panic;
 use super::*;
 use data_layer::time::UtcTime;
 use ratatui::Terminal;
@@ -15,8 +16,23 @@ fn events(n: i64) -> Vec<EventRow> {
 
 fn node() -> Snapshot {
     let coverage = |table: &str, expected, green, amber, red, note: &str| CoverageRow { table: table.into(), expected, green, amber, red, note: note.into() };
-    let queue = |kind: &str, pending, leased, done, failed| QueueRow { dataset: "equities_eod".into(), kind: kind.into(), pending, leased, done, failed };
-    let vendor = |name: &str, spent, cap, state: &str| VendorRow { vendor: name.into(), window: "minute".into(), spent, cap, state: state.into() };
+    let queue = |kind: &str, pending, leased, done, failed| QueueRow {
+        dataset: "equities_eod".into(),
+        kind: kind.into(),
+        pending,
+        leased,
+        done,
+        failed,
+        oldest_seconds: (pending > 0).then_some(5_400.0),
+    };
+    let vendor = |name: &str, spent, cap, state: &str| VendorRow {
+        vendor: name.into(),
+        window: "minute".into(),
+        spent,
+        cap,
+        state: state.into(),
+        frozen_seconds: (name == "fred").then_some(40.0),
+    };
     Snapshot::Node(NodeSnapshot {
         node_id: "pi-1".into(),
         dataset: "replay@1".into(),
@@ -31,10 +47,38 @@ fn node() -> Snapshot {
         ],
         queue: vec![queue("BOOTSTRAP", 61, 4, 435, 0), queue("GAP", 3, 0, 0, 2), queue("FORWARD", 0, 0, 12, 0)],
         vendors: vec![vendor("alpaca", 170, Some(200), "ok"), vendor("alpha_vantage", 25, Some(25), "closed until 00:00"), vendor("fred", 3, None, "no key")],
+        heat: vec![HeatRow {
+            table: "raw/equities_bars".into(),
+            from: "2013-02".into(),
+            months: (0..58).map(|i| [Some(1.0), Some(1.0), Some(0.97), Some(1.0), None, Some(0.4)][i * i % 6]).collect(),
+        }],
+        loops: [("forward", 300.0, "nothing new is due"), ("planner_heavy", 50_000.0, "121100 partitions judged, 98.26 % GREEN, 40 gaps, 40 asked again")]
+            .map(|(name, seconds_ago, said)| LoopRow { name: name.into(), seconds_ago, said: said.into() })
+            .to_vec(),
         eta_seconds: Some(4_210.0),
+        stage: 0,
+        next_stage_seconds: Some(400_000.0),
         disk_free: 871_000_000_000,
         disk_total: 931_500_000_000,
         events: events(40),
+    })
+}
+
+fn train() -> Snapshot {
+    let configuration = |name: &str, fitted: usize| ConfigurationRow {
+        name: name.into(),
+        rank_ic: (0..28).map(|i| (i < fitted).then(|| 0.004 + 0.01 * (i as f64 * 1.7).sin())).collect(),
+    };
+    Snapshot::Train(TrainSnapshot {
+        dataset: "replay@1".into(),
+        now: Some(at(0)),
+        run: "equities_xs 2017-11-30-1a2b3c4d".into(),
+        state: "step 8 of 10, Cross-validation: at work".into(),
+        done: 43,
+        total: 84,
+        eta_seconds: Some(130.0),
+        configurations: vec![configuration("num_leaves 15", 28), configuration("num_leaves 31", 15), configuration("num_leaves 63", 0)],
+        events: events(20),
     })
 }
 
@@ -92,13 +136,15 @@ fn golden(name: &str, picture: &str) {
 fn pictures_are_up_to_date() {
     for (width, height) in [(60, 20), (80, 24), (200, 50)] {
         golden(&format!("node_{width}x{height}.txt"), &picture(&Model::new(node()), width, height));
+        golden(&format!("train_{width}x{height}.txt"), &picture(&Model::new(train()), width, height));
         golden(&format!("paper_{width}x{height}.txt"), &picture(&Model::new(paper()), width, height));
     }
 }
 
 #[test]
 fn every_size_draws_and_the_state_is_told_in_letters() {
-    for snapshot in [node(), paper(), Snapshot::Node(NodeSnapshot::default()), Snapshot::Paper(PaperSnapshot::default())] {
+    let empty = [Snapshot::Node(NodeSnapshot::default()), Snapshot::Train(TrainSnapshot::default()), Snapshot::Paper(PaperSnapshot::default())];
+    for snapshot in [node(), train(), paper()].into_iter().chain(empty) {
         let model = Model::new(snapshot);
         for width in (60..=300).step_by(7).chain([1, 10, 300]) {
             for height in [1, 5, 20, 24, 60] {
@@ -142,11 +188,41 @@ fn events_scroll_within_bounds_and_leaving_is_remembered() {
     for _ in 0..100 {
         model = update(model, Event::Key(Key::Up));
     }
+    assert_eq!(model.events().len(), 40);
     assert_eq!(model.scrolled, 39);
     assert!(picture(&model, 80, 24).contains("event 0:"));
     model = update(model, Event::Fresh(Box::new(Snapshot::Node(NodeSnapshot::default()))));
     assert_eq!(model.scrolled, 0);
-    model = update(model, Event::Key(Key::Help));
+    model = update(model, Event::Key(Key::Char('?')));
     assert!(picture(&model, 60, 20).contains("missing or wrong"));
-    assert_eq!(update(model, Event::Key(Key::Interrupt)).leaving, Some(Key::Interrupt));
+    assert_eq!(update(model, Event::Key(Key::Interrupt)).leaving, Some(Leave::Interrupted));
+}
+
+fn pressed(model: Model, keys: &str) -> Model {
+    keys.chars().fold(model, |model, c| update(model, Event::Key(if c == '\n' { Key::Enter } else { Key::Char(c) })))
+}
+
+#[test]
+fn the_filter_leaves_out_what_is_less_grave() {
+    let all = Model::new(node());
+    let (grave, errors) = (pressed(all.clone(), "f"), pressed(all.clone(), "ff"));
+    assert!(picture(&grave, 80, 24).contains("Warnings and errors") && picture(&errors, 80, 24).contains("Errors"));
+    assert_eq!((all.events().len(), grave.events().len(), errors.events().len()), (40, 26, 13));
+    assert_eq!(pressed(all, "fff").filter, Severity::Info);
+}
+
+#[test]
+fn only_the_whole_word_stops_orders_and_only_on_the_paper_screen() {
+    let open = pressed(Model::new(paper()), "!");
+    assert!(picture(&open, 80, 24).contains("Type STOP and Enter to stop all orders"));
+    for (keys, panic) in
+        [("STOP\n", Panic::Asked), ("stop\n", Panic::Said("'stop' is not STOP: nothing was stopped".into())), ("STO", Panic::Typing("STO".into()))]
+    {
+        assert_eq!(pressed(open.clone(), keys).panic, panic, "{keys}");
+    }
+    // `q` is a letter while a word is typed; Esc closes the prompt, not the screen.
+    assert_eq!(pressed(open.clone(), "q").leaving, None);
+    let closed = update(open, Event::Key(Key::Esc));
+    assert_eq!((closed.panic, closed.leaving), (Panic::Idle, None));
+    assert_eq!(pressed(Model::new(node()), "!STOP\n").panic, Panic::Idle);
 }

@@ -1,8 +1,8 @@
 //! Drawing: the frame that both screens share, and how height is shared out.
 
-use super::model::{EventRow, Model, Severity, Snapshot};
+use super::model::{EventRow, Model, Panic, STOP_WORD, Severity, Snapshot};
 use super::text::{bad, caution, fit, heading, pad, plain};
-use super::{node_view, paper_view};
+use super::{node_view, paper_view, train_view};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -32,24 +32,42 @@ pub fn view(frame: &mut Frame<'_>, model: &Model) {
     let column = if two { (area.width - 2) / 2 } else { area.width };
     let page = match &model.snapshot {
         Snapshot::Node(node) => node_view::page(node, usize::from(area.width), usize::from(column)),
+        Snapshot::Train(train) => train_view::page(train, usize::from(area.width), usize::from(column)),
         Snapshot::Paper(paper) => paper_view::page(paper, usize::from(area.width), usize::from(column)),
     };
     let mut y = 0;
     draw(frame, vec![heading(fit(&page.title, usize::from(area.width)))], area, &mut y);
     draw(frame, page.head, area, &mut y);
     if model.help {
-        draw(frame, help(), area, &mut y);
+        draw(frame, help(model), area, &mut y);
         return;
     }
     y = sections(frame, page.left, page.right, two, column, y);
     events(frame, model, y);
-    let foot = Rect { y: area.height.saturating_sub(1), height: 1.min(area.height), ..area };
-    let wide = "q leaves this view (a service goes on)   up/down scrolls the events   ? help   Ctrl-C stops";
-    let keys = if area.width >= 90 { wide } else { "q leave   up/down scroll   ? help   Ctrl-C stop" };
-    frame.render_widget(Paragraph::new(fit(keys, usize::from(area.width))), foot);
+    let place = Rect { y: area.height.saturating_sub(1), height: 1.min(area.height), ..area };
+    frame.render_widget(Paragraph::new(foot(model, usize::from(area.width))), place);
 }
 
-fn help() -> Vec<Line<'static>> {
+/// The last row: the keys, or what is being typed.
+fn foot(model: &Model, width: usize) -> Line<'static> {
+    let paper = matches!(model.snapshot, Snapshot::Paper(_));
+    match &model.panic {
+        Panic::Typing(word) => return Line::from(bad(fit(&format!("Type {STOP_WORD} and Enter to stop all orders, Esc to leave it: {word}_"), width))),
+        Panic::Asked => return Line::from(bad(fit("stopping ...", width))),
+        Panic::Said(text) => return Line::from(caution(fit(text, width))),
+        Panic::Idle => {}
+    }
+    let keys = match (width >= 90, paper) {
+        (true, true) => "q leaves this view   ! stops all orders   up/down scrolls the events   f filters them   ? help   Ctrl-C stops",
+        (true, false) => "q leaves this view (a service goes on)   up/down scrolls the events   f filters them   ? help   Ctrl-C stops",
+        (false, true) => "q leave  ! STOP  up/down scroll  f filter  ? help",
+        (false, false) => "q leave  up/down scroll  f filter  ? help  Ctrl-C stop",
+    };
+    Line::from(fit(keys, width))
+}
+
+fn help(model: &Model) -> Vec<Line<'static>> {
+    let stop = if matches!(model.snapshot, Snapshot::Paper(_)) { "!         engage the kill switch, after a typed word" } else { "" };
     [
         "",
         "G green   read back, complete and plausible",
@@ -58,7 +76,9 @@ fn help() -> Vec<Line<'static>> {
         "",
         "q, Esc    leave this view",
         "Ctrl-C    stop the program at the next safe point; it can be resumed",
-        "up, down  scroll the events",
+        "up, down  scroll the events (also k and j)",
+        "f         all events, warnings and errors, errors only",
+        stop,
         "",
         "Every number is also in:  trademl status --json",
     ]
@@ -97,12 +117,20 @@ fn sections(frame: &mut Frame<'_>, mut left: Vec<Section>, mut right: Vec<Sectio
     y_left.max(y_right)
 }
 
+/// Sections from this priority on are there when there is room for all of them.
+const EXTRA: u8 = 4;
+
 /// Take lines from the least important sections until the rest fits; a section that lost lines says how many.
 fn shorten(mut all: Vec<Section>, room: usize) -> Vec<Section> {
     let total = |all: &[Section]| all.iter().map(|s| s.lines.len()).sum::<usize>();
     let before: Vec<usize> = all.iter().map(|s| s.lines.len()).collect();
     while total(&all) > room {
-        // First down to a heading and two lines each, then to nothing.
+        // What is only nice to have goes first; then down to a heading and two lines each, then to nothing.
+        let extra = (0..all.len()).filter(|i| all[*i].priority >= EXTRA && !all[*i].lines.is_empty()).max_by_key(|i| all[*i].priority);
+        if let Some(i) = extra {
+            all[i].lines.clear();
+            continue;
+        }
         let victim = (0..all.len()).filter(|i| all[*i].lines.len() > 3).max_by_key(|i| all[*i].priority);
         let Some(victim) = victim.or_else(|| (0..all.len()).filter(|i| !all[*i].lines.is_empty()).max_by_key(|i| all[*i].priority)) else { break };
         all[victim].lines.pop();
@@ -127,7 +155,12 @@ fn events(frame: &mut Frame<'_>, model: &Model, y: u16) {
     let all = model.events();
     let end = all.len().saturating_sub(model.scrolled);
     let shown = &all[end.saturating_sub(room)..end];
-    let title = if model.scrolled > 0 { format!("Events ({} newer below)", model.scrolled) } else { "Events".to_string() };
+    let what = match model.filter {
+        Severity::Info => "Events",
+        Severity::Warning => "Warnings and errors",
+        Severity::Error => "Errors",
+    };
+    let title = if model.scrolled > 0 { format!("{what} ({} newer below)", model.scrolled) } else { what.to_string() };
     let mut lines = vec![heading(title)];
     lines.extend(shown.iter().map(|e| event_line(e, usize::from(area.width))));
     let mut at = y;

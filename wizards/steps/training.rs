@@ -21,6 +21,9 @@ use engine::validation::gate::{self, GateReport};
 use engine::validation::leak::LeakReport;
 use std::cell::OnceCell;
 
+mod screen;
+pub use screen::Screen;
+
 /// The strategies that can be trained.
 pub fn model_question() -> Question {
     Question::select("model.name", "Which model?", vec![Choice::new("equities_xs", "equities_xs: daily cross-section of US stocks")])
