@@ -88,6 +88,11 @@ pub enum Command {
         /// Where to put them
         folder: PathBuf,
     },
+    /// What an error code means and what to do about it; without a code, all of them
+    Explain {
+        /// A code such as TML-SSD-003
+        code: Option<String>,
+    },
     /// Names of the points at which TRADEML_FAILPOINT can stop the process
     Failpoints,
     /// Write the generated pages under docs/
@@ -371,8 +376,11 @@ pub struct WatchArgs {
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
-    /// Coverage, queue, budgets, the log's end
+    /// Coverage, queue, budgets, loops, the log's end
     Node,
+    /// A training run: its splits and what they score
+    #[cfg(feature = "research")]
+    Train,
     /// Equity, positions, orders and their states, switches
     #[cfg(feature = "research")]
     Paper,

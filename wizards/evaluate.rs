@@ -23,6 +23,7 @@ pub const WIZARD: Wizard = Wizard {
     name: "evaluate",
     purpose: "judge the newest challenger against the champion",
     steps: &[MODEL, HOLDOUT, PAIR, LOOK, COMPARE, TEAR_SHEET, VERDICT],
+    usually: &[],
 };
 
 /// The runbook.

@@ -35,6 +35,7 @@ pub const WIZARD: Wizard = Wizard {
     name: "paper-trade",
     purpose: "open and run the paper book, behind confirmation gates",
     steps: &[BROKER, BROKER_KEYS, MAX_ORDERS, NEXT, ACCOUNT, RECONCILE, WAITING, REPORT, CHAMPION, GREEN, PLAN, CONFIRM, SUBMIT],
+    usually: &[],
 };
 
 /// The runbook.

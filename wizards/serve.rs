@@ -12,7 +12,8 @@ const TOKEN: Step = Step::secrets("serve-token", "Token", "Whoever is not on thi
 const CHAMPION: Step = Step::new("champion", Verb::Check, Scope::Drive, "Champion", "Without a champion there is nothing honest to serve.");
 const SERVE: Step = Step::new("serve", Verb::KeepRunning, Scope::Host, "Serving", "Until it is stopped; a new champion is swapped in between two requests.");
 
-pub const WIZARD: Wizard = Wizard { name: "serve", purpose: "answer signal requests over HTTP", steps: &[MODEL, ADDRESS, STOP_AFTER, TOKEN, CHAMPION, SERVE] };
+pub const WIZARD: Wizard =
+    Wizard { name: "serve", purpose: "answer signal requests over HTTP", steps: &[MODEL, ADDRESS, STOP_AFTER, TOKEN, CHAMPION, SERVE], usually: &[] };
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {

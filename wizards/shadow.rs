@@ -8,7 +8,8 @@ const MODEL: Step = Step::ask("model-name", Scope::Drive, "Model", "Every model 
 const DATA: Step = Step::new("data", Verb::Check, Scope::Drive, "Data of the day", "A day is scored only on bars that were checked.");
 const CATCH_UP: Step = Step::new("catch-up", Verb::Act, Scope::Drive, "Days scored", "Weeks away are caught up, session by session, each recorded once.");
 
-pub const WIZARD: Wizard = Wizard { name: "shadow", purpose: "score champion and challengers day by day, sending nothing", steps: &[MODEL, DATA, CATCH_UP] };
+pub const WIZARD: Wizard =
+    Wizard { name: "shadow", purpose: "score champion and challengers day by day, sending nothing", steps: &[MODEL, DATA, CATCH_UP], usually: &[] };
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {

@@ -32,6 +32,7 @@ pub const WIZARD: Wizard = Wizard {
     name: "train",
     purpose: "train a model on GREEN data, under honest gates",
     steps: &[MODEL, REVIEW, WINDOW, GREEN, SNAPSHOT, LEAKS, NO_LEAK, CPCV, FIT, REGISTER],
+    usually: &[("leaks", 5), ("cross-validate", 50), ("fit", 2)],
 };
 
 /// The runbook.

@@ -42,7 +42,7 @@ fn a_node_is_set_up_with_enter_and_an_answer_is_changed_in_the_review() {
             // Later: the last of the three.
             ("Fill the drive?", "\u{1b}[A"),
             ("> 3) later", "\r"),
-            ("nothing has been written yet", "2\r"),
+            ("what will be written", "2\r"),
             // The first answer of the list is the node's name.
             ("> 1) Node id: node-1", "\r"),
             ("node-1   (as answered the last time)", "pi-kitchen\r"),
@@ -56,7 +56,7 @@ fn a_node_is_set_up_with_enter_and_an_answer_is_changed_in_the_review() {
 
 #[test]
 fn a_model_is_trained_judged_and_shadowed_with_enter() {
-    let mut screen = played("train", 1, "0", &[("Which model?", "\r"), ("nothing has been written yet", "\r")]);
+    let mut screen = played("train", 1, "0", &[("Which model?", "\r"), ("what will be written", "\r")]);
     screen.wait_for("challenger");
     // The small model does not meet the bars: a refusal is an outcome, with its own status.
     let mut screen = played("evaluate", 2, "3", &[("Which model?", "\r"), ("Open the dark holdout", "\r")]);

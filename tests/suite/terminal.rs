@@ -255,7 +255,7 @@ fn ctrl_c_at_every_prompt_of_pi_data_node_keeps_everything() {
             ("When is the daily maintenance", "03:00\r"),
             ("Shall the node start with the machine?", "\r"),
             ("Fill the drive?", "2\r"),
-            ("nothing has been written yet", "\r"),
+            ("what will be written", "\r"),
         ],
     );
 }
@@ -266,7 +266,7 @@ fn ctrl_c_at_every_prompt_of_the_other_wizards_keeps_everything() {
     let place = drive.path().join("d");
     journey::copy(&journey::before(2), &place);
     let root = place.display();
-    interrupted_everywhere(&format!("train --root {root}"), &[("Which model?", "\r"), ("nothing has been written yet", "\r")]);
+    interrupted_everywhere(&format!("train --root {root}"), &[("Which model?", "\r"), ("what will be written", "\r")]);
     interrupted_everywhere(&format!("evaluate --root {root}"), &[("Which model?", "\r"), ("Open the dark holdout", "\r")]);
     interrupted_everywhere(&format!("shadow --root {root}"), &[("Which model?", "\r")]);
     interrupted_everywhere(

@@ -4,8 +4,9 @@ use super::say;
 use crate::cli::Cli;
 use clap::CommandFactory;
 use clap_complete::Shell;
-use data_layer::error::Result;
+use data_layer::error::{Error, Result, code};
 use data_layer::schema::VERSIONS;
+use data_layer::{docs, env_vars};
 use std::path::Path;
 
 /// `trademl --version`: what decides whether a drive can be read, and whether a result can be repeated.
@@ -40,19 +41,33 @@ pub fn manual(folder: &Path) -> Result<u8> {
     Ok(0)
 }
 
-/// Every page: name without `.1`, roff.
+/// The page of an error code, as it is under `docs/errors/`; without one, the list.
+pub fn explain(wanted: Option<&str>) -> Result<u8> {
+    let Some(wanted) = wanted else {
+        code::ALL.iter().for_each(|c| say(&format!("{}  exit {:<3}  {}", c.id, c.exit.status(), c.title)));
+        return Ok(0);
+    };
+    let found = code::ALL.iter().find(|c| c.id.eq_ignore_ascii_case(wanted));
+    let found = found.ok_or_else(|| Error::new(code::USE_ARGUMENT, format!("'{wanted}' is no error code of this program")).fix("trademl explain"))?;
+    say(docs::error_page(found).trim_end());
+    Ok(0)
+}
+
+/// Every page, of commands within commands too: name without `.1`, roff.
 fn pages() -> Result<Vec<(String, Vec<u8>)>> {
-    let root = Cli::command();
-    let mut out = vec![("trademl".to_string(), page(root.clone(), "trademl")?)];
-    for command in root.get_subcommands().filter(|c| !c.is_hide_set()) {
-        let name = format!("trademl-{}", command.get_name());
-        out.push((name.clone(), page(command.clone(), &name)?));
-    }
+    let mut out = Vec::new();
+    collect(&Cli::command(), "trademl", &mut out)?;
     Ok(out)
+}
+
+fn collect(command: &clap::Command, name: &str, out: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    out.push((name.to_string(), page(command.clone(), name)?));
+    command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help").try_for_each(|c| collect(c, &format!("{name}-{}", c.get_name()), out))
 }
 
 fn page(command: clap::Command, name: &str) -> Result<Vec<u8>> {
     let name: &'static str = Box::leak(name.to_string().into_boxed_str());
+    let has_commands = command.has_subcommands();
     let man = clap_mangen::Man::new(command.name(name).version(env!("CARGO_PKG_VERSION")));
     let mut out = Vec::new();
     man.render_title(&mut out)?;
@@ -60,7 +75,9 @@ fn page(command: clap::Command, name: &str) -> Result<Vec<u8>> {
     man.render_synopsis_section(&mut out)?;
     man.render_description_section(&mut out)?;
     man.render_options_section(&mut out)?;
-    man.render_subcommands_section(&mut out)?;
+    if has_commands {
+        man.render_subcommands_section(&mut out)?;
+    }
     out.extend_from_slice(closing().as_bytes());
     Ok(out)
 }
@@ -85,6 +102,10 @@ fn closing() -> String {
     for (number, meaning) in statuses {
         out.push_str(&format!(".TP\n\\fB{number}\\fR\n{meaning}\n"));
     }
+    out.push_str(".SH ENVIRONMENT\n");
+    for v in env_vars::ALL.iter().filter(|v| v.scope != env_vars::Scope::Testing) {
+        out.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", v.name, v.meaning.replace('`', "")));
+    }
     out.push_str(".SH FILES\n.TP\n\\fI$XDG_CONFIG_HOME/trademl/.env\\fR\nkeys and settings of this machine (mode 0600)\n");
     out.push_str(".TP\n\\fI$XDG_STATE_HOME/trademl/log\\fR\nlogs until the drive is known; then \\fIlogs/\\fR on the drive\n");
     out.push_str(&format!(".SH \"DRIVE SCHEMA\"\nnode {}, journal {}, registry {}\n", VERSIONS.node, VERSIONS.journal, VERSIONS.registry));
@@ -106,7 +127,16 @@ mod tests {
             let text = String::from_utf8_lossy(&page.1);
             assert!(text.contains("EXIT STATUS") && text.contains(".SH NAME"), "{}", page.0);
             assert!(bash.contains(command.get_name()), "{}", command.get_name());
+            assert_eq!(text.contains(".SH SUBCOMMANDS"), command.has_subcommands(), "{}", page.0);
         }
+        let stop = pages.iter().find(|(name, _)| name == "trademl-runs-undo").expect("a page of a command within a command");
+        assert!(String::from_utf8_lossy(&stop.1).contains("TRADEML_ROOT"), "the variables are listed");
+    }
+
+    #[test]
+    fn a_code_is_explained_and_an_unknown_one_is_refused() {
+        assert_eq!(explain(Some("tml-ssd-003")).unwrap(), 0);
+        assert!(explain(Some("TML-XXX-999")).unwrap_err().is(code::USE_ARGUMENT));
     }
 
     #[test]

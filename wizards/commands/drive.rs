@@ -7,10 +7,13 @@ use data_layer::attach;
 use data_layer::budget::Standing;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
+use data_layer::forecast::{Forecast, Outlook};
 use data_layer::fsck::{self as proof, Finding, Level};
 use data_layer::host::Host;
+use data_layer::node::{self, LoopBeat};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
+use data_layer::time::UtcTime;
 use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
 use serde_json::{Value, json};
 
@@ -32,10 +35,12 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
         queue::counts(&db)?.into_iter().map(|((dataset, kind, status), n)| json!({"dataset": dataset, "kind": kind, "status": status, "tasks": n})).collect();
     let stage = stage::load_optional(&root)?;
     let budgets = crate::steps::screens::budgets(&root, &db)?;
+    let forecast = crate::steps::screens::foretold(host, &root, &db)?;
+    let loops: Vec<LoopBeat> = node::beats(&db)?.into_iter().filter(|b| !b.name.starts_with("drain:")).collect();
     if args.json {
         let out = json!({
             "v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued,
-            "budgets": budgets,
+            "budgets": budgets, "forecast": forecast, "loops": loops,
         });
         say(&out.to_string());
         return Ok(0);
@@ -51,15 +56,36 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
         say(&format!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
     }
-    budgets.iter().for_each(|b| say(&budget_line(b)));
+    let keyed = |b: &&Standing| b.spent + b.held_back + b.refused > 0 || b.frozen.is_some();
+    budgets.iter().filter(keyed).for_each(|b| say(&budget_line(b)));
+    forecast.iter().flat_map(forecast_lines).for_each(|line| say(&line));
+    loops.iter().for_each(|l| say(&format!("  loop  {:<14} {}   {}", l.name, short(l.at), l.detail)));
     Ok(0)
+}
+
+/// To the minute, which is what a person wants of a time: `2017-12-01 21:20Z`.
+fn short(t: UtcTime) -> String {
+    t.to_string().replace('T', " ").chars().take(16).collect::<String>() + "Z"
+}
+
+/// When what waits will be there, dataset by dataset.
+fn forecast_lines(f: &Forecast) -> Vec<String> {
+    let at = |t: Option<UtcTime>| t.map_or("beyond two years, or never at these limits".to_string(), short);
+    let row =
+        |o: &Outlook| format!("  ahead {:<18} {:<14} {:>6} tasks, {} calls: {} (held by {})", o.dataset, o.vendor, o.tasks, o.calls, at(o.ready_at), o.held_by);
+    let mut out: Vec<String> = f.datasets.iter().map(row).collect();
+    out.push(if f.datasets.is_empty() { "  ahead nothing is waiting".into() } else { format!("  ahead all that is asked for: {}", at(f.complete_at)) });
+    if f.stage_1_at != f.complete_at {
+        out.push(format!("  ahead stage 1, if it began now: {}", at(f.stage_1_at)));
+    }
+    out
 }
 
 fn budget_line(b: &Standing) -> String {
     let limit = b.limit.map_or("no stated limit".to_string(), |n| format!("of {n}"));
-    let resets = b.resets_at.map_or(String::new(), |at| format!("   begins again {at}"));
+    let resets = b.resets_at.map_or(String::new(), |at| format!("   begins again {}", short(at)));
     let refused = if b.held_back + b.refused > 0 { format!("   {} held back, {} refused", b.held_back, b.refused) } else { String::new() };
-    let frozen = b.frozen.as_ref().map_or(String::new(), |(until, why)| format!("   FROZEN until {until}: {why}"));
+    let frozen = b.frozen.as_ref().map_or(String::new(), |(until, why)| format!("   FROZEN until {}: {why}", short(*until)));
     format!("  budget {:<14} {:<6} {:>6} calls {limit}{resets}{refused}{frozen}", b.vendor, b.window, b.spent)
 }
 

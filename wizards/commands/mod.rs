@@ -91,6 +91,7 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Service(args) => service::run(host, &args),
         Command::Completions { shell } => about::completions(shell),
         Command::Man { folder } => about::manual(&folder),
+        Command::Explain { code } => about::explain(code.as_deref()),
         Command::Failpoints => {
             say(&data_layer::host::FAILPOINTS.join("\n"));
             Ok(0)

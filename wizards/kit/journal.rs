@@ -11,6 +11,7 @@ use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::store::{canonical_json, sha256_hex};
+use data_layer::time::UtcTime;
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::Value;
@@ -218,6 +219,18 @@ impl Journal {
     /// All records of a run, in order.
     pub fn records(&self, run_id: &str) -> Result<Vec<Record>> {
         self.select("WHERE run_id = ?1 ORDER BY seq", params![run_id])
+    }
+
+    /// When each step of a wizard began and ended lately: run, step, event, the time on the machine's wall; oldest first.
+    pub fn lately(&self, wizard: &str) -> Result<Vec<(String, String, Event, UtcTime)>> {
+        const LOOKED_AT: i64 = 2_000;
+        let conn = self.db.lock()?;
+        let mut newest =
+            conn.prepare_cached("SELECT run_id, step, kind, at FROM journal WHERE wizard = ?1 AND kind IN ('started', 'done') ORDER BY seq DESC LIMIT ?2")?;
+        type Row = (String, String, String, String);
+        let rows: Vec<Row> =
+            newest.query_map(params![wizard, LOOKED_AT], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?.collect::<rusqlite::Result<_>>()?;
+        rows.into_iter().rev().map(|(run, step, kind, at)| Ok((run, step, Event::parse(&kind)?, UtcTime::parse(&at)?))).collect()
     }
 
     /// The newest run of a wizard that was opened and not closed.

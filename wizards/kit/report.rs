@@ -186,7 +186,8 @@ impl Reporter {
         if !next.is_empty() {
             self.line("next");
             for (command, when) in next {
-                self.line(&format!("  {command:<44} {when}"));
+                let line = if command.chars().count() <= 44 { format!("  {command:<44} {when}") } else { format!("  {command}\n      {when}") };
+                self.line(&line);
             }
         }
     }
@@ -263,7 +264,7 @@ pub fn error_text(body: &Body, log: Option<&str>) -> String {
     for fix in &body.fix {
         row("fix", fix);
     }
-    row("docs", &format!("docs/errors/{}.md", body.code.id));
+    row("docs", &format!("docs/errors/{id}.md, or: trademl explain {id}", id = body.code.id));
     if let Some(log) = log {
         row("log", log);
     }

@@ -22,14 +22,15 @@ impl Plan {
     /// The screen as text: ASCII, no colour needed to read it.
     pub fn render(&self, answers: &[(String, String)]) -> String {
         let mut out = String::new();
-        let width = answers.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
-        for (label, value) in answers {
-            out.push_str(&format!("  {label:width$}  {value}\n"));
-        }
+        // Long things first: on a small screen what a decision needs stands right above the choices.
         for file in &self.files {
             let verb = if file.before.is_some() { "changes" } else { "new file" };
             out.push_str(&format!("  {verb}: {}\n", file.path));
             out.push_str(&diff(file.before.as_deref().unwrap_or(""), &file.after));
+        }
+        let width = answers.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+        for (label, value) in answers {
+            out.push_str(&format!("  {label:width$}  {value}\n"));
         }
         for (what, count) in &self.work {
             out.push_str(&format!("  will be queued: {count} x {what}\n"));
@@ -64,7 +65,7 @@ pub fn diff(before: &str, after: &str) -> String {
 
 /// A line that fits a wide screen; what is cut off is counted.
 fn clipped(line: &str) -> String {
-    const WIDE: usize = 140;
+    const WIDE: usize = 100;
     let line = line.trim_end();
     let length = line.chars().count();
     if length <= WIDE { line.to_string() } else { format!("{} ... ({} more characters)", line.chars().take(WIDE).collect::<String>(), length - WIDE) }

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod pace;
 pub mod resume;
 mod verbs;
 
@@ -105,6 +106,8 @@ pub struct Run<'a> {
     current: Option<&'static Step>,
     /// The journal held this run already.
     resumed: bool,
+    /// How long steps usually take here.
+    pace: pace::Pace,
 }
 
 /// What a run is made of.
@@ -146,7 +149,9 @@ impl<'a> Run<'a> {
             turn: None,
             current: None,
             resumed: false,
+            pace: pace::Pace::new(),
         };
+        run.pace = run.learn_pace()?;
         if resumed {
             run.fold()?;
         } else {
@@ -237,7 +242,7 @@ impl<'a> Run<'a> {
                 _ if self.done(step).is_some() || step.before_the_run() => "done",
                 _ => "--",
             };
-            out.push_str(&format!("\n  {mark:<4} {:>2} {}{answer}", i + 1, step.title));
+            out.push_str(&format!("\n  {mark:<4} {:>2} {}{answer}{}", i + 1, step.title, self.usually(step)));
         }
         out
     }

@@ -11,9 +11,10 @@ use super::recover;
 use super::report::{Reporter, Voice, error_text};
 use super::run::{Manner, Outcome, Parts, Run};
 use super::step::Wizard;
+use data_layer::detect;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
-use data_layer::root::DataRoot;
+use data_layer::root::{DataRoot, SENTINEL};
 use std::path::PathBuf;
 
 /// The switches that every wizard understands.
@@ -158,7 +159,9 @@ impl Session {
 fn voice(host: &Host, flags: &Flags) -> Voice {
     let dumb = host.env("TERM").is_none_or(|t| t == "dumb");
     let capable = console::Term::stderr().is_term() && !dumb;
-    let colour = host.env("NO_COLOR").is_none() && capable;
+    // no-color.org: set and not empty. CLICOLOR_FORCE asks for colour where nobody can be seen.
+    let forced = host.env("CLICOLOR_FORCE").is_some_and(|v| v != "0");
+    let colour = host.env("NO_COLOR").is_none() && (capable || forced);
     console::set_colors_enabled_stderr(colour);
     console::set_colors_enabled(colour);
     if flags.json {
@@ -189,5 +192,9 @@ pub fn require_root(host: &Host, flags: &Flags, remembered: Option<&str>) -> Res
             .fix("trademl pi-data-node")
             .fix("--root DIR, or TRADEML_ROOT=DIR in the environment")
     })?;
-    DataRoot::open(host, &host.cwd().join(place))
+    let place = host.cwd().join(place);
+    if !place.join(SENTINEL).exists() {
+        return Err(detect::absent(host, &place));
+    }
+    DataRoot::open(host, &place)
 }

@@ -103,6 +103,8 @@ pub struct Wizard {
     pub name: &'static str,
     pub purpose: &'static str,
     pub steps: &'static [Step],
+    /// Seconds that steps take on the practice drive with two cores; the shorter ones are left out.
+    pub usually: &'static [(&'static str, u32)],
 }
 
 impl Wizard {

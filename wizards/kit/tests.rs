@@ -22,7 +22,7 @@ const WRITE: Step = Step::new("write", Verb::Act, Scope::Drive, "Write", "The wo
 const CHECK: Step = Step::new("check", Verb::Check, Scope::Drive, "Check", "Facts are judged again.");
 const GATE: Step = Step::gate("gate", "Confirm", "Money needs a person.", "PAPER <account> <trading day>");
 const SEND: Step = Step::new("send", Verb::Send, Scope::Account, "Send", "Once and only once.");
-const TOY: Wizard = Wizard { name: "toy", purpose: "a test", steps: &[NAME, SIZE, REVIEW, WRITE, CHECK, GATE, SEND] };
+const TOY: Wizard = Wizard { name: "toy", purpose: "a test", steps: &[NAME, SIZE, REVIEW, WRITE, CHECK, GATE, SEND], usually: &[] };
 
 fn ledger(act: &Act<'_>) -> Result<String> {
     let bytes = store::read(act.root, &DataPath::new("broker.txt")?)?.unwrap_or_default();

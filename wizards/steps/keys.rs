@@ -1,9 +1,11 @@
 //! Keys and settings of this machine: asked for once, kept in its private `.env`, never on the drive.
 
 use crate::kit::{Run, SecretSpec, Step};
+use data_layer::detect;
 use data_layer::env_file;
 use data_layer::error::Result;
 use data_layer::host::Host;
+use data_layer::root::SENTINEL;
 use secrecy::ExposeSecret;
 
 /// The node's name until the user chose one.
@@ -19,7 +21,15 @@ pub const DATA_KEYS: &[SecretSpec] = &[
         without: "no dated listings: nobody can say what is missing",
         required: true,
     },
+    optional("TIINGO_API_KEY", "Tiingo token (free)", "no days before 2016, and no second opinion on prices"),
+    optional("FRED_API_KEY", "FRED key (free)", "no macro series: features that need rates or the VIX are left out"),
+    optional("FINNHUB_API_KEY", "Finnhub token (free)", "index membership from the list shipped with the program"),
+    optional("MASSIVE_API_KEY", "Massive key (free)", "no third source of daily bars"),
 ];
+
+const fn optional(var: &'static str, label: &'static str, without: &'static str) -> SecretSpec {
+    SecretSpec { var, label, without, required: false }
+}
 
 /// Ask for keys. What the process environment already holds is used and not copied anywhere.
 pub fn ask(run: &mut Run<'_>, step: &'static Step) -> Result<()> {
@@ -56,9 +66,20 @@ pub fn node_id(host: &Host) -> Result<String> {
     Ok(env_file::load(host)?.remove("EDGE_NODE_ID").unwrap_or_else(|| DEFAULT_NODE.into()))
 }
 
-/// The drive that this machine used the last time.
+/// The drive that this machine used the last time, where it is now: a drive that was mounted somewhere else since is found
+/// by its own id.
 pub fn remembered_root(host: &Host) -> Result<Option<String>> {
-    Ok(env_file::read(host)?.get("TRADEML_ROOT").filter(|v| !v.is_empty()))
+    let file = env_file::read(host)?;
+    let known = |name: &str| file.get(name).filter(|v| !v.is_empty());
+    let Some(place) = known("TRADEML_ROOT") else { return Ok(None) };
+    if host.cwd().join(&place).join(SENTINEL).exists() {
+        return Ok(Some(place));
+    }
+    let moved = known("TRADEML_DRIVE").and_then(|id| detect::find(host, &id));
+    if let Some(now) = &moved {
+        tracing::info!(before = %place, now = %now.display(), "the drive is mounted somewhere else");
+    }
+    Ok(Some(moved.map_or(place, |now| now.display().to_string())))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ fn existing(session: &mut Session, place: &Path) -> Result<Found> {
     let (root, world) = world::of_root(&host, &root)?;
     agree(session, &root)?;
     settled(session, &STORAGE, &place.display().to_string(), true);
-    settled(session, &MARKET, &root.drive().dataset, true);
+    settled(session, &MARKET, &market_words(&root.drive().dataset), true);
     Ok(Found { root, world, hold })
 }
 
@@ -92,7 +92,7 @@ fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
     }
     settled(session, &STORAGE, &place.display().to_string(), false);
     let Some(dataset) = choose_market(session)? else { return Ok(None) };
-    settled(session, &MARKET, &dataset, false);
+    settled(session, &MARKET, &market_words(&dataset), false);
     let world = world::enter(&host, &dataset, &place.join("sandbox"), None)?;
     let root = DataRoot::create(&world.host, &place, &dataset, accepted.fs, accepted.accepted_without)?;
     let hold = hold_for(session, &DataRoot::open(&host, &place)?)?;
@@ -124,6 +124,10 @@ fn settled(session: &Session, step: &Step, evidence: &str, before: bool) {
         &format!("  {mark} [{}/{}] {}: {evidence}", place.n, place.of, place.title),
         json!({"step": step.id, "n": place.n, "of": place.of, "replayed": before, "evidence": evidence}),
     );
+}
+
+fn market_words(dataset: &str) -> String {
+    if dataset == "real" { "the real market".into() } else { format!("practice ({dataset})") }
 }
 
 /// A dry run of a drive that does not exist yet happens in a scratch folder of this machine; the chosen place stays empty.

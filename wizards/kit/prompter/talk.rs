@@ -199,7 +199,7 @@ impl<F: Face> Prompter for Talk<F> {
 
     fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply> {
         let _attention = self.face.attend();
-        self.heading(place, "Review: nothing has been written yet")?;
+        self.heading(place, "Review: what will be written")?;
         self.face.say(Tone::Plain, text.trim_end())?;
         let verdicts = ["Go ahead", "Change an answer", "Save and leave"].map(String::from);
         loop {

@@ -1,11 +1,12 @@
 //! A run that goes on explains itself first: who set the drive up, where, when it last moved, what is done, what was in
 //! doubt and how that is settled, what is next. Then Enter continues, where a person is there to press it.
 
+use super::pace::words;
 use super::{Run, paused};
 use crate::kit::journal::{Event, Record};
 use crate::kit::prompter::Reply;
 use crate::kit::question::{Choice, Question};
-use crate::kit::step::{Step, Verb};
+use crate::kit::step::{Asks, Step, Verb};
 use data_layer::detect::recognise::ago;
 use data_layer::error::Result;
 use data_layer::root::DataPath;
@@ -26,8 +27,11 @@ impl Run<'_> {
     pub(super) fn announce(&mut self, resumed: bool) -> Result<()> {
         let of = self.wizard.steps.len();
         if !resumed {
-            let text = format!("{}: {}", self.wizard.name, self.wizard.purpose);
-            self.report.event("run.opened", &text, json!({"resumed": false, "done": 0, "in_doubt": 0, "of": of}));
+            let asked = self.wizard.steps.iter().filter(|s| !matches!(s.asks, Asks::Nothing)).count();
+            let work = self.rest_of(&self.pace).map_or(String::new(), |s| format!("; the work usually takes {}", words(s)));
+            let text = format!("{}: {}\n  {of} steps, at most {asked} of them questions{work}", self.wizard.name, self.wizard.purpose);
+            let fields = json!({"resumed": false, "done": 0, "in_doubt": 0, "of": of, "usual_seconds": self.rest_of(&self.pace)});
+            self.report.event("run.opened", &text, fields);
             return Ok(());
         }
         let done: Vec<&Step> = self.wizard.steps.iter().filter(|s| s.before_the_run() || self.done(s).is_some()).collect();
@@ -47,6 +51,9 @@ impl Run<'_> {
         }
         if let Some(next) = next {
             row("next", self.place_of(next.id));
+        }
+        if let Some(seconds) = self.rest_of(&self.pace) {
+            row("the rest", format!("usually takes {}", words(seconds)));
         }
         if self.state.values().any(|s| s.machine_id != self.host.machine_id()) {
             row("this is", "another machine: what belongs to a machine (keys, mount, limits) is asked again".into());

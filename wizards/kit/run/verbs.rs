@@ -59,7 +59,8 @@ impl Run<'_> {
         let mut by_person = false;
         if !known {
             let mut set = BTreeMap::new();
-            for spec in specs {
+            // Practice brings its own keys; what could be done without is not asked for.
+            for spec in specs.iter().filter(|s| s.required || !self.root.is_world()) {
                 let given = self.given.secret(&self.host, spec)?;
                 let reply = match given {
                     Some(reply) => reply,
@@ -84,7 +85,11 @@ impl Run<'_> {
             self.commit(step, Event::Done, "", &json!({"vars": set}))?;
         }
         let shown: Vec<String> = specs.iter().filter_map(|s| have(s.var).map(|masked| format!("{} {masked}", s.var))).collect();
-        let shown = if shown.is_empty() { "none".to_string() } else { shown.join(", ") };
+        let shown = match shown.is_empty() {
+            _ if self.root.is_world() => "the practice world's own".to_string(),
+            true => "none".to_string(),
+            false => shown.join(", "),
+        };
         specs.iter().for_each(|s| self.given.mark_used(&s.id()));
         self.answered(step, &place, shown, by_person, known);
         Ok(())
@@ -131,8 +136,8 @@ impl Run<'_> {
         self.commit(step, Event::Started, &inputs, &json!({}))?;
         self.report.event(
             "step.started",
-            &format!("  ...    [{}/{}] {}", place.n, place.of, step.title),
-            json!({"step": step.id, "n": place.n, "of": place.of}),
+            &format!("  ...    [{}/{}] {}{}", place.n, place.of, step.title, self.usually(step)),
+            json!({"step": step.id, "n": place.n, "of": place.of, "usual_seconds": self.pace.get(step.id)}),
         );
         let value = f(&self.context(step))?;
         self.report.progress_done();
