@@ -46,6 +46,8 @@ pub enum Command {
     Runs(RunsArgs),
     /// The outside world in a box: vendors and a broker on loopback
     Sandbox(SandboxArgs),
+    /// Let time pass in the world of a practice drive
+    Practice(PracticeArgs),
     /// The data node's work without its wizard
     Node(NodeArgs),
     /// A live screen of a drive: the node at work, or the paper book (q leaves, and stops nothing)
@@ -337,6 +339,28 @@ pub struct SandboxArgs {
     /// Port on loopback; 0 = any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+}
+
+/// `trademl practice`.
+#[derive(Args, Debug)]
+pub struct PracticeArgs {
+    /// Up to which moment
+    #[arg(value_enum, default_value = "close")]
+    pub to: Moment,
+    /// So many times
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub sessions: u32,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The next opening: orders that wait for it are filled
+    Open,
+    /// The evening after the next close: the session's prices can be asked for
+    Close,
 }
 
 /// `trademl node`.

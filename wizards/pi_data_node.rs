@@ -17,7 +17,13 @@ const MAINTENANCE: Step =
     Step::ask("maintenance-time", Scope::Host, "Maintenance time", "Curation, quality control and exports run when you are asleep.", asked::maintenance);
 const SERVICE: Step = Step::ask("node-service", Scope::Host, "Service", "A node that starts with the machine needs nobody.", asked::service);
 const START: Step = Step::ask("node-start", Scope::Drive, "Start", "The drive can be filled now, or later by `trademl node run`.", asked::start);
-const REVIEW: Step = Step::new("review", Verb::Review, Scope::Drive, "Review", "Until this is accepted there is only the drive's own skeleton with journal and log, and the keys that you typed.");
+const REVIEW: Step = Step::new(
+    "review",
+    Verb::Review,
+    Scope::Drive,
+    "Review",
+    "Until this is accepted there is only the drive's own skeleton with journal and log, and the keys that you typed.",
+);
 const ENV_FILE: Step =
     Step::new("env-file", Verb::Act, Scope::Host, "Settings of this machine", "Limits and the node's name, in a private file that keeps your comments.");
 const CONTROL: Step = Step::new("control-db", Verb::Act, Scope::Drive, "Control database", "Queue, ledger and budgets live on the drive and move with it.");

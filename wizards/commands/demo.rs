@@ -4,6 +4,7 @@
 //! runs that are closed under their tags, and continues the open one. The world clock lives in the sandbox's state on
 //! the drive.
 
+use super::practice::{EVENING, MORNING};
 use crate::cli::DemoArgs;
 use crate::kit::journal::Journal;
 use crate::kit::logs::Log;
@@ -27,14 +28,8 @@ const ANSWERS: &str = include_str!("../../templates/demo/answers.yml");
 const BOOTSTRAPPED: &str = "2017-11-30";
 const LAST: &str = "2018-02-07";
 
-/// Seconds after a close at which the evening's work begins: the vendor's delay of 16 minutes, and some.
-const EVENING: i64 = 20 * 60;
-
 /// Where the demonstration's signal service listens.
 const SERVICE: &str = "127.0.0.1:18765";
-
-/// Seconds after an open at which the morning's look at the book happens.
-const MORNING: i64 = 10;
 
 type Body = fn(&mut Run<'_>) -> Result<Outcome>;
 

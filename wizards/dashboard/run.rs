@@ -58,7 +58,14 @@ pub fn run(host: &Host, mut source: impl FnMut() -> Snapshot + Send, over: impl 
     Ok(leave)
 }
 
-fn watch(host: &Host, mut model: Model, ask: &dyn Fn() -> bool, pictures: &Receiver<Snapshot>, over: &dyn Fn() -> bool, stop: Option<Stop<'_>>) -> Result<Leave> {
+fn watch(
+    host: &Host,
+    mut model: Model,
+    ask: &dyn Fn() -> bool,
+    pictures: &Receiver<Snapshot>,
+    over: &dyn Fn() -> bool,
+    stop: Option<Stop<'_>>,
+) -> Result<Leave> {
     // `try_init` also sets a panic hook that restores the terminal before the message is printed.
     let restore = Restore;
     let mut terminal = ratatui::try_init()?;

@@ -54,11 +54,18 @@ pub fn bootstrap(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: 
     let mut tasks = scheduler::listing_tasks(endpoints, &[asof], Kind::Bootstrap, run)?;
     for name in [dataset::CORP_ACTIONS, dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE] {
         if stage.is_active(name) && (name != dataset::EQUITIES_MINUTE || stage.lanes.contains_key(name)) {
+            let window = if name == dataset::EQUITIES_MINUTE { minutes_of(stage, window)? } else { window };
             tasks.extend(scheduler::bootstrap_tasks(endpoints, name, symbols, window, Kind::Bootstrap, run).tasks);
         }
     }
     tasks.extend(beside_the_prices(root, endpoints, stage, window, Kind::Bootstrap, run)?);
     Ok(tasks)
+}
+
+/// Minutes go back fewer years than days.
+fn minutes_of(stage: &Stage, window: DateRange) -> Result<DateRange> {
+    let years = i16::try_from(stage.target()?.minute_years).unwrap_or(i16::MAX);
+    Ok(DateRange { start: window.end.minus_years(years).max(window.start), ..window })
 }
 
 /// Macro series and the index's history, where the key was found able to have them.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::ledger;
 use crate::queue;
-use crate::reference::load_membership;
+use crate::reference::{ListingSpans, load_membership};
 use crate::scheduler::{DrainProgress, DrainReport, DrainUntil};
 use crate::schema::{dataset, table, timeframe};
 use crate::sourcing::BackfillConfig;
@@ -209,7 +209,7 @@ impl Service {
             };
             ledger::coverage_held(db, table, key).ok().flatten().map(|(_, c)| c)
         };
-        match decide(&stage, asof, covered, &load_membership(root)?) {
+        match decide(&stage, asof, covered, &load_membership(root)?, &ListingSpans::load(root)?) {
             Decision::Stay(why) => Ok(format!("stage {} stays: {why}", stage.stage)),
             Decision::Promote(next) => {
                 stage::write(root, &next)?;

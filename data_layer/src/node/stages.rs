@@ -1,7 +1,7 @@
 //! From stage 0 to stage 1: when, and with which symbols and years.
 
 use crate::ledger::Coverage;
-use crate::reference::{Membership, SP500};
+use crate::reference::{Listed, ListingSpans, Membership, SP500};
 use crate::stage::{HistoryEntry, Stage, Universe};
 use crate::time::TradingDay;
 use std::collections::BTreeSet;
@@ -16,7 +16,8 @@ pub enum Decision {
 
 /// Weigh a stage. `covered` tells the coverage of a dataset, `None` where the drive holds nothing of it. Every dataset of
 /// the rule whose lane is open must be GREEN enough; a lane that the keys do not open is left out, and the history says so.
-pub fn decide(stage: &Stage, asof: TradingDay, covered: impl Fn(&str) -> Option<Coverage>, members: &[Membership]) -> Decision {
+/// New symbols are members of the index that the listings know: what no listing names can never be expected.
+pub fn decide(stage: &Stage, asof: TradingDay, covered: impl Fn(&str) -> Option<Coverage>, members: &[Membership], listings: &ListingSpans) -> Decision {
     let (Some(next), bar) = (stage.stage.checked_add(1).filter(|n| stage.targets.contains_key(n)), stage.promote.green) else {
         return Decision::Stay(format!("stage {} is the last one", stage.stage));
     };
@@ -34,7 +35,7 @@ pub fn decide(stage: &Stage, asof: TradingDay, covered: impl Fn(&str) -> Option<
         return Decision::Stay("no dataset of the rule has an open lane".into());
     }
     let wanted = stage.targets.get(&next).map_or(0, |t| t.symbols as usize);
-    let universe = widened(&stage.universe, wanted, asof, members);
+    let universe = widened(&stage.universe, wanted, asof, members, listings);
     let mut why = format!("{}, the bar is {bar}", reached.join(", "));
     left_out.iter().for_each(|reason| why += &format!("; {reason}"));
     if universe.symbols.len() < wanted {
@@ -46,10 +47,14 @@ pub fn decide(stage: &Stage, asof: TradingDay, covered: impl Fn(&str) -> Option<
 }
 
 /// The symbols that are there, then the index's members of that day in alphabetical order, up to `wanted`.
-fn widened(universe: &Universe, wanted: usize, asof: TradingDay, members: &[Membership]) -> Universe {
+fn widened(universe: &Universe, wanted: usize, asof: TradingDay, members: &[Membership], listings: &ListingSpans) -> Universe {
     let known: BTreeSet<&String> = universe.symbols.iter().collect();
-    let index: BTreeSet<&String> =
-        members.iter().filter(|m| m.index_name == SP500 && m.contains(asof)).map(|m| &m.symbol).filter(|s| !known.contains(s)).collect();
+    let index: BTreeSet<&String> = members
+        .iter()
+        .filter(|m| m.index_name == SP500 && m.contains(asof))
+        .map(|m| &m.symbol)
+        .filter(|s| !known.contains(s) && listings.expected(s, asof) == Listed::Yes)
+        .collect();
     let more = wanted.saturating_sub(universe.symbols.len());
     if more == 0 || index.is_empty() {
         return universe.clone();
@@ -63,7 +68,7 @@ mod tests {
     use super::*;
     use crate::schema::dataset::{EQUITIES_EOD, EQUITIES_MINUTE};
     use crate::stage::{ExplainedLane, Lane, LaneState};
-    use crate::testkit::day;
+    use crate::testkit::{Kit, day};
     use std::collections::BTreeMap;
 
     const ASOF: &str = "2026-11-20";
@@ -78,6 +83,15 @@ mod tests {
     fn member(symbol: &str, end: Option<&str>) -> Membership {
         Membership { index_name: SP500.into(), symbol: symbol.into(), start_date: day("2000-01-03"), end_date: end.map(day) }
     }
+    fn listed(symbols: &[&str]) -> ListingSpans {
+        let kit = Kit::new();
+        let rows: Vec<_> = symbols.iter().map(|s| (*s, Some("2000-01-03"), None)).collect();
+        if !rows.is_empty() {
+            kit.listings("2018-01-02", &rows);
+            crate::reference::refresh_reference(&kit.root, &kit.db).unwrap();
+        }
+        ListingSpans::load(&kit.root).unwrap()
+    }
     fn closed() -> Lane {
         Lane::Explained(ExplainedLane { state: LaneState::NotEntitled, reason: "the plan has no minutes".into(), on: day("2026-01-02") })
     }
@@ -85,7 +99,8 @@ mod tests {
     #[test]
     fn every_open_dataset_of_the_rule_must_reach_the_bar() {
         let both = stage(Lane::Plain(LaneState::Active));
-        let of = |eod: u64, minutes: Option<Coverage>| decide(&both, day(ASOF), |d| if d == EQUITIES_EOD { green(eod) } else { minutes.clone() }, &[]);
+        let of =
+            |eod: u64, minutes: Option<Coverage>| decide(&both, day(ASOF), |d| if d == EQUITIES_EOD { green(eod) } else { minutes.clone() }, &[], &listed(&[]));
         assert!(matches!(of(979, green(1_000)), Decision::Stay(why) if why.contains("equities_eod is 0.9790")));
         assert!(matches!(of(1_000, green(979)), Decision::Stay(why) if why.contains("equities_minute")));
         assert!(matches!(of(1_000, None), Decision::Stay(why) if why.contains("nothing of equities_minute")));
@@ -94,12 +109,12 @@ mod tests {
 
     #[test]
     fn a_lane_that_is_not_entitled_is_left_out_and_said_to_be() {
-        let Decision::Promote(next) = decide(&stage(closed()), day(ASOF), |_| green(990), &[]) else { panic!("stays") };
+        let Decision::Promote(next) = decide(&stage(closed()), day(ASOF), |_| green(990), &[], &listed(&[])) else { panic!("stays") };
         assert_eq!((next.stage, next.since), (1, day(ASOF)));
         let last = next.history.last().unwrap();
         assert!(last.why.contains("equities_eod 0.9900 GREEN") && last.why.contains("equities_minute is not entitled"), "{}", last.why);
         assert!(last.why.contains("2 of 500 symbols are known"), "{}", last.why);
-        assert!(matches!(decide(&next, day(ASOF), |_| green(1_000), &[]), Decision::Stay(why) if why.contains("last one")));
+        assert!(matches!(decide(&next, day(ASOF), |_| green(1_000), &[], &listed(&[])), Decision::Stay(why) if why.contains("last one")));
         assert_eq!(Stage::parse(&next.render()).unwrap(), *next);
     }
 
@@ -109,8 +124,11 @@ mod tests {
         if let Some(t) = start.targets.get_mut(&1) {
             t.symbols = 4;
         }
-        let members = [member("ZTS", None), member("AAPL", None), member("GONE", Some("2010-01-04")), member("IBM", None), member("XOM", None)];
-        let Decision::Promote(next) = decide(&start, day(ASOF), |_| green(1_000), &members) else { panic!("stays") };
+        let members =
+            [member("ZTS", None), member("AAPL", None), member("GONE", Some("2010-01-04")), member("IBM", None), member("NOBODY", None), member("XOM", None)];
+        let Decision::Promote(next) = decide(&start, day(ASOF), |_| green(1_000), &members, &listed(&["AAPL", "IBM", "XOM", "ZTS", "GONE"])) else {
+            panic!("stays")
+        };
         assert_eq!(next.universe.symbols, ["MSFT", "AAPL", "IBM", "XOM"]);
         assert!(next.universe.source.contains("sp500"));
     }
