@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 TRADEML := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test drill node clients docs fmt lint
+.PHONY: help setup demo test drill node clients docs book fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -43,6 +43,10 @@ docs: ## Rewrite the generated pages below docs/ from the code
 	@$(ENV); TRADEML_REGENERATE_DOCS=1 cargo test --locked --workspace up_to_date
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@$(TRADEML) docs docs
+
+book: ## Build the book of docs/ (installs mdBook into the target folder when it is missing)
+	@.ci/setup --node
+	@$(ENV); .ci/book
 
 fmt: ## Format the sources
 	@cargo fmt --all
