@@ -155,3 +155,63 @@ fn a_dry_run_changes_nothing() {
     let rows = |bytes: &[u8]| bytes.len();
     assert_eq!(rows(&journal), rows(&std::fs::read(place.join("control/journal.sqlite")).unwrap()));
 }
+
+#[test]
+fn no_wizard_waits_for_a_terminal_that_is_not_there_and_each_names_what_it_wants() {
+    for (at, (wizard, _)) in crate::journey::WIZARDS.iter().enumerate() {
+        let home = home();
+        let place = home.path().join("drive");
+        crate::journey::copy(&crate::journey::before(at), &place);
+        let (before, root) = ((at > 0).then(|| crate::journey::fingerprint(&place)), place.to_str().unwrap());
+        let (status, text) = run(home.path(), &[wizard.name, "--root", root]);
+        assert_eq!(status, 2, "{}: {text}", wizard.name);
+        assert!(text.contains("TML-USE-002") && text.contains("--set ") && text.contains("answers:"), "{}: {text}", wizard.name);
+        assert!(text.is_ascii() && !text.contains('\u{1b}'), "{}: {text}", wizard.name);
+        // The same for a program: nothing but objects, and the last one says what to do.
+        let out = trademl(home.path(), &[wizard.name, "--root", root, "--no-input", "--json"]).output().unwrap();
+        let lines: Vec<serde_json::Value> =
+            String::from_utf8_lossy(&out.stdout).lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{}: {l}: {e}", wizard.name))).collect();
+        assert_eq!(lines.last().unwrap()["status"], "action_required", "{}", wizard.name);
+        if let Some(before) = before {
+            assert_eq!(before, crate::journey::fingerprint(&place), "{} wrote before it was answered", wizard.name);
+        }
+    }
+}
+
+#[test]
+fn a_screen_reader_and_a_pipe_get_plain_lines_whatever_the_environment_says() {
+    let home = home();
+    let place = home.path().join("drive");
+    crate::journey::copy(&crate::journey::before(2), &place);
+    let root = place.to_str().unwrap();
+    for (name, value) in [("ACCESSIBLE", "1"), ("TERM", "dumb"), ("NO_COLOR", "1"), ("TERM", "xterm-256color")] {
+        for args in [vec!["shadow", "--yes", "--root", root], vec!["status", "--root", root], vec!["runs", "list", "--root", root]] {
+            let (_, text) = text(trademl(home.path(), &args).env(name, value).output().unwrap());
+            assert!(!text.is_empty() && text.is_ascii() && !text.contains('\u{1b}'), "{name}={value} {args:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_error_is_explained_by_the_program_that_gave_it() {
+    let home = home();
+    let (status, text) = run(home.path(), &["explain", "TML-SSD-003"]);
+    assert!(status == 0 && text.contains("TML-SSD-003") && text.contains("Exit status"), "{text}");
+    let (status, text) = run(home.path(), &["explain"]);
+    assert!(status == 0 && data_layer::error::code::ALL.iter().all(|c| text.contains(c.id)), "{text}");
+    assert_eq!(run(home.path(), &["explain", "TML-NONE-1"]).0, 2);
+}
+
+#[test]
+fn practice_time_passes_when_told_and_only_in_practice() {
+    let home = home();
+    let place = home.path().join("drive");
+    crate::journey::copy(&crate::journey::before(1), &place);
+    let root = place.to_str().unwrap();
+    let (status, text) = run(home.path(), &["practice", "--root", root]);
+    assert!(status == 0 && text.contains("2017-12-01 is over"), "{text}");
+    let (status, text) = run(home.path(), &["practice", "open", "--root", root]);
+    assert!(status == 0 && text.contains("2017-12-04 has opened"), "{text}");
+    let (status, text) = run(home.path(), &["node", "once", "--root", root]);
+    assert!(status == 0 && text.contains("complete up to 2017-12-01"), "{text}");
+}

@@ -275,3 +275,91 @@ fn ctrl_c_at_every_prompt_of_the_other_wizards_keeps_everything() {
     );
     interrupted_everywhere(&format!("serve --root {root}"), &[("Which model?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "\r")]);
 }
+
+/// From every prompt back to the one before by each of the three ways, then forward again.
+fn backward_everywhere(args: &str, prompts: &[(&str, &str)]) {
+    let home = tempfile::tempdir().unwrap();
+    let mut screen = wrapped(home.path(), args, (100, 400), &[]);
+    let mut seen = vec![0; prompts.len()];
+    let mut meet = |screen: &mut Screen, at: usize| {
+        seen[at] += 1;
+        screen.wait_for_times(prompts[at].0, seen[at]);
+    };
+    meet(&mut screen, 0);
+    for at in 1..prompts.len() {
+        screen.send(prompts[at - 1].1);
+        meet(&mut screen, at);
+        for back in [ESC, SHIFT_TAB, ":back\r"] {
+            screen.send(back);
+            meet(&mut screen, at - 1);
+            // What was answered is the default now.
+            screen.send("\r");
+            meet(&mut screen, at);
+        }
+    }
+    screen.send(CTRL_C);
+    screen.reply("Paused", "3");
+    ended_well(&mut screen, home.path(), "5");
+}
+
+#[test]
+fn every_prompt_of_every_wizard_goes_back_by_esc_by_shift_tab_and_by_the_word() {
+    let drive = tempfile::tempdir().unwrap();
+    let (fresh, filled) = (drive.path().join("fresh"), drive.path().join("filled"));
+    journey::fresh(&fresh);
+    journey::copy(&journey::before(2), &filled);
+    backward_everywhere(
+        &format!("pi-data-node --root {}", fresh.display()),
+        &[
+            ("What is this node called?", "pi-1\r"),
+            ("Which symbols shall", "\r"),
+            ("When is the daily maintenance", "03:00\r"),
+            ("Shall the node start with the machine?", "\r"),
+            ("Fill the drive?", "\r"),
+            ("what will be written", ""),
+        ],
+    );
+    let root = filled.display();
+    backward_everywhere(&format!("train --root {root}"), &[("Which model?", "\r"), ("what will be written", "")]);
+    backward_everywhere(&format!("evaluate --root {root}"), &[("Which model?", "\r"), ("Open the dark holdout", "")]);
+    backward_everywhere(
+        &format!("paper-trade --root {root}"),
+        &[("Which broker?", "\r"), ("How many orders may", "\r"), ("Plan orders for the next session?", "")],
+    );
+    backward_everywhere(&format!("serve --root {root}"), &[("Which model?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "")]);
+}
+
+#[test]
+fn a_very_wide_screen_and_wide_letters_stay_in_their_columns() {
+    let home = tempfile::tempdir().unwrap();
+    let drive = home.path().join("\u{8cc7}\u{6599}\u{5eab} drive");
+    let mut screen = wrapped(home.path(), "pi-data-node", (300, 60), &[]);
+    screen.reply("Where shall the data live?", &format!("{}\r", drive.display()));
+    screen.wait_for("Which market?");
+    screen.wait_for("2) the real market");
+    // Each letter of the path takes two cells and is shown once: nothing was drawn over or twice.
+    assert_eq!(screen.text().matches("\u{8cc7}\u{6599}\u{5eab} drive").count(), 2, "typed, and said back: {}", screen.text());
+    screen.send("\u{1b}[B");
+    screen.reply("> 2) the real market", "\u{1b}[A");
+    screen.reply("> 1) practise", CTRL_C);
+    screen.reply("Paused", CTRL_C);
+    ended_well(&mut screen, home.path(), "130");
+}
+
+#[test]
+fn a_suspended_program_gives_the_shell_back_and_comes_back_to_its_question() {
+    let home = tempfile::tempdir().unwrap();
+    // With job control, as in a shell that a person types into: Ctrl-Z returns to the shell, `fg` to the program.
+    let program = env!("CARGO_BIN_EXE_trademl");
+    let script =
+        format!("trap : INT; set -m; stty -g >before; '{program}' pi-data-node; echo the shell is back; read line; fg; echo $? >status; stty -g >after");
+    let mut screen = Screen::program("/bin/sh", home.path(), &["-c", &script], SIZE, &[]);
+    screen.wait_for("Where shall the data live?");
+    screen.reply(">", "\u{1a}");
+    screen.wait_for("the shell is back");
+    assert!(!screen.parser.screen().hide_cursor() && !screen.parser.screen().bracketed_paste());
+    screen.send("\r/typed/after");
+    screen.reply("/typed/after", CTRL_C);
+    screen.reply("Paused", CTRL_C);
+    ended_well(&mut screen, home.path(), "130");
+}

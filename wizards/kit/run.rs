@@ -57,6 +57,8 @@ struct StepState {
 
 /// The source of an answer that a person typed.
 const ASKED: &str = "asked";
+/// The source of a default that nobody accepted: the pass goes on only to name everything else that is missing.
+const MISSING: &str = "missing";
 
 /// An answer as the review shows it.
 struct Answered {
@@ -275,7 +277,7 @@ impl<'a> Run<'a> {
         if !self.prompter.interactive() {
             self.missing.push(question.missing());
             return match &question.default {
-                Some((value, _)) => Ok((value.clone(), "missing".into())),
+                Some((value, _)) => Ok((value.clone(), MISSING.into())),
                 None => Err(self.all_missing()),
             };
         }

@@ -1,6 +1,6 @@
 //! The verbs of a runbook: what each does the first time, and what it does on resume.
 
-use super::{ASKED, Gate, Run, Turn, convert, paused};
+use super::{ASKED, Gate, MISSING, Run, Turn, convert, paused};
 use crate::kit::act::Act;
 use crate::kit::journal::Event;
 use crate::kit::paths;
@@ -41,7 +41,10 @@ impl Run<'_> {
             None => self.obtain(&place, &question)?,
         };
         let kept = if self.journal.is_some() { paths::for_journal(&self.root, &question, &value)? } else { value.clone() };
-        self.commit(step, Event::Done, "", &json!({"id": question.id, "value": kept, "source": source}))?;
+        // What nobody said is no answer: recorded, it would be one the next time.
+        if source != MISSING {
+            self.commit(step, Event::Done, "", &json!({"id": question.id, "value": kept, "source": source}))?;
+        }
         self.answered(step, &place, question.display(&value), source == ASKED, false);
         convert(value)
     }
