@@ -52,8 +52,8 @@ pub enum Command {
     Node(NodeArgs),
     /// A live screen of a drive: the node at work, or the paper book (q leaves, and stops nothing)
     Watch(WatchArgs),
-    /// One screen about a drive: coverage, queue, budgets
-    Status(RootArgs),
+    /// One screen about a drive: coverage, queue, budgets, what is ahead
+    Status(StatusArgs),
     /// One screen of checks, each with the command that mends what is wrong
     Doctor(DoctorArgs),
     /// Prove a drive: every digest, the databases, the journal's chain
@@ -123,6 +123,16 @@ impl Command {
             _ => None,
         }
     }
+}
+
+/// `trademl status`.
+#[derive(Args, Debug, Clone)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub root: RootArgs,
+    /// What is there, without what is ahead: the same time on a drive of any size
+    #[arg(long)]
+    pub brief: bool,
 }
 
 /// A command on one data root.

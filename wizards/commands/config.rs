@@ -80,6 +80,7 @@ fn line_of(text: &str, key: &str, place: &std::path::Path) -> String {
 fn layered(host: &Host, args: &ConfigArgs) -> Result<Vec<Setting>> {
     let root = open_root(host, args.root.clone()).ok();
     let edge: Loaded<Value> = data_layer::config::load("edge", include_str!("../../configs/edge.yml"), host, root.as_ref())?;
+    #[cfg_attr(not(feature = "research"), allow(unused_mut))]
     let mut out = leaves("edge", &edge);
     #[cfg(feature = "research")]
     {

@@ -1,7 +1,7 @@
 //! Commands about one drive: status, fsck, rebuild, import, eject.
 
 use super::{open_root, say};
-use crate::cli::{FsckArgs, ImportArgs, RootArgs};
+use crate::cli::{FsckArgs, ImportArgs, RootArgs, StatusArgs};
 use crate::kit::journal::Journal;
 use data_layer::attach;
 use data_layer::budget::Standing;
@@ -18,7 +18,7 @@ use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
 use serde_json::{Value, json};
 
 /// Coverage, queue and runs of a drive.
-pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
+pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let db = Db::open(&root, Which::Node)?;
     let mut coverage = serde_json::Map::new();
@@ -35,7 +35,7 @@ pub fn status(host: &Host, args: &RootArgs) -> Result<u8> {
         queue::counts(&db)?.into_iter().map(|((dataset, kind, status), n)| json!({"dataset": dataset, "kind": kind, "status": status, "tasks": n})).collect();
     let stage = stage::load_optional(&root)?;
     let budgets = crate::steps::screens::budgets(&root, &db)?;
-    let forecast = crate::steps::screens::foretold(host, &root, &db)?;
+    let forecast = if *brief { None } else { crate::steps::screens::foretold(host, &root, &db)? };
     let loops: Vec<LoopBeat> = node::beats(&db)?.into_iter().filter(|b| !b.name.starts_with("drain:")).collect();
     if args.json {
         let out = json!({

@@ -116,6 +116,7 @@ fn pi_data_node(host: &Host, log: &Log, flags: Flags) -> Result<u8> {
 }
 
 /// A wizard on a drive that exists, inside the drive's world.
+#[cfg(feature = "research")]
 fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body: fn(&mut Run<'_>) -> Result<Outcome>) -> Result<u8> {
     let mut session = Session::new(host, flags, wizard, log)?;
     let result = open_root(host, session.flags.root.clone()).and_then(|root| {

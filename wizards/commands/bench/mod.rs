@@ -54,9 +54,11 @@ const TOPICS: &[Topic] = &[
     Topic { name: "cscv_pbo", about: "probability of backtest overfitting, 16 blocks, 12,870 combinations", run: statistics::cscv_pbo },
     Topic { name: "dsr", about: "deflated Sharpe ratio of every trial", run: statistics::dsr },
     Topic { name: "features_alpha158", about: "158 price and volume features of every symbol and session", run: features::alpha158 },
+    Topic { name: "first_words", about: "a fresh wizard's first line and its first question, the machine looked at in between", run: program::first_words },
     Topic { name: "gbdt_infer", about: "scores of a boosted model for 5, 500 and 20,000 rows", run: learning::infer },
     Topic { name: "queue", about: "seed the task queue; lease and complete, one by one and 64 at a time, durably", run: data_node::queue },
     Topic { name: "registry", about: "register and promote a model; resolve the champion", run: registry::registry },
+    Topic { name: "screen", about: "a picture of a node for its live screen, and one frame of 200 x 60", run: program::screen },
     Topic { name: "triple_barrier", about: "one label per symbol and session", run: statistics::triple_barrier },
     Topic { name: "wizard_resume", about: "a fresh process that says where a drive stands", run: program::resume },
 ];

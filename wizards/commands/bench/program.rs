@@ -2,14 +2,19 @@
 
 use super::Bench;
 use super::measure::Job;
+use crate::dashboard;
+use crate::steps::screens::NodeScreen;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::ledger::{self, Change, Key, Row, Status, Verdict};
 use data_layer::queue::{self, Kind, NewTask};
 use data_layer::time::{DateRange, TradingDay};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn ourselves() -> Result<PathBuf> {
     Ok(std::env::current_exe()?)
@@ -29,7 +34,72 @@ pub fn startup(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `trademl status --json` on a drive of 20 thousand, 450 thousand or 2.5 million partitions and a fifth as many tasks.
+/// A first-time user's first line, and first question, from the start of the process; the machine is looked at in between.
+pub fn first_words(bench: &mut Bench<'_>) -> Result<()> {
+    let repeats = bench.scale.pick(5, 20, 50);
+    let home = bench.work.join("home");
+    std::fs::create_dir_all(&home)?;
+    for (topic, wanted) in [("first_output", ""), ("first_prompt", "Where shall the data live?")] {
+        let job = Job::new(topic, 1, "starts").repeats(repeats);
+        let line = bench.clock.measure(job, || Ok(()), |()| until(&home, wanted), |seen| Ok(json!({"seen": seen})))?;
+        bench.lines.push(line);
+    }
+    Ok(())
+}
+
+/// Start the first wizard with an empty home and read until a text is on the screen.
+fn until(home: &Path, wanted: &str) -> Result<bool> {
+    let mut child = Command::new(ourselves()?)
+        .args(["pi-data-node", "--plain"])
+        .env_clear()
+        .env("HOME", home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut screen = child.stderr.take().ok_or_else(|| Error::bug("a pipe that is not there"))?;
+    let seen = loop {
+        let n = screen.read(&mut buffer)?;
+        said.extend_from_slice(&buffer[..n]);
+        if n == 0 || String::from_utf8_lossy(&said).contains(wanted) {
+            break n > 0;
+        }
+    };
+    child.kill()?;
+    child.wait()?;
+    Ok(seen)
+}
+
+/// One frame of the node's screen at 200 x 60 cells, and one picture for it, on a drive as in [`resume`].
+pub fn screen(bench: &mut Bench<'_>) -> Result<()> {
+    let partitions = bench.scale.pick(20_000, 450_000, 2_520_000);
+    let root = bench.fresh_root("screen")?;
+    let db = Db::open(&root, Which::Node)?;
+    fill(bench, &db, partitions)?;
+    let mut source = NodeScreen::new(bench.host, &root, &db);
+    let first = bench.clock.measure(
+        Job::new("screen_first_picture", partitions, "partition_rows").repeats(1),
+        || Ok(()),
+        |()| NodeScreen::new(bench.host, &root, &db).picture(),
+        |p| Ok(json!(p.coverage.len())),
+    )?;
+    let picture =
+        bench.clock.measure(Job::new("screen_picture", partitions, "partition_rows"), || Ok(()), |()| source.picture(), |p| Ok(json!(p.coverage.len())))?;
+    let model = dashboard::Model::new(dashboard::Snapshot::Node(source.picture()?));
+    let mut terminal = Terminal::new(TestBackend::new(200, 60)).map_err(|e| Error::bug(e.to_string()))?;
+    let frame = bench.clock.measure(
+        Job::new("screen_frame", 200 * 60, "cells").repeats(bench.scale.pick(20, 100, 200)),
+        || Ok(()),
+        |()| terminal.draw(|frame| dashboard::view(frame, &model)).map(|done| done.count).map_err(|e| Error::bug(e.to_string())),
+        |_| Ok(json!("drawn")),
+    )?;
+    bench.lines.extend([first, picture, frame]);
+    Ok(())
+}
+
+/// `trademl status --brief --json` on a drive of 20 thousand, 450 thousand or 2.5 million partitions and a fifth as many tasks.
 pub fn resume(bench: &mut Bench<'_>) -> Result<()> {
     let partitions = bench.scale.pick(20_000, 450_000, 2_520_000);
     let root = bench.fresh_root("resume")?;
@@ -40,7 +110,7 @@ pub fn resume(bench: &mut Bench<'_>) -> Result<()> {
     let line = bench.clock.measure(
         Job::new("wizard_resume", partitions, "partition_rows"),
         || Ok(()),
-        |()| call(&["status", "--json", "--root", &place]),
+        |()| call(&["status", "--brief", "--json", "--root", &place]),
         |(rc, text)| {
             let said: Value = serde_json::from_slice(&text).unwrap_or_default();
             let counts = &said["coverage"]["raw daily bars"];

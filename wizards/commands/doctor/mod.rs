@@ -116,6 +116,7 @@ pub struct Family {
 
 /// Every family, in the order of the screen.
 pub fn families() -> Vec<&'static Family> {
+    #[cfg_attr(not(feature = "research"), allow(unused_mut))]
     let mut out = vec![&machine::FAMILY, &drive::FAMILY, &control::FAMILY, &journal::FAMILY, &network::FAMILY, &service::FAMILY];
     #[cfg(feature = "research")]
     out.push(&research::FAMILY);
