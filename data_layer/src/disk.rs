@@ -57,6 +57,21 @@ pub fn replace(host: &Host, target: &Path, bytes: &[u8]) -> Result<()> {
     host.failpoint("store.rename.after")
 }
 
+/// Another name for the same bytes, where the file system knows such a thing: replacing the first name leaves the second as
+/// it is. `false` where it does not; the caller copies.
+pub fn link(existing: &Path, target: &Path) -> Result<bool> {
+    let Some(folder) = target.parent() else { return Err(Error::bug("a file without a folder")) };
+    create_folder(folder)?;
+    match fs::hard_link(existing, target) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(e.into()),
+        Err(_) => return Ok(false),
+    }
+    File::open(folder)?.sync_all()?;
+    Ok(true)
+}
+
 fn write_and_verify(temp: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(temp)?;
     file.write_all(bytes)?;

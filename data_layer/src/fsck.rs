@@ -186,8 +186,21 @@ fn snapshots(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
             Err(error) => out.push(Finding::of_error("snapshot", &format!("{path} matches its name"), &error)),
         }
     }
+    let mut files = 0;
+    for path in store::list(root, &DataPath::new(store::KEPT)?)? {
+        let digest = path.file_name().trim_end_matches(".parquet");
+        match store::read(root, &path)?.filter(|bytes| store::sha256_hex(bytes) == digest) {
+            Some(_) => files += 1,
+            None => out.push(Finding::fail(
+                "snapshot",
+                format!("{path} matches its name"),
+                "other bytes",
+                "restore it from a copy of the drive, or train again: trademl train",
+            )),
+        }
+    }
     if !out.iter().any(|f| f.id == "snapshot") {
-        out.push(Finding::pass("snapshot", format!("{good} data snapshots match their names")));
+        out.push(Finding::pass("snapshot", format!("{good} data snapshots and {files} kept files match their names")));
     }
     Ok(())
 }

@@ -75,6 +75,24 @@ pub fn files(root: &DataRoot, id: &str) -> Result<Vec<(DataPath, String)>> {
     files.map(|line| line.rsplit_once(' ').ok_or_else(damaged).and_then(|(p, d)| Ok((DataPath::new(p)?, d.to_string())))).collect()
 }
 
+/// Keep every file of a snapshot as it is now: a model that was trained on it can be judged on it years later, although new
+/// sessions have replaced the files since. Refused where a file is no longer the pinned one.
+pub fn keep(root: &DataRoot, id: &str) -> Result<()> {
+    for (path, sha256) in files(root, id)? {
+        if !store::is_kept(root, &sha256)? && digest(root, &path)? != sha256 {
+            return Err(Error::new(code::DATA_CONFLICT, format!("{path} was replaced while it was pinned")).fix("the same command again"));
+        }
+        store::keep(root, &path, &sha256)?;
+    }
+    Ok(())
+}
+
+/// Whether every file of a snapshot is kept.
+pub fn is_kept(root: &DataRoot, id: &str) -> Result<bool> {
+    let files = files(root, id)?;
+    Ok(!files.is_empty() && files.iter().map(|(_, sha256)| store::is_kept(root, sha256)).collect::<Result<Vec<_>>>()?.into_iter().all(|kept| kept))
+}
+
 /// Read one file of a snapshot; refused unless its bytes are the pinned ones.
 pub fn read(root: &DataRoot, id: &str, path: &DataPath) -> Result<DataFrame> {
     let sha256 = files(root, id)?.into_iter().find(|(p, _)| p == path).map(|(_, d)| d);
@@ -107,6 +125,33 @@ mod tests {
         curate_incremental(&kit.root, &kit.db).unwrap();
         assert_ne!(pin(&kit.root, range("2017-01-01", "2017-02-01")).unwrap(), id);
         assert!(read(&kit.root, &id, &pinned[0].0).unwrap_err().is(code::SSD_DAMAGED));
+    }
+
+    #[test]
+    fn a_kept_snapshot_reads_as_it_was_after_the_files_were_replaced() {
+        let kit = Kit::new();
+        let window = range("2017-01-01", "2017-02-01");
+        kit.stage(&["AAA"]);
+        kit.commit("alpaca", &["AAA"], window, &good_bars(&["AAA"], window));
+        curate_incremental(&kit.root, &kit.db).unwrap();
+        let id = pin(&kit.root, window).unwrap();
+        assert!(!is_kept(&kit.root, &id).unwrap());
+        keep(&kit.root, &id).unwrap();
+        keep(&kit.root, &id).unwrap();
+        assert!(is_kept(&kit.root, &id).unwrap());
+        let path = files(&kit.root, &id).unwrap()[0].0.clone();
+        let before = read(&kit.root, &id, &path).unwrap();
+        let day = range("2017-02-01", "2017-02-02");
+        kit.commit("alpaca", &["AAA"], day, &[bar_at("AAA", day.start, 99.0)]);
+        curate_incremental(&kit.root, &kit.db).unwrap();
+        assert_eq!(crate::store::read_parquet(&kit.root, &path).unwrap().height(), before.height() + 1, "the file has grown");
+        assert_eq!(read(&kit.root, &id, &path).unwrap(), before, "the snapshot has not");
+        // What is kept is verified as well.
+        let place = kit.path().join(crate::store::KEPT);
+        for entry in std::fs::read_dir(place).unwrap().flatten() {
+            std::fs::write(entry.path(), b"other").unwrap();
+        }
+        assert!(read(&kit.root, &id, &path).unwrap_err().is(code::SSD_DAMAGED));
     }
 
     #[test]

@@ -131,11 +131,42 @@ pub fn read_parquet(root: &DataRoot, path: &DataPath) -> Result<DataFrame> {
     parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
 }
 
-/// Read a Parquet file and refuse it unless its bytes hash to `sha256`.
+/// Read a Parquet file as it was when its digest was `sha256`: the file itself, else the copy that [`keep`] made. Refused
+/// where neither has those bytes.
 pub fn read_parquet_verified(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<DataFrame> {
-    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")))?;
-    if sha256_hex(&bytes) != sha256 {
+    let now = read(root, path)?;
+    let found = match now.filter(|bytes| sha256_hex(bytes) == sha256) {
+        Some(bytes) => Some(bytes),
+        None => read(root, &kept(sha256)?)?.filter(|bytes| sha256_hex(bytes) == sha256),
+    };
+    let Some(bytes) = found else {
+        if !root.locate(path).exists() {
+            return Err(Error::new(code::DATA_MISSING, format!("{path} is not on the drive")));
+        }
         return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl fsck ROOT"));
-    }
+    };
     parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
+}
+
+/// Where files stay as they were when they were pinned, by digest.
+pub const KEPT: &str = "manifests/snapshots/kept";
+
+fn kept(sha256: &str) -> Result<DataPath> {
+    DataPath::new(format!("{KEPT}/{sha256}.parquet"))
+}
+
+/// Keep a file's present bytes for whoever asks for this digest, however often the file is replaced. Costs no room until it
+/// is, where the file system has hard links.
+pub fn keep(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<()> {
+    let target = kept(sha256)?;
+    if root.locate(&target).exists() || disk::link(&root.locate(path), &root.locate(&target))? {
+        return Ok(());
+    }
+    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")))?;
+    write_atomic(root, &target, &bytes).map(drop)
+}
+
+/// Whether [`keep`] was done for a digest.
+pub fn is_kept(root: &DataRoot, sha256: &str) -> Result<bool> {
+    Ok(root.locate(&kept(sha256)?).exists())
 }

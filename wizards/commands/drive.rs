@@ -118,6 +118,12 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
                 say(&format!("      found: {found}"));
             }
         }
+        let failed = findings.iter().filter(|f| f.status == Level::Fail).count();
+        say(&if sound {
+            format!("sound: {} checks, nothing is missing or changed", findings.len())
+        } else {
+            format!("DAMAGED: {failed} of {} checks failed", findings.len())
+        });
     }
     if sound {
         return Ok(0);

@@ -42,10 +42,10 @@ pub fn dispatch(command: Command) -> u8 {
     if let Err(error) = signals::listen(&host) {
         return complain(&error, None);
     }
-    let shown = log.shown(&host);
     match perform(&host, &log, command) {
         Ok(status) => status,
-        Err(error) => complain(&error, Some(&shown)),
+        // Asked for now: the log may have moved to the drive since it was begun.
+        Err(error) => complain(&error, Some(&log.shown(&host))),
     }
 }
 
@@ -107,6 +107,7 @@ fn pi_data_node(host: &Host, log: &Log, flags: Flags) -> Result<u8> {
     let mut session = Session::new(host, flags, &crate::pi_data_node::WIZARD, log)?;
     let result = steps::preamble::find_drive(&mut session).and_then(|found| {
         log.move_to(&found.root)?;
+        session.report.set_log(log.shown(host));
         session.host = found.world.host.clone();
         let result = session.run(&found.root, crate::pi_data_node::run);
         drop(found.hold);
@@ -121,6 +122,7 @@ fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body:
     let mut session = Session::new(host, flags, wizard, log)?;
     let result = open_root(host, session.flags.root.clone()).and_then(|root| {
         log.move_to(&root)?;
+        session.report.set_log(log.shown(host));
         let guard = steps::preamble::hold_for(&mut session, &root)?;
         let (root, world) = steps::world::of_root(host, &root)?;
         session.host = world.host.clone();

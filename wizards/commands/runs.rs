@@ -66,9 +66,14 @@ fn list(journal: &Journal) -> Result<String> {
     let mut out = format!("{:<28}{:<14}{:<10}{}\n", "run", "wizard", "state", "begun");
     for (first, last) in journal.runs()? {
         let state = if last.kind == Event::Closed { "finished" } else { "open" };
-        out.push_str(&format!("{:<28}{:<14}{:<10}{}\n", first.run_id, first.wizard, state, first.at));
+        out.push_str(&format!("{:<28}{:<14}{:<10}{}\n", first.run_id, first.wizard, state, minute(&first.at)));
     }
     Ok(out)
+}
+
+/// `2026-11-21 17:42Z`
+fn minute(at: &str) -> String {
+    at.replace('T', " ").chars().take(16).collect::<String>() + "Z"
 }
 
 fn find(journal: &Journal, id: &str) -> Result<(Record, Record)> {

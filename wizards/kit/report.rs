@@ -28,7 +28,7 @@ pub struct Reporter {
     voice: Voice,
     wizard: &'static str,
     run: Mutex<String>,
-    log: Option<String>,
+    log: Mutex<Option<String>>,
     bar: Mutex<Option<indicatif::ProgressBar>>,
     last_line: AtomicU64,
     /// A full-screen view is up: lines and bars would garble it. Events are still logged.
@@ -43,7 +43,7 @@ impl Reporter {
             voice,
             wizard,
             run: Mutex::new(String::new()),
-            log,
+            log: Mutex::new(log),
             bar: Mutex::new(None),
             last_line: AtomicU64::new(u64::MAX),
             hushed: std::sync::atomic::AtomicBool::new(false),
@@ -61,8 +61,15 @@ impl Reporter {
     }
 
     /// Where this process logs, as shown to people.
-    pub fn log(&self) -> Option<&str> {
-        self.log.as_deref()
+    pub fn log(&self) -> Option<String> {
+        self.log.lock().ok().and_then(|l| l.clone())
+    }
+
+    /// The log has moved.
+    pub fn set_log(&self, place: String) {
+        if let Ok(mut log) = self.log.lock() {
+            *log = Some(place);
+        }
     }
 
     pub fn set_run(&self, run: &str) {
@@ -170,7 +177,7 @@ impl Reporter {
             let next: Vec<Value> = next.iter().map(|(command, when)| json!({"command": command, "when": when})).collect();
             let mut value = json!({"v": 1, "ts": self.host.now().to_string(), "status": status, "exit": exit, "next": next});
             if let Some(error) = error {
-                value["error"] = error_json(error.body(), self.log());
+                value["error"] = error_json(error.body(), self.log().as_deref());
             }
             write_stdout(&value.to_string());
             return;
@@ -180,7 +187,7 @@ impl Reporter {
         }
         match error {
             Some(pause) if status == "paused" => self.line(&pause.body().what),
-            Some(error) => self.line(&error_text(error.body(), self.log())),
+            Some(error) => self.line(&error_text(error.body(), self.log().as_deref())),
             None => {}
         }
         if !next.is_empty() {

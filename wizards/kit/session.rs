@@ -113,7 +113,7 @@ impl Session {
             Err(error) if error.is(code::SSD_CHAIN) && self.prompter.interactive() && !self.flags.yes => error,
             opened => return opened,
         };
-        self.report.note(&error_text(error.body(), self.report.log()));
+        self.report.note(&error_text(error.body(), self.report.log().as_deref()));
         let place = Place { step: "journal-mend", title: "Journal", n: 0, of: self.wizard.steps.len(), ..Place::default() };
         match self.prompter.ask(&place, &recover::question())? {
             Reply::Value(answer) if answer == "mend" => {

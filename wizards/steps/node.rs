@@ -20,7 +20,7 @@ use data_layer::schema::{dataset, table, timeframe};
 use data_layer::sourcing::{self, Vendor};
 use data_layer::stage::{self, ExplainedLane, Lane, LaneState, Stage};
 use data_layer::time::{DateRange, TradingDay};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The vendors that daily bars and their expectations need.
@@ -103,6 +103,14 @@ pub fn pin_window(act: &Act<'_>) -> Result<DateRange> {
     let asof = node::newest_due(act.host)?;
     let years = stage::load_optional(act.root)?.and_then(|s| s.target().ok().map(|t| t.eod_years)).unwrap_or(5);
     DateRange::new(asof.plus_days(1).minus_years(i16::try_from(years).unwrap_or(5)), asof.plus_days(1))
+}
+
+/// Datasets that some enabled lane serves with the keys of this host, at a window's end. What the keys really open is only
+/// known when the vendors have been asked; of a practice world it is known that it has no minutes.
+pub fn served(host: &Host, root: &DataRoot, window: DateRange) -> Result<BTreeSet<&'static str>> {
+    let endpoints = sourcing::vendors_from(host, root, &env_file::load(host)?)?.endpoints;
+    let without = if root.drive().dataset == super::world::PRACTICE { Some(dataset::EQUITIES_MINUTE) } else { None };
+    Ok(LANES.iter().copied().filter(|name| endpoints.route(name, window.end.plus_days(-1)).is_ok() && Some(*name) != without).collect())
 }
 
 /// The tasks of a bootstrap, counted before anything is written: there need not be a database yet.

@@ -85,7 +85,8 @@ const UNSURE: [&str; 3] = [dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, datas
 /// The rows that will be queued, by kind and dataset. What depends on a probe says so.
 fn work(act: &Act<'_>, setup: &Setup, stage: &Stage, window: DateRange) -> Result<Vec<(String, u64)>> {
     let open = |name: &&str| (name.to_string(), Lane::Plain(LaneState::Active));
-    let widest = intended_stage(act, setup, UNSURE.iter().map(open).collect())?;
+    let served = node::served(act.host, act.root, window)?;
+    let widest = intended_stage(act, setup, UNSURE.iter().filter(|name| served.contains(**name)).map(open).collect())?;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for task in node::bootstrap(act.host, act.root, &widest, window, act.run)? {
         let sure = !UNSURE.contains(&task.dataset.as_str()) || stage.lanes.contains_key(&task.dataset);

@@ -91,12 +91,17 @@ fn judge(act: &Act<'_>, config: &TrainingConfig, window: data_layer::time::DateR
 pub fn green(act: &Act<'_>, config: &Loaded<TrainingConfig>, windows: &Windows) -> Result<String> {
     let report = judge(act, &config.value, windows.used)?;
     report.require()?;
-    Ok(report.minimum.map_or_else(|| "every dependency stated".to_string(), |m| format!("{:.2} % GREEN at least, over {}", m * 100.0, windows.used)))
+    Ok(report.minimum.map_or_else(
+        || "every dependency stated".to_string(),
+        // Cut, never rounded up: 100.00 % means all.
+        |m| format!("{:.2} % GREEN at least, over {}", (m * 1e4).floor() / 1e2, windows.used),
+    ))
 }
 
 /// Pin the files, and with them the version.
 pub fn pin_snapshot(act: &Act<'_>, config: &Loaded<TrainingConfig>, windows: &Windows) -> Result<Pinned> {
     let snapshot = snapshot::pin(act.root, windows.used)?;
+    snapshot::keep(act.root, &snapshot)?;
     let asof = windows.used.end.plus_days(-1);
     let pinned = train::pin(act.root, &config.value, asof, windows.used, &snapshot.to_string(), act.run)?;
     act.note(&format!("snapshot {}, version {}", pinned.snapshot, pinned.version));
@@ -105,7 +110,7 @@ pub fn pin_snapshot(act: &Act<'_>, config: &Loaded<TrainingConfig>, windows: &Wi
 
 /// Whether the snapshot's files are still there.
 pub fn snapshot_is_whole(act: &Act<'_>, pinned: &Pinned) -> Result<bool> {
-    Ok(snapshot::files(act.root, &pinned.snapshot).is_ok_and(|files| !files.is_empty()))
+    snapshot::is_kept(act.root, &pinned.snapshot)
 }
 
 /// The panel, features and labels of one pass; made when first needed.

@@ -75,11 +75,24 @@ impl Unmounted {
     }
     /// The refusal when a root was expected here.
     pub fn not_mounted(&self, wanted: &str) -> Error {
+        let point = mount_point_of(wanted);
         Error::new(code::SSD_NOT_MOUNTED, format!("the drive is not mounted at {wanted}"))
             .found(format!("{} uuid {} is plugged in but mounted nowhere", self.device, self.fs_uuid))
-            .fix(format!("sudo mkdir -p {wanted} && sudo mount UUID={} {wanted}", self.fs_uuid))
-            .fix("trademl pi-data-node")
+            .fix(format!("sudo mkdir -p {point} && sudo mount UUID={} {point}, then run the same command", self.fs_uuid))
     }
+}
+
+/// Where a drive belongs whose data root is `wanted`: `/mnt/ssd` of `/mnt/ssd/data_layer`, `/media/pi/SSD` of what is below.
+fn mount_point_of(wanted: &str) -> String {
+    let depth = if wanted.starts_with("/media/") {
+        3
+    } else if wanted.starts_with("/run/media/") {
+        4
+    } else {
+        2
+    };
+    let parts: Vec<&str> = wanted.split('/').filter(|p| !p.is_empty()).take(depth).collect();
+    format!("/{}", parts.join("/"))
 }
 
 impl Drive {

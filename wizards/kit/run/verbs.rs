@@ -270,7 +270,7 @@ impl Run<'_> {
                 let nobody = refused == GateReply::Nobody;
                 return Err(Error::new(code::GATE_REFUSED, "the confirmation was not given")
                     .cause(if nobody { "there was nobody to confirm" } else { "the typed words were not the ones asked for" })
-                    .fix(format!("--confirm \"{}\"", gate.token)));
+                    .fix(format!("trademl {} --confirm \"{}\"", self.wizard.name, gate.token)));
             }
         }
         let payload = json!({

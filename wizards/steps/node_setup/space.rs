@@ -52,8 +52,9 @@ fn verdict(wanted: u64, total: u64, free: u64, warn: f64, reserve: u64, place: &
     let text = format!("space: about {} needed, {} free on {place}", human_bytes(wanted), human_bytes(free));
     if wanted > usable {
         let what = format!("the drive has no room for this: {} are needed, {} may be used", human_bytes(wanted), human_bytes(usable));
-        return Err(Error::new(code::SSD_FULL, what)
-            .cause(format!("{} are left alone, so that the databases can always be written", human_bytes(reserve)))
+        let error = Error::new(code::SSD_FULL, what);
+        let left_alone = format!("{} are left alone, so that the databases can always be written", human_bytes(reserve));
+        return Err(if reserve > 0 { error.cause(left_alone) } else { error }
             .found(format!("{} free of {} on {place}", human_bytes(free), human_bytes(total)))
             .fix(format!("free {} on {place}, then run the same command; every answer is kept", human_bytes(wanted - usable)))
             .fix("or choose fewer symbols: --set universe.source=file --set universe.file=PATH"));
