@@ -215,3 +215,29 @@ fn practice_time_passes_when_told_and_only_in_practice() {
     let (status, text) = run(home.path(), &["node", "once", "--root", root]);
     assert!(status == 0 && text.contains("complete up to 2017-12-01"), "{text}");
 }
+
+#[test]
+fn a_real_drive_is_planned_without_a_network_and_only_with_lanes_that_somebody_serves() {
+    let home = home();
+    let place = home.path().join("drive");
+    let args = ["pi-data-node", "--root", place.to_str().unwrap(), "--set", "market.world=real", "--yes", "--dry-run", "--plain", "--offline"];
+    let keys = [("ALPACA_API_KEY", "PKTEST00000000000001"), ("ALPACA_API_SECRET", "secret-of-a-test"), ("ALPHA_VANTAGE_API_KEY", "AVTEST")];
+    let (status, text) = text(trademl(home.path(), &args).envs(keys).output().unwrap());
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("x BOOTSTRAP equities_eod") && text.contains("nothing was written"), "{text}");
+    assert!(!text.contains("secret-of-a-test"), "{text}");
+}
+
+#[test]
+fn a_model_is_judged_after_the_files_that_it_was_trained_on_have_grown() {
+    let home = home();
+    let place = home.path().join("drive");
+    crate::journey::copy(&crate::journey::before(2), &place);
+    let root = place.to_str().unwrap();
+    for args in [vec!["practice", "--sessions", "2"], vec!["node", "once"], vec!["shadow", "--yes"]] {
+        let (status, text) = run(home.path(), &[args.as_slice(), &["--root", root]].concat());
+        assert_eq!(status, 0, "{args:?}: {text}");
+    }
+    let (status, text) = run(home.path(), &["evaluate", "--yes", "--root", root]);
+    assert!([0, 3].contains(&status) && text.contains("Verdict recorded") && !text.contains("TML-SSD"), "{status}: {text}");
+}

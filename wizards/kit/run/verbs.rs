@@ -67,6 +67,14 @@ impl Run<'_> {
                 let given = self.given.secret(&self.host, spec)?;
                 let reply = match given {
                     Some(reply) => reply,
+                    // With nobody to ask, what can be done without is as it was.
+                    None if !spec.required && (self.manner.yes || !self.prompter.interactive()) => {
+                        if have(spec.var).is_some() {
+                            SecretReply::Keep
+                        } else {
+                            SecretReply::Skip
+                        }
+                    }
                     None => {
                         by_person = true;
                         self.prompter.ask_secret(&place, spec, have(spec.var).as_deref())?
