@@ -423,8 +423,8 @@ pub enum Watched {
 /// `trademl fsck`.
 #[derive(Args, Debug)]
 pub struct FsckArgs {
-    /// The data root
-    pub dir: PathBuf,
+    /// The data root; without it TRADEML_ROOT, or the drive that this machine used the last time
+    pub dir: Option<PathBuf>,
     /// Machine-readable output
     #[arg(long)]
     pub json: bool,

@@ -71,7 +71,6 @@ pub const ALL: &[EnvVar] = &[
     plain(Machine, "XDG_CONFIG_HOME", "`$HOME/.config`", "/home/me/.config", "Where this machine's settings and keys live (`trademl/`)."),
     plain(Machine, "XDG_STATE_HOME", "`$HOME/.local/state`", "/home/me/.local/state", "Where logs go until the drive is known, and the sandbox's state."),
     plain(Machine, "HOME", "set by the system", "/home/me", "Used where the two variables above are not set."),
-    plain(Machine, "USER", "set by the system", "me", "The operator's name in records of confirmations."),
     plain(Machine, "NOTIFY_SOCKET", "set by systemd", "(set by systemd)", "Readiness and watchdog messages when running as a service."),
     plain(Machine, "TZ", "set by the system", "Europe/Berlin", "Only shown: maintenance hours are local, everything stored is UTC."),
     key("ALPACA_API_KEY", "Alpaca key id: prices, and paper orders."),
@@ -95,14 +94,11 @@ pub const ALL: &[EnvVar] = &[
         "true",
         "Whether a challenger that passes every bar becomes champion without a further command.",
     ),
-    plain(Policy, "BACKFILL_MAX_DAYS_PER_TASK", "per dataset", "366", "Upper bound on the calendar days of one queue row."),
     plain(Policy, "BACKFILL_MIN_GREEN_FRAC", "per dependency", "0.98", "Raises (never lowers) the GREEN fraction that gates ask for."),
-    plain(Policy, "MLFLOW_TRACKING_URI", "none", "http://127.0.0.1:5000", "An MLflow server to report to. Never required."),
-    plain(Screen, "NO_COLOR", "unset", "1", "No colour, whatever its value."),
+    plain(Screen, "NO_COLOR", "unset", "1", "No colour, where it is set and not empty."),
     plain(Screen, "CLICOLOR_FORCE", "unset", "1", "Colour even when the output is not a terminal."),
     plain(Screen, "ACCESSIBLE", "unset", "1", "The plain line-by-line front end, as `--plain`."),
     plain(Screen, "TERM", "set by the terminal", "xterm-256color", "`dumb` selects the plain front end."),
-    plain(Screen, "COLUMNS", "the terminal's width", "80", "Width used where the terminal does not tell its own."),
     plain(Screen, "TRADEML_LOG", "info", "debug", "Which log lines are kept (a `tracing` filter)."),
     plain(
         Testing,
@@ -180,6 +176,20 @@ mod tests {
             }
         }
         assert!(missing.is_empty(), "not in env_vars::ALL: {missing:?}");
+    }
+
+    #[test]
+    fn every_documented_variable_is_read_by_somebody() {
+        // Of the time zone's library, of the Makefile, and one that the page says is accepted and does nothing.
+        const ELSEWHERE: [&str; 3] = ["TZ", "TRADEML_DEMO_ROOT", "EDGE_SCHEDULER_MODE"];
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut texts = Vec::new();
+        for folder in ["data_layer/src", "src", "wizards"] {
+            sources(&top.join(folder), &mut texts);
+        }
+        let read = |name: &str| texts.iter().filter(|t| !t.contains("pub const ALL: &[EnvVar]")).any(|t| t.contains(&format!("\"{name}")));
+        let idle: Vec<&str> = ALL.iter().map(|v| v.name.trim_end_matches('*')).filter(|name| !ELSEWHERE.contains(name) && !read(name)).collect();
+        assert!(idle.is_empty(), "documented and read by nobody: {idle:?}");
     }
 
     #[test]

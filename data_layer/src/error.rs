@@ -203,7 +203,7 @@ impl From<std::io::Error> for Error {
                 .fix("remount it for writing (the kernel log says why it turned read-only): sudo mount -o remount,rw DRIVE"),
             _ if e.raw_os_error() == Some(5) => Self::new(code::SSD_IO, "the drive reported an input/output error")
                 .cause(e.to_string())
-                .fix("check the cable and the kernel log (dmesg), then run: trademl fsck ROOT"),
+                .fix("check the cable and the kernel log (dmesg), then run: trademl fsck"),
             K::PermissionDenied => Self::new(code::HOST_SYSTEM, "a file may not be read or written by this user")
                 .cause(e.to_string())
                 .fix("look at its owner with ls -l; give it to yourself (sudo chown), or choose another folder: --root DIR"),
@@ -233,8 +233,8 @@ impl From<rusqlite::Error> for Error {
                 .fix("stop it first (Ctrl-C in its window, or: systemctl stop trademl-node), then run the same command"),
             Some(C::SystemIoFailure) => Self::new(code::SSD_IO, "the drive reported an input/output error")
                 .cause(text)
-                .fix("check the cable and the kernel log (dmesg), then run: trademl fsck ROOT"),
-            Some(C::DatabaseCorrupt | C::NotADatabase) => Self::new(code::SSD_DAMAGED, "a control database is damaged").cause(text).fix("trademl fsck ROOT"),
+                .fix("check the cable and the kernel log (dmesg), then run: trademl fsck"),
+            Some(C::DatabaseCorrupt | C::NotADatabase) => Self::new(code::SSD_DAMAGED, "a control database is damaged").cause(text).fix("trademl fsck"),
             _ => Self::new(code::SSD_DATABASE, "a control database call failed").cause(text).fix("trademl doctor"),
         }
     }

@@ -163,7 +163,7 @@ impl DataRoot {
             if e.kind() == std::io::ErrorKind::NotFound { error.cause(format!("it holds no {SENTINEL}")) } else { error.cause(e.to_string()) }
         })?;
         let drive: Drive = serde_json::from_str(&text)
-            .map_err(|e| Error::new(code::SSD_DAMAGED, format!("{SENTINEL} cannot be read")).cause(e.to_string()).fix("trademl fsck ROOT"))?;
+            .map_err(|e| Error::new(code::SSD_DAMAGED, format!("{SENTINEL} cannot be read")).cause(e.to_string()).fix("trademl fsck"))?;
         let ours = crate::schema::VERSIONS;
         let theirs = &drive.schema;
         if theirs.node > ours.node || theirs.journal > ours.journal || theirs.registry > ours.registry || drive.v > 1 {

@@ -66,7 +66,7 @@ pub fn files(root: &DataRoot, id: &str) -> Result<Vec<(DataPath, String)>> {
     }
     let path = DataPath::new(format!("{FOLDER}/{id}.txt"))?;
     let bytes = store::read(root, &path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("there is no data snapshot {id} on this drive")))?;
-    let damaged = || Error::new(code::SSD_DAMAGED, format!("{path} does not match its own name")).fix("trademl fsck ROOT");
+    let damaged = || Error::new(code::SSD_DAMAGED, format!("{path} does not match its own name")).fix("trademl fsck");
     if format!("snap-{}", &store::sha256_hex(&bytes)[..16]) != id {
         return Err(damaged());
     }

@@ -127,7 +127,7 @@ pub fn parquet_columns(bytes: Vec<u8>, names: &[&str]) -> Result<DataFrame> {
 
 /// Read a Parquet file; an absent file is `DATA_MISSING`.
 pub fn read_parquet(root: &DataRoot, path: &DataPath) -> Result<DataFrame> {
-    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl fsck ROOT"))?;
+    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl fsck"))?;
     parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
 }
 
@@ -143,7 +143,7 @@ pub fn read_parquet_verified(root: &DataRoot, path: &DataPath, sha256: &str) -> 
         if !root.locate(path).exists() {
             return Err(Error::new(code::DATA_MISSING, format!("{path} is not on the drive")));
         }
-        return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl fsck ROOT"));
+        return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl fsck"));
     };
     parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
 }

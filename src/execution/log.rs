@@ -161,7 +161,7 @@ impl<'a> OrderLog<'a> {
         };
         if set.compute_hash()? != set.order_set_hash {
             return Err(Error::new(data_layer::error::code::SSD_DAMAGED, format!("the order set {run_key} does not match its recorded digest"))
-                .fix("send nothing; look at the journal: trademl fsck ROOT"));
+                .fix("send nothing; look at the journal: trademl fsck"));
         }
         Ok(Some(set))
     }

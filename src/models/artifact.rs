@@ -113,7 +113,7 @@ pub fn write(root: &DataRoot, mut manifest: Manifest, files: &BTreeMap<String, V
 }
 
 fn refused(what: String) -> Error {
-    Error::new(code::ML_ARTIFACT, what).fix("trademl fsck ROOT").fix("trademl train")
+    Error::new(code::ML_ARTIFACT, what).fix("trademl fsck").fix("trademl train")
 }
 
 /// A model's files, each checked against the manifest, the manifest against `sha256`.

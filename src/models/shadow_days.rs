@@ -42,7 +42,7 @@ impl Registry {
                 return Ok(());
             }
             Err(Error::new(code::DATA_CONFLICT, format!("{} of {} {} was shadowed before with another outcome", day.session, day.strategy, day.version))
-                .fix("trademl fsck ROOT"))
+                .fix("trademl fsck"))
         })
     }
 

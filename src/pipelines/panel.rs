@@ -33,7 +33,7 @@ pub fn files(root: &DataRoot, snapshot: &str) -> Result<Files> {
     let path = DataPath::new(format!("manifests/snapshots/{snapshot}.txt"))?;
     let missing = || Error::new(code::DATA_MISSING, format!("the snapshot {snapshot} is not on the drive")).fix("trademl train");
     let bytes = store::read(root, &path)?.ok_or_else(missing)?;
-    let damaged = || Error::new(code::SSD_DAMAGED, format!("{path} does not match its own name")).fix("trademl fsck ROOT");
+    let damaged = || Error::new(code::SSD_DAMAGED, format!("{path} does not match its own name")).fix("trademl fsck");
     if format!("snap-{}", &store::sha256_hex(&bytes)[..16]) != snapshot {
         return Err(damaged());
     }
@@ -104,7 +104,7 @@ fn collect(frame: &DataFrame, window: DateRange, bars: &mut BTreeMap<String, Vec
     }
     for i in 0..frame.height() {
         let (Some(date), Some(symbol)) = (dates.get(i), symbols.get(i)) else {
-            return Err(Error::new(code::SSD_DAMAGED, "a curated bar has no date or no symbol").fix("trademl fsck ROOT"));
+            return Err(Error::new(code::SSD_DAMAGED, "a curated bar has no date or no symbol").fix("trademl fsck"));
         };
         let day = TradingDay(date);
         if window.contains(day) {
@@ -161,7 +161,7 @@ fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, listings: &
                 return Err(Error::new(code::QC_FAILED, format!("{symbol} has a curated bar on {}, which is no session", bar.day)).fix("trademl node audit"));
             };
             if matrices[CLOSE].at(s, at).is_finite() {
-                return Err(Error::new(code::DATA_CONFLICT, format!("{symbol} has two curated bars on {}", bar.day)).fix("trademl fsck ROOT"));
+                return Err(Error::new(code::DATA_CONFLICT, format!("{symbol} has two curated bars on {}", bar.day)).fix("trademl fsck"));
             }
             for (m, v) in matrices.iter_mut().zip(bar.values) {
                 m.set(s, at, v);

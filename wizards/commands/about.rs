@@ -1,6 +1,6 @@
 //! What this binary is, completions for shells, and manual pages: all made from the command line's own definition.
 
-use super::say;
+use super::{emit, say};
 use crate::cli::Cli;
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -26,7 +26,7 @@ pub const LONG: &str = concat!(
 pub fn completions(shell: Shell) -> Result<u8> {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "trademl", &mut out);
-    say(String::from_utf8_lossy(&out).trim_end());
+    emit(String::from_utf8_lossy(&out).trim_end());
     Ok(0)
 }
 

@@ -1,6 +1,6 @@
 //! `trademl config`: what is set, and where it comes from; one setting changed without touching the rest of its file.
 
-use super::{open_root, say};
+use super::{emit, open_root, say};
 use crate::cli::{ConfigArgs, ConfigCommand};
 use data_layer::config::Loaded;
 use data_layer::env_file;
@@ -39,7 +39,7 @@ fn show(host: &Host, args: &ConfigArgs, key: Option<&str>, origin: bool, as_json
     }
     if as_json {
         let rows: Vec<Value> = chosen.iter().map(|s| json!({"key": s.key, "value": s.value, "origin": s.origin})).collect();
-        say(&json!({"v": 1, "settings": rows}).to_string());
+        emit(&json!({"v": 1, "settings": rows}).to_string());
         return Ok(0);
     }
     for s in chosen {

@@ -1,17 +1,18 @@
 //! Commands about one drive: status, fsck, rebuild, import, eject.
 
-use super::{open_root, say};
+use super::{emit, open_root, say};
 use crate::cli::{FsckArgs, ImportArgs, RootArgs, StatusArgs};
 use crate::kit::journal::Journal;
 use data_layer::attach;
 use data_layer::budget::Standing;
 use data_layer::control::{Db, Which};
+use data_layer::detect;
 use data_layer::error::{Error, Result, code};
 use data_layer::forecast::{Forecast, Outlook};
 use data_layer::fsck::{self as proof, Finding, Level};
 use data_layer::host::Host;
 use data_layer::node::{self, LoopBeat};
-use data_layer::root::{DataPath, DataRoot};
+use data_layer::root::DataPath;
 use data_layer::schema::{table, timeframe};
 use data_layer::time::UtcTime;
 use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
@@ -42,7 +43,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
             "v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued,
             "budgets": budgets, "forecast": forecast, "loops": loops,
         });
-        say(&out.to_string());
+        emit(&out.to_string());
         return Ok(0);
     }
     let held = stage.as_ref().map_or("no stage yet".to_string(), |s| format!("stage {}, {} symbols", s.stage, s.universe.symbols.len()));
@@ -97,7 +98,7 @@ fn codes(codes: &Value) -> String {
 
 /// Prove a drive; exit 0 only if everything acknowledged is there and true.
 pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
-    let root = DataRoot::open(host, &host.cwd().join(&args.dir))?;
+    let root = open_root(host, args.dir.clone())?;
     let mut findings = proof::run(&root)?;
     if let Err(error) = Journal::open(&root).and_then(|journal| journal.verify_chain()) {
         findings.push(Finding {
@@ -110,7 +111,7 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
     }
     let sound = proof::is_sound(&findings);
     if args.json {
-        say(&json!({"v": 1, "ok": sound, "checks": findings.iter().map(finding_json).collect::<Vec<_>>()}).to_string());
+        emit(&json!({"v": 1, "ok": sound, "checks": findings.iter().map(finding_json).collect::<Vec<_>>()}).to_string());
     } else {
         for f in &findings {
             say(&format!("{:<5} {:<24} {}", f.status.as_str(), f.id, f.what));
@@ -128,7 +129,7 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
     if sound {
         return Ok(0);
     }
-    Err(Error::new(code::SSD_DAMAGED, "the drive is damaged").fix(format!("trademl rebuild --root {}", args.dir.display())))
+    Err(Error::new(code::SSD_DAMAGED, "the drive is damaged").fix("trademl doctor --fix").fix("trademl rebuild, where a database is what is damaged"))
 }
 
 fn finding_json(f: &Finding) -> Value {
@@ -157,7 +158,8 @@ pub fn import(host: &Host, args: &ImportArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let db = Db::open(&root, Which::Node)?;
     let report = export::import(&root, &db, &host.cwd().join(&args.dir))?;
-    say(&format!("{report:?}"));
+    let (whole, size) = (if report.full { "all of it" } else { "what had changed" }, detect::human_bytes(report.bytes));
+    say(&format!("{}: {} files brought in ({size}, {whole}), {} removed", report.folder, report.files, report.removed));
     Ok(0)
 }
 
@@ -180,8 +182,9 @@ pub fn eject(host: &Host, args: &RootArgs) -> Result<u8> {
     rustix::fs::syncfs(std::fs::File::open(root.base())?).map_err(std::io::Error::from)?;
     say("safe to unplug");
     let base = root.base().canonicalize().unwrap_or_else(|_| root.base().to_path_buf());
-    if let (Some(drive), _) = data_layer::detect::drives::for_directory(host, &base)
-        && drive.mount_point != "/"
+    if let (Some(drive), _) = detect::drives::for_directory(host, &base)
+        && !drive.is_system
+        && host.env("HOME").is_none_or(|home| !std::path::Path::new(home).starts_with(&drive.mount_point))
     {
         say(&format!("first unmount it: sudo umount {}", drive.mount_point));
     }

@@ -24,7 +24,7 @@ pub mod service;
 
 use crate::cli::Command;
 use crate::kit::logs::Log;
-use crate::kit::report::error_text;
+use crate::kit::report::{error_text, wrapped};
 use crate::kit::session::{Flags, Session};
 use crate::kit::{Outcome, Run, Wizard, catalogue, signals};
 use crate::steps;
@@ -53,7 +53,7 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
     if let Some((wizard, flags)) = command.wizard()
         && flags.questions
     {
-        say(&format!("{:#}", catalogue::schema(wizard)));
+        emit(&format!("{:#}", catalogue::schema(wizard)));
         return Ok(0);
     }
     match command {
@@ -137,7 +137,7 @@ fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body:
 fn runs_command(host: &Host, log: &Log, args: &crate::cli::RunsArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     match runs::run(&root, &args.command)? {
-        runs::Then::Say(text) => say(text.trim_end()),
+        runs::Then::Say(text) => emit(text.trim_end()),
         runs::Then::Continue(wizard) => {
             let again = crate::cli_for(&wizard, &root.base().display().to_string())?;
             return perform(host, log, again);
@@ -152,10 +152,18 @@ pub fn open_root(host: &Host, root: Option<std::path::PathBuf>) -> Result<DataRo
     crate::kit::session::require_root(host, &Flags { root, ..Flags::default() }, remembered.as_deref())
 }
 
-/// The result of a headless command.
-#[allow(clippy::print_stdout)]
+/// A line for a person: long ones are broken between words where there is a screen.
 pub fn say(text: &str) {
+    let screen = console::Term::stdout();
+    let width = screen.is_term().then(|| usize::from(screen.size().1).max(40));
+    emit(&wrapped(text, width));
+}
+
+/// What programs read, or a person keeps in a file: as it is.
+#[allow(clippy::print_stdout)]
+pub fn emit(text: &str) {
     use std::io::Write;
+    // A closed pipe must not end a run.
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 

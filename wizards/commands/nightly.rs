@@ -1,6 +1,6 @@
 //! `trademl nightly`: the workstation's night in one command, resumable, and with a page that says how it stands.
 
-use super::{open_root, say};
+use super::{emit, open_root, say};
 use crate::cli::NightlyArgs;
 use crate::kit::logs::Log;
 use crate::kit::report::{Reporter, Voice};
@@ -35,7 +35,7 @@ struct Shift<'a> {
 /// Run, or continue, the night of the newest closed session; or write its definition for another scheduler.
 pub fn run(host: &Host, log: &Log, args: &NightlyArgs) -> Result<u8> {
     if let Some(scheduler) = &args.emit {
-        say(nightly::definition(scheduler, TASKS)?.trim_end());
+        emit(nightly::definition(scheduler, TASKS)?.trim_end());
         return Ok(0);
     }
     let root = open_root(host, args.root.clone())?;

@@ -18,7 +18,7 @@ pub fn run(host: &Host, args: &SandboxArgs) -> Result<u8> {
         now: None,
     };
     let server = host.block_on(sandbox::start(host, config))??;
-    super::say(&server.ready_line());
+    super::emit(&server.ready_line());
     host.block_on(host.cancelled())?;
     Ok(0)
 }

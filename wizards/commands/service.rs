@@ -2,7 +2,7 @@
 //!
 //! The command is the consent: no wizard installs anything. Nothing is started here; the commands that do are printed.
 
-use super::{open_root, say};
+use super::{emit, open_root, say};
 use crate::cli::{ServiceArgs, ServiceCommand};
 use crate::kit::review::diff;
 use data_layer::error::{Error, Result, code};
@@ -83,7 +83,7 @@ pub fn run(host: &Host, args: &ServiceArgs) -> Result<u8> {
     match &args.command {
         ServiceCommand::Show { unit } => {
             let root = open_root(host, args.root.clone())?;
-            say(text(*unit, &program()?, &absolute(&root))?.trim_end());
+            emit(text(*unit, &program()?, &absolute(&root))?.trim_end());
         }
         ServiceCommand::Install { unit, dry_run } => install(host, &open_root(host, args.root.clone())?, *unit, *dry_run)?,
         ServiceCommand::Remove { unit } => remove(host, *unit)?,

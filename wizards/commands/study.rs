@@ -1,6 +1,6 @@
 //! `trademl study`: do the gates refuse nothing but luck, and let nothing but an edge through?
 
-use super::say;
+use super::{emit, say};
 use crate::cli::StudyArgs;
 use data_layer::error::{Error, Result, code};
 use data_layer::store;
@@ -13,7 +13,7 @@ pub fn run(args: &StudyArgs) -> Result<u8> {
     let study = Study { searches: args.searches, configurations: args.configurations, seed: args.seed, ..Study::default() };
     let outcome = study::run(study, bars)?;
     if args.json {
-        say(&store::canonical_json(&outcome)?);
+        emit(&store::canonical_json(&outcome)?);
     } else {
         say(&text(&outcome));
     }

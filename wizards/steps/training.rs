@@ -84,7 +84,17 @@ impl gate::CoverageSource for LedgerSource<'_> {
 
 fn judge(act: &Act<'_>, config: &TrainingConfig, window: data_layer::time::DateRange) -> Result<GateReport> {
     let db = Db::open(act.root, Which::Node)?;
-    gate::judge(&config.dependencies, window, config.no_lane, &LedgerSource(&db))
+    let bar = green_bar(act.host)?;
+    let dependencies = config.dependencies.iter().map(|(name, wanted)| (name.clone(), wanted.max(bar))).collect();
+    gate::judge(&dependencies, window, config.no_lane, &LedgerSource(&db))
+}
+
+/// `BACKFILL_MIN_GREEN_FRAC` raises what a configuration asks for and never lowers it.
+fn green_bar(host: &Host) -> Result<f64> {
+    const NAME: &str = "BACKFILL_MIN_GREEN_FRAC";
+    let Some(text) = host.env(NAME) else { return Ok(0.0) };
+    let value = text.parse::<f64>().ok().filter(|v| (0.0..=1.0).contains(v));
+    value.ok_or_else(|| Error::new(code::CFG_VALUE, format!("{NAME} must be a fraction from 0 to 1")).found(text).fix(format!("{NAME}=0.98")))
 }
 
 /// Refuse unless every dependency is GREEN enough.

@@ -123,7 +123,7 @@ pub fn nightly_backup(root: &DataRoot, day: &str) -> Result<Vec<DataPath>> {
         drop(copy);
         if verdict != "ok" || version != which.version() {
             crate::store::remove(root, &path)?;
-            return Err(Error::new(code::SSD_DAMAGED, format!("the backup of {} is not good", which.path())).found(verdict).fix("trademl fsck ROOT"));
+            return Err(Error::new(code::SSD_DAMAGED, format!("the backup of {} is not good", which.path())).found(verdict).fix("trademl fsck"));
         }
         let bytes = crate::store::read(root, &path)?.unwrap_or_default();
         let name = which.path().rsplit('/').next().unwrap_or("db");

@@ -105,7 +105,7 @@ pub fn run(host: &Host, args: &BenchArgs) -> Result<u8> {
     drop(std::fs::remove_dir_all(&work));
     result?;
     for line in &bench.lines {
-        super::say(&if args.json { line.json(args.scale).to_string() } else { line.text() });
+        super::emit(&if args.json { line.json(args.scale).to_string() } else { line.text() });
     }
     Ok(0)
 }

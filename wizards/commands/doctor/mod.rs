@@ -13,7 +13,7 @@ mod repair;
 mod research;
 mod service;
 
-use super::say;
+use super::{emit, say};
 use crate::cli::DoctorArgs;
 use crate::kit::session::Flags;
 use data_layer::attach;
@@ -177,7 +177,7 @@ pub fn run(host: &Host, args: &DoctorArgs) -> Result<u8> {
         rows = examine(&seen)?;
     }
     if args.json {
-        say(&as_json(&rows, &mended).to_string())
+        emit(&as_json(&rows, &mended).to_string())
     } else {
         print(&seen, &rows, &mended)
     }
