@@ -6,7 +6,7 @@ use crate::kit::Act;
 use crate::kit::report::Reporter;
 use data_layer::audit::AuditScope;
 use data_layer::calendar::Calendar;
-use data_layer::control::{Db, Which};
+use data_layer::control::{self, Db, Which};
 use data_layer::curate::Depth;
 use data_layer::env_file;
 use data_layer::error::{Error, Result, code};
@@ -195,6 +195,7 @@ pub fn curate(act: &Act<'_>) -> Result<Curated> {
 pub fn export(act: &Act<'_>) -> Result<String> {
     let day = node::newest_due(act.host)?;
     open(act.host, act.root)?.export(day)?;
+    control::nightly_backup(act.root, &day.to_string())?;
     Ok(format!("exports/nightly/{day}"))
 }
 

@@ -2,9 +2,11 @@
 
 use super::{Vendor, parse_yaml, require_version};
 use crate::budget::Slices;
+use crate::config::{self, Loaded};
+use crate::env_file;
 use crate::error::{Error, Result, code};
 use crate::host::Host;
-use crate::root::{DataPath, DataRoot};
+use crate::root::DataRoot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -79,18 +81,18 @@ pub struct BackfillConfig {
 
 impl BackfillConfig {
     pub fn built_in() -> Result<Self> {
-        Self::parse(include_str!("../../../configs/backfill.yml"), "backfill.yml")
+        Self::parse(BACKFILL, "backfill.yml")
     }
-    /// The drive's own file if there is one, else the built-in one.
+    /// The built-in file under the drive's and this machine's layers.
     pub fn load(root: &DataRoot) -> Result<Self> {
-        let path = DataPath::new("control/configs/backfill.yml")?;
-        match crate::store::read(root, &path)? {
-            Some(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), path.as_str()),
-            None => Self::built_in(),
-        }
+        let loaded: Loaded<Self> = config::load("backfill", BACKFILL, root.host(), Some(root))?;
+        loaded.value.checked("backfill.yml")
     }
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        let out: Self = parse_yaml(text, name)?;
+        parse_yaml::<Self>(text, name)?.checked(name)
+    }
+    fn checked(self, name: &str) -> Result<Self> {
+        let out = self;
         require_version(out.version, name)?;
         let s = out.slices;
         let ordered = 0.0 < s.all_work && s.all_work <= s.probe_and_forward && s.probe_and_forward <= 1.0;
@@ -118,6 +120,9 @@ impl Default for Loops {
     }
 }
 
+const EDGE: &str = include_str!("../../../configs/edge.yml");
+const BACKFILL: &str = include_str!("../../../configs/backfill.yml");
+
 /// `edge.yml`: never read from the drive, because it describes a machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,19 +144,20 @@ fn ttl() -> u64 {
 
 impl EdgeConfig {
     pub fn built_in() -> Result<Self> {
-        Self::parse(include_str!("../../../configs/edge.yml"), "edge.yml")
+        Self::parse(EDGE, "edge.yml")
     }
-    /// The host's `configs/edge.yml` below its configuration directory, else the built-in one.
+    /// The built-in file under this machine's layers: its `configs/edge.yml`, then `NODE_MAX_INFLIGHT_*` and
+    /// `VENDOR_FREEZE_SECONDS_*` of the process and of its secrets file.
     pub fn load(host: &Host) -> Result<Self> {
-        let place = host.config_dir().join("configs").join("edge.yml");
-        match std::fs::read_to_string(&place) {
-            Ok(text) => Self::parse(&text, "edge.yml"),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::built_in(),
-            Err(e) => Err(Error::new(code::CFG_PARSE, "edge.yml cannot be read").cause(e.to_string())),
-        }
+        let env = env_file::load(host)?;
+        let loaded: Loaded<Self> = config::load_with("edge", EDGE, host, None, &env, &BTreeMap::new())?;
+        loaded.value.checked("edge.yml")
     }
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        let out: Self = parse_yaml(text, name)?;
+        parse_yaml::<Self>(text, name)?.checked(name)
+    }
+    fn checked(self, name: &str) -> Result<Self> {
+        let out = self;
         require_version(out.version, name)?;
         for key in out.inflight.keys().chain(out.freeze_seconds.keys()).filter(|k| *k != "default") {
             Vendor::parse(key).map_err(|e| e.during(name))?;

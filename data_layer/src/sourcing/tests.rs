@@ -104,3 +104,17 @@ fn lesson_023_a_number_without_evidence_date_or_source_is_refused() {
     let undocumented = Endpoints::parse(&text.replace(line, &line.replace("documented, enable", "undocumented, enable")), "endpoints.yml").unwrap();
     assert!(undocumented.routes("equities_eod", "2020-01-02".parse().unwrap()).iter().all(|e| e.vendor != Vendor::Alpaca), "undocumented lanes are off");
 }
+
+#[test]
+fn this_machines_limits_come_from_its_file_and_its_variables() {
+    let dir = tempfile::tempdir().unwrap();
+    let configs = dir.path().join("trademl/configs");
+    std::fs::create_dir_all(&configs).unwrap();
+    std::fs::write(configs.join("edge.yml"), "loops: {forward_minutes: 30}\ninflight: {tiingo: 7}\n").unwrap();
+    std::fs::write(dir.path().join("trademl/.env"), "NODE_MAX_INFLIGHT_DEFAULT=3\n").unwrap();
+    let env = [("XDG_CONFIG_HOME", dir.path().to_str().unwrap()), ("NODE_MAX_INFLIGHT_ALPACA", "2")].map(|(k, v)| (k.to_string(), v.to_string()));
+    let host = Host::fake(FakeHost { env: env.into(), ..FakeHost::default() });
+    let edge = EdgeConfig::load(&host).unwrap();
+    assert_eq!((edge.loops.forward_minutes, edge.loops.planner_hours), (30, 4), "one key of a file leaves the others as they were");
+    assert_eq!([Vendor::Tiingo, Vendor::Alpaca, Vendor::Massive].map(|v| edge.inflight(v)), [7, 2, 3]);
+}
