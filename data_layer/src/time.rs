@@ -50,6 +50,11 @@ impl UtcTime {
     pub fn day_in(self, zone: &TimeZone) -> TradingDay {
         TradingDay::from_date(zone.to_datetime(self.timestamp()).date())
     }
+    /// The first instant of a day on a wall in `zone`.
+    pub fn midnight_in(zone: &TimeZone, day: TradingDay) -> Self {
+        let micros = zone.to_zoned(day.date().at(0, 0, 0, 0)).map_or(0, |z| z.timestamp().as_microsecond());
+        Self(micros)
+    }
     pub(crate) fn timestamp(self) -> Timestamp {
         Timestamp::from_microsecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH)
     }

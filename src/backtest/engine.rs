@@ -4,20 +4,17 @@
 //! are inside them. An order for a session without an open is dropped and noted; a position in a delisted symbol is closed
 //! at its last price; a position without a bar keeps its last mark.
 
+use super::decide::{Before, LIQUIDITY_LEAST, LIQUIDITY_SESSIONS, decide, price, sigma_daily};
 use crate::execution::account::{Account, Event, Trade, session_return};
 use crate::execution::cost::{CostModel, Liquidity, Pricing};
 use crate::portfolio::delta::plan;
-use crate::portfolio::{DeltaInput, DeltaLine, RuleConfig, limits, targets};
+use crate::portfolio::{DeltaInput, DeltaLine, RuleConfig};
 use crate::types::{Matrix, Panel, Side};
 use data_layer::error::{Error, Result, code};
 use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-
-/// Sessions of volume and returns that price impact, and the fewest that will do.
-const LIQUIDITY_SESSIONS: usize = 20;
-const LIQUIDITY_LEAST: usize = 15;
 
 /// One execution.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -63,16 +60,9 @@ pub struct BacktestResult {
     /// Round trips; those without a closing day are marked to the last close.
     pub trades: Vec<Trade<usize>>,
     pub notes: Vec<Note>,
-}
-
-/// What the rule wants to hold after the close of day `t`: the scores of members with a price, weighted, under the rule's
-/// caps. Backtest, shadow and paper decide with this.
-pub fn targets_at(panel: &Panel, scores: &Matrix, rule: &RuleConfig, t: usize) -> Result<BTreeMap<usize, f64>> {
-    let member = |s: &usize| panel.member.at(*s, t) > 0.0;
-    let score = |s: usize| if price(&panel.close, s, t).is_some() { scores.at(s, t) } else { f64::NAN };
-    let scored: Vec<(usize, f64)> = (0..panel.n_symbols()).filter(member).map(|s| (s, score(s))).collect();
-    let raw = targets(&scored, rule)?.weights;
-    rule.limits.as_ref().map_or(Ok(raw.clone()), |l| Ok(limits::apply(&raw, l)?.weights))
+    /// On how many rebalances each limit of the rule bound.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bound: BTreeMap<String, usize>,
 }
 
 /// Trade `scores` (`symbols x days`, known at each close) over the sessions `days` of the panel.
@@ -89,7 +79,7 @@ pub fn run(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, 
         return Err(Error::new(code::ML_UNDEFINED, "a simulation needs at least two sessions").found(format!("{} of {}", days.len(), panel.n_days())));
     }
     let account = Account::opened(panel.days[days.start], rule.capital_usd)?;
-    let mut sim = Simulation { panel, scores, rule, cost, account, pending: Vec::new(), fills: Vec::new(), notes: Vec::new(), rebalances: 0 };
+    let mut sim = Simulation { panel, scores, rule, cost, account, pending: Vec::new(), fills: Vec::new(), notes: Vec::new(), bound: BTreeMap::new(), rebalances: 0 };
     sim.account.close_session(panel.days[days.start]);
     sim.decide(days.start)?;
     let mut out = Series::default();
@@ -116,6 +106,7 @@ pub fn run(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, 
         trades: sim.account.trades(),
         fills: sim.fills,
         notes: sim.notes,
+        bound: sim.bound,
     })
 }
 
@@ -137,11 +128,8 @@ struct Simulation<'a> {
     pending: Vec<DeltaLine>,
     fills: Vec<FillRecord>,
     notes: Vec<Note>,
+    bound: BTreeMap<String, usize>,
     rebalances: usize,
-}
-
-fn price(m: &Matrix, symbol: usize, t: usize) -> Option<f64> {
-    Some(m.at(symbol, t)).filter(|p| p.is_finite() && *p > 0.0)
 }
 
 impl Simulation<'_> {
@@ -153,8 +141,14 @@ impl Simulation<'_> {
     /// Targets and orders from what is known at the close of `t`.
     fn decide(&mut self, t: usize) -> Result<()> {
         let prices: BTreeMap<usize, f64> = (0..self.panel.n_symbols()).filter_map(|s| Some((s, price(&self.panel.close, s, t)?))).collect();
-        let weights = match targets_at(self.panel, self.scores, self.rule, t) {
-            Ok(weights) => weights,
+        let equity = self.account.equity();
+        let held = self.account.positions().iter().map(|(s, p)| (*s, p.qty * self.account.mark_of(s).map_or(0.0, |m| m.1) / equity)).collect();
+        let weights = match decide(self.panel, self.scores, self.rule, t, &Before { held, equity_usd: equity, ceiling: None }) {
+            Ok(decision) => {
+                let limits: BTreeSet<String> = decision.bound.into_iter().map(|b| b.limit).collect();
+                limits.into_iter().for_each(|l| *self.bound.entry(l).or_insert(0) += 1);
+                decision.weights
+            }
             Err(e) if e.is(code::ML_UNDEFINED) => {
                 self.note(t, None, format!("no rebalance: {}", e.body().found.clone().unwrap_or_default()));
                 return Ok(());
@@ -205,12 +199,19 @@ impl Simulation<'_> {
     /// Borrow on what was short overnight.
     fn carry(&mut self, t: usize) -> Result<()> {
         let rate = self.cost.borrow_rate_per_session();
-        if rate == 0.0 {
+        let tiers = self.rule.construction.as_ref().filter(|c| c.borrow.is_some());
+        if rate == 0.0 && tiers.is_none() {
             return Ok(());
         }
         let shorts: Vec<(usize, f64)> = self.account.positions().iter().filter(|(_, p)| p.qty < 0.0).map(|(s, p)| (*s, -p.qty)).collect();
         for (symbol, qty) in shorts {
             let mark = self.account.mark_of(&symbol).map_or(0.0, |m| m.1);
+            // A name's own tier beats the rate of all.
+            let own = tiers.and_then(|c| c.borrow_fee_bps(&self.panel.symbols[symbol]));
+            let rate = own.map_or(rate, |bps| self.cost.with_borrow(bps).borrow_rate_per_session());
+            if rate == 0.0 {
+                continue;
+            }
             self.account.apply(self.panel.days[t], Event::Borrow { symbol, amount: qty * mark * rate })?;
         }
         Ok(())
@@ -228,13 +229,9 @@ impl Simulation<'_> {
     /// Volatility and volume over the sessions before `t`.
     fn liquidity(&self, symbol: usize, t: usize) -> Option<Liquidity> {
         let from = t.checked_sub(LIQUIDITY_SESSIONS + 1)?;
-        let close = &self.panel.close.row(symbol)[from..t];
-        let returns: Vec<f64> = close.windows(2).map(|w| w[1] / w[0] - 1.0).filter(|r| r.is_finite()).collect();
         let volume: Vec<f64> = self.panel.volume.row(symbol)[from..t].iter().copied().filter(|v| v.is_finite()).collect();
-        if returns.len() < LIQUIDITY_LEAST || volume.len() < LIQUIDITY_LEAST {
-            return None;
-        }
-        Some(Liquidity { sigma_daily: super::metric::std(&returns), adv_shares: super::metric::mean(&volume) })
+        let sigma_daily = sigma_daily(self.panel, symbol, t - 1)?;
+        (volume.len() >= LIQUIDITY_LEAST).then(|| Liquidity { sigma_daily, adv_shares: super::metric::mean(&volume) })
     }
 
     /// Positions in symbols that traded for the last time before `t` end at their last price.

@@ -173,3 +173,21 @@ fn limits_bind_in_the_simulation_too() {
     let r = run(&p, &s, &capped, &CostModel::free(), 0..10).unwrap();
     assert!(r.gross_exposure.iter().all(|g| *g < 0.32));
 }
+
+#[test]
+fn a_constructed_book_keeps_its_volatility_pays_its_lenders_and_counts_what_bound() {
+    use crate::portfolio::construct::{Borrow, BorrowTable};
+    let p = market(8, 60, 1);
+    let s = scores(&p, |s, _| s as f64);
+    let plain = RuleConfig { bottom_n: 2, fractional: true, ..daily() };
+    let calm = Construction { target_vol: Some(0.01), history_sessions: 20, ..Construction::default() };
+    let lent = BorrowTable { default: Borrow::Easy { fee_bps_per_year: 400.0 }, names: BTreeMap::new() };
+    let of = |construction| run(&p, &s, &RuleConfig { construction: Some(construction), ..plain.clone() }, &CostModel::free(), 30..60).unwrap();
+    let (free, small) = (run(&p, &s, &plain, &CostModel::free(), 30..60).unwrap(), of(calm.clone()));
+    assert!(small.gross_exposure.iter().zip(&free.gross_exposure).all(|(a, b)| a < b), "{:?}", small.gross_exposure);
+    assert_eq!((small.bound["target_vol"], free.bound.len()), (small.rebalances, 0));
+    let carried = of(Construction { borrow: Some(lent), ..Construction::default() });
+    assert!(carried.costs > 0.0 && free.costs == 0.0, "a short pays the fee of its tier");
+    let early = run(&p, &s, &RuleConfig { construction: Some(calm), ..plain }, &CostModel::free(), 5..30).unwrap();
+    assert!(early.fills.iter().all(|f| f.day > p.days[19]), "no name is held before its risk can be measured");
+}

@@ -48,6 +48,11 @@ pub enum Event<K = String> {
         symbol: K,
         ratio: f64,
     },
+    /// The name is gone: all shares leave at this price, which may be 0. Nothing was traded.
+    Removal {
+        symbol: K,
+        per_share: f64,
+    },
     /// Carry of a short, positive.
     Borrow {
         symbol: K,
@@ -201,6 +206,13 @@ impl<K: Ord + Clone> Account<K> {
                     p.income += amount;
                 }
             }
+            Event::Removal { symbol, per_share } => {
+                let (held, traded) = (self.qty(symbol), self.totals.traded);
+                if held != 0.0 {
+                    self.fill(day, symbol, -held, *per_share, 0.0);
+                }
+                self.totals.traded = traded;
+            }
             Event::Split { symbol, ratio } => {
                 if let Some(p) = self.positions.get_mut(symbol) {
                     p.qty *= ratio;
@@ -333,7 +345,7 @@ fn check<K>(event: &Event<K>) -> Result<()> {
         Event::Deposit { amount } | Event::Income { amount, .. } => amount.is_finite(),
         Event::Fill { qty, price, fee, .. } => positive(*qty) && positive(*price) && at_least_0(*fee),
         Event::Fee { amount, .. } | Event::Borrow { amount, .. } => at_least_0(*amount),
-        Event::Dividend { per_share, .. } => at_least_0(*per_share),
+        Event::Dividend { per_share, .. } | Event::Removal { per_share, .. } => at_least_0(*per_share),
         Event::Split { ratio, .. } => positive(*ratio),
     };
     if ok { Ok(()) } else { Err(Error::new(code::ORD_REFUSED, "an event with an impossible number was not booked")) }

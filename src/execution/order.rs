@@ -1,5 +1,6 @@
 //! What an order is: identity, payload, the set of a rebalance.
 
+use super::schedule::cut::Pinned;
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::{digest_of, sha256_hex};
@@ -181,6 +182,9 @@ pub struct Pins {
     pub open_remaining: BTreeMap<String, f64>,
     pub skipped: Vec<Skipped>,
     pub notes: Vec<String>,
+    /// How orders are spread over the session; none = whole, for its open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Pinned>,
 }
 
 /// The orders of one rebalance.

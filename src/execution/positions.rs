@@ -43,14 +43,15 @@ impl Ledger {
         out.retain(|_, q: &mut f64| q.abs() > 1e-9);
         out
     }
-    /// A split changes the shares of every strategy that holds the symbol.
-    fn split(&mut self, day: TradingDay, symbol: &str, ratio: f64) -> Result<()> {
+    /// An event of a name reaches every strategy that holds it.
+    fn everywhere(&mut self, day: TradingDay, symbol: &str, event: impl Fn(Holding) -> Event<Holding>) -> Result<()> {
         let held: Vec<Holding> = self.positions().keys().filter(|h| h.symbol == symbol).cloned().collect();
-        held.into_iter().try_for_each(|symbol| self.apply(day, Event::Split { symbol, ratio }))
+        held.into_iter().try_for_each(|holding| self.apply(day, event(holding)))
     }
 }
 
-/// A row of `cash_events`; `amount` in account currency, positive into the account. A split carries its ratio in `qty`.
+/// A row of `cash_events`; `amount` in account currency, positive into the account. A split carries its ratio in
+/// `qty`, a removal (a merger for cash, a delisting) the dollars a share; both reach all who hold the name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CashEvent {
     pub id: String,
@@ -122,7 +123,8 @@ fn take_cash(ledger: &mut Ledger, day: TradingDay, c: &CashEvent) -> Result<()> 
     let symbol = c.symbol.as_deref().map(|s| Holding::new(&c.strategy, s));
     let amount = c.amount;
     match (c.kind.as_str(), symbol) {
-        ("split", Some(h)) => ledger.split(day, &h.symbol, c.qty.unwrap_or(1.0)),
+        ("split", Some(h)) => ledger.everywhere(day, &h.symbol, |symbol| Event::Split { symbol, ratio: c.qty.unwrap_or(1.0) }),
+        ("removal", Some(h)) => ledger.everywhere(day, &h.symbol, |symbol| Event::Removal { symbol, per_share: c.qty.unwrap_or(0.0) }),
         ("borrow", Some(symbol)) if amount <= 0.0 => ledger.apply(day, Event::Borrow { symbol, amount: -amount }),
         ("fee" | "borrow", symbol) if amount <= 0.0 => ledger.apply(day, Event::Fee { symbol, amount: -amount }),
         ("dividend" | "interest" | "fee" | "borrow", symbol) => ledger.apply(day, Event::Income { symbol, amount }),
@@ -132,8 +134,14 @@ fn take_cash(ledger: &mut Ledger, day: TradingDay, c: &CashEvent) -> Result<()> 
 
 /// [`fold`] over the journal of an account.
 pub fn ledger(log: &OrderLog<'_>, account: &str) -> Result<Ledger> {
+    ledger_with(log, account, None)
+}
+
+/// [`ledger`], as it would be with one more event.
+pub(crate) fn ledger_with(log: &OrderLog<'_>, account: &str, more: Option<&CashEvent>) -> Result<Ledger> {
     let fills = log.fills(account)?;
-    let cash = cash_events(log, account)?;
+    let mut cash = cash_events(log, account)?;
+    cash.extend(more.filter(|e| cash.iter().all(|c| c.id != e.id)).cloned().collect::<Vec<_>>());
     let conn = log.db().lock()?;
     let mut q = conn.prepare("SELECT order_id, filled_qty FROM orders WHERE account = ?1")?;
     let filled = q.query_map([account], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<BTreeMap<String, f64>, _>>()?;

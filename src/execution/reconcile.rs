@@ -3,11 +3,13 @@
 //! Runs at start, before a rebalance and after a session. It repairs missed reports and fills, asks for orders of unknown
 //! outcome, sets unknown broker orders aside as orphans, and compares positions to the share.
 
+mod corporate;
+
 use super::broker::{Broker, BrokerFill, BrokerOrder, FillKind, Lookup};
 use super::log::{FillRow, OrderLog, OrderRow, Report};
 use super::order::Tif;
 use super::orphan;
-use super::positions::{self, CashEvent, EXTERNAL};
+use super::positions::{self, EXTERNAL};
 use super::quarantine::{quarantine, quarantined, release};
 use super::state::{Source, name};
 use super::submit::absorb;
@@ -16,7 +18,7 @@ use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::store::canonical_json;
-use data_layer::time::{TradingDay, UtcTime, new_york};
+use data_layer::time::{TradingDay, UtcTime};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +37,7 @@ const TOLERANCE_SHARES: f64 = 1e-9;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// `orphan_order`, `orphan_fill`, `missed_fill`, `overfill`, `quantity`, `adopted`, `reopened`, `unknown_order`, `never_reached`, `vanished`,
-    /// `wrong_fill`, `split`, `bust`.
+    /// `wrong_fill`, `split`, `removal`, `bust`.
     pub kind: String,
     pub subject: String,
     pub detail: String,
@@ -126,8 +128,12 @@ impl Run<'_> {
         if self.out.first_contact {
             self.adopt()?;
         } else {
-            for fill in self.broker.fills_since(since.map(|t| t.plus_seconds(-LATE_FILLS_S)))? {
+            let from = since.map(|t| t.plus_seconds(-LATE_FILLS_S));
+            for fill in self.broker.fills_since(from)? {
                 self.take_fill(&fill)?;
+            }
+            for activity in self.broker.activities_since(from)? {
+                self.take_activity(&activity)?;
             }
         }
         self.repair_missed_fills()?;
@@ -297,7 +303,7 @@ impl Run<'_> {
 
     /// An execution of an order that is not ours belongs to `external`, and is booked once.
     fn foreign_fill(&mut self, fill: &BrokerFill) -> Result<()> {
-        if self.adopted_before(fill)? {
+        if self.before_us(fill.at)? {
             return Ok(());
         }
         let new = self.log.insert_fill(&FillRow {
@@ -322,14 +328,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Executions from before the first contact are inside the adopted positions.
-    fn adopted_before(&self, fill: &BrokerFill) -> Result<bool> {
+    /// What happened before the first contact is inside the adopted positions and cash.
+    fn before_us(&self, at: UtcTime) -> Result<bool> {
         let first: Option<String> = self.log.db().lock()?.query_row(
             "SELECT min(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'",
             [self.account],
             |r| r.get(0),
         )?;
-        first.map_or(Ok(false), |t| Ok(fill.at < UtcTime::parse(&t)?))
+        first.map_or(Ok(false), |t| Ok(at < UtcTime::parse(&t)?))
     }
 
     /// A broker that reports a filled quantity without executions: a synthetic fill stands in until the real one comes.
@@ -403,7 +409,7 @@ impl Run<'_> {
         let symbols: BTreeSet<&String> = ours.keys().chain(theirs.keys()).chain(held.keys()).collect();
         for symbol in symbols {
             let (mine, broker) = (ours.get(symbol).copied().unwrap_or(0.0), theirs.get(symbol).copied().unwrap_or(0.0));
-            if (mine - broker).abs() > TOLERANCE_SHARES && self.split_explains(symbol, mine, broker)? {
+            if (mine - broker).abs() > TOLERANCE_SHARES && self.split_explains(symbol, broker)? {
                 continue;
             }
             if (mine - broker).abs() > TOLERANCE_SHARES {
@@ -417,33 +423,6 @@ impl Run<'_> {
         self.out.quarantined.sort();
         self.out.quarantined.dedup();
         Ok(())
-    }
-}
-
-impl Run<'_> {
-    /// A split of which the reference data know, and which turns our quantity into the broker's, is booked; once.
-    fn split_explains(&mut self, symbol: &str, mine: f64, broker: f64) -> Result<bool> {
-        let now = self.host.now();
-        let today = now.day_in(&new_york());
-        let due = self.splits.iter().find(|s| s.symbol == symbol && s.ex_date <= today && (mine * s.ratio - broker).abs() <= TOLERANCE_SHARES);
-        let Some(split) = due else { return Ok(false) };
-        let event = CashEvent {
-            id: format!("split|{}|{symbol}|{}", self.account, split.ex_date),
-            account: self.account.to_string(),
-            strategy: EXTERNAL.into(),
-            ts: now,
-            kind: "split".into(),
-            symbol: Some(symbol.to_string()),
-            qty: Some(split.ratio),
-            amount: 0.0,
-            reason: format!("{} for one on {}", split.ratio, split.ex_date),
-            operator: None,
-        };
-        let new = positions::insert_cash_event(&self.log, &event)?;
-        if new {
-            self.differs("split", symbol, format!("{mine} shares became {broker}: {}", event.reason));
-        }
-        Ok(new)
     }
 }
 

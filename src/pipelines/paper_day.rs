@@ -8,6 +8,7 @@ pub mod guard;
 pub mod plan;
 pub mod report;
 pub mod send;
+mod slices;
 pub mod standing;
 pub mod watch;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::execution::log::{FillRow, OrderLog, OrderRow};
 use crate::execution::order::OrderSet;
 use crate::execution::sizing::{self, SizeInput};
 use crate::execution::state::{is_closed, is_unknown};
-use crate::pipelines::paper_day::plan::intent_of;
+use crate::pipelines::paper_day::plan::lines_of;
 use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::digest_of;
@@ -91,7 +91,7 @@ pub fn replay(log: &OrderLog<'_>, run_key: &str, prices: &dyn PriceSource) -> Re
     let open = Calendar::xnys().open(set.trading_day);
     let mut r = Replay { set, rows, fills, prices, open, out: Vec::new() };
     r.data();
-    let orders_reproduced = r.orders();
+    let orders_reproduced = r.orders()?;
     let fills_reproduced = r.executions();
     r.foreign(log)?;
     let mut by_cause = BTreeMap::new();
@@ -132,7 +132,7 @@ impl Replay<'_> {
     }
 
     /// Size the pinned inputs again and mint every order again; returns how many equal their rows.
-    fn orders(&mut self) -> usize {
+    fn orders(&mut self) -> Result<usize> {
         let pins = &self.set.pins;
         let sized = sizing::delta(&SizeInput {
             targets: &pins.targets,
@@ -149,15 +149,7 @@ impl Replay<'_> {
                 None => kept.push(line),
             }
         }
-        let minted: Vec<_> = kept
-            .iter()
-            .zip(0u32..)
-            .map(|(line, n)| {
-                let price = pins.prices.get(&line.symbol).map_or(f64::NAN, |p| p.price);
-                let expires = Calendar::xnys().close(self.set.trading_day);
-                intent_of(&self.set, n, line, price, expires)
-            })
-            .collect();
+        let (minted, _) = lines_of(&self.set, &kept, Calendar::xnys().close(self.set.trading_day))?;
         let stored: Vec<_> = self.rows.iter().map(|r| r.intent.clone()).collect();
         let reproduced = stored.iter().filter(|i| minted.contains(i)).count();
         for intent in stored.iter().filter(|i| !minted.contains(i)) {
@@ -179,7 +171,7 @@ impl Replay<'_> {
         for (symbol, reason) in lost {
             self.differs(&symbol, Cause::Rejection, reason, 0.0);
         }
-        reproduced
+        Ok(reproduced)
     }
 
     /// What the simulated broker does with each order at the open, against what happened.

@@ -4,7 +4,7 @@
 //! cost: whatever is decided at a close trades at the next open. Rows are recomputed from the model's first day, so that a
 //! run that was cut off or repeated ends the same; a stored row that differs is refused.
 
-use crate::backtest::{self, BacktestResult};
+use crate::backtest::{self, BacktestResult, Before};
 use crate::execution::cost::CostModel;
 use crate::portfolio::RuleConfig;
 use crate::types::{Matrix, Panel};
@@ -157,7 +157,7 @@ fn compute(model: &ShadowModel, shadowed: &Shadowed, input: &ShadowInput<'_>) ->
     let last = panel.day_index(input.asof).ok_or_else(|| missing(input.asof))?;
     let first = if registered > input.asof { last } else { panel.day_index(registered).ok_or_else(|| missing(registered))? };
     let mut rows = Vec::new();
-    let mut held = BTreeMap::new();
+    let (mut held, mut equity_usd) = (BTreeMap::new(), shadowed.rule.capital_usd);
     if first < last {
         let cost = CostModel::flat(shadowed.rule.cost_bps_round_trip);
         let result = backtest::run(panel, &shadowed.scores, &shadowed.rule, &cost, first..last + 1)?;
@@ -171,9 +171,12 @@ fn compute(model: &ShadowModel, shadowed: &Shadowed, input: &ShadowInput<'_>) ->
             });
             held = weights;
         }
+        equity_usd = result.equity.last().copied().unwrap_or(equity_usd);
     }
     if (last - first).is_multiple_of(shadowed.rule.rebalance_sessions) {
-        let wanted = backtest::targets_at(panel, &shadowed.scores, &shadowed.rule, last)?;
+        let by_row = held.iter().filter_map(|(s, w)| Some((panel.symbol_index(s)?, *w))).collect();
+        let before = Before { held: by_row, equity_usd, ceiling: None };
+        let wanted = backtest::decide(panel, &shadowed.scores, &shadowed.rule, last, &before)?.weights;
         held = wanted.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
     }
     Ok((rows, held))

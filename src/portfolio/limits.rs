@@ -47,24 +47,24 @@ impl Limits {
 
 /// One cap that changed something.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct Binding {
+pub struct Binding<K = usize> {
     pub limit: String,
     /// The capped name, or none for a cap on the whole book.
-    pub symbol: Option<usize>,
+    pub symbol: Option<K>,
     pub cap: f64,
     /// The bounded quantity before the cap (a weight, or a sum of weights).
     pub before: f64,
 }
 
 /// Weights under the caps, and what bound.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct Limited {
-    pub weights: BTreeMap<usize, f64>,
-    pub bindings: Vec<Binding>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limited<K = usize> {
+    pub weights: BTreeMap<K, f64>,
+    pub bindings: Vec<Binding<K>>,
 }
 
 /// Apply all caps to `weights` (fractions of equity).
-pub fn apply(weights: &BTreeMap<usize, f64>, limits: &Limits) -> Result<Limited> {
+pub fn apply<K: Ord + Clone + std::fmt::Display>(weights: &BTreeMap<K, f64>, limits: &Limits) -> Result<Limited<K>> {
     limits.validate()?;
     if let Some((symbol, w)) = weights.iter().find(|(_, w)| !w.is_finite()) {
         return Err(Error::bug(format!("the weight of symbol {symbol} is {w}")));
@@ -72,7 +72,7 @@ pub fn apply(weights: &BTreeMap<usize, f64>, limits: &Limits) -> Result<Limited>
     let mut out = Limited { weights: weights.clone(), bindings: Vec::new() };
     for (symbol, w) in &mut out.weights {
         if w.abs() > limits.max_weight_per_name {
-            out.bindings.push(Binding { limit: "max_weight_per_name".into(), symbol: Some(*symbol), cap: limits.max_weight_per_name, before: w.abs() });
+            out.bindings.push(Binding { limit: "max_weight_per_name".into(), symbol: Some(symbol.clone()), cap: limits.max_weight_per_name, before: w.abs() });
             *w = limits.max_weight_per_name.copysign(*w);
         }
     }
@@ -84,7 +84,7 @@ pub fn apply(weights: &BTreeMap<usize, f64>, limits: &Limits) -> Result<Limited>
 }
 
 /// Scale the weights that `side` picks so that their absolute sum meets `cap`.
-fn shrink(out: &mut Limited, name: &str, cap: f64, side: impl Fn(f64) -> bool) {
+fn shrink<K>(out: &mut Limited<K>, name: &str, cap: f64, side: impl Fn(f64) -> bool) {
     let sum: f64 = out.weights.values().filter(|w| side(**w)).map(|w| w.abs()).sum();
     // A sum that exceeds the cap by rounding alone is at the cap: applying twice must change nothing.
     if sum <= cap * (1.0 + 1e-12) {
@@ -95,7 +95,7 @@ fn shrink(out: &mut Limited, name: &str, cap: f64, side: impl Fn(f64) -> bool) {
 }
 
 /// Shrink the larger side until the net exposure is within the cap.
-fn net(out: &mut Limited, cap: f64) {
+fn net<K>(out: &mut Limited<K>, cap: f64) {
     let long: f64 = out.weights.values().filter(|w| **w > 0.0).sum();
     let short: f64 = -out.weights.values().filter(|w| **w < 0.0).sum::<f64>();
     let net = long - short;

@@ -1,21 +1,24 @@
 //! From scores to target weights to order sizes: the one path that backtest, shadow and paper share.
 //!
-//! `targets` makes raw sleeve weights from a cross-section of scores, [`limits::apply`] shrinks them under the caps and
-//! says which one bound, `delta` turns them into share quantities against what is already held. [`sizing`] and [`construct`] are for
-//! books that ask for more: Kelly fractions, volatility and turnover limits, sectors, borrow tiers, lots, the barbell.
+//! `targets` makes raw sleeve weights from a cross-section of scores, [`construct`] builds the book that can be held under the caps of
+//! [`limits`] and whatever else its configuration asks for (volatility, Kelly, sectors, borrow tiers, turnover, lots, the barbell) and
+//! says which limit bound, `delta` turns it into share quantities against what is already held.
 
 pub mod linear;
 pub mod projection;
 pub mod barbell;
 pub mod limits;
-pub mod rule;
-pub mod delta;
 pub mod sizing;
 pub mod construct;
+pub mod schedule;
+pub mod rule;
+pub mod delta;
 
 /// Sessions in a year, for everything annual.
 pub(crate) const SESSIONS_PER_YEAR: f64 = 252.0;
 
+pub use construct::{Bound, Construction};
 pub use delta::{DeltaInput, DeltaLine, DeltaPlan, Reason, Skipped, delta};
 pub use limits::{Binding, Limited, Limits};
+pub use schedule::Schedule;
 pub use rule::{Excluded, Rule, RuleConfig, Targets, targets};

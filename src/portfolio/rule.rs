@@ -1,6 +1,8 @@
 //! Equal weights for the best and the worst names of a cross-section.
 
+use crate::portfolio::construct::Construction;
 use crate::portfolio::limits::Limits;
+use crate::portfolio::schedule::Schedule;
 use data_layer::error::{Error, Result, code};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -37,6 +39,13 @@ pub struct RuleConfig {
     pub capital_usd: f64,
     /// Caps applied to the raw weights; none = the raw sleeve.
     pub limits: Option<Limits>,
+    /// What else bounds the book; none = nothing does. Absent from the text when there is none, so that configurations written before it
+    /// keep their digests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub construction: Option<Construction>,
+    /// How orders travel; none = whole, for the next open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
 }
 
 impl Default for RuleConfig {
@@ -51,6 +60,8 @@ impl Default for RuleConfig {
             fractional: false,
             capital_usd: 100_000.0,
             limits: None,
+            construction: None,
+            schedule: None,
         }
     }
 }
@@ -83,7 +94,9 @@ impl RuleConfig {
         if !(self.capital_usd.is_finite() && self.capital_usd > 0.0) {
             return bad("capital_usd must be positive", format!("{}", self.capital_usd));
         }
-        self.limits.as_ref().map_or(Ok(()), Limits::validate)
+        self.limits.as_ref().map_or(Ok(()), Limits::validate)?;
+        self.schedule.as_ref().map_or(Ok(()), Schedule::validate)?;
+        self.construction.as_ref().map_or(Ok(()), Construction::validate)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod golden;
+mod corporate;
 mod doctor;
 mod happy;
 mod journey;

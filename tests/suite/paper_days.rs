@@ -159,7 +159,7 @@ impl Street {
             let price = self.world.last_close(s, now)?;
             Some((s.clone(), Reference { price, at, adv_shares: Some(1e9), tradable: true }))
         });
-        PlanInput { asof, champion: BTreeMap::new(), targets: targets.clone(), prices: prices.collect(), rebalance_no: 0, notes: Vec::new() }
+        PlanInput { asof, champion: BTreeMap::new(), targets: targets.clone(), prices: prices.collect(), rebalance_no: 0, notes: Vec::new(), schedule: None }
     }
 
     /// Change a few names of the book; long and short sides stay well inside the limits.

@@ -45,6 +45,13 @@ impl Market {
         Some(self.panel.close_raw.at(s, d)).filter(|v| v.is_finite())
     }
 
+    /// The last unadjusted close at or before `day`.
+    pub fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        let s = self.panel.symbol_index(symbol)?;
+        let until = self.panel.days.partition_point(|d| *d <= day);
+        self.panel.close_raw.row(s)[..until].iter().rev().copied().find(|v| v.is_finite())
+    }
+
     /// Mean shares a day over the last 20 sessions up to `day`.
     pub fn adv_shares(&self, symbol: &str, day: TradingDay) -> Option<f64> {
         let (s, d) = (self.panel.symbol_index(symbol)?, self.panel.day_index(day)?);

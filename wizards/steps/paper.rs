@@ -1,8 +1,11 @@
 //! `paper-trade`'s desk: one account, one strategy, one day at a time. The order path itself is `engine::pipelines::paper_day`.
 
 mod screen;
+mod tape;
 mod unattended;
 mod words;
+
+use tape::{Events, Tape};
 
 pub use screen::Screen;
 pub use words::{BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, sent_before, settled};
@@ -16,28 +19,29 @@ use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::ledger;
-use data_layer::reference::{self, CorpAction};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::store;
 use data_layer::time::{DateRange, TradingDay};
-use engine::backtest;
+use engine::backtest::{self, Before};
 use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
-use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
+use engine::execution::broker::simulated::SimulatedBroker;
 use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
 use engine::execution::reconcile::Split;
 use engine::execution::risk::Limits;
+use engine::execution::schedule::cut::Pinned;
 use engine::models::registry::Registry;
 use engine::pipelines::paper_day::plan::PlanInput;
 use engine::pipelines::paper_day::report::ReportInput;
 use engine::pipelines::paper_day::send::SubmitReport;
 use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
+use engine::portfolio::{Bound, Limits as Caps, RuleConfig, Schedule};
 use engine::reports::{self, daily::Health, daily::Mode};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The strategy that the book follows.
 const STRATEGY: &str = "equities_xs";
@@ -56,25 +60,12 @@ pub struct Desk {
     limits: Limits,
     max_orders: usize,
     splits: Vec<Split>,
+    events: Events,
 }
 
 enum Kind {
     Alpaca(AlpacaBroker),
     Simulated,
-}
-
-impl PriceSource for Market {
-    fn open(&self, symbol: &str, day: TradingDay) -> Option<f64> {
-        let (s, d) = (self.panel.symbol_index(symbol)?, self.panel.day_index(day)?);
-        let (open, close, raw) = (self.panel.open.at(s, d), self.panel.close.at(s, d), self.panel.close_raw.at(s, d));
-        // Where nothing was adjusted, the price is as it was recorded, to the last bit.
-        Some(if raw == close { open } else { open * raw / close }).filter(|v| v.is_finite())
-    }
-    fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
-        let s = self.panel.symbol_index(symbol)?;
-        let until = self.panel.days.partition_point(|d| *d <= day);
-        self.panel.close_raw.row(s)[..until].iter().rev().copied().find(|v| v.is_finite())
-    }
 }
 
 /// The set that is about to be confirmed.
@@ -116,8 +107,13 @@ impl Desk {
         };
         let db = Db::open(root, Which::Journal)?;
         let market = Market::open(root)?;
-        let (splits, max_orders) = (splits_around(root, market.asof)?, usize::try_from(max_orders).unwrap_or(0));
-        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits })
+        let (events, max_orders) = (Events::load(root)?, usize::try_from(max_orders).unwrap_or(0));
+        let splits = events.splits_around(market.asof);
+        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits, events })
+    }
+
+    fn tape(&self) -> Tape<'_> {
+        Tape { market: &self.market, events: &self.events }
     }
 
     /// Do something with the day's order path.
@@ -130,11 +126,12 @@ impl Desk {
             run_id: Some(act.run.to_string()),
             splits: self.splits.clone(),
         };
-        let simulated;
+        let (tape, simulated);
         let broker: &dyn Broker = match &self.broker {
             Kind::Alpaca(broker) => broker,
             Kind::Simulated => {
-                simulated = SimulatedBroker::new(&self.db, &self.market, SIMULATED.0, SIMULATED.1, 12.0)?;
+                tape = self.tape();
+                simulated = SimulatedBroker::new(&self.db, &tape, SIMULATED.0, SIMULATED.1, 12.0)?;
                 &simulated
             }
         };
@@ -258,8 +255,9 @@ impl Desk {
         let ready = self.ready(act.root)?;
         let input = self.targets(&ready, account)?;
         let set = self.with(act, |day| day.plan(account, &input))?;
-        if set.lines.len() > self.max_orders {
-            return Err(Error::new(code::ORD_REFUSED, format!("{} orders are more than the {} that were allowed", set.lines.len(), self.max_orders))
+        let parents = set.lines.iter().map(|l| l.line).collect::<BTreeSet<_>>().len();
+        if parents > self.max_orders {
+            return Err(Error::new(code::ORD_REFUSED, format!("{parents} orders are more than the {} that were allowed", self.max_orders))
                 .fix("trademl paper-trade --set limits.max_orders=N"));
         }
         let preview = self.with(act, |day| day.preview(&set.run_key))?;
@@ -289,8 +287,12 @@ impl Desk {
         let mut targets = BTreeMap::new();
         if self.rebalance_is_due(account, ready.rule.rebalance_sessions)? {
             let scores = ready.scores(panel, at)?;
-            targets = backtest::targets_at(panel, &scores, &ready.rule, at)?.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
-            fit(&mut targets, account.equity, &self.limits, &mut notes);
+            let worth = |(s, q): (&String, &f64)| Some((panel.symbol_index(s)?, q * self.market.last_close(s, asof)? / account.equity));
+            let ceiling = Some(ceiling(&self.limits, account.equity));
+            let before = Before { held: held.iter().filter_map(worth).collect(), equity_usd: account.equity, ceiling };
+            let decision = backtest::decide(panel, &scores, &ready.rule, at, &before)?;
+            notes.extend(decision.bound.iter().map(Bound::sentence));
+            targets = decision.weights.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
         } else {
             notes.push(format!("no rebalance today: the rule rebalances every {} sessions", ready.rule.rebalance_sessions));
             for (symbol, quantity) in held.iter().filter(|(_, q)| **q != 0.0) {
@@ -314,8 +316,21 @@ impl Desk {
             prices: prices.collect(),
             targets,
             rebalance_no: 0,
+            schedule: self.schedule(&ready.rule, &mut notes)?,
             notes,
         })
+    }
+
+    /// The rule's schedule with the volatilities it is cut by. A book that fills at the open only takes orders whole, and says so.
+    fn schedule(&self, rule: &RuleConfig, notes: &mut Vec<String>) -> Result<Option<Pinned>> {
+        let Some(schedule) = rule.schedule.as_ref().and_then(Schedule::spread) else { return Ok(None) };
+        if matches!(self.broker, Kind::Simulated) {
+            notes.push("the simulated book fills at the open only: orders are sent whole".into());
+            return Ok(None);
+        }
+        let (panel, at) = (&self.market.panel, self.market.at(self.market.asof)?);
+        let sigma = |s: usize| Some((panel.symbols[s].clone(), backtest::decide::sigma_daily(panel, s, at)?));
+        Ok(Some(Pinned { schedule: *schedule, sigma_daily: (0..panel.n_symbols()).filter_map(sigma).collect() }))
     }
 
     /// Sessions are counted from the first order set of the account.
@@ -344,27 +359,11 @@ impl Desk {
     }
 }
 
-/// Scale the sides down to what the limits leave room for; says which one bound.
-fn fit(targets: &mut BTreeMap<String, f64>, equity: f64, limits: &Limits, notes: &mut Vec<String>) {
-    for (sign, limit, name) in [(1.0, limits.long_usd, "long"), (-1.0, limits.short_usd, "short")] {
-        let side: f64 = targets.values().filter(|w| **w * sign > 0.0).map(|w| w.abs()).sum();
-        let room = limit / equity * HEADROOM;
-        if side > room && side > 0.0 {
-            targets.values_mut().filter(|w| **w * sign > 0.0).for_each(|w| *w *= room / side);
-            notes.push(format!("the {name} side is scaled from {:.0} % to {:.0} % of equity by its limit of {limit:.0} USD", side * 100.0, room * 100.0));
-        }
-    }
-}
-
-/// Splits within a week of the newest session: they explain a quantity that changed overnight, and hold back its symbol.
-fn splits_around(root: &DataRoot, asof: TradingDay) -> Result<Vec<Split>> {
-    let near = asof.plus_days(-7)..asof.plus_days(8);
-    let mut out = Vec::new();
-    for (symbol, actions) in reference::load_actions(root)? {
-        let split = |a: &CorpAction| Some(Split { symbol: symbol.clone(), ex_date: a.ex_date, ratio: a.ratio? });
-        out.extend(actions.iter().filter(|a| a.is_split() && near.contains(&a.ex_date)).filter_map(split));
-    }
-    Ok(out)
+/// The account's dollar limits as caps of a plan, with headroom.
+fn ceiling(limits: &Limits, equity: f64) -> Caps {
+    let share = |usd: f64| usd / equity * HEADROOM;
+    let gross = limits.gross_usd / equity;
+    Caps { max_weight_per_name: gross, max_long: share(limits.long_usd), max_short: share(limits.short_usd), max_gross: gross, max_net: gross }
 }
 
 fn data_health(root: &DataRoot, day: TradingDay) -> Result<BTreeMap<String, Health>> {

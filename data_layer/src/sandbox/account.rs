@@ -1,12 +1,13 @@
 //! Positions, cash and buying power: folds over the executions, marked at the last close.
 
 use super::book::{Fill, Order};
+use super::corporate::{self, Booked, Event, What};
 use super::wire::{decimal, money};
 use super::world::World;
 use crate::calendar::Calendar;
 use crate::time::UtcTime;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Cash that a new practice account starts with, in dollars.
 pub const STARTING_CASH_USD: f64 = 100_000.0;
@@ -29,10 +30,31 @@ pub struct Holdings {
     pub by_symbol: BTreeMap<String, Holding>,
 }
 
-/// Fold the executions up to and including `until`.
-pub fn holdings(fills: &[Fill], until: UtcTime) -> Holdings {
+/// Fold the executions and the corporate events up to and including `until`.
+pub fn holdings(world: &World, fills: &[Fill], until: UtcTime) -> Holdings {
+    fold(&events_of(world, fills, until), fills, until).0
+}
+
+/// What corporate events booked to the account up to and including `until`, by the moment of booking.
+pub fn booked(world: &World, fills: &[Fill], until: UtcTime) -> Vec<Booked> {
+    let mut rows = fold(&events_of(world, fills, until), fills, until).1;
+    rows.sort_by(|a, b| (a.at, &a.symbol, a.kind).cmp(&(b.at, &b.symbol, b.kind)));
+    rows
+}
+
+fn events_of(world: &World, fills: &[Fill], until: UtcTime) -> Vec<Event> {
+    let symbols: BTreeSet<&str> = fills.iter().map(|f| f.symbol.as_str()).collect();
+    fills.iter().map(|f| f.at).min().map_or_else(Vec::new, |first| corporate::events(world, &symbols, first, until))
+}
+
+/// Events come before the executions of their day: they take effect when it begins.
+fn fold(events: &[Event], fills: &[Fill], until: UtcTime) -> (Holdings, Vec<Booked>) {
     let mut out = Holdings { cash: STARTING_CASH_USD, by_symbol: BTreeMap::new() };
+    let (mut rows, mut events) = (Vec::new(), events.iter().peekable());
     for fill in fills.iter().filter(|f| f.at <= until) {
+        while let Some(event) = events.next_if(|e| e.at <= fill.at) {
+            befall(&mut out, event, until, &mut rows);
+        }
         let signed = fill.side.sign() * fill.qty;
         out.cash -= signed * fill.price;
         let held = out.by_symbol.entry(fill.symbol.clone()).or_default();
@@ -41,7 +63,33 @@ pub fn holdings(fills: &[Fill], until: UtcTime) -> Holdings {
             out.by_symbol.remove(&fill.symbol);
         }
     }
-    out
+    events.for_each(|event| befall(&mut out, event, until, &mut rows));
+    (out, rows)
+}
+
+fn befall(h: &mut Holdings, event: &Event, until: UtcTime, rows: &mut Vec<Booked>) {
+    let Some(held) = h.by_symbol.get_mut(&event.symbol) else { return };
+    let row = |kind, qty, per_share, amount| Booked { kind, symbol: event.symbol.clone(), day: event.day, at: event.at, qty, per_share, amount };
+    match event.what {
+        What::Split(ratio) => {
+            rows.push(row("SPLIT", held.qty * (ratio - 1.0), 0.0, 0.0));
+            (held.qty, held.avg_entry) = (held.qty * ratio, held.avg_entry / ratio);
+        }
+        What::Dividend(per_share, paid) => {
+            let at = super::clock::midnight(paid).max(event.at);
+            if at <= until {
+                let amount = held.qty * per_share;
+                h.cash += amount;
+                rows.push(Booked { day: paid, at, ..row("DIV", held.qty, per_share, amount) });
+            }
+        }
+        What::Removal(per_share) => {
+            let amount = held.qty * per_share;
+            rows.push(row(if per_share > 0.0 { "MA" } else { "REORG" }, -held.qty, per_share, amount));
+            h.cash += amount;
+            h.by_symbol.remove(&event.symbol);
+        }
+    }
 }
 
 /// Average cost; a trade through zero starts anew at its own price.
@@ -97,13 +145,13 @@ pub fn buying_power(v: &Valuation, reserved: f64) -> f64 {
 
 /// `GET /v2/account`. Amounts are strings, as the vendor sends them.
 pub fn account_json(world: &World, id: &str, created_at: UtcTime, fills: &[Fill], open: &[Order], now: UtcTime) -> Value {
-    let h = holdings(fills, now);
+    let h = holdings(world, fills, now);
     let v = value(world, &h, now);
     let power = buying_power(&v, reserved(world, &h, open, now));
     let gross = v.long - v.short;
     let calendar = Calendar::xnys();
     let before = calendar.last_closed(now).and_then(|d| calendar.previous(d)).map_or(now, |d| calendar.close(d));
-    let last = value(world, &holdings(fills, before), before);
+    let last = value(world, &holdings(world, fills, before), before);
     json!({
         "id": id, "account_number": ACCOUNT_NUMBER, "status": "ACTIVE", "crypto_status": "INACTIVE", "currency": "USD", "created_at": created_at,
         "cash": money(v.cash), "equity": money(v.equity), "portfolio_value": money(v.equity), "last_equity": money(last.equity),
@@ -159,12 +207,43 @@ mod tests {
             short: false,
         };
         let fills = [fill(Side::Buy, 10.0, 100.0), fill(Side::Buy, 10.0, 110.0), fill(Side::Sell, 5.0, 120.0)];
-        let h = holdings(&fills, UtcTime::from_micros(0));
+        let of = |fills: &[Fill]| fold(&[], fills, UtcTime::from_micros(0)).0;
+        let h = of(&fills);
         assert_eq!(h.by_symbol["X"], Holding { qty: 15.0, avg_entry: 105.0 });
         assert_eq!(h.cash, STARTING_CASH_USD - 1000.0 - 1100.0 + 600.0);
-        let flipped = holdings(&[fills.to_vec(), vec![fill(Side::Sell, 20.0, 90.0)]].concat(), UtcTime::from_micros(0));
+        let flipped = of(&[fills.to_vec(), vec![fill(Side::Sell, 20.0, 90.0)]].concat());
         assert_eq!(flipped.by_symbol["X"], Holding { qty: -5.0, avg_entry: 90.0 });
-        let flat = holdings(&[fills.to_vec(), vec![fill(Side::Sell, 15.0, 90.0)]].concat(), UtcTime::from_micros(0));
+        let flat = of(&[fills.to_vec(), vec![fill(Side::Sell, 15.0, 90.0)]].concat());
         assert!(flat.by_symbol.is_empty());
+    }
+
+    #[test]
+    fn events_change_shares_and_cash_and_never_the_worth_of_a_holding_at_its_own_price() {
+        let day = |d: &str| d.parse::<crate::time::TradingDay>().unwrap();
+        let at = |d: &str| crate::sandbox::clock::midnight(day(d));
+        let trade = |side, qty, symbol: &str| Fill {
+            id: String::new(),
+            order_id: String::new(),
+            symbol: symbol.into(),
+            side,
+            qty,
+            price: 100.0,
+            at: at("2017-01-03").plus_seconds(60),
+            short: false,
+        };
+        let event = |symbol: &str, d: &str, what| Event { symbol: symbol.into(), day: day(d), at: at(d), what };
+        let events = [
+            event("S", "2017-01-05", What::Split(4.0)),
+            event("S", "2017-01-06", What::Dividend(0.5, day("2017-01-20"))),
+            event("T", "2017-01-06", What::Dividend(1.0, day("2017-01-06"))),
+            event("T", "2017-01-09", What::Removal(90.0)),
+        ];
+        let fills = [trade(Side::Buy, 10.0, "S"), trade(Side::Sell, 5.0, "T")];
+        let (h, rows) = fold(&events, &fills, at("2017-01-10"));
+        assert_eq!(h.by_symbol, BTreeMap::from([("S".to_string(), Holding { qty: 40.0, avg_entry: 25.0 })]));
+        assert_eq!(h.cash, STARTING_CASH_USD - 1_000.0 + 500.0 - 5.0 - 450.0, "a short pays the dividend and buys back at the terminal price");
+        assert_eq!(rows.iter().map(|r| (r.kind, r.qty)).collect::<Vec<_>>(), [("SPLIT", 30.0), ("DIV", -5.0), ("MA", 5.0)]);
+        let (paid, _) = fold(&events, &fills, at("2017-01-20"));
+        assert_eq!(paid.cash - h.cash, 20.0, "on forty shares, on the pay date");
     }
 }

@@ -63,8 +63,7 @@ pub fn local(t: UtcTime) -> String {
 
 /// `2017-11-30T05:00:00Z`: midnight in New York, the vendor's stamp of a day bar.
 pub fn midnight(day: TradingDay) -> UtcTime {
-    let micros = new_york().to_zoned(day.date().at(0, 0, 0, 0)).map_or(0, |z| z.timestamp().as_microsecond());
-    UtcTime::from_micros(micros)
+    UtcTime::midnight_in(&new_york(), day)
 }
 
 /// UTC without fractions.

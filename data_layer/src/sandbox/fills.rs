@@ -3,8 +3,9 @@
 //! An order accepted before an opening takes part in it. Market orders fill at the open of the first such session in which
 //! the symbol has a bar. Limit orders fill only *through* their price: at the open if that is better than the limit, else at
 //! the limit once the session has traded beyond it, which is known at the close; a touch is not a fill. Without a fill, a
-//! `day` limit order expires at the close and an `opg` order at the open. A daily world knows no price inside a session,
-//! so an order sent during one waits for the next opening.
+//! `day` limit order expires at the close and an `opg` order at the open. An order sent during a session fills at the open of a later
+//! minute of it, a limit order once a minute trades through its price; a world without minutes knows no price inside a session,
+//! and the order waits for the next opening.
 
 use super::account::holdings;
 use super::book::{self, Book, Fill, Order, Side, Which};
@@ -43,14 +44,14 @@ pub fn advance(book: &mut Book, world: &World, plan: &Plan, from: UtcTime, to: U
     book.write(|tx| {
         for (at, order, step) in steps {
             if orders[order].is_open() {
-                apply(tx, at, step, &mut orders[order], &mut fills)?;
+                apply(tx, world, at, step, &mut orders[order], &mut fills)?;
             }
         }
         book::set_meta(tx, "now", &to.to_string())
     })
 }
 
-fn apply(tx: &Transaction<'_>, at: UtcTime, step: Step, o: &mut Order, fills: &mut Vec<Fill>) -> Result<()> {
+fn apply(tx: &Transaction<'_>, world: &World, at: UtcTime, step: Step, o: &mut Order, fills: &mut Vec<Fill>) -> Result<()> {
     let (amount, price) = match step {
         Step::End(status) => {
             (o.status, o.updated_at) = (status.to_string(), at);
@@ -64,7 +65,7 @@ fn apply(tx: &Transaction<'_>, at: UtcTime, step: Step, o: &mut Order, fills: &m
         Amount::Rest | Amount::Half => rest,
         Amount::Over(extra) => rest + extra as f64,
     };
-    let before = holdings(fills, at).by_symbol.get(&o.symbol).map_or(0.0, |h| h.qty);
+    let before = holdings(world, fills, at).by_symbol.get(&o.symbol).map_or(0.0, |h| h.qty);
     // The first execution's name is as it always was; a later one adds what was filled before it.
     let nth = if o.filled_qty == 0.0 { String::new() } else { format!(" after {}", o.filled_qty) };
     let id = format!("{}::{}", stamp(at), uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("fill {}{nth}", o.id).as_bytes()));
@@ -95,8 +96,9 @@ fn steps(world: &World, plan: &Plan, orders: &[Order], from: UtcTime, to: UtcTim
     let zone = new_york();
     let window = DateRange::new(from.day_in(&zone), to.day_in(&zone).plus_days(1))?;
     for day in calendar.sessions(window) {
-        for (i, order) in orders.iter().enumerate().filter(|(_, o)| o.submitted_at < calendar.open(*day)) {
-            out.extend(course(world, plan, order, *day).into_iter().filter(|(at, _)| *at > from && *at <= to).map(|(at, step)| (at, i, step)));
+        for (i, order) in orders.iter().enumerate() {
+            let course = if order.submitted_at < calendar.open(*day) { course(world, plan, order, *day) } else { within(world, order, *day) };
+            out.extend(course.into_iter().filter(|(at, _)| *at > from && *at <= to).map(|(at, step)| (at, i, step)));
         }
     }
     out.sort_by_key(|(at, i, _)| (*at, *i));
@@ -130,6 +132,28 @@ fn course(world: &World, plan: &Plan, o: &Order, day: TradingDay) -> Vec<(UtcTim
         out.push((close, Step::End("canceled")));
     }
     out
+}
+
+/// The rest of a session in the life of an order that was sent during it.
+fn within(world: &World, o: &Order, day: TradingDay) -> Vec<(UtcTime, Step)> {
+    let close = Calendar::xnys().close(day);
+    let bars = world.minutes_of(&o.symbol, day);
+    if o.submitted_at >= close || bars.is_empty() || o.tif == "opg" {
+        return Vec::new();
+    }
+    for minute in bars.iter().filter(|m| m.start > o.submitted_at) {
+        let [open, high, low, _] = minute.ohlc;
+        let extreme = if o.side == Side::Buy { low } else { high };
+        match o.limit_price {
+            None => return vec![(minute.start, Step::Fill { amount: Amount::Rest, price: open })],
+            Some(limit) if through(o.side, open, limit) => return vec![(minute.start, Step::Fill { amount: Amount::Rest, price: open })],
+            Some(limit) if through(o.side, extreme, limit) => {
+                return vec![(minute.start.plus_seconds(60).min(close), Step::Fill { amount: Amount::Rest, price: limit })];
+            }
+            Some(_) => {}
+        }
+    }
+    if o.tif == "day" { vec![(close, Step::End("expired"))] } else { Vec::new() }
 }
 
 /// An order that the opening takes, in the way the fault plan has it.

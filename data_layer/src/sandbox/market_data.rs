@@ -1,4 +1,4 @@
-//! Alpaca's market-data dialect: `GET /v2/stocks/bars` and `GET /v1/corporate-actions`.
+//! Alpaca's market-data dialect: bars, the newest trade of a symbol, and corporate actions.
 //!
 //! Field names, limits and texts follow the vendor's OpenAPI document of 2026-06. A day bar exists once its session has
 //! closed by the world clock; it is stamped with New York midnight in UTC. `n` and `vw` are null where the world does not
@@ -28,6 +28,7 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
     let reply = match call.segments().as_slice() {
         ["v2", "stocks", "bars"] => bars(world, now, call, None),
         ["v2", "stocks", symbol, "bars"] => bars(world, now, call, Some(symbol)),
+        ["v2", "stocks", symbol, "trades", "latest"] => latest_trade(world, now, symbol),
         ["v1", "corporate-actions"] => corporate_actions(world, now, call),
         _ => Err(Reply::message(404, "endpoint not found.")),
     };
@@ -111,6 +112,12 @@ fn minute_bars(world: &World, now: UtcTime, ask: &Ask, single: Option<&str>) -> 
         None => json!({"bars": by_symbol, "next_page_token": token}),
         Some(symbol) => json!({"bars": by_symbol.remove(symbol), "symbol": symbol, "next_page_token": token}),
     })
+}
+
+/// The newest trade of one symbol, as the free feed tells it.
+fn latest_trade(world: &World, now: UtcTime, symbol: &str) -> std::result::Result<Reply, Reply> {
+    let (price, at) = world.last_trade(symbol, now).ok_or_else(|| Reply::message(404, &format!("no trade found for {symbol}")))?;
+    Ok(Reply::ok(&json!({"symbol": symbol, "trade": {"t": at, "x": "V", "p": price, "s": 100, "c": ["@"], "i": 1, "z": "A"}})))
 }
 
 /// One bar in the vendor's short names. A cell that the world lacks is null.

@@ -19,6 +19,7 @@ mod book;
 pub mod calls;
 pub mod client;
 pub mod clock;
+mod corporate;
 pub mod faults;
 mod fills;
 pub mod finnhub;
@@ -165,7 +166,7 @@ impl State {
         }
         let before = stream::Before::of(book)?;
         let out = change(book)?;
-        for event in before.events(book)? {
+        for event in before.events(&self.world, book)? {
             // An error means that the last listener has just left.
             drop(self.events.send(event));
         }

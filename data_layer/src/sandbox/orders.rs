@@ -157,7 +157,7 @@ fn opening_auction_open(now: UtcTime) -> bool {
 
 /// Whether the account can pay for it. Costs are estimated at the limit or the last close.
 fn fund(world: &World, book: &Book, now: UtcTime, o: &Order) -> Result<std::result::Result<(), Reply>> {
-    let held = account::holdings(&book.fills()?, now);
+    let held = account::holdings(world, &book.fills()?, now);
     let open = book.orders(Which::Open)?;
     let reserved = account::reserved(world, &held, &open, now);
     let with = account::reserved(world, &held, &[open, vec![o.clone()]].concat(), now);

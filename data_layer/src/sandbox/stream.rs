@@ -11,6 +11,7 @@ use super::faults::Do;
 use super::keys;
 use super::orders;
 use super::wire::decimal;
+use super::world::World;
 use crate::error::Result;
 use crate::time::UtcTime;
 use axum::extract::State as Shared;
@@ -47,7 +48,7 @@ impl Before {
     }
 
     /// The events that lead from then to now: acceptances, executions in their order, and endings.
-    pub fn events(&self, book: &Book) -> Result<Vec<Event>> {
+    pub fn events(&self, world: &World, book: &Book) -> Result<Vec<Event>> {
         let all = book.orders(Which::All)?;
         let fills = book.fills()?;
         let mut out: Vec<Event> = all[self.orders.min(all.len())..].iter().map(|o| event("new", o, None, o.submitted_at, json!({}))).collect();
@@ -57,7 +58,7 @@ impl Before {
             then.filled_qty = fills[..=n].iter().filter(|f| f.order_id == order.id).map(|f| f.qty).sum();
             let done = then.filled_qty >= order.qty;
             (then.status, then.updated_at) = (if done { "filled" } else { "partially_filled" }.into(), fill.at);
-            let position = holdings(&fills[..=n], fill.at).by_symbol.get(&fill.symbol).map_or(0.0, |h| h.qty);
+            let position = holdings(world, &fills[..=n], fill.at).by_symbol.get(&fill.symbol).map_or(0.0, |h| h.qty);
             let more = json!({"price": decimal(fill.price), "qty": decimal(fill.qty), "position_qty": decimal(position)});
             let execution = fill.id.split_once("::").map_or(fill.id.as_str(), |(_, id)| id);
             out.push(event(if done { "fill" } else { "partial_fill" }, &then, Some(execution), fill.at, more));

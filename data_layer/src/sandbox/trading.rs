@@ -32,9 +32,8 @@ pub fn answer(world: &World, book: &mut Book, now: UtcTime, call: &Call) -> Resu
         ("GET", ["v2", "assets", one]) => asset(world, now, one),
         ("GET", ["v2", "positions"]) => positions(world, book, now)?,
         ("GET", ["v2", "positions", one]) => position(world, book, now, one)?,
-        ("GET", ["v2", "account", "activities"]) if call.arg("activity_types").is_none_or(|t| t == "FILL") => activities(book, call)?,
-        ("GET", ["v2", "account", "activities", "FILL"]) => activities(book, call)?,
-        ("GET", ["v2", "account", "activities", ..]) => Reply::ok(&json!([])),
+        ("GET", ["v2", "account", "activities"]) => activities(world, book, now, call, &call.list("activity_types"))?,
+        ("GET", ["v2", "account", "activities", kind]) => activities(world, book, now, call, &[(*kind).to_string()])?,
         ("POST", ["v2", "orders"]) => orders::place(world, book, now, call)?,
         ("GET", ["v2", "orders"]) => orders::list(book, call)?,
         ("DELETE", ["v2", "orders"]) => orders::cancel_all(book, now)?,
@@ -114,12 +113,12 @@ fn asset(world: &World, now: UtcTime, one: &str) -> Reply {
 }
 
 fn positions(world: &World, book: &Book, now: UtcTime) -> Result<Reply> {
-    let held = account::holdings(&book.fills()?, now);
+    let held = account::holdings(world, &book.fills()?, now);
     Ok(Reply::ok(&Value::Array(held.by_symbol.iter().map(|(s, h)| account::position_json(world, s, *h, now)).collect())))
 }
 
 fn position(world: &World, book: &Book, now: UtcTime, one: &str) -> Result<Reply> {
-    let held = account::holdings(&book.fills()?, now);
+    let held = account::holdings(world, &book.fills()?, now);
     let found = held.by_symbol.iter().find(|(s, _)| *s == one || account::asset_id(s) == one);
     Ok(match found {
         Some((s, h)) => Reply::ok(&account::position_json(world, s, *h, now)),
@@ -127,8 +126,36 @@ fn position(world: &World, book: &Book, now: UtcTime, one: &str) -> Result<Reply
     })
 }
 
-/// `GET /v2/account/activities/FILL`: newest first by default, pages by the id of the last entry seen.
-fn activities(book: &Book, call: &Call) -> Result<Reply> {
+/// One entry of the account's activities, with what pages and filters need.
+struct Activity {
+    at: UtcTime,
+    id: String,
+    body: Value,
+}
+
+/// Executions and corporate events of the kinds asked for (none: all), by time.
+fn all_activities(world: &World, book: &Book, now: UtcTime, kinds: &[String]) -> Result<Vec<Activity>> {
+    let wanted = |kind: &str| kinds.is_empty() || kinds.iter().any(|k| k == kind);
+    let fills = book.fills()?;
+    let mut out = Vec::new();
+    if wanted("FILL") {
+        let by_id: BTreeMap<String, Order> = book.orders(Which::All)?.into_iter().map(|o| (o.id.clone(), o)).collect();
+        out.extend(fills.iter().map(|f| Activity { at: f.at, id: f.id.clone(), body: activity_json(f, by_id.get(&f.order_id), filled_until(&fills, f)) }));
+    }
+    for b in account::booked(world, &fills, now).iter().filter(|b| wanted(b.kind)) {
+        let seed = format!("{} {} {}", b.kind, b.symbol, b.day);
+        let digits: String = b.day.to_string().chars().filter(char::is_ascii_digit).collect();
+        let id = format!("{digits}000000000::{}", uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, seed.as_bytes()));
+        let body = json!({"activity_type": b.kind, "id": id, "date": b.day, "net_amount": decimal(b.amount), "symbol": b.symbol, "qty": decimal(b.qty),
+            "per_share_amount": decimal(b.per_share), "status": "executed", "description": ""});
+        out.push(Activity { at: b.at, id, body });
+    }
+    out.sort_by_key(|a| a.at);
+    Ok(out)
+}
+
+/// `GET /v2/account/activities`: newest first by default, pages by the id of the last entry seen.
+fn activities(world: &World, book: &Book, now: UtcTime, call: &Call, kinds: &[String]) -> Result<Reply> {
     let Ok(size) = call.number("page_size", 100, 100) else {
         return Ok(Reply::coded(422, 40_010_001, "page_size must be between 1 and 100"));
     };
@@ -139,21 +166,19 @@ fn activities(book: &Book, call: &Call) -> Result<Reply> {
         (Err(reply), _) | (_, Err(reply)) => return Ok(reply),
     };
     let date = call.arg("date").and_then(|d| d.get(..10)).and_then(|d| d.parse::<TradingDay>().ok());
-    let by_id: BTreeMap<String, Order> = book.orders(Which::All)?.into_iter().map(|o| (o.id.clone(), o)).collect();
-    let all = book.fills()?;
-    let mut fills = all.clone();
-    fills.retain(|f| after.is_none_or(|t| f.at > t) && until.is_none_or(|t| f.at < t) && date.is_none_or(|d| f.at.day_in(&new_york()) == d));
+    let mut rows = all_activities(world, book, now, kinds)?;
+    rows.retain(|f| after.is_none_or(|t| f.at > t) && until.is_none_or(|t| f.at < t) && date.is_none_or(|d| f.at.day_in(&new_york()) == d));
     if call.arg("direction") != Some("asc") {
-        fills.reverse();
+        rows.reverse();
     }
     let skip = match call.arg("page_token") {
         None => 0,
-        Some(token) => match fills.iter().position(|f| f.id == token) {
+        Some(token) => match rows.iter().position(|f| f.id == token) {
             Some(i) => i + 1,
             None => return Ok(Reply::coded(422, 40_010_001, "invalid page_token")),
         },
     };
-    let page: Vec<Value> = fills.iter().skip(skip).take(size).map(|f| activity_json(f, by_id.get(&f.order_id), filled_until(&all, f))).collect();
+    let page: Vec<Value> = rows.into_iter().skip(skip).take(size).map(|f| f.body).collect();
     Ok(Reply::ok(&Value::Array(page)))
 }
 

@@ -1,5 +1,6 @@
 //! A world: bars, listings and corporate actions in memory, columnar, one [`Series`] per symbol.
 
+use super::minutes::{self, Minute};
 use crate::calendar::Calendar;
 use crate::error::{Error, Result, code};
 use crate::time::{TradingDay, UtcTime};
@@ -180,6 +181,33 @@ impl World {
     pub fn listing(&self, symbol: &str) -> Option<&Listing> {
         let end = self.listings.partition_point(|l| l.symbol.as_str() <= symbol);
         self.listings.get(end.checked_sub(1)?).filter(|l| l.symbol == symbol)
+    }
+    /// The minutes of a session; none where the world holds none.
+    pub fn minutes_of(&self, symbol: &str, day: TradingDay) -> Vec<Minute> {
+        if self.minutes_from.is_none_or(|from| day < from) {
+            return Vec::new();
+        }
+        let series = self.series(symbol);
+        series.and_then(|s| s.on(day).map(|i| minutes::of_day(s, i))).unwrap_or_default()
+    }
+    /// The newest price of `symbol` at `now` and its moment: a minute of the running session, its open, or the last close.
+    pub fn last_trade(&self, symbol: &str, now: UtcTime) -> Option<(f64, UtcTime)> {
+        let calendar = Calendar::xnys();
+        if let Some(day) = calendar.session_at(now) {
+            let series = self.series(symbol)?;
+            let passed = self.minutes_of(symbol, day).into_iter().rev().find(|m| m.start.plus_seconds(60) <= now);
+            if let Some(m) = passed {
+                return Some((m.ohlc[3], m.start.plus_seconds(59)));
+            }
+            let open = series.on(day).map(|i| series.open[i]).filter(|p| p.is_finite());
+            if let Some(open) = open {
+                return Some((open, calendar.open(day)));
+            }
+        }
+        let day = calendar.last_closed(now).ok()?;
+        let series = self.series(symbol)?;
+        let last = series.days[..series.upto(day)].iter().rev().find(|d| series.on(**d).is_some_and(|i| series.close[i].is_finite()))?;
+        Some((series.close_at(*last)?, calendar.close(*last)))
     }
     /// The newest close of `symbol` that is public at `now`.
     pub fn last_close(&self, symbol: &str, now: UtcTime) -> Option<f64> {

@@ -3,12 +3,13 @@
 //! Numbers come as strings. A live host is refused: there is no way to make the consent that it would need. The one
 //! boundary where transport and answers become outcomes is [`classify_submit`] and [`Transport`].
 
+mod prices;
 pub mod stream;
 mod wire;
 
-use self::wire::{broker_words, number, order_body, parse_position, stamp, text};
+use self::wire::{BOOKINGS, broker_words, number, order_body, parse_activity, parse_position, stamp, text};
 pub use self::wire::{classify_submit, parse_fill, parse_order};
-use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, Lookup, Submitted};
+use super::{Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, Lookup, Submitted};
 use crate::execution::gates::LiveConsent;
 use crate::execution::order::Intent;
 use data_layer::error::{Error, Result, code};
@@ -54,6 +55,7 @@ enum Verb<'a> {
     Get,
     Delete,
     Post(&'a Value),
+    Patch(&'a Value),
 }
 
 impl AlpacaBroker {
@@ -70,15 +72,20 @@ impl AlpacaBroker {
     }
 
     fn call(&self, verb: &Verb<'_>, path: &str, query: &[(&str, String)]) -> Result<Answer, Transport> {
+        self.call_at(&self.base, verb, path, query)
+    }
+
+    fn call_at(&self, base: &str, verb: &Verb<'_>, path: &str, query: &[(&str, String)]) -> Result<Answer, Transport> {
         if self.host.is_offline() {
             return Err(Transport("this run is offline".into()));
         }
-        let url = format!("{}{path}", self.base);
+        let url = format!("{base}{path}");
         let client = self.host.http();
         let request = match verb {
             Verb::Get => client.get(&url),
             Verb::Delete => client.delete(&url),
             Verb::Post(body) => client.post(&url).json(body),
+            Verb::Patch(body) => client.patch(&url).json(body),
         };
         let request = request
             .query(query)
@@ -133,6 +140,32 @@ impl AlpacaBroker {
             from = newest;
         }
         Err(Error::new(code::NET_MALFORMED, "Alpaca's order list does not end"))
+    }
+}
+
+impl AlpacaBroker {
+    /// All rows of an activity listing, oldest first, each once.
+    fn paged(&self, path: &str, more: &[(&str, String)], after: Option<UtcTime>) -> Result<Vec<Value>> {
+        let mut out: Vec<Value> = Vec::new();
+        let id = |v: &Value| text(v, "id").map(str::to_string);
+        for _ in 0..MAX_PAGES {
+            let mut query = vec![("page_size", "100".to_string()), ("direction", "asc".to_string())];
+            query.extend(more.iter().cloned());
+            query.extend(after.map(|t| ("after", t.to_string())));
+            query.extend(out.last().and_then(id).map(|id| ("page_token", id)));
+            let page = self.list(path, &query)?;
+            let (before, full) = (out.len(), page.len() >= 100);
+            for row in page {
+                let own = id(&row).ok_or_else(|| malformed(path))?;
+                if !out.iter().any(|o| text(o, "id") == Some(own.as_str())) {
+                    out.push(row);
+                }
+            }
+            if !full || out.len() == before {
+                return Ok(out);
+            }
+        }
+        Err(Error::new(code::NET_MALFORMED, format!("Alpaca's list {path} does not end")))
     }
 }
 
@@ -247,29 +280,19 @@ impl Broker for AlpacaBroker {
         self.orders("all", Some(after))
     }
     fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>> {
-        const PATH: &str = "/v2/account/activities/FILL";
-        let mut out: Vec<BrokerFill> = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let mut query = vec![("page_size", "100".to_string()), ("direction", "asc".to_string())];
-            query.extend(after.map(|t| ("after", t.to_string())));
-            query.extend(out.last().map(|f| ("page_token", f.id.clone())));
-            let page = self.list(PATH, &query)?;
-            let before = out.len();
-            for item in &page {
-                let fill = parse_fill(item).ok_or_else(|| malformed(PATH))?;
-                if !out.iter().any(|f| f.id == fill.id) {
-                    out.push(fill);
-                }
-            }
-            if page.len() < 100 || out.len() == before {
-                return Ok(out);
-            }
-        }
-        Err(Error::new(code::NET_MALFORMED, "Alpaca's list of fills does not end"))
+        self.paged("/v2/account/activities/FILL", &[], after)?.iter().map(|v| parse_fill(v).ok_or_else(|| malformed("/v2/account/activities/FILL"))).collect()
+    }
+    fn activities_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerActivity>> {
+        const PATH: &str = "/v2/account/activities";
+        let rows = self.paged(PATH, &[("activity_types", BOOKINGS.to_string())], after)?;
+        rows.iter().map(|v| parse_activity(v).ok_or_else(|| malformed(PATH))).collect()
     }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
         let items = self.list("/v2/positions", &[])?;
         items.iter().map(|v| parse_position(v).ok_or_else(|| malformed("/v2/positions"))).collect()
+    }
+    fn last_price(&self, symbol: &str) -> Result<Option<(f64, UtcTime)>> {
+        self.latest_trade(symbol)
     }
 }
 

@@ -211,6 +211,9 @@ impl Broker for FakeBroker {
         }
         Ok(t.fills.iter().filter(|f| after.is_none_or(|a| f.at >= a)).cloned().collect())
     }
+    fn last_price(&self, symbol: &str) -> Result<Option<(f64, UtcTime)>> {
+        Ok(self.prices.get(symbol).copied().zip(self.truth.lock().unwrap().now))
+    }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
         let ledger = self.ledger();
         let held = ledger.positions().iter();

@@ -104,6 +104,42 @@ pub struct BrokerFill {
     pub kind: FillKind,
 }
 
+/// What the broker booked without an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivityKind {
+    Dividend,
+    Interest,
+    Fee,
+    /// All shares of a name left the account, for cash or for nothing.
+    Removal,
+}
+
+impl ActivityKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dividend => "dividend",
+            Self::Interest => "interest",
+            Self::Fee => "fee",
+            Self::Removal => "removal",
+        }
+    }
+}
+
+/// A booking without an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrokerActivity {
+    pub id: String,
+    pub kind: ActivityKind,
+    pub symbol: Option<String>,
+    /// Signed shares: those that a dividend was paid on, the change in a removal.
+    pub qty: f64,
+    /// Account currency, positive into the account.
+    pub amount: f64,
+    /// When it took effect: the beginning of its day.
+    pub at: UtcTime,
+}
+
 /// Signed shares at an average price.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BrokerPosition {
@@ -202,4 +238,16 @@ pub trait Broker {
     /// Executions at or after `after`, oldest first.
     fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>>;
     fn positions(&self) -> Result<Vec<BrokerPosition>>;
+    /// Dividends, interest, fees and names that ended, at or after `after`, oldest first.
+    fn activities_since(&self, _after: Option<UtcTime>) -> Result<Vec<BrokerActivity>> {
+        Ok(Vec::new())
+    }
+    /// The newest trade of a symbol and its moment, where the broker tells it.
+    fn last_price(&self, _symbol: &str) -> Result<Option<(f64, UtcTime)>> {
+        Ok(None)
+    }
+    /// Whether an order that is sent during a session can fill in it.
+    fn fills_within_session(&self) -> bool {
+        true
+    }
 }

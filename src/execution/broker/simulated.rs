@@ -4,7 +4,7 @@
 //! time, so a killed process loses nothing and a copied drive sees the same executions.
 
 use super::shadow::exchange_clock;
-use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
+use super::{ActivityKind, Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
 use crate::execution::account::{Account, Event, Position};
 use crate::execution::order::{Intent, OrderType};
 use data_layer::calendar::Calendar;
@@ -14,14 +14,44 @@ use data_layer::store::canonical_json;
 use data_layer::time::{TradingDay, UtcTime, new_york};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 const BOOK: &str = "sim_book";
+
+impl What {
+    /// By what it multiplies shares.
+    fn ratio(self) -> f64 {
+        if let Self::Split(ratio) = self { ratio } else { 1.0 }
+    }
+}
 
 /// Raw (unadjusted) prices of sessions that are over or running; `None` = no bar.
 pub trait PriceSource {
     fn open(&self, symbol: &str, day: TradingDay) -> Option<f64>;
     /// The last close at or before `day`.
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64>;
+    /// What happened to a name without an order, by ex-date.
+    fn corporate(&self, _symbol: &str) -> Vec<Corporate> {
+        Vec::new()
+    }
+}
+
+/// A corporate event, at the beginning of its ex-date.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Corporate {
+    pub ex_date: TradingDay,
+    pub what: What,
+}
+
+/// What it does to each share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum What {
+    /// New shares over old.
+    Split(f64),
+    /// Dollars, credited on the ex-date: the price falls by as much that day.
+    Dividend(f64),
+    /// Dollars for which all shares leave: a merger, a delisting at the last price, or nothing.
+    Removal(f64),
 }
 
 /// A simulated account; its name begins with `SIM`.
@@ -117,20 +147,56 @@ impl<'a> SimulatedBroker<'a> {
         Ok(order)
     }
 
-    /// The account's ledger, marked at the last closes.
-    fn ledger(&self) -> Result<Account> {
-        let day = Calendar::xnys().last_closed(self.now())?;
+    /// The account's ledger, marked at the last closes, and what was booked without an order.
+    fn ledger(&self) -> Result<(Account, Vec<BrokerActivity>)> {
+        let (day, today) = (Calendar::xnys().last_closed(self.now())?, self.now().day_in(&new_york()));
         let mut ledger = Account::opened(day, self.start_cash)?;
-        for f in self.fills_since(None)? {
+        let (fills, mut booked) = (self.fills_since(None)?, Vec::new());
+        let symbols: BTreeSet<&String> = fills.iter().map(|f| &f.symbol).collect();
+        let mut events: Vec<(TradingDay, &String, What)> =
+            symbols.into_iter().flat_map(|s| self.prices.corporate(s).into_iter().map(move |c| (c.ex_date, s, c.what))).collect();
+        events.retain(|e| e.0 <= today);
+        events.sort_by_key(|e| (e.0, e.1));
+        let mut events = events.into_iter().peekable();
+        for f in &fills {
+            let on = f.at.day_in(&new_york());
+            while let Some(event) = events.next_if(|e| e.0 <= on) {
+                self.befall(&mut ledger, event, &mut booked)?;
+            }
             let fee = f.fee.unwrap_or(0.0);
-            ledger.apply(f.at.day_in(&new_york()), Event::Fill { symbol: f.symbol, side: f.side, qty: f.qty, price: f.price, fee })?;
+            ledger.apply(on, Event::Fill { symbol: f.symbol.clone(), side: f.side, qty: f.qty, price: f.price, fee })?;
         }
+        events.try_for_each(|event| self.befall(&mut ledger, event, &mut booked))?;
         for symbol in ledger.positions().keys().cloned().collect::<Vec<_>>() {
             let price = self.prices.last_close(&symbol, day);
             let price = price.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{symbol} is held and has no close at or before {day}")))?;
-            ledger.mark(day.max(self.now().day_in(&new_york())), &symbol, price)?;
+            // On the morning of a split the last close is of the old shares.
+            let split: f64 = self.prices.corporate(&symbol).iter().filter(|c| c.ex_date > day && c.ex_date <= today).map(|c| c.what.ratio()).product();
+            ledger.mark(day.max(today), &symbol, price / split)?;
         }
-        Ok(ledger)
+        Ok((ledger, booked))
+    }
+
+    fn befall(&self, ledger: &mut Account, (day, name, what): (TradingDay, &String, What), booked: &mut Vec<BrokerActivity>) -> Result<()> {
+        let (held, symbol) = (ledger.qty(name), name.clone());
+        if held == 0.0 {
+            return Ok(());
+        }
+        let (kind, qty, per_share) = match what {
+            What::Split(ratio) => return ledger.apply(day, Event::Split { symbol, ratio }),
+            What::Dividend(per_share) => (ActivityKind::Dividend, held, per_share),
+            What::Removal(per_share) => (ActivityKind::Removal, -held, per_share),
+        };
+        booked.push(BrokerActivity {
+            id: format!("sim-{}-{name}-{day}", kind.as_str()),
+            kind,
+            symbol: Some(symbol.clone()),
+            qty,
+            amount: held * per_share,
+            at: UtcTime::midnight_in(&new_york(), day),
+        });
+        let event = if kind == ActivityKind::Dividend { Event::Dividend { symbol, per_share } } else { Event::Removal { symbol, per_share } };
+        ledger.apply(day, event)
     }
 
     fn accept(&self, intent: &Intent) -> Result<Submitted> {
@@ -172,8 +238,11 @@ impl Broker for SimulatedBroker<'_> {
     fn refuses_duplicates(&self) -> bool {
         true
     }
+    fn fills_within_session(&self) -> bool {
+        false
+    }
     fn account(&self) -> Result<BrokerAccount> {
-        let ledger = self.ledger()?;
+        let (ledger, _) = self.ledger()?;
         let (cash, equity) = (ledger.cash(), ledger.equity());
         let (account, currency, status) = (self.account.clone(), "USD".to_string(), "ACTIVE".to_string());
         Ok(BrokerAccount { account, equity, cash, buying_power: 2.0 * equity, currency, status, blocked: false })
@@ -235,8 +304,13 @@ impl Broker for SimulatedBroker<'_> {
         out.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         Ok(out)
     }
+    fn activities_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerActivity>> {
+        let mut all = self.ledger()?.1;
+        all.retain(|a| after.is_none_or(|t| a.at >= t));
+        Ok(all)
+    }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
-        let ledger = self.ledger()?;
+        let (ledger, _) = self.ledger()?;
         let position = |(symbol, p): (&String, &Position)| BrokerPosition {
             symbol: symbol.clone(),
             qty: p.qty,

@@ -1,7 +1,6 @@
 //! A parent order in equal slices over time, within what the market can take.
 //!
-//! The plan is a function of the parent order alone: the same parent is cut the same way on any machine. A slice that is
-//! late is not sent late; its shares roll into the next, within the cap, and nothing survives the session.
+//! The plan is a function of the parent order alone: the same parent is cut the same way on any machine.
 
 use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result, code};
@@ -12,13 +11,9 @@ use serde::{Deserialize, Serialize};
 const DURATION_MIN: (u32, u32) = (5, 480);
 const INTERVAL_S: (u32, u32) = (30, 300);
 const MAX_DAYS_AHEAD: f64 = 5.0;
-const MIN_SLICES: u32 = 2;
-const MIN_SLICE_SHARES: f64 = 10.0;
-const MIN_SLICE_USD: f64 = 500.0;
-/// Of the average daily volume, a slice.
-const MAX_SLICE_ADV_SHARE: f64 = 0.01;
-/// Later than this a slice is skipped.
-const LATE_S: f64 = 60.0;
+pub(super) const MIN_SLICES: u32 = 2;
+pub(super) const MIN_SLICE_SHARES: f64 = 10.0;
+pub(super) const MIN_SLICE_USD: f64 = 500.0;
 
 /// What is to be spread, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +27,8 @@ pub struct TwapRequest {
     pub start: UtcTime,
     pub duration_min: u32,
     pub interval_s: u32,
+    /// Of the average daily volume, a slice.
+    pub max_adv_share: f64,
 }
 
 /// One child order.
@@ -43,28 +40,18 @@ pub struct Slice {
     pub qty: f64,
 }
 
-/// A plan that fits the market. `cap_shares` bounds a slice, rolled shares included.
+/// A plan that fits the market. `cap_shares` bounds a slice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TwapPlan {
     pub slices: Vec<Slice>,
     pub cap_shares: f64,
 }
 
-/// What is left of a plan at a moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Due {
-    /// To be sent now.
-    pub now: Option<Slice>,
-    pub later: Vec<Slice>,
-    /// Shares that no later slice can take: they are not traded today.
-    pub dropped: f64,
-}
-
 /// Cut a parent order. A request outside the rules refuses with the nearest one inside them.
 pub fn plan(request: &TwapRequest, now: UtcTime) -> Result<TwapPlan> {
     let r = request;
     let positive = |v: f64| v.is_finite() && v > 0.0;
-    if !(positive(r.qty) && r.qty == r.qty.trunc() && positive(r.reference_price) && positive(r.adv_shares)) {
+    if !(positive(r.qty) && r.qty == r.qty.trunc() && positive(r.reference_price) && positive(r.adv_shares) && positive(r.max_adv_share)) {
         return Err(refused(
             "it needs whole shares, a price and a volume",
             &format!("{} shares at {}, volume {}", r.qty, r.reference_price, r.adv_shares),
@@ -78,7 +65,7 @@ pub fn plan(request: &TwapRequest, now: UtcTime) -> Result<TwapPlan> {
         return Err(refused("the duration or the interval is outside its range", &shown(r), Some((duration_min, interval_s))));
     }
     let slices = duration_min * 60 / interval_s;
-    let cap_shares = (MAX_SLICE_ADV_SHARE * r.adv_shares).floor();
+    let cap_shares = (r.max_adv_share * r.adv_shares).floor();
     let least = (r.qty / slices.max(1) as f64).floor();
     let largest = (r.qty / slices.max(1) as f64).ceil();
     if slices < MIN_SLICES || least < MIN_SLICE_SHARES || least * r.reference_price < MIN_SLICE_USD || largest > cap_shares {
@@ -132,26 +119,6 @@ fn refused(why: &str, found: &str, instead: Option<(u32, u32)>) -> Error {
     }
 }
 
-impl TwapPlan {
-    /// What to do at `now` when the slices up to and including `sent` are out. Late slices roll into the next.
-    pub fn due(&self, sent: u32, now: UtcTime) -> Due {
-        let mut rolled = 0.0;
-        let (mut current, mut later) = (None, Vec::new());
-        for slice in self.slices.iter().filter(|s| s.slice > sent) {
-            let late = now.seconds_since(slice.at);
-            if late > LATE_S {
-                rolled += slice.qty;
-                continue;
-            }
-            let qty = (slice.qty + rolled).min(self.cap_shares.max(slice.qty));
-            rolled -= qty - slice.qty;
-            let slice = Slice { qty, ..slice.clone() };
-            if late >= 0.0 && current.is_none() { current = Some(slice) } else { later.push(slice) }
-        }
-        Due { now: current, later, dropped: rolled }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +126,7 @@ mod tests {
 
     fn request() -> TwapRequest {
         let start = UtcTime::parse("2017-12-01T15:00:00Z").unwrap();
-        TwapRequest { parent: "tm1-p".into(), qty: 1_003.0, reference_price: 50.0, adv_shares: 1e6, start, duration_min: 50, interval_s: 300 }
+        TwapRequest { parent: "tm1-p".into(), qty: 1_003.0, reference_price: 50.0, adv_shares: 1e6, start, duration_min: 50, interval_s: 300, max_adv_share: 0.01 }
     }
     fn now() -> UtcTime {
         UtcTime::parse("2017-11-30T21:30:00Z").unwrap()
@@ -188,30 +155,12 @@ mod tests {
         assert!(plan(&TwapRequest { adv_shares: f64::NAN, ..request() }, now()).is_err());
     }
 
-    #[test]
-    fn a_late_slice_rolls_into_the_next_within_the_cap_and_nothing_survives() {
-        let plan = TwapPlan { cap_shares: 150.0, ..plan(&TwapRequest { qty: 1_000.0, ..request() }, now()).unwrap() };
-        let start = request().start;
-        let at = |s: i64| plan.due(1, start.plus_seconds(s));
-        assert_eq!(at(300).now.unwrap().qty, 100.0);
-        assert_eq!(at(300 + 60).now.unwrap().slice, 2);
-        let late = at(600);
-        assert_eq!((late.now.unwrap().qty, late.later[0].qty), (150.0, 150.0), "100 shares rolled, 50 a slice fit");
-        let over = plan.due(1, start.plus_seconds(100_000));
-        assert_eq!((over.now, over.later.len(), over.dropped), (None, 0, 900.0));
-    }
-
     proptest! {
         #[test]
-        fn shares_are_conserved(total in 1u64..100_000, n in 1u64..200, shift: u64, sent in 0u32..10, at in -100i64..4_000) {
+        fn shares_are_conserved(total in 1u64..100_000, n in 1u64..200, shift: u64) {
             let cut = spread(total, n, shift);
             prop_assert_eq!(cut.iter().sum::<u64>(), total);
             prop_assert!(cut.iter().max().unwrap() - cut.iter().min().unwrap() <= 1);
-            let p = plan(&request(), now()).unwrap();
-            let due = p.due(sent, request().start.plus_seconds(at));
-            let left: f64 = due.now.iter().chain(&due.later).map(|s| s.qty).sum::<f64>() + due.dropped;
-            let sent_qty: f64 = p.slices.iter().filter(|s| s.slice <= sent).map(|s| s.qty).sum();
-            prop_assert_eq!(left + sent_qty, 1_003.0);
         }
     }
 }

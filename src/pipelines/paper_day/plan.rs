@@ -4,6 +4,7 @@ use super::{AccountCheck, PaperDay};
 use crate::execution::order::{Intent, OrderSet, OrderType, Pins, Reason, Reference, Skipped, Tif, run_key, word};
 use crate::execution::positions;
 use crate::execution::risk::{self, Exposure, Line};
+use crate::execution::schedule::cut::{Parent, Pinned};
 use crate::execution::sizing::{SizeInput, SizedLine, SizedSet};
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
@@ -26,6 +27,8 @@ pub struct PlanInput {
     pub rebalance_no: u32,
     /// What the portfolio rule and its caps had to say.
     pub notes: Vec<String>,
+    /// How orders are spread over the session.
+    pub schedule: Option<Pinned>,
 }
 
 /// A line as it is shown before the confirmation.
@@ -40,6 +43,13 @@ pub struct PreviewLine {
     pub target_weight: f64,
     pub reason: Reason,
     pub reduce_only: bool,
+    /// Orders that the line travels in; 0 when it goes whole.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slices: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// The whole set in figures. `shown_sha256` is what a consent refers to.
@@ -104,14 +114,13 @@ impl PaperDay<'_> {
                 open_remaining: open,
                 skipped: sized.skipped,
                 notes: input.notes.clone(),
+                schedule: input.schedule.clone(),
             },
             lines: Vec::new(),
         };
-        for (n, line) in sized.lines.iter().enumerate() {
-            let price = input.prices.get(&line.symbol).map_or(f64::NAN, |p| p.price);
-            let n = u32::try_from(n).map_err(|_| Error::bug("too many order lines"))?;
-            set.lines.push(intent_of(&set, n, line, price, account.expires_at));
-        }
+        let (lines, notes) = lines_of(&set, &sized.lines, account.expires_at)?;
+        set.lines = lines;
+        set.pins.notes.extend(notes);
         set.order_set_hash = set.compute_hash()?;
         self.log().pin_set(&set)
     }
@@ -156,6 +165,13 @@ impl PaperDay<'_> {
         for l in &set.lines {
             *after.entry(l.symbol.clone()).or_insert(0.0) += l.signed_qty();
             worst = risk::with(&worst, l);
+            if l.slice > 1
+                && let Some(first) = lines.last_mut()
+            {
+                let first: &mut PreviewLine = first;
+                (first.qty, first.notional_usd, first.slices) = (first.qty + l.qty, first.notional_usd + l.notional_usd(), first.slices + 1);
+                continue;
+            }
             lines.push(PreviewLine {
                 symbol: l.symbol.clone(),
                 side: l.side,
@@ -166,6 +182,7 @@ impl PaperDay<'_> {
                 target_weight: set.pins.targets.get(&l.symbol).copied().unwrap_or(0.0),
                 reason: l.reason,
                 reduce_only: l.reduce_only,
+                slices: usize::from(l.slice > 0),
             });
         }
         let value = |q: f64, s: &String| q * prices.get(s).copied().unwrap_or(0.0) / set.equity;
@@ -195,8 +212,44 @@ impl PaperDay<'_> {
     }
 }
 
+/// The orders of a set: each sized line whole, or cut as the pinned schedule has it, and what the cut had to say.
+pub(crate) fn lines_of(set: &OrderSet, sized: &[SizedLine], expires_at: UtcTime) -> Result<(Vec<Intent>, Vec<String>)> {
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    for (n, line) in sized.iter().enumerate() {
+        let reference = set.pins.prices.get(&line.symbol);
+        let n = u32::try_from(n).map_err(|_| Error::bug("too many order lines"))?;
+        let whole = intent_of(set, n, line, reference.map_or(f64::NAN, |p| p.price), expires_at);
+        let Some(pinned) = &set.pins.schedule else {
+            out.push(whole);
+            continue;
+        };
+        let parent = Parent {
+            id: &whole.client_order_id,
+            symbol: &line.symbol,
+            qty: line.qty,
+            reference_price: whole.reference_price,
+            adv_shares: reference.and_then(|r| r.adv_shares),
+            trading_day: set.trading_day,
+            now: set.pinned_at,
+        };
+        let cut = pinned.cut(&parent)?;
+        notes.extend(cut.note);
+        if cut.quantities.is_empty() {
+            out.push(whole);
+            continue;
+        }
+        for (qty, slice) in cut.quantities.into_iter().zip(1u32..).filter(|(qty, _)| *qty > 0.0) {
+            let parent = Some(whole.client_order_id.clone());
+            let mut child = Intent { qty, slice, parent, style: pinned.schedule.kind.as_str().into(), ..whole.clone() };
+            child.client_order_id = child.mint_id();
+            out.push(child);
+        }
+    }
+    Ok((out, notes))
+}
+
 /// A sized line as a market order for its session's open, under the id that follows from what it is.
-pub(crate) fn intent_of(set: &OrderSet, n: u32, line: &SizedLine, price: f64, expires_at: UtcTime) -> Intent {
+fn intent_of(set: &OrderSet, n: u32, line: &SizedLine, price: f64, expires_at: UtcTime) -> Intent {
     let mut intent = Intent {
         client_order_id: String::new(),
         run_key: set.run_key.clone(),

@@ -1,5 +1,6 @@
 //! Sending a pinned set through the gates, and settling it after the session.
 
+use super::slices::Turn;
 use super::PaperDay;
 use crate::execution::account;
 use crate::execution::broker::BrokerOrder;
@@ -98,6 +99,8 @@ impl PaperDay<'_> {
             let outcome = if row.state == name::PLANNED && self.closes_first(&set, &row)? {
                 waiting.insert(id.to_string(), format!("the order that closes {} has to fill first", row.intent.symbol));
                 None
+            } else if row.state == name::PLANNED && !self.has_turn(&set, &row, &mut waiting)? {
+                None
             } else if row.state == name::PLANNED {
                 let desk = self.desk(&set)?;
                 match self.judge(&set, &row, &session, &desk)? {
@@ -138,6 +141,16 @@ impl PaperDay<'_> {
         Ok(false)
     }
 
+    /// Whether a planned order may go now, as far as its slice is concerned. One whose day is over is dropped.
+    fn has_turn(&self, set: &OrderSet, row: &OrderRow, waiting: &mut BTreeMap<String, String>) -> Result<bool> {
+        match self.turn(set, row)? {
+            Turn::Now => return Ok(true),
+            Turn::Later(why) => drop(waiting.insert(row.id().to_string(), why)),
+            Turn::Never => drop(self.log().mark(row.id(), name::DROPPED, Some(("late", "the last moment of its schedule has passed")), self.host.now())?),
+        }
+        Ok(false)
+    }
+
     fn desk(&self, set: &OrderSet) -> Result<Desk> {
         let clock = self.broker_clock();
         let held = self.broker.positions().ok().map(|all| all.into_iter().map(|p| (p.symbol, p.qty)).collect());
@@ -165,7 +178,15 @@ impl PaperDay<'_> {
         let foreign_side: f64 =
             desk.foreign.iter().filter(|o| o.symbol == intent.symbol && o.side == intent.side).map(|o| (o.qty - o.filled_qty).max(0.0)).sum();
         let reference = set.pins.prices.get(&intent.symbol);
-        let prices: BTreeMap<String, f64> = set.pins.prices.iter().map(|(s, r)| (s.clone(), r.price)).collect();
+        let mut prices: BTreeMap<String, f64> = set.pins.prices.iter().map(|(s, r)| (s.clone(), r.price)).collect();
+        let mut price_age_s = reference.map(|r| open_seconds_between(r.at, self.host.now()));
+        if price_age_s.is_some_and(|age| age > self.config.limits.price_age_s)
+            && let Some((price, at)) = self.broker.last_price(&intent.symbol)?
+        {
+            // The close that was planned on has aged: the worst case is measured at what the market says now.
+            prices.insert(intent.symbol.clone(), price);
+            price_age_s = Some(open_seconds_between(at, self.host.now()));
+        }
         let lines = risk::lines(&session.all_positions, &others);
         Ok(gates::check(&GateContext {
             intent,
@@ -185,7 +206,7 @@ impl PaperDay<'_> {
             reconciled: session.reconciled,
             tradable: reference.map(|r| r.tradable),
             session_allows: self.host.now() < intent.expires_at,
-            price_age_s: reference.map(|r| open_seconds_between(r.at, self.host.now())),
+            price_age_s,
             adv_shares: reference.and_then(|r| r.adv_shares),
             lines: &lines,
             prices: &prices,

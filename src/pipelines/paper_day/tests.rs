@@ -21,6 +21,7 @@ pub(crate) fn input(targets: &[(&str, f64)]) -> PlanInput {
         prices: [("AAPL", 170.0), ("MSFT", 84.0), ("XOM", 83.0), ("BBB", 50.0)].into_iter().map(|(s, p)| (s.to_string(), reference(p))).collect(),
         rebalance_no: 0,
         notes: vec![],
+        schedule: None,
     }
 }
 

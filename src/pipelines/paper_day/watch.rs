@@ -40,8 +40,14 @@ impl PaperDay<'_> {
         let mut out = WatchReport::default();
         let mut due = Due { last: None, now: true };
         let mut stopped = false;
+        let set = self.require_set(run_key)?;
+        let mut turn = self.next_turn(&set);
         loop {
             let now = self.host.now();
+            if turn.is_some_and(|at| now >= at) {
+                due.now = true;
+                turn = self.next_turn(&set);
+            }
             let since = due.last.map_or(f64::INFINITY, |t| now.seconds_since(t));
             let interval = if events.is_connected() { RECONCILE_S } else { POLL_S };
             if due.now || since >= interval {
@@ -172,5 +178,43 @@ mod tests {
         assert_eq!((report.gaps, report.reconciles), (1, 2), "one at the start, one after the gap");
         assert!(said.iter().any(|t| t.contains("STOP")), "{said:?}");
         assert!(said.iter().any(|t| t.contains("the stream broke")));
+    }
+
+    #[test]
+    fn slices_go_at_their_moments_a_late_one_beside_the_next_and_nothing_after_the_last() {
+        use crate::execution::schedule::cut::Pinned;
+        use crate::pipelines::paper_day::{PlanInput, confirmation_token};
+        use crate::portfolio::schedule::{Kind, Schedule};
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        let schedule = Schedule { kind: Kind::Twap, duration_min: 15, ..Schedule::default() };
+        let plan = PlanInput {
+            schedule: Some(Pinned { schedule, sigma_daily: std::collections::BTreeMap::new() }),
+            ..super::super::tests::input(&[("AAPL", 0.08), ("BBB", 0.005)])
+        };
+        let db = open(dir.path(), None, evening()).unwrap();
+        let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+        day.reconcile("SIM1").unwrap();
+        let set = day.plan(&day.account_check().unwrap(), &plan).unwrap();
+        let shape: Vec<_> = set.lines.iter().map(|l| (l.symbol.as_str(), l.qty, l.slice, l.style.as_str())).collect();
+        assert_eq!(shape[..4], [("AAPL", 16.0, 1, "twap"), ("AAPL", 15.0, 2, "twap"), ("AAPL", 16.0, 3, "twap"), ("BBB", 10.0, 0, "next_open")]);
+        let preview = day.preview(&set.run_key).unwrap();
+        assert_eq!((preview.orders, preview.lines[0].slices, preview.lines[0].qty), (2, 3, 47.0));
+        assert!(preview.notes.iter().any(|n| n.contains("BBB is sent whole")), "{:?}", preview.notes);
+        day.consent(&set.run_key, &confirmation_token("SIM1", set.trading_day)).unwrap();
+        let sent = day.submit_all(&set.run_key).unwrap();
+        assert_eq!((sent.sent, sent.waiting), (1, 3), "{sent:?}");
+        drop(db);
+        // The desk wakes after the first moment: both slices go in the second, the third in its own.
+        let at = |minute: i64| UtcTime::parse("2017-12-01T14:45:00Z").unwrap().plus_seconds(60 * minute);
+        let look = |now: UtcTime| {
+            broker.set_now(now);
+            broker.fill_all(now.plus_seconds(-1));
+            let db = open(dir.path(), None, now).unwrap();
+            let sent = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().submit_all(&set.run_key).unwrap();
+            (sent.sent, sent.waiting, sent.refused)
+        };
+        assert_eq!(look(at(3)), (1, 3, 0));
+        assert_eq!(look(at(5)), (3, 1, 0));
+        assert_eq!(look(at(16)), (3, 0, 1), "the last moment has passed");
     }
 }

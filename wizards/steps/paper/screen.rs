@@ -98,7 +98,6 @@ impl<'a> Screen<'a> {
     }
 
     fn positions(&self, equity: f64, day: TradingDay) -> Result<Vec<PositionRow>> {
-        use engine::execution::broker::simulated::PriceSource;
         let ledger = positions::ledger(&OrderLog::new(self.db), &self.account)?;
         let row = |(holding, p): (&positions::Holding, &Position)| {
             let price = self.market.as_ref().and_then(|m| m.last_close(&holding.symbol, day)).unwrap_or(p.average_price);

@@ -76,7 +76,7 @@ impl Desk {
             return Ok(None);
         }
         let _lock = attach::account_lock(act.root, &account.account)?;
-        let report = parity::replay(&log, &run_key, &self.market)?;
+        let report = parity::replay(&log, &run_key, &self.tape())?;
         let path = DataPath::new(format!("reports/parity/{}/{}.json", account.asof, account.account))?;
         store::write_atomic(act.root, &path, canonical_json(&report)?.as_bytes())?;
         Ok(Some(report))

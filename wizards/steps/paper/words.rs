@@ -54,14 +54,15 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
     );
     for line in &p.lines {
         out.push_str(&format!(
-            "  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}\n",
+            "  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}{}\n",
             line.side.as_str(),
             line.qty,
             line.symbol,
             line.reference_price,
             line.notional_usd,
             line.held_before,
-            reason_word(line.reason)
+            reason_word(line.reason),
+            if line.slices > 0 { format!(", {} slices", line.slices) } else { String::new() }
         ));
     }
     for s in &p.skipped {

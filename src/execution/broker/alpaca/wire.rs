@@ -1,9 +1,9 @@
 //! The bodies of Alpaca's Trading API, and the one place where an answer becomes an outcome.
 
-use crate::execution::broker::{BrokerFill, BrokerOrder, BrokerPosition, FillKind, Submitted};
+use crate::execution::broker::{ActivityKind, BrokerActivity, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Submitted};
 use crate::execution::order::{Intent, OrderType, Tif};
 use crate::types::Side;
-use data_layer::time::UtcTime;
+use data_layer::time::{UtcTime, new_york};
 use serde_json::{Value, json};
 
 /// `{"code": 40010001, "message": "…"}`, whose code is a number or, rarely, a string.
@@ -72,6 +72,28 @@ pub fn parse_order(v: &Value) -> Option<BrokerOrder> {
         filled_avg_price: number(v.get("filled_avg_price")).filter(|p| *p > 0.0),
         submitted_at: stamp(v, "submitted_at"),
         updated_at: stamp(v, "updated_at").or_else(|| stamp(v, "submitted_at")),
+    })
+}
+
+/// The kinds of activities that are no executions and change cash or shares.
+pub(super) const BOOKINGS: &str = "DIV,DIVCGL,DIVCGS,DIVFEE,DIVFT,DIVNRA,DIVROC,DIVTW,DIVTXEX,INT,INTNRA,INTTW,FEE,CFEE,PTC,MA,REORG";
+
+/// A row of `/v2/account/activities` that is no execution. Splits are none of these: they are known from the reference data, and
+/// compared with the broker's own share count.
+pub fn parse_activity(v: &Value) -> Option<BrokerActivity> {
+    let kind = match text(v, "activity_type")? {
+        t if t.starts_with("DIV") => ActivityKind::Dividend,
+        t if t.starts_with("INT") => ActivityKind::Interest,
+        "MA" | "REORG" => ActivityKind::Removal,
+        _ => ActivityKind::Fee,
+    };
+    Some(BrokerActivity {
+        id: text(v, "id")?.to_string(),
+        kind,
+        symbol: text(v, "symbol").filter(|s| !s.is_empty()).map(str::to_string),
+        qty: number(v.get("qty")).unwrap_or(0.0),
+        amount: number(v.get("net_amount"))?,
+        at: UtcTime::midnight_in(&new_york(), text(v, "date")?.get(..10)?.parse().ok()?),
     })
 }
 

@@ -1,0 +1,88 @@
+//! What to hold next: scores, the rule, and the book built under its limits. Backtest, shadow and paper decide here and nowhere else.
+
+use crate::portfolio::construct::{Constructed, Context};
+use crate::portfolio::linear::moments;
+use crate::portfolio::{Bound, Construction, Limits, RuleConfig, SESSIONS_PER_YEAR, targets};
+use crate::types::{Matrix, Panel};
+use data_layer::error::Result;
+use std::collections::BTreeMap;
+
+/// Sessions of volume and returns that price impact, and the fewest that will do.
+pub(super) const LIQUIDITY_SESSIONS: usize = 20;
+pub(super) const LIQUIDITY_LEAST: usize = 15;
+
+/// The book before a decision.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Signed shares of equity, by row of the panel.
+    pub held: BTreeMap<usize, f64>,
+    pub equity_usd: f64,
+    /// Caps of the account, beside those of the rule.
+    pub ceiling: Option<Limits>,
+}
+
+/// What to hold, as signed shares of equity, and which limits shaped it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub weights: BTreeMap<usize, f64>,
+    pub bound: Vec<Bound>,
+}
+
+/// Decide at the close of day `t` from the scores of members with a price.
+pub fn decide(panel: &Panel, scores: &Matrix, rule: &RuleConfig, t: usize, before: &Before) -> Result<Decision> {
+    let member = |s: &usize| panel.member.at(*s, t) > 0.0;
+    let score = |s: usize| if price(&panel.close, s, t).is_some() { scores.at(s, t) } else { f64::NAN };
+    let scored: Vec<(usize, f64)> = (0..panel.n_symbols()).filter(member).map(|s| (s, score(s))).collect();
+    let raw = targets(&scored, rule)?.weights;
+    let limits: Vec<Limits> = rule.limits.iter().chain(&before.ceiling).copied().collect();
+    if limits.is_empty() && rule.construction.is_none() {
+        return Ok(Decision { weights: raw, bound: Vec::new() });
+    }
+    let plain = Construction::default();
+    let construction = rule.construction.as_ref().unwrap_or(&plain);
+    let book = construction.apply(&named(panel, &raw), &limits, &context(panel, construction, &raw, t, before)?)?;
+    let Constructed { weights, bound } = book;
+    let weights = weights.into_iter().filter_map(|(name, w)| Some((panel.symbol_index(&name)?, w))).collect();
+    Ok(Decision { weights, bound })
+}
+
+/// A usable price.
+pub(super) fn price(m: &Matrix, symbol: usize, t: usize) -> Option<f64> {
+    Some(m.at(symbol, t)).filter(|p| p.is_finite() && *p > 0.0)
+}
+
+/// Standard deviation of the last 20 daily returns up to `t`; none without at least 15 of them.
+pub fn sigma_daily(panel: &Panel, symbol: usize, t: usize) -> Option<f64> {
+    let from = t.checked_sub(LIQUIDITY_SESSIONS)?;
+    let returns: Vec<f64> = panel.close.row(symbol)[from..=t].windows(2).map(|w| w[1] / w[0] - 1.0).filter(|r| r.is_finite()).collect();
+    (returns.len() >= LIQUIDITY_LEAST).then(|| super::metric::std(&returns))
+}
+
+fn named(panel: &Panel, weights: &BTreeMap<usize, f64>) -> BTreeMap<String, f64> {
+    weights.iter().filter_map(|(s, w)| Some((panel.symbols.get(*s)?.clone(), *w))).collect()
+}
+
+/// What is known at the close of `t`.
+fn context(panel: &Panel, construction: &Construction, wanted: &BTreeMap<usize, f64>, t: usize, before: &Before) -> Result<Context> {
+    let close = |s: &usize| Some((panel.symbols[*s].clone(), price(&panel.close, *s, t)?));
+    let covariance = if construction.needs_history() { Some(covariance(panel, wanted, t, construction.history_sessions)?) } else { None };
+    Ok(Context { prices: wanted.keys().filter_map(close).collect(), held: named(panel, &before.held), equity_usd: before.equity_usd, covariance })
+}
+
+/// The annual covariance of the last `sessions` daily returns up to `t`, of those wanted names that have all of them.
+fn covariance(panel: &Panel, wanted: &BTreeMap<usize, f64>, t: usize, sessions: usize) -> Result<(Vec<String>, Matrix)> {
+    let Some(first) = t.checked_sub(sessions) else { return Ok((Vec::new(), Matrix::missing(0, 0))) };
+    let (mut names, mut returns) = (Vec::new(), Vec::new());
+    for s in wanted.keys() {
+        let own: Vec<f64> = panel.close.row(*s)[first..=t].windows(2).map(|w| w[1] / w[0] - 1.0).collect();
+        if own.iter().all(|r| r.is_finite()) {
+            names.push(panel.symbols[*s].clone());
+            returns.extend(own);
+        }
+    }
+    if names.is_empty() {
+        return Ok((names, Matrix::missing(0, 0)));
+    }
+    let (_, cov) = moments(&Matrix::from_vec(names.len(), sessions, returns)?, SESSIONS_PER_YEAR)?;
+    Ok((names, cov))
+}

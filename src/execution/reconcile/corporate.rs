@@ -1,0 +1,100 @@
+//! What changes cash and shares without an order: what the broker booked, and splits that the reference data know of.
+
+use super::{Run, TOLERANCE_SHARES};
+use crate::execution::broker::{ActivityKind, BrokerActivity};
+use crate::execution::positions::{self, CashEvent, EXTERNAL};
+use data_layer::error::Result;
+use data_layer::time::{UtcTime, new_york};
+
+impl Run<'_> {
+    /// Book what the broker booked, once, under its own id and at its own time.
+    pub(super) fn take_activity(&mut self, a: &BrokerActivity) -> Result<()> {
+        if self.before_us(a.at)? {
+            return Ok(());
+        }
+        if a.kind == ActivityKind::Removal {
+            return self.take_removal(a);
+        }
+        for (strategy, share) in self.owners(a)? {
+            let event = CashEvent {
+                id: format!("{}|{}|{strategy}", a.id, self.account),
+                strategy,
+                amount: a.amount * share,
+                qty: Some(a.qty * share).filter(|q| *q != 0.0),
+                reason: format!("{} as the broker booked it", a.kind.as_str()),
+                ..self.event(a)
+            };
+            positions::insert_cash_event(&self.log, &event)?;
+        }
+        Ok(())
+    }
+
+    fn event(&self, a: &BrokerActivity) -> CashEvent {
+        CashEvent {
+            id: format!("{}|{}", a.id, self.account),
+            account: self.account.to_string(),
+            strategy: EXTERNAL.into(),
+            ts: a.at,
+            kind: a.kind.as_str().into(),
+            symbol: a.symbol.clone(),
+            qty: None,
+            amount: a.amount,
+            reason: String::new(),
+            operator: None,
+        }
+    }
+
+    /// The shares left at the price that the broker's cash says; nothing is left that could be traded.
+    fn take_removal(&mut self, a: &BrokerActivity) -> Result<()> {
+        let Some(symbol) = a.symbol.as_deref().filter(|_| a.qty != 0.0) else { return Ok(()) };
+        let per_share = -a.amount / a.qty;
+        let event =
+            CashEvent { qty: Some(per_share.max(0.0)), reason: format!("all shares left the account at {per_share}"), ..self.event(a) };
+        if positions::insert_cash_event(&self.log, &event)? {
+            self.differs("removal", symbol, format!("{} shares left the account at {per_share} each", -a.qty));
+        }
+        Ok(())
+    }
+
+    /// Who held the name when the activity took effect, with their part of it; who traded it last where nobody does any more,
+    /// and `external` for what was never ours.
+    fn owners(&self, a: &BrokerActivity) -> Result<Vec<(String, f64)>> {
+        let nobody = vec![(EXTERNAL.to_string(), 1.0)];
+        let Some(symbol) = a.symbol.as_deref() else { return Ok(nobody) };
+        // A dividend was earned before it was paid: the shares then are those that it was paid on, among whoever holds them since.
+        let ledger = positions::ledger(&self.log, self.account)?;
+        let held: Vec<(String, f64)> = ledger.positions().iter().filter(|(h, _)| h.symbol == symbol).map(|(h, p)| (h.strategy.clone(), p.qty)).collect();
+        let all: f64 = held.iter().map(|(_, q)| q).sum();
+        if all.abs() <= TOLERANCE_SHARES {
+            let last = self.log.fills(self.account)?.into_iter().rev().find(|f| f.symbol == symbol);
+            return Ok(last.map_or(nobody, |f| vec![(f.strategy, 1.0)]));
+        }
+        Ok(held.into_iter().map(|(strategy, q)| (strategy, q / all)).collect())
+    }
+
+    /// A split of which the reference data know, and which turns our shares into the broker's, is booked at the beginning of
+    /// its ex-date, once. Executions since then are in new shares: the whole journal is folded again with the split in its place.
+    pub(super) fn split_explains(&mut self, symbol: &str, broker: f64) -> Result<bool> {
+        let today = self.host.now().day_in(&new_york());
+        for split in self.splits.iter().filter(|s| s.symbol == symbol && s.ex_date <= today) {
+            let event = CashEvent {
+                id: format!("split|{}|{symbol}|{}", self.account, split.ex_date),
+                account: self.account.to_string(),
+                strategy: EXTERNAL.into(),
+                ts: UtcTime::midnight_in(&new_york(), split.ex_date),
+                kind: "split".into(),
+                symbol: Some(symbol.to_string()),
+                qty: Some(split.ratio),
+                amount: 0.0,
+                reason: format!("{} for one on {}", split.ratio, split.ex_date),
+                operator: None,
+            };
+            let after = positions::ledger_with(&self.log, self.account, Some(&event))?.per_symbol().get(symbol).copied().unwrap_or(0.0);
+            if (after - broker).abs() <= TOLERANCE_SHARES && positions::insert_cash_event(&self.log, &event)? {
+                self.differs("split", symbol, format!("the shares became {broker}: {}", event.reason));
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,75 @@
+//! The drive's prices and corporate events, as the simulated book and the replay read them.
+
+use crate::steps::market::Market;
+use data_layer::calendar::Calendar;
+use data_layer::error::Result;
+use data_layer::reference::{self, CorpAction, Delisting};
+use data_layer::root::DataRoot;
+use data_layer::time::TradingDay;
+use engine::execution::broker::simulated::{Corporate, PriceSource, What};
+use engine::execution::reconcile::Split;
+use std::collections::BTreeMap;
+
+/// A reason for a delisting stands at most this far from the last bar.
+const EXPLAINED_WITHIN_DAYS: i32 = 10;
+
+/// What happened to names without an order.
+pub struct Events {
+    actions: BTreeMap<String, Vec<CorpAction>>,
+    delistings: Vec<Delisting>,
+}
+
+impl Events {
+    pub fn load(root: &DataRoot) -> Result<Self> {
+        Ok(Self { actions: reference::load_actions(root)?, delistings: reference::load_delistings(root)? })
+    }
+
+    /// Splits within a week of the newest session: they explain a quantity that changed overnight, and hold back its symbol.
+    pub fn splits_around(&self, asof: TradingDay) -> Vec<Split> {
+        let near = asof.plus_days(-7)..asof.plus_days(8);
+        let split = |a: &CorpAction| Some(Split { symbol: a.symbol.clone(), ex_date: a.ex_date, ratio: a.ratio? });
+        self.actions.values().flatten().filter(|a| a.is_split() && near.contains(&a.ex_date)).filter_map(split).collect()
+    }
+}
+
+/// Both together.
+pub struct Tape<'a> {
+    pub market: &'a Market,
+    pub events: &'a Events,
+}
+
+impl Tape<'_> {
+    /// The end of a name: its last session, and what a share was worth in the end.
+    fn end(&self, symbol: &str) -> Option<Corporate> {
+        let last = self.market.panel.delisted[self.market.panel.symbol_index(symbol)?]?;
+        let near = last.plus_days(-EXPLAINED_WITHIN_DAYS)..last.plus_days(EXPLAINED_WITHIN_DAYS);
+        let known = self.events.delistings.iter().find(|d| d.symbol == symbol && near.contains(&d.delist_date));
+        // Another ticker goes on with these shares: nothing was paid for them.
+        if known.is_some_and(|d| d.reason == "renamed") {
+            return None;
+        }
+        let worth = known.and_then(|d| d.terminal_value).or_else(|| self.market.last_close(symbol, last))?;
+        Some(Corporate { ex_date: Calendar::xnys().next(last).ok()?, what: What::Removal(worth) })
+    }
+}
+
+impl PriceSource for Tape<'_> {
+    fn open(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        let panel = &self.market.panel;
+        let (s, d) = (panel.symbol_index(symbol)?, panel.day_index(day)?);
+        let (open, close, raw) = (panel.open.at(s, d), panel.close.at(s, d), panel.close_raw.at(s, d));
+        // Where nothing was adjusted, the price is as it was recorded, to the last bit.
+        Some(if raw == close { open } else { open * raw / close }).filter(|v| v.is_finite())
+    }
+    fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        self.market.last_close(symbol, day)
+    }
+    fn corporate(&self, symbol: &str) -> Vec<Corporate> {
+        let of = |a: &CorpAction| {
+            let what = if a.is_split() { a.ratio.map(What::Split) } else { a.cash.filter(|_| a.is_cash()).map(What::Dividend) };
+            what.map(|what| Corporate { ex_date: a.ex_date, what })
+        };
+        let known = self.events.actions.get(symbol).into_iter().flatten().filter_map(of);
+        known.chain(self.end(symbol)).collect()
+    }
+}
