@@ -209,6 +209,27 @@ pub enum PaperCommand {
         #[arg(long)]
         reason: String,
     },
+    /// What a tripped breaker may do without a person: off (a printed plan), reduce, flatten
+    Risk {
+        /// off, reduce or flatten
+        action: String,
+        #[arg(long)]
+        confirm: Option<String>,
+        /// simulated or alpaca
+        #[arg(long, default_value = "simulated")]
+        broker: String,
+    },
+    /// Put fewer shares, or another limit, in the place of an open order
+    Replace {
+        /// The order's own id (tm1-…), as `status` shows it
+        order: String,
+        #[arg(long)]
+        qty: f64,
+        #[arg(long)]
+        limit: Option<f64>,
+        #[arg(long, default_value = "alpaca")]
+        broker: String,
+    },
     /// End the quarantine of a symbol
     Release {
         symbol: String,

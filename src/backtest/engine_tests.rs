@@ -176,7 +176,7 @@ fn limits_bind_in_the_simulation_too() {
 
 #[test]
 fn a_constructed_book_keeps_its_volatility_pays_its_lenders_and_counts_what_bound() {
-    use crate::portfolio::construct::{Borrow, BorrowTable};
+    use crate::portfolio::construct::{Borrow, BorrowTable, Construction};
     let p = market(8, 60, 1);
     let s = scores(&p, |s, _| s as f64);
     let plain = RuleConfig { bottom_n: 2, fractional: true, ..daily() };

@@ -141,7 +141,8 @@ pub fn ledger(log: &OrderLog<'_>, account: &str) -> Result<Ledger> {
 pub(crate) fn ledger_with(log: &OrderLog<'_>, account: &str, more: Option<&CashEvent>) -> Result<Ledger> {
     let fills = log.fills(account)?;
     let mut cash = cash_events(log, account)?;
-    cash.extend(more.filter(|e| cash.iter().all(|c| c.id != e.id)).cloned().collect::<Vec<_>>());
+    let more = more.filter(|e| cash.iter().all(|c| c.id != e.id)).cloned();
+    cash.extend(more);
     let conn = log.db().lock()?;
     let mut q = conn.prepare("SELECT order_id, filled_qty FROM orders WHERE account = ?1")?;
     let filled = q.query_map([account], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<BTreeMap<String, f64>, _>>()?;

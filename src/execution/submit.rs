@@ -19,6 +19,9 @@ const NOT_FOUND_APART_S: f64 = 5.0;
 /// POSTs of one order in one visit, the first included.
 const MAX_POSTS: usize = 3;
 
+/// The style of an order that takes the place of its parent at the broker.
+pub const REPLACE: &str = "replace";
+
 /// How an order stands after it was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
@@ -68,7 +71,10 @@ impl Sender<'_> {
 
     fn post_nth(&self, row: &OrderRow, nth: usize) -> Result<Outcome> {
         self.host.failpoint("order.send.before")?;
-        let submitted = self.broker.submit(&row.intent);
+        let submitted = match self.replaced(row)? {
+            Some(old) => self.broker.replace(&old, &row.intent),
+            None => self.broker.submit(&row.intent),
+        };
         self.host.failpoint("order.send.after")?;
         match submitted {
             Submitted::Accepted(order) if order.matches(&row.intent) => self.accept(row, &order),
@@ -81,6 +87,25 @@ impl Sender<'_> {
                 self.unknown(row, "the broker's rate limit is exhausted", nth)
             }
         }
+    }
+
+    /// The broker's id of the order that this one takes the place of; none for an order of its own.
+    fn replaced(&self, row: &OrderRow) -> Result<Option<String>> {
+        if row.intent.style != REPLACE {
+            return Ok(None);
+        }
+        let old = row.intent.parent.as_deref().map(|id| self.require(id)).transpose()?;
+        let id = old.and_then(|o| o.broker_order_id);
+        id.map(Some).ok_or_else(|| Error::new(code::ORD_REFUSED, format!("{} replaces an order that the broker never named", row.id())))
+    }
+
+    /// A replacement that the broker took ends the old order: fetch what became of it.
+    fn follow_replaced(&self, row: &OrderRow) -> Result<()> {
+        let Some(old) = row.intent.parent.as_deref().filter(|_| row.intent.style == REPLACE) else { return Ok(()) };
+        if let Lookup::Found(order) = self.broker.find_by_client_id(old) {
+            absorb(&self.log, &order, Source::Reconcile, self.host.now())?;
+        }
+        Ok(())
     }
 
     fn unknown(&self, row: &OrderRow, why: &str, nth: usize) -> Result<Outcome> {
@@ -124,6 +149,7 @@ impl Sender<'_> {
     fn accept(&self, row: &OrderRow, order: &BrokerOrder) -> Result<Outcome> {
         self.log.apply(&report_of(order, Source::Reconcile, self.host.now())?)?;
         self.host.ack("order", row.id());
+        self.follow_replaced(row)?;
         Ok(outcome_of(&self.require(row.id())?))
     }
 

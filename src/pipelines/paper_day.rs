@@ -6,7 +6,9 @@
 
 pub mod guard;
 pub mod plan;
+pub mod replace;
 pub mod report;
+pub mod risk_actions;
 pub mod send;
 mod slices;
 pub mod standing;

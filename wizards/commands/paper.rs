@@ -53,6 +53,20 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
             quarantine::release(&db, symbol, OPERATOR, reason, now)?;
             say(&format!("{symbol} is out of quarantine"));
         }
+        PaperCommand::Replace { order, qty, limit, broker } => {
+            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
+            let act = Act { host: &world.host, root: &root, report: &report, step: "replace", run: "replace" };
+            let desk = Desk::open(&world.host, &root, broker, 1)?;
+            let account = desk.account(&act)?;
+            say(&desk.replace(&act, &account, order, *qty, *limit)?);
+        }
+        PaperCommand::Risk { action, confirm, broker } => {
+            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
+            let act = Act { host: &world.host, root: &root, report: &report, step: "risk", run: "risk" };
+            let desk = Desk::open(&world.host, &root, broker, 1)?;
+            let account = desk.account(&act)?;
+            say(&desk.set_risk_actions(&act, &account, action, confirm.as_deref().unwrap_or_default())?);
+        }
         PaperCommand::Standing { until, revoke, confirm, broker, max_orders } => {
             let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
             let act = Act { host: &world.host, root: &root, report: &report, step: "standing", run: "standing" };
@@ -102,7 +116,7 @@ fn status(db: &Db, account: &str) -> Result<()> {
         say(&format!("quarantine       {symbol:<8} {reason}"));
     }
     for o in OrderLog::new(db).open_orders(account)? {
-        say(&format!("open             {:<8} {} {} of {}, {}", o.intent.symbol, o.intent.side.as_str(), o.remaining(), o.intent.qty, o.state));
+        say(&format!("open             {:<8} {} {} of {}, {} ({})", o.intent.symbol, o.intent.side.as_str(), o.remaining(), o.intent.qty, o.state, o.id()));
     }
     Ok(())
 }

@@ -35,6 +35,7 @@ use engine::execution::schedule::cut::Pinned;
 use engine::models::registry::Registry;
 use engine::pipelines::paper_day::plan::PlanInput;
 use engine::pipelines::paper_day::report::ReportInput;
+use engine::pipelines::paper_day::risk_actions::FIRST_RISK_REBALANCE;
 use engine::pipelines::paper_day::send::SubmitReport;
 use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
 use engine::portfolio::{Bound, Limits as Caps, RuleConfig, Schedule};
@@ -167,11 +168,16 @@ impl Desk {
         let data_at = Calendar::xnys().close(self.market.asof);
         // In a running session the prices that the set was confirmed on are yesterday's, by design.
         let data_at = if account.market_open { data_at.max(act.host.now()) } else { data_at };
-        let guard = self.with(act, |day| day.guard(account, data_at))?;
+        let (guard, smaller) = self.with(act, |day| {
+            let guard = day.guard(account, data_at)?;
+            let smaller = day.act_on_risk(account, &guard.touched, &self.references(account)?)?;
+            Ok((guard, smaller))
+        })?;
+        smaller.sentences().iter().for_each(|text| act.note(text));
         for touched in &guard.touched {
             act.note(&format!("tripwire: {}", touched.text));
         }
-        for (symbol, shares) in &guard.plan {
+        for (symbol, shares) in guard.plan.iter().filter(|_| smaller.action.is_none()) {
             act.note(&format!("plan to flatten: {} {} {symbol}", if *shares > 0.0 { "buy" } else { "sell" }, shares.abs()));
         }
         Ok(())
@@ -192,9 +198,10 @@ impl Desk {
     /// The newest order set whose trading day is not after `day`.
     fn newest_set(&self, account: &str, day: TradingDay) -> Result<Option<String>> {
         let conn = self.db.lock()?;
-        let sql = "SELECT max(run_key), max(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3
-                   AND trading_day = (SELECT max(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3)";
-        Ok(conn.query_row(sql, rusqlite::params![account, STRATEGY, day.to_string()], |r| r.get::<_, Option<String>>(0))?)
+        // Reductions of risk are no rebalance: they are settled by the reconcile alone.
+        let sql = "SELECT max(run_key) FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day = (SELECT max(trading_day) FROM order_sets
+                   WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3 AND rebalance_no < ?4) AND rebalance_no < ?4";
+        Ok(conn.query_row(sql, rusqlite::params![account, STRATEGY, day.to_string(), FIRST_RISK_REBALANCE], |r| r.get::<_, Option<String>>(0))?)
     }
 
     /// The daily report of the session that ended, as JSON, Markdown and HTML.
@@ -301,11 +308,7 @@ impl Desk {
                 targets.insert(symbol.clone(), (quantity + 0.5 * quantity.signum()) * price / account.equity);
             }
         }
-        let at_close = Calendar::xnys().close(asof);
-        let prices = targets.keys().chain(held.keys()).filter_map(|s| {
-            let price = self.market.last_close(s, asof)?;
-            Some((s.clone(), Reference { price, at: at_close, adv_shares: self.market.adv_shares(s, asof), tradable: self.market.close(s, asof).is_some() }))
-        });
+        let prices = targets.keys().chain(held.keys()).filter_map(|s| Some((s.clone(), self.reference(s)?)));
         Ok(PlanInput {
             asof,
             champion: BTreeMap::from([
@@ -331,6 +334,19 @@ impl Desk {
         let (panel, at) = (&self.market.panel, self.market.at(self.market.asof)?);
         let sigma = |s: usize| Some((panel.symbols[s].clone(), backtest::decide::sigma_daily(panel, s, at)?));
         Ok(Some(Pinned { schedule: *schedule, sigma_daily: (0..panel.n_symbols()).filter_map(sigma).collect() }))
+    }
+
+    /// A name's last close, as what sizes and checks its orders.
+    fn reference(&self, symbol: &str) -> Option<Reference> {
+        let asof = self.market.asof;
+        let (price, at) = (self.market.last_close(symbol, asof)?, Calendar::xnys().close(asof));
+        Some(Reference { price, at, adv_shares: self.market.adv_shares(symbol, asof), tradable: self.market.close(symbol, asof).is_some() })
+    }
+
+    /// References of everything that the strategy holds.
+    fn references(&self, account: &AccountCheck) -> Result<BTreeMap<String, Reference>> {
+        let held = engine::execution::positions::ledger(&engine::execution::log::OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
+        Ok(held.into_keys().filter_map(|s| Some((s.clone(), self.reference(&s)?))).collect())
     }
 
     /// Sessions are counted from the first order set of the account.

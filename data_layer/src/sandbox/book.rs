@@ -48,12 +48,15 @@ pub struct Order {
     pub limit_price: Option<f64>,
     /// `day`, `gtc` or `opg`.
     pub tif: String,
-    /// `accepted`, `partially_filled`, `filled`, `canceled` or `expired`.
+    /// `accepted`, `partially_filled`, `filled`, `canceled`, `expired` or `replaced`.
     pub status: String,
     pub submitted_at: UtcTime,
     pub updated_at: UtcTime,
     pub filled_qty: f64,
     pub filled_avg_price: Option<f64>,
+    /// The order in whose place this one stands.
+    pub replaces: Option<String>,
+    pub replaced_by: Option<String>,
 }
 
 impl Order {
@@ -96,9 +99,11 @@ CREATE TABLE IF NOT EXISTS orders(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT
 CREATE INDEX IF NOT EXISTS orders_status ON orders(status, submitted_at);
 CREATE TABLE IF NOT EXISTS fills(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, order_id TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
   qty REAL NOT NULL, price REAL NOT NULL, at INTEGER NOT NULL, short INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS replacements(old TEXT PRIMARY KEY, new TEXT NOT NULL UNIQUE);
 ";
 
-const ORDER_COLUMNS: &str = "id, client_order_id, symbol, side, qty, limit_price, tif, status, submitted_at, updated_at, filled_qty, filled_avg_price";
+const ORDER_COLUMNS: &str = "id, client_order_id, symbol, side, qty, limit_price, tif, status, submitted_at, updated_at, filled_qty, filled_avg_price, \
+     (SELECT old FROM replacements WHERE new = orders.id), (SELECT new FROM replacements WHERE old = orders.id)";
 
 /// An open book.
 pub struct Book {
@@ -224,6 +229,14 @@ pub fn update_order(tx: &Transaction<'_>, o: &Order) -> Result<()> {
     Ok(())
 }
 
+/// Put `new` in the place of an open order.
+pub fn replace_order(tx: &Transaction<'_>, old: &Order, new: &Order) -> Result<()> {
+    insert_order(tx, new)?;
+    update_order(tx, old)?;
+    tx.execute("INSERT INTO replacements(old, new) VALUES(?1, ?2)", [&old.id, &new.id])?;
+    Ok(())
+}
+
 /// Add an execution.
 pub fn insert_fill(tx: &Transaction<'_>, f: &Fill) -> Result<()> {
     tx.execute(
@@ -247,6 +260,8 @@ fn read_order(r: &Row<'_>) -> rusqlite::Result<Order> {
         updated_at: UtcTime::from_micros(r.get(9)?),
         filled_qty: r.get(10)?,
         filled_avg_price: r.get(11)?,
+        replaces: r.get(12)?,
+        replaced_by: r.get(13)?,
     })
 }
 

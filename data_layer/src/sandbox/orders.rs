@@ -1,4 +1,4 @@
-//! Orders at the simulated broker: placing, finding, listing, cancelling.
+//! Orders at the simulated broker: placing, finding, listing, replacing, cancelling.
 
 use super::account;
 use super::book::{self, Book, Order, Side, Which};
@@ -34,7 +34,7 @@ pub fn place(world: &World, book: &mut Book, now: UtcTime, call: &Call) -> Resul
     if let Err(reply) = check(world, now, &order) {
         return Ok(reply);
     }
-    if let Err(reply) = fund(world, book, now, &order)? {
+    if let Err(reply) = fund(world, book, now, &order, None)? {
         return Ok(reply);
     }
     // Submission times are distinct, so that listings can be paged by them.
@@ -120,6 +120,8 @@ fn read(body: &Value, count: usize) -> std::result::Result<Order, Reply> {
         updated_at: never,
         filled_qty: 0.0,
         filled_avg_price: None,
+        replaces: None,
+        replaced_by: None,
     })
 }
 
@@ -156,9 +158,10 @@ fn opening_auction_open(now: UtcTime) -> bool {
 }
 
 /// Whether the account can pay for it. Costs are estimated at the limit or the last close.
-fn fund(world: &World, book: &Book, now: UtcTime, o: &Order) -> Result<std::result::Result<(), Reply>> {
+fn fund(world: &World, book: &Book, now: UtcTime, o: &Order, instead_of: Option<&str>) -> Result<std::result::Result<(), Reply>> {
     let held = account::holdings(world, &book.fills()?, now);
-    let open = book.orders(Which::Open)?;
+    let mut open = book.orders(Which::Open)?;
+    open.retain(|other| Some(other.id.as_str()) != instead_of);
     let reserved = account::reserved(world, &held, &open, now);
     let with = account::reserved(world, &held, &[open, vec![o.clone()]].concat(), now);
     let power = account::buying_power(&account::value(world, &held, now), reserved);
@@ -214,6 +217,44 @@ pub fn list(book: &Book, call: &Call) -> Result<Reply> {
     Ok(Reply::ok(&Value::Array(orders.iter().take(limit).map(json).collect())))
 }
 
+/// `PATCH /v2/orders/{id}`: a new order, with a new id, in the place of an open one. What the old one has filled stays its own.
+pub fn replace(world: &World, book: &mut Book, now: UtcTime, id: &str, call: &Call) -> Result<Reply> {
+    let Some(mut old) = book.by_id(id)? else {
+        return Ok(Reply::coded(404, NOT_FOUND, &format!("order not found for {id}")));
+    };
+    if !old.is_open() {
+        return Ok(Reply::coded(422, UNPROCESSABLE, &format!("order is already in \"{}\" state", old.status)));
+    }
+    let change = call.json();
+    let (qty, limit) = match (amount(&change, "qty"), amount(&change, "limit_price")) {
+        (Ok(qty), Ok(limit)) => (qty.unwrap_or(old.qty), limit.or(old.limit_price)),
+        (Err(reply), _) | (_, Err(reply)) => return Ok(reply),
+    };
+    let word = |name: &str, before: &str| change.get(name).and_then(Value::as_str).filter(|w| !w.is_empty()).unwrap_or(before).to_string();
+    let kind = if limit.is_some() { "limit" } else { "market" };
+    let count = book.orders(Which::All)?.len();
+    let body = json!({"symbol": old.symbol, "side": old.side.word(), "qty": qty, "type": kind, "limit_price": limit,
+        "time_in_force": word("time_in_force", &old.tif), "client_order_id": word("client_order_id", "")});
+    let mut new = match read(&body, count) {
+        Ok(order) => order,
+        Err(reply) => return Ok(reply),
+    };
+    if book.by_client_id(&new.client_order_id)?.is_some() {
+        return Ok(Reply::coded(422, BAD_BODY, "client_order_id must be unique"));
+    }
+    if let Err(reply) = check(world, now, &new) {
+        return Ok(reply);
+    }
+    (old.status, old.updated_at) = ("replaced".into(), now.max(old.submitted_at));
+    if let Err(reply) = fund(world, book, now, &new, Some(&old.id))? {
+        return Ok(reply);
+    }
+    new.submitted_at = book.last_submission()?.map_or(now, |t| now.max(t.plus_micro()));
+    new.updated_at = new.submitted_at;
+    book.write(|tx| book::replace_order(tx, &old, &new))?;
+    Ok(Reply::ok(&json(&Order { replaces: Some(old.id), ..new })))
+}
+
 /// `DELETE /v2/orders/{id}`.
 pub fn cancel(book: &mut Book, now: UtcTime, id: &str) -> Result<Reply> {
     let Some(mut order) = book.by_id(id)? else {
@@ -246,8 +287,8 @@ pub fn json(o: &Order) -> Value {
     let when = |status: &str| (o.status == status).then_some(o.updated_at);
     json!({
         "id": o.id, "client_order_id": o.client_order_id, "created_at": o.submitted_at, "updated_at": o.updated_at, "submitted_at": o.submitted_at,
-        "filled_at": when("filled"), "expired_at": when("expired"), "canceled_at": when("canceled"), "failed_at": null, "replaced_at": null,
-        "replaced_by": null, "replaces": null, "asset_id": account::asset_id(&o.symbol), "symbol": o.symbol, "asset_class": "us_equity", "notional": null,
+        "filled_at": when("filled"), "expired_at": when("expired"), "canceled_at": when("canceled"), "failed_at": null, "replaced_at": when("replaced"),
+        "replaced_by": o.replaced_by, "replaces": o.replaces, "asset_id": account::asset_id(&o.symbol), "symbol": o.symbol, "asset_class": "us_equity", "notional": null,
         "qty": decimal(o.qty), "filled_qty": decimal(o.filled_qty), "filled_avg_price": o.filled_avg_price.map(decimal), "order_class": "",
         "order_type": kind, "type": kind, "side": o.side.word(), "time_in_force": o.tif, "limit_price": o.limit_price.map(decimal), "stop_price": null,
         "status": o.status, "extended_hours": false, "legs": null, "trail_percent": null, "trail_price": null, "hwm": null, "subtag": null, "source": null

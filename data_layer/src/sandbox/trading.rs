@@ -40,7 +40,7 @@ pub fn answer(world: &World, book: &mut Book, now: UtcTime, call: &Call) -> Resu
         ("GET", ["v2", "orders:by_client_order_id"]) => orders::by_client_id(book, call)?,
         ("GET", ["v2", "orders", id]) => orders::by_id(book, id)?,
         ("DELETE", ["v2", "orders", id]) => orders::cancel(book, now, id)?,
-        ("PATCH", ["v2", "orders", _]) => Reply::coded(422, 42_210_000, "order replacement is not served by the sandbox; cancel and send a new order"),
+        ("PATCH", ["v2", "orders", id]) => orders::replace(world, book, now, id, call)?,
         _ => Reply::coded(404, 40_410_000, "endpoint not found"),
     };
     Ok(keys::rate_headers(reply, now))

@@ -7,7 +7,7 @@ mod prices;
 pub mod stream;
 mod wire;
 
-use self::wire::{BOOKINGS, broker_words, number, order_body, parse_activity, parse_position, stamp, text};
+use self::wire::{BOOKINGS, broker_words, number, order_body, parse_activity, parse_position, replace_body, stamp, text};
 pub use self::wire::{classify_submit, parse_fill, parse_order};
 use super::{Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, Lookup, Submitted};
 use crate::execution::gates::LiveConsent;
@@ -272,6 +272,12 @@ impl Broker for AlpacaBroker {
         let a = self.call(&Verb::Delete, &path, &[]).map_err(|t| unreachable_error(&t.0))?;
         // 422: no longer cancelable, which the next look-up explains.
         if matches!(a.status, 200..=299 | 404 | 422) { Ok(()) } else { Err(status_error(&path, &a)) }
+    }
+    fn replace(&self, broker_order_id: &str, next: &Intent) -> Submitted {
+        match self.call(&Verb::Patch(&replace_body(next)), &format!("/v2/orders/{broker_order_id}"), &[]) {
+            Ok(a) => classify_submit(a.status, a.retry_after_s, &a.body, next),
+            Err(Transport(why)) => Submitted::Unknown(why),
+        }
     }
     fn open_orders(&self) -> Result<Vec<BrokerOrder>> {
         self.orders("open", None)

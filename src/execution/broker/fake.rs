@@ -183,6 +183,18 @@ impl Broker for FakeBroker {
             _ => Submitted::Accepted(order),
         }
     }
+    fn replace(&self, broker_order_id: &str, next: &Intent) -> Submitted {
+        let old = self.truth.lock().unwrap().orders.values().find(|o| o.id == broker_order_id && o.is_open()).map(|o| o.client_order_id.clone());
+        let Some(old) = old else { return Submitted::Refused { code: "42210000".into(), text: "order is not open".into() } };
+        let submitted = self.submit(next);
+        let mut t = self.truth.lock().unwrap();
+        if t.orders.contains_key(&next.client_order_id) {
+            let now = t.now;
+            let order = t.orders.get_mut(&old).unwrap();
+            (order.status, order.updated_at) = ("replaced".into(), now);
+        }
+        submitted
+    }
     fn find_by_client_id(&self, client_order_id: &str) -> Lookup {
         let mut t = self.truth.lock().unwrap();
         let n = t.lookups;

@@ -145,7 +145,7 @@ impl PaperDay<'_> {
     }
 
     /// Signed open remainders of the strategy's own orders.
-    fn open_remaining(&self, account: &str) -> Result<BTreeMap<String, f64>> {
+    pub(super) fn open_remaining(&self, account: &str) -> Result<BTreeMap<String, f64>> {
         let mut out = BTreeMap::new();
         for o in self.log().open_orders(account)? {
             if o.intent.strategy == self.config.strategy && o.remaining() > 0.0 {

@@ -12,7 +12,7 @@ use crate::execution::quarantine::quarantined;
 use crate::execution::reconcile::ReconcileReport;
 use crate::execution::risk;
 use crate::execution::state::{is_unknown, name};
-use crate::execution::submit::{Outcome, Sender, outcome_of};
+use crate::execution::submit::{Outcome, REPLACE, Sender, outcome_of};
 use crate::execution::switches::{self, Switch, SwitchState, TripReason};
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
@@ -173,7 +173,9 @@ impl PaperDay<'_> {
 
     fn judge(&self, set: &OrderSet, row: &OrderRow, session: &Session, desk: &Desk) -> Result<Verdict> {
         let intent = &row.intent;
-        let others: Vec<OrderRow> = desk.open.iter().filter(|o| o.id() != row.id()).cloned().collect();
+        // An order and its replacement never both live on: the new one stands for both.
+        let instead_of = intent.parent.as_deref().filter(|_| intent.style == REPLACE);
+        let others: Vec<OrderRow> = desk.open.iter().filter(|o| o.id() != row.id() && Some(o.id()) != instead_of).cloned().collect();
         let own_side: f64 = others.iter().filter(|o| o.intent.symbol == intent.symbol && o.intent.side == intent.side).map(OrderRow::remaining).sum();
         let foreign_side: f64 =
             desk.foreign.iter().filter(|o| o.symbol == intent.symbol && o.side == intent.side).map(|o| (o.qty - o.filled_qty).max(0.0)).sum();

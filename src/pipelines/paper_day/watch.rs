@@ -95,6 +95,9 @@ impl PaperDay<'_> {
             let guard = self.guard(&fresh, self.host.now())?;
             out.trips += guard.touched.len();
             guard.touched.iter().for_each(|t| note(&t.text));
+            let prices = self.require_set(run_key)?.pins.prices;
+            let smaller = self.act_on_risk(&fresh, &guard.touched, &prices)?;
+            smaller.sentences().iter().for_each(|t| note(t));
         }
         Ok(())
     }

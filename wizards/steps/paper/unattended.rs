@@ -3,7 +3,7 @@
 use super::{Desk, Kind, STRATEGY};
 use crate::kit::Act;
 use data_layer::attach;
-use data_layer::error::Result;
+use data_layer::error::{Error, Result, code};
 use data_layer::root::DataPath;
 use data_layer::store::{self, canonical_json, digest_of};
 use data_layer::time::TradingDay;
@@ -11,6 +11,7 @@ use engine::execution::broker::NoStream;
 use engine::execution::log::OrderLog;
 use engine::execution::order::run_key;
 use engine::models::registry::Registry;
+use engine::monitoring::tripwires::RiskAction;
 use engine::pipelines::paper_day::AccountCheck;
 use engine::pipelines::paper_day::standing::{Scope, Standing};
 use engine::pipelines::parity::{self, ParityReport};
@@ -44,6 +45,29 @@ impl Desk {
 
     pub fn revoke_standing(&self, act: &Act<'_>, account: &AccountCheck) -> Result<usize> {
         self.with(act, |day| day.revoke_standing(&account.account))
+    }
+
+    /// Put a smaller order, or another limit, in the place of an open one.
+    pub fn replace(&self, act: &Act<'_>, account: &AccountCheck, order: &str, qty: f64, limit: Option<f64>) -> Result<String> {
+        let _lock = attach::account_lock(act.root, &account.account)?;
+        let sent = self.with(act, |day| day.replace(account, order, qty, limit))?;
+        let line = sent.lines.first().map_or_else(String::new, |l| format!("{} is {} {}", l.client_order_id, l.state, l.why));
+        Ok(format!("{} sent, {} refused, {} unknown: {line}", sent.sent, sent.refused, sent.unknown))
+    }
+
+    /// Allow or forbid reductions without a person.
+    pub fn set_risk_actions(&self, act: &Act<'_>, account: &AccountCheck, word: &str, typed: &str) -> Result<String> {
+        let action = match word {
+            "off" => {
+                self.with(act, |day| day.forbid_risk_actions(&account.account))?;
+                return Ok(format!("{}: a tripped breaker prints a plan and sends nothing", account.account));
+            }
+            "reduce" => RiskAction::Reduce,
+            "flatten" => RiskAction::Flatten,
+            other => return Err(Error::new(code::USE_ARGUMENT, format!("'{other}' is not off, reduce or flatten")).fix("trademl paper risk reduce")),
+        };
+        self.with(act, |day| day.allow_risk_actions(&account.account, action, typed))?;
+        Ok(format!("{}: a tripped breaker takes back increases and may {word} the book by itself; end it with: trademl paper risk off", account.account))
     }
 
     /// Follow the running session's confirmed set until its close, or until nothing of it is open.

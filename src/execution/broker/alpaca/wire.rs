@@ -155,6 +155,15 @@ pub(super) fn order_body(i: &Intent) -> Value {
     body
 }
 
+/// The body of a PATCH: what may change, and the new order's own id.
+pub(super) fn replace_body(i: &Intent) -> Value {
+    let mut body = order_body(i);
+    if let Some(fields) = body.as_object_mut() {
+        fields.retain(|key, _| !matches!(key.as_str(), "symbol" | "side" | "type"));
+    }
+    body
+}
+
 /// Status and body of a POST to an outcome. What is not certain is unknown.
 pub fn classify_submit(status: u16, retry_after_s: Option<u64>, body: &str, intent: &Intent) -> Submitted {
     let words = broker_words(body);
