@@ -230,6 +230,14 @@ pub enum PaperCommand {
         #[arg(long, default_value = "alpaca")]
         broker: String,
     },
+    /// The week of an account from its daily reports; nightly sends it when the week is over
+    Digest {
+        #[arg(long)]
+        account: String,
+        /// A session of the week; the last closed one by default
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        until: Option<data_layer::time::TradingDay>,
+    },
     /// End the quarantine of a symbol
     Release {
         symbol: String,

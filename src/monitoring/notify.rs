@@ -1,8 +1,9 @@
-//! Saying that something happened: Slack, Discord and signed webhooks, with an outbox that survives a crash.
+//! Saying that something happened: Slack, Discord, e-mail and signed webhooks, with an outbox that survives a crash.
 //!
 //! A message is put into the outbox once per event and channel and delivered at least once; a receiver of the generic webhook
 //! can tell a repeat by the event's id. Addresses and secrets come from the environment and are never stored.
 
+use super::email::Mail;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
@@ -49,6 +50,7 @@ pub enum Channel {
     Discord(SecretString),
     /// Address and the secret that signs.
     Webhook(SecretString, SecretString),
+    Email(Mail),
 }
 
 impl Channel {
@@ -57,6 +59,7 @@ impl Channel {
             Self::Slack(_) => "slack",
             Self::Discord(_) => "discord",
             Self::Webhook(..) => "webhook",
+            Self::Email(_) => "email",
         }
     }
 
@@ -77,12 +80,14 @@ impl Channel {
             }
         }
         out.iter().try_for_each(|c| allowed(c.url().expose_secret()).map(drop))?;
+        out.extend(Mail::configured(host)?.map(Self::Email));
         Ok(out)
     }
 
     fn url(&self) -> &SecretString {
         match self {
             Self::Slack(url) | Self::Discord(url) | Self::Webhook(url, _) => url,
+            Self::Email(mail) => &mail.server,
         }
     }
 
@@ -96,7 +101,7 @@ impl Channel {
         let value: Value = match self {
             Self::Slack(_) => json!({"text": text}),
             Self::Discord(_) => json!({"content": text, "allowed_mentions": {"parse": []}}),
-            Self::Webhook(..) => serde_json::to_value(m)?,
+            Self::Webhook(..) | Self::Email(_) => serde_json::to_value(m)?,
         };
         canonical_json(&value)
     }
@@ -241,6 +246,9 @@ fn key(channel: &str, id: &str) -> String {
 fn post(host: &Host, channel: &Channel, message: &Message) -> Result<()> {
     if host.is_offline() {
         return Err(Error::new(code::NET_UNREACHABLE, "this run is offline"));
+    }
+    if let Channel::Email(mail) = channel {
+        return mail.send(host, message);
     }
     let body = channel.body(message)?;
     let mut request = host.http().post(channel.url().expose_secret()).timeout(TIMEOUT).header("content-type", "application/json");

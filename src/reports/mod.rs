@@ -6,9 +6,11 @@ pub mod svg;
 pub mod view;
 pub mod tear_sheet;
 pub mod daily;
+pub mod weekly;
 #[cfg(test)]
 mod sample;
 
 pub use daily::{DailyReport, daily};
+pub use weekly::{WeeklyReport, weekly};
 pub use tear_sheet::{TearSheet, tear_sheet};
 pub use view::Rendered;

@@ -59,7 +59,7 @@ fn environment() -> Result<Environment<'static>> {
 }
 
 /// What stands where a number is undefined.
-const MISSING: &str = "n/a";
+pub(crate) const MISSING: &str = "n/a";
 
 fn number(v: &Shown, format: Format) -> String {
     f64::try_from(v.clone()).map_or_else(|_| MISSING.to_string(), |v| format.write(v))

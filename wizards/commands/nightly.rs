@@ -16,6 +16,7 @@ use data_layer::store;
 use data_layer::time::TradingDay;
 use engine::models::registry::Registry;
 use engine::monitoring::notify::{Channel, Level, Message, Outbox};
+use engine::reports::weekly;
 use engine::pipelines::nightly::{self, Night, Said, State, TASKS, Task};
 use serde_json::{Value, json};
 
@@ -180,6 +181,22 @@ impl Shift<'_> {
         }
     }
 
+    /// The digest of the week that this session ends; none inside a week, and none for a week without a daily report.
+    fn week(&self) -> Result<Option<Message>> {
+        if !weekly::ends_week(self.session)? {
+            return Ok(None);
+        }
+        let report = self.reporter("digest");
+        let account = self.desk()?.account(&self.act(&report))?.account;
+        let week = match steps::paper::digest(&self.root, &account, self.session) {
+            Ok(week) => week,
+            Err(e) if e.is(code::DATA_MISSING) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let title = format!("TradeML, week of {} to {}", week.first, week.last);
+        Ok(Some(Message { id: format!("weekly {} {account}", week.last), level: Level::Info, title, text: week.markdown(), at: self.host.now() }))
+    }
+
     fn notify(&self, db: &Db, night: &Night) -> Result<Said> {
         let channels = Channel::configured(&self.host)?;
         if channels.is_empty() {
@@ -196,6 +213,9 @@ impl Shift<'_> {
         };
         let outbox = Outbox::new(db);
         outbox.put(&channels, &message)?;
+        if let Some(week) = self.week()? {
+            outbox.put(&channels, &week)?;
+        }
         let done = outbox.deliver(&channels)?;
         if done.waiting > 0 {
             return Err(Error::new(code::NET_UNREACHABLE, format!("{} messages wait for another try", done.waiting)));

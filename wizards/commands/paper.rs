@@ -53,6 +53,10 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
             quarantine::release(&db, symbol, OPERATOR, reason, now)?;
             say(&format!("{symbol} is out of quarantine"));
         }
+        PaperCommand::Digest { account, until } => {
+            let last = until.map_or_else(|| data_layer::calendar::Calendar::xnys().last_closed(now), Ok)?;
+            say(steps::paper::digest(&root, account, last)?.markdown().trim_end());
+        }
         PaperCommand::Replace { order, qty, limit, broker } => {
             let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
             let act = Act { host: &world.host, root: &root, report: &report, step: "replace", run: "replace" };

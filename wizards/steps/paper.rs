@@ -1,5 +1,6 @@
 //! `paper-trade`'s desk: one account, one strategy, one day at a time. The order path itself is `engine::pipelines::paper_day`.
 
+mod digest;
 mod screen;
 mod tape;
 mod unattended;
@@ -7,6 +8,7 @@ mod words;
 
 use tape::{Events, Tape};
 
+pub use digest::digest;
 pub use screen::Screen;
 pub use words::{BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, sent_before, settled};
 

@@ -72,27 +72,30 @@ impl Run<'_> {
         Ok(held.into_iter().map(|(strategy, q)| (strategy, q / all)).collect())
     }
 
-    /// A split of which the reference data know, and which turns our shares into the broker's, is booked at the beginning of
-    /// its ex-date, once. Executions since then are in new shares: the whole journal is folded again with the split in its place.
+    /// A split of which the reference data know, and which turns our shares into the broker's, is booked, once: at the beginning
+    /// of its ex-date, with executions since then in new shares, or, at a broker that was late with it, now.
     pub(super) fn split_explains(&mut self, symbol: &str, broker: f64) -> Result<bool> {
-        let today = self.host.now().day_in(&new_york());
-        for split in self.splits.iter().filter(|s| s.symbol == symbol && s.ex_date <= today) {
-            let event = CashEvent {
-                id: format!("split|{}|{symbol}|{}", self.account, split.ex_date),
-                account: self.account.to_string(),
-                strategy: EXTERNAL.into(),
-                ts: UtcTime::midnight_in(&new_york(), split.ex_date),
-                kind: "split".into(),
-                symbol: Some(symbol.to_string()),
-                qty: Some(split.ratio),
-                amount: 0.0,
-                reason: format!("{} for one on {}", split.ratio, split.ex_date),
-                operator: None,
-            };
-            let after = positions::ledger_with(&self.log, self.account, Some(&event))?.per_symbol().get(symbol).copied().unwrap_or(0.0);
-            if (after - broker).abs() <= TOLERANCE_SHARES && positions::insert_cash_event(&self.log, &event)? {
-                self.differs("split", symbol, format!("the shares became {broker}: {}", event.reason));
-                return Ok(true);
+        let now = self.host.now();
+        let due: Vec<_> = self.splits.iter().filter(|s| s.symbol == symbol && s.ex_date <= now.day_in(&new_york())).collect();
+        for split in due {
+            for ts in [UtcTime::midnight_in(&new_york(), split.ex_date), now] {
+                let event = CashEvent {
+                    id: format!("split|{}|{symbol}|{}", self.account, split.ex_date),
+                    account: self.account.to_string(),
+                    strategy: EXTERNAL.into(),
+                    ts,
+                    kind: "split".into(),
+                    symbol: Some(symbol.to_string()),
+                    qty: Some(split.ratio),
+                    amount: 0.0,
+                    reason: format!("{} for one on {}", split.ratio, split.ex_date),
+                    operator: None,
+                };
+                let after = positions::ledger_with(&self.log, self.account, Some(&event))?.per_symbol().get(symbol).copied().unwrap_or(0.0);
+                if (after - broker).abs() <= TOLERANCE_SHARES && positions::insert_cash_event(&self.log, &event)? {
+                    self.differs("split", symbol, format!("the shares became {broker}: {}", event.reason));
+                    return Ok(true);
+                }
             }
         }
         Ok(false)

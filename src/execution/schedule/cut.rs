@@ -193,7 +193,7 @@ mod tests {
     fn a_slice_has_a_minute_and_the_late_go_beside_the_next_within_the_cap() {
         let p = pinned(Kind::Twap);
         let at = |s: i64| p.moment(day(), 3, p.at(day(), 1).plus_seconds(s));
-        assert_eq!(p.at(day(), 1).to_string(), "2017-12-01T14:45:00Z");
+        assert_eq!(p.at(day(), 1).to_string(), "2017-12-01T14:45:00.000000Z");
         assert_eq!(at(-1), Moment::Waiting(p.at(day(), 1)));
         assert_eq!((at(0), at(60), at(61)), (Moment::Open(1), Moment::Open(1), Moment::Waiting(p.at(day(), 2))));
         assert_eq!((at(600), at(660), at(661)), (Moment::Open(3), Moment::Open(3), Moment::Over));

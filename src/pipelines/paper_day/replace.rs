@@ -12,7 +12,6 @@ use crate::execution::state::{is_unknown, name};
 use crate::execution::submit::REPLACE;
 use data_layer::error::{Error, Result, code};
 use rusqlite::params;
-use std::collections::BTreeMap;
 
 /// From here on a rebalance number means a replacement.
 pub const FIRST_REPLACEMENT: u32 = 2_000;
@@ -59,7 +58,6 @@ impl PaperDay<'_> {
         let rebalance_no = FIRST_REPLACEMENT + made;
         let key = run_key(&i.account, &i.strategy, i.trading_day, rebalance_no);
         let pins = self.require_set(&i.run_key)?.pins;
-        let prices: BTreeMap<_, _> = pins.prices.into_iter().filter(|(s, _)| *s == i.symbol).collect();
         let mut next = Intent {
             run_key: key.clone(),
             rebalance_no,
@@ -84,7 +82,7 @@ impl PaperDay<'_> {
             equity: account.equity,
             pinned_at: self.host.now(),
             run_id: self.config.run_id.clone(),
-            pins: Pins { asof: pins.asof, champion: pins.champion, prices, positions: pins.positions, ..Pins::default() },
+            pins: Pins { asof: pins.asof, champion: pins.champion, prices: pins.prices, positions: pins.positions, ..Pins::default() },
             lines: vec![next],
         };
         set.order_set_hash = set.compute_hash()?;

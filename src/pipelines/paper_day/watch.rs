@@ -199,7 +199,7 @@ mod tests {
         day.reconcile("SIM1").unwrap();
         let set = day.plan(&day.account_check().unwrap(), &plan).unwrap();
         let shape: Vec<_> = set.lines.iter().map(|l| (l.symbol.as_str(), l.qty, l.slice, l.style.as_str())).collect();
-        assert_eq!(shape[..4], [("AAPL", 16.0, 1, "twap"), ("AAPL", 15.0, 2, "twap"), ("AAPL", 16.0, 3, "twap"), ("BBB", 10.0, 0, "next_open")]);
+        assert_eq!(shape[..4], [("AAPL", 15.0, 1, "twap"), ("AAPL", 16.0, 2, "twap"), ("AAPL", 16.0, 3, "twap"), ("BBB", 10.0, 0, "next_open")]);
         let preview = day.preview(&set.run_key).unwrap();
         assert_eq!((preview.orders, preview.lines[0].slices, preview.lines[0].qty), (2, 3, 47.0));
         assert!(preview.notes.iter().any(|n| n.contains("BBB is sent whole")), "{:?}", preview.notes);
