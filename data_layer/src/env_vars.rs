@@ -87,7 +87,13 @@ pub const ALL: &[EnvVar] = &[
     key("TRADEML_NOTIFY_WEBHOOK_SECRET", "Key of the HMAC-SHA256 signature of the generic webhook."),
     key("TRADEML_NOTIFY_SMTP_URL", "Mail server that the night reports through, with user and password: smtps://… or smtp://…?tls=required."),
     plain(Keys, "TRADEML_NOTIFY_EMAIL_FROM", "none", "TradeML <desk@example.org>", "Sender of the night's e-mail; needed with TRADEML_NOTIFY_SMTP_URL."),
-    plain(Keys, "TRADEML_NOTIFY_EMAIL_TO", "none", "jane@example.org", "Receivers of the night's e-mail, separated by commas; needed with TRADEML_NOTIFY_SMTP_URL."),
+    plain(
+        Keys,
+        "TRADEML_NOTIFY_EMAIL_TO",
+        "none",
+        "jane@example.org",
+        "Receivers of the night's e-mail, separated by commas; needed with TRADEML_NOTIFY_SMTP_URL.",
+    ),
     key("TRADEML_SERVICE_TOKEN", "Bearer token of the signal service; required when it does not listen on loopback."),
     plain(Keys, "SEC_CONTACT", "none", "Jane Doe jane@example.org", "Name and e-mail sent to SEC EDGAR in the user agent. Not a secret."),
     plain(

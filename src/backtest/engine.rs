@@ -79,7 +79,8 @@ pub fn run(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, 
         return Err(Error::new(code::ML_UNDEFINED, "a simulation needs at least two sessions").found(format!("{} of {}", days.len(), panel.n_days())));
     }
     let account = Account::opened(panel.days[days.start], rule.capital_usd)?;
-    let mut sim = Simulation { panel, scores, rule, cost, account, pending: Vec::new(), fills: Vec::new(), notes: Vec::new(), bound: BTreeMap::new(), rebalances: 0 };
+    let mut sim =
+        Simulation { panel, scores, rule, cost, account, pending: Vec::new(), fills: Vec::new(), notes: Vec::new(), bound: BTreeMap::new(), rebalances: 0 };
     sim.account.close_session(panel.days[days.start]);
     sim.decide(days.start)?;
     let mut out = Series::default();

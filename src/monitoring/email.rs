@@ -164,14 +164,19 @@ mod tests {
                 base
             })
             .unwrap();
-        let env = [("TRADEML_NOTIFY_SMTP_URL", base.as_str()), ("TRADEML_NOTIFY_EMAIL_FROM", "TradeML <desk@example.org>"), ("TRADEML_NOTIFY_EMAIL_TO", "a@example.org, b@example.org")];
+        let env = [
+            ("TRADEML_NOTIFY_SMTP_URL", base.as_str()),
+            ("TRADEML_NOTIFY_EMAIL_FROM", "TradeML <desk@example.org>"),
+            ("TRADEML_NOTIFY_EMAIL_TO", "a@example.org, b@example.org"),
+        ];
         let host = host(&env);
         let dir = scratch();
         let db = Db::open(&DataRoot::create(&host, dir.path(), "replay@1", FsFacts::default(), None).unwrap(), Which::Journal).unwrap();
         let channels = Channel::configured(&host).unwrap();
         assert_eq!(channels.iter().map(Channel::name).collect::<Vec<_>>(), ["email"]);
         let outbox = Outbox::new(&db);
-        let message = Message { id: "trip-1".into(), level: Level::Alarm, title: "circuit\r\nbreaker".into(), text: "MAX_DRAWDOWN: 11 %".into(), at: evening() };
+        let message =
+            Message { id: "trip-1".into(), level: Level::Alarm, title: "circuit\r\nbreaker".into(), text: "MAX_DRAWDOWN: 11 %".into(), at: evening() };
         outbox.put(&channels, &message).unwrap();
         assert_eq!(outbox.deliver(&channels).unwrap(), Delivered { waiting: 1, ..Delivered::default() });
         host.block_on(host.sleep(Duration::from_secs(61))).unwrap();
@@ -188,12 +193,22 @@ mod tests {
     #[test]
     fn mail_leaves_over_tls_and_half_a_configuration_is_refused() {
         let with = |url: &str| {
-            Mail::configured(&host(&[("TRADEML_NOTIFY_SMTP_URL", url), ("TRADEML_NOTIFY_EMAIL_FROM", "a@example.org"), ("TRADEML_NOTIFY_EMAIL_TO", "b@example.org")]))
+            Mail::configured(&host(&[
+                ("TRADEML_NOTIFY_SMTP_URL", url),
+                ("TRADEML_NOTIFY_EMAIL_FROM", "a@example.org"),
+                ("TRADEML_NOTIFY_EMAIL_TO", "b@example.org"),
+            ]))
         };
         for good in ["smtps://u:p@mail.example.org", "smtp://u:p@mail.example.org:587?tls=required", "smtp://127.0.0.1:25", "smtp://localhost:2525"] {
             assert!(with(good).unwrap().is_some(), "{good}");
         }
-        for bad in ["smtp://u:secret@mail.example.org", "smtp://mail.example.org?tls=opportunistic", "smtp://127.0.0.1@mail.example.org", "http://127.0.0.1", "smtps://"] {
+        for bad in [
+            "smtp://u:secret@mail.example.org",
+            "smtp://mail.example.org?tls=opportunistic",
+            "smtp://127.0.0.1@mail.example.org",
+            "http://127.0.0.1",
+            "smtps://",
+        ] {
             let error = with(bad).unwrap_err();
             assert!(error.is(code::NET_FORBIDDEN_HOST) && !error.to_string().contains("secret"), "{bad}");
         }

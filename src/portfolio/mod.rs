@@ -20,5 +20,5 @@ pub(crate) const SESSIONS_PER_YEAR: f64 = 252.0;
 pub use construct::{Bound, Construction};
 pub use delta::{DeltaInput, DeltaLine, DeltaPlan, Reason, Skipped, delta};
 pub use limits::{Binding, Limited, Limits};
-pub use schedule::Schedule;
 pub use rule::{Excluded, Rule, RuleConfig, Targets, targets};
+pub use schedule::Schedule;

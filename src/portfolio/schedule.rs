@@ -46,15 +46,7 @@ pub struct Schedule {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self {
-            kind: Kind::None,
-            start_after_open_min: 15,
-            duration_min: 60,
-            interval_s: 300,
-            max_slice_adv_share: 0.01,
-            risk_aversion: 1e-6,
-            spread_bps: 2.0,
-        }
+        Self { kind: Kind::None, start_after_open_min: 15, duration_min: 60, interval_s: 300, max_slice_adv_share: 0.01, risk_aversion: 1e-6, spread_bps: 2.0 }
     }
 }
 

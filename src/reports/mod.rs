@@ -11,6 +11,6 @@ pub mod weekly;
 mod sample;
 
 pub use daily::{DailyReport, daily};
-pub use weekly::{WeeklyReport, weekly};
 pub use tear_sheet::{TearSheet, tear_sheet};
 pub use view::Rendered;
+pub use weekly::{WeeklyReport, weekly};

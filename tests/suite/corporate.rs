@@ -23,8 +23,7 @@ use polars::prelude::{Column, DataFrame};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-const SESSIONS: [&str; 9] =
-    ["2017-11-24", "2017-11-27", "2017-11-28", "2017-11-29", "2017-11-30", "2017-12-01", "2017-12-04", "2017-12-05", "2017-12-06"];
+const SESSIONS: [&str; 9] = ["2017-11-24", "2017-11-27", "2017-11-28", "2017-11-29", "2017-11-30", "2017-12-01", "2017-12-04", "2017-12-05", "2017-12-06"];
 
 /// Prices stand still but for what is tested: A splits four for one on the 30th, B goes ex a dollar that day and pays it on the 4th, C
 /// trades last on the 30th, at 20, and E is bought for 30 on the 1st.

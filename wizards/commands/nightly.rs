@@ -16,8 +16,8 @@ use data_layer::store;
 use data_layer::time::TradingDay;
 use engine::models::registry::Registry;
 use engine::monitoring::notify::{Channel, Level, Message, Outbox};
-use engine::reports::weekly;
 use engine::pipelines::nightly::{self, Night, Said, State, TASKS, Task};
+use engine::reports::weekly;
 use serde_json::{Value, json};
 
 const STRATEGY: &str = "equities_xs";

@@ -48,8 +48,7 @@ impl Run<'_> {
     fn take_removal(&mut self, a: &BrokerActivity) -> Result<()> {
         let Some(symbol) = a.symbol.as_deref().filter(|_| a.qty != 0.0) else { return Ok(()) };
         let per_share = -a.amount / a.qty;
-        let event =
-            CashEvent { qty: Some(per_share.max(0.0)), reason: format!("all shares left the account at {per_share}"), ..self.event(a) };
+        let event = CashEvent { qty: Some(per_share.max(0.0)), reason: format!("all shares left the account at {per_share}"), ..self.event(a) };
         if positions::insert_cash_event(&self.log, &event)? {
             self.differs("removal", symbol, format!("{} shares left the account at {per_share} each", -a.qty));
         }

@@ -59,7 +59,12 @@ impl Pinned {
         let cap = self.cap_shares(adv);
         let taken = p.qty.min(wanted * cap);
         let note = (taken < p.qty).then(|| {
-            format!("{}: {taken} of {} shares are planned, more would exceed {:.1} % of the daily volume a slice", p.symbol, p.qty, 100.0 * s.max_slice_adv_share)
+            format!(
+                "{}: {taken} of {} shares are planned, more would exceed {:.1} % of the daily volume a slice",
+                p.symbol,
+                p.qty,
+                100.0 * s.max_slice_adv_share
+            )
         });
         let duration_min = ((wanted.min(most) * f64::from(s.interval_s) / 60.0) as u32).min(s.duration_min);
         let request = TwapRequest {

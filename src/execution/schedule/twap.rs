@@ -126,7 +126,16 @@ mod tests {
 
     fn request() -> TwapRequest {
         let start = UtcTime::parse("2017-12-01T15:00:00Z").unwrap();
-        TwapRequest { parent: "tm1-p".into(), qty: 1_003.0, reference_price: 50.0, adv_shares: 1e6, start, duration_min: 50, interval_s: 300, max_adv_share: 0.01 }
+        TwapRequest {
+            parent: "tm1-p".into(),
+            qty: 1_003.0,
+            reference_price: 50.0,
+            adv_shares: 1e6,
+            start,
+            duration_min: 50,
+            interval_s: 300,
+            max_adv_share: 0.01,
+        }
     }
     fn now() -> UtcTime {
         UtcTime::parse("2017-11-30T21:30:00Z").unwrap()

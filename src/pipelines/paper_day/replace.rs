@@ -20,9 +20,10 @@ impl PaperDay<'_> {
     /// Replace an open order of the strategy. Called again with the same order it continues what was begun.
     pub fn replace(&self, account: &AccountCheck, order_id: &str, qty: f64, limit_price: Option<f64>) -> Result<SubmitReport> {
         if let Some(key) = self.unfinished_replacement(order_id)? {
-            return self.submit_all(&key);
+            return self.confirm_and_send(&key);
         }
-        let refuse = |why: String| Err(Error::new(code::ORD_REFUSED, format!("the order {order_id} cannot be replaced")).cause(why).fix("trademl paper status"));
+        let refuse =
+            |why: String| Err(Error::new(code::ORD_REFUSED, format!("the order {order_id} cannot be replaced")).cause(why).fix("trademl paper status"));
         let Some(old) = self.log().order(order_id)?.filter(|o| o.intent.account == account.account && o.intent.strategy == self.config.strategy) else {
             return refuse("no such order of this account and strategy".into());
         };
@@ -38,13 +39,20 @@ impl PaperDay<'_> {
         }
         let set = self.replacement_set(account, &old, qty, limit_price)?;
         self.log().pin_set(&set)?;
-        self.consent(&set.run_key, &confirmation_token(&set.account, set.trading_day))?;
-        self.submit_all(&set.run_key)
+        self.confirm_and_send(&set.run_key)
+    }
+
+    /// What can only get smaller needs no words of its own; its record is kept all the same.
+    fn confirm_and_send(&self, key: &str) -> Result<SubmitReport> {
+        let set = self.require_set(key)?;
+        self.consent(key, &confirmation_token(&set.account, set.trading_day))?;
+        self.submit_all(key)
     }
 
     fn unfinished_replacement(&self, order_id: &str) -> Result<Option<String>> {
         let conn = self.db.lock()?;
-        let mut q = conn.prepare("SELECT run_key FROM orders WHERE parent = ?1 AND style = ?2 AND state IN ('planned', 'intended', 'submitted_unconfirmed')")?;
+        let mut q =
+            conn.prepare("SELECT run_key FROM orders WHERE parent = ?1 AND style = ?2 AND state IN ('planned', 'intended', 'submitted_unconfirmed')")?;
         Ok(q.query_map(params![order_id, REPLACE], |r| r.get(0))?.next().transpose()?)
     }
 
@@ -112,8 +120,15 @@ mod tests {
             broker.truth.lock().unwrap().faults.extend(fault.map(|f| (n, f)));
             let sent = day.replace(&account, old.id(), 5.0, None).unwrap();
             assert_eq!((sent.sent, sent.unknown), (1, 0), "{fault:?} {sent:?}");
-            let open_at_broker: Vec<(String, f64)> =
-                broker.truth.lock().unwrap().orders.values().filter(|o| o.is_open() && o.symbol == old.intent.symbol).map(|o| (o.status.clone(), o.qty)).collect();
+            let open_at_broker: Vec<(String, f64)> = broker
+                .truth
+                .lock()
+                .unwrap()
+                .orders
+                .values()
+                .filter(|o| o.is_open() && o.symbol == old.intent.symbol)
+                .map(|o| (o.status.clone(), o.qty))
+                .collect();
             assert_eq!(open_at_broker, [("accepted".to_string(), 5.0)], "{fault:?}");
             assert_eq!(day.log().order(old.id()).unwrap().unwrap().state, "replaced");
             assert!(day.reconcile("SIM1").unwrap().differences.is_empty());

@@ -107,7 +107,9 @@ impl PaperDay<'_> {
     pub fn act_on_risk(&self, account: &AccountCheck, touched: &[Touched], prices: &BTreeMap<String, Reference>) -> Result<RiskReport> {
         let mut out = RiskReport::default();
         let breaker = switches::read(self.db, Switch::Breaker, &account.account);
-        let (Some(allowed), Some(action), Some(tripped_at)) = (self.risk_actions_allowed(&account.account)?, wanted(touched), breaker.at) else { return Ok(out) };
+        let (Some(allowed), Some(action), Some(tripped_at)) = (self.risk_actions_allowed(&account.account)?, wanted(touched), breaker.at) else {
+            return Ok(out);
+        };
         if !breaker.stopped {
             return Ok(out);
         }
@@ -266,7 +268,11 @@ mod tests {
             let t = broker.truth.lock().unwrap();
             t.orders.values().filter(|o| o.is_open()).map(|o| (o.symbol.clone(), o.side.sign() * o.qty)).collect()
         };
-        assert_eq!(open_orders(), BTreeMap::from([("AAPL".into(), -15.0), ("MSFT".into(), -30.0), ("XOM".into(), 30.0)]), "29, 59 and -60 shares, halved towards zero");
+        assert_eq!(
+            open_orders(),
+            BTreeMap::from([("AAPL".into(), -15.0), ("MSFT".into(), -30.0), ("XOM".into(), 30.0)]),
+            "29, 59 and -60 shares, halved towards zero"
+        );
         // They fill at the next open; the next day's looks aim at the same half, which is reached.
         broker.fill_all(UtcTime::parse("2017-12-04T14:30:00Z").unwrap());
         let next = UtcTime::parse("2017-12-04T21:30:00Z").unwrap();

@@ -1,7 +1,7 @@
 //! Sending a pinned set through the gates, and settling it after the session.
 
-use super::slices::Turn;
 use super::PaperDay;
+use super::slices::Turn;
 use crate::execution::account;
 use crate::execution::broker::BrokerOrder;
 use crate::execution::gates::{self, Gate, GateContext, Mode, Verdict};

@@ -33,11 +33,8 @@ fn vol(weights: &BTreeMap<String, f64>, context: &Context) -> f64 {
 #[test]
 fn shorts_need_a_lender_room_and_an_edge_above_the_fee() {
     let hard = |fee_bps_per_year| Borrow::Hard { fee_bps_per_year, max_weight: 0.02 };
-    let names = BTreeMap::from([
-        ("GC".to_string(), Borrow::Easy { fee_bps_per_year: 30.0 }),
-        ("HTB".to_string(), hard(800.0)),
-        ("DEAR".to_string(), hard(5_000.0)),
-    ]);
+    let names =
+        BTreeMap::from([("GC".to_string(), Borrow::Easy { fee_bps_per_year: 30.0 }), ("HTB".to_string(), hard(800.0)), ("DEAR".to_string(), hard(5_000.0))]);
     let c = Construction { borrow: Some(BorrowTable { default: Borrow::None, names }), ..plain() };
     let wanted = book(&[("GC", -0.05), ("HTB", -0.05), ("DEAR", -0.01), ("WHO", -0.01), ("L", 0.05)]);
     let out = c.apply(&wanted, &[], &Context::default()).unwrap();
