@@ -1,5 +1,7 @@
 //! The command line. One doc comment per command is its help.
 
+#[cfg(feature = "research")]
+mod paper;
 mod upkeep;
 
 use crate::kit::Wizard;
@@ -7,6 +9,8 @@ use crate::kit::session::Flags;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+#[cfg(feature = "research")]
+pub use paper::{PaperArgs, PaperCommand};
 pub use upkeep::{ConfigArgs, ConfigCommand, DoctorArgs, ServiceArgs, ServiceCommand};
 
 /// From a bare Raspberry Pi and an SSD to a governed paper-trading book, in six guided wizards.
@@ -161,105 +165,6 @@ pub struct DemoArgs {
     /// Live forward only this many sessions
     #[arg(long, value_name = "N")]
     pub sessions: Option<usize>,
-}
-
-/// `trademl paper`.
-#[cfg(feature = "research")]
-#[derive(Args, Debug, Clone)]
-pub struct PaperArgs {
-    #[command(subcommand)]
-    pub command: PaperCommand,
-    /// The data root; also TRADEML_ROOT
-    #[arg(long, global = true, value_name = "DIR")]
-    pub root: Option<PathBuf>,
-}
-
-#[cfg(feature = "research")]
-#[derive(Subcommand, Debug, Clone)]
-pub enum PaperCommand {
-    /// Stop every increase of every account, now; reductions and cancels pass
-    Stop {
-        /// Why; it is recorded
-        #[arg(long)]
-        reason: String,
-    },
-    /// Follow the running session: order events, reconciles, tripwires, and what had to wait
-    Watch {
-        /// simulated or alpaca
-        #[arg(long, default_value = "simulated")]
-        broker: String,
-        /// As limits.max_orders of the wizard
-        #[arg(long, default_value_t = 60)]
-        max_orders: i64,
-    },
-    /// Switches, quarantine and open orders of an account
-    Status {
-        #[arg(long)]
-        account: String,
-    },
-    /// Let increases through again, after the words that `status` names
-    Reset {
-        /// The circuit breaker instead of the kill switch
-        #[arg(long)]
-        breaker: bool,
-        #[arg(long)]
-        account: String,
-        #[arg(long)]
-        confirm: Option<String>,
-        #[arg(long)]
-        reason: String,
-    },
-    /// What a tripped breaker may do without a person: off (a printed plan), reduce, flatten
-    Risk {
-        /// off, reduce or flatten
-        action: String,
-        #[arg(long)]
-        confirm: Option<String>,
-        /// simulated or alpaca
-        #[arg(long, default_value = "simulated")]
-        broker: String,
-    },
-    /// Put fewer shares, or another limit, in the place of an open order
-    Replace {
-        /// The order's own id (tm1-…), as `status` shows it
-        order: String,
-        #[arg(long)]
-        qty: f64,
-        #[arg(long)]
-        limit: Option<f64>,
-        #[arg(long, default_value = "alpaca")]
-        broker: String,
-    },
-    /// The week of an account from its daily reports; nightly sends it when the week is over
-    Digest {
-        #[arg(long)]
-        account: String,
-        /// A session of the week; the last closed one by default
-        #[arg(long, value_name = "YYYY-MM-DD")]
-        until: Option<data_layer::time::TradingDay>,
-    },
-    /// End the quarantine of a symbol
-    Release {
-        symbol: String,
-        #[arg(long)]
-        reason: String,
-    },
-    /// Allow unattended trading for at most 30 days, or end it
-    Standing {
-        /// The last day
-        #[arg(long, value_name = "YYYY-MM-DD")]
-        until: Option<data_layer::time::TradingDay>,
-        #[arg(long)]
-        revoke: bool,
-        #[arg(long)]
-        confirm: Option<String>,
-        /// simulated or alpaca
-        #[arg(long, default_value = "simulated")]
-        broker: String,
-        /// As limits.max_orders of the wizard
-        #[arg(long, default_value_t = 60)]
-        max_orders: i64,
-    },
 }
 
 /// `trademl nightly`.
