@@ -27,9 +27,10 @@ pub enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Change one variable of this machine's private file; comments and order stay
+    /// Change one variable of this machine's private file, or one key of its configuration; comments and order stay
     Set {
-        /// NAME=VALUE; NAME alone reads the value from standard input (secrets, always)
+        /// NAME=VALUE, or edge.loops.forward_minutes=30; NAME alone reads the value from standard input (secrets, always)
+        #[arg(value_name = "NAME=VALUE")]
         setting: String,
     },
     /// Remove a variable from this machine's private file

@@ -1,5 +1,7 @@
 //! `trademl config`: what is set, and where it comes from; one setting changed without touching the rest of its file.
 
+mod layer;
+
 use super::{emit, open_root, say};
 use crate::cli::{ConfigArgs, ConfigCommand};
 use data_layer::config::Loaded;
@@ -101,6 +103,13 @@ fn leaves(name: &str, loaded: &Loaded<Value>) -> Vec<Setting> {
 
 fn set(host: &Host, setting: &str) -> Result<u8> {
     let (key, given) = setting.split_once('=').map_or((setting, None), |(k, v)| (k, Some(v)));
+    if let Some(value) = given
+        && let Some(changed) = layer::set(host, key, value)?
+    {
+        say(&format!("{key}: {} -> {}", changed.before, changed.after));
+        say(&format!("{} written; every comment is kept", changed.place.display()));
+        return Ok(0);
+    }
     if env_vars::find(key).is_none() {
         return Err(Error::new(code::USE_ARGUMENT, format!("'{key}' is no setting of this program")).fix("docs/reference/environment.md lists them"));
     }

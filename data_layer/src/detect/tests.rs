@@ -52,6 +52,28 @@ fn without_a_drive_a_practice_folder_is_proposed_and_what_is_plugged_in_is_named
 }
 
 #[test]
+fn an_absent_drive_is_told_from_one_that_is_not_mounted_and_one_that_is_elsewhere() {
+    let mut f = Fixture::raspberry_pi();
+    f.disk(MMC, "mmcblk0", "mmcblk0p2", "179:2", "root-uuid", "write back");
+    f.mount("179:2", "/", "ext4", "/dev/mmcblk0p2", "rw", (31_000_000_000, 20_000_000_000));
+    f.disk(USB, "sdb", "sdb1", "8:17", "ssd-uuid", "write back");
+    let error = absent(&f.host(), &f.path("/mnt/ssd/data_layer"));
+    let fix = &error.body().fix;
+    assert!(error.is(code::SSD_NOT_MOUNTED) && fix[0].contains("mount UUID=ssd-uuid") && fix[0].ends_with("/mnt/ssd, then run the same command"), "{fix:?}");
+    assert!(fix.iter().all(|f| f != "trademl pi-data-node"), "a new drive on the SD card is no remedy: {fix:?}");
+    let nowhere = absent(&f.host(), &f.path("/home/pi/data"));
+    assert!(nowhere.is(code::SSD_NO_ROOT) && nowhere.body().fix == ["trademl pi-data-node"], "{:?}", nowhere.body());
+
+    // The same drive, as another device at another place.
+    f.mount("8:17", "/media/pi/SSD", "ext4", "/dev/sdb1", "rw", (931_500_000_000, 871_000_000_000));
+    let root = DataRoot::create(&f.host(), &f.path("/media/pi/SSD/data_layer"), "replay@1", Default::default(), None).unwrap();
+    let elsewhere = absent(&f.host(), &f.path("/home/pi/data"));
+    assert!(elsewhere.body().fix.contains(&"--root /media/pi/SSD/data_layer".to_string()), "{:?}", elsewhere.body());
+    assert_eq!(find(&f.host(), &root.drive().drive_id), Some(f.path("/media/pi/SSD/data_layer")));
+    assert_eq!(find(&f.host(), "another"), None);
+}
+
+#[test]
 fn lesson_113_foreign_filesystems_are_refused_with_the_remedy_or_recorded() {
     for fs in ["exfat", "vfat", "ntfs3", "nfs4", "cifs", "fuse.sshfs", "9p"] {
         let f = Fixture::pi_with_ssd(fs, "rw", "write back");
