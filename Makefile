@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 TRADEML := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test drill node clients docs book fmt lint
+.PHONY: help setup demo test drill node clients readers docs book fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -37,6 +37,10 @@ node: ## Build the data node for a Raspberry Pi (no LightGBM): a stripped releas
 clients: setup ## Check the sandbox against the vendors' own Python clients (needs a network to install them)
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@$(ENV); .ci/clients
+
+readers: setup ## Read a drive with pandas, polars, DuckDB, PyYAML, LightGBM, onnxruntime (DRIVE=DIR; needs a network to install them)
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@$(ENV); .ci/readers $(DRIVE)
 
 docs: ## Rewrite the generated pages below docs/ from the code
 	@.ci/setup
