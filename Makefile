@@ -38,7 +38,7 @@ clients: setup ## Check the sandbox against the vendors' own Python clients (nee
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@$(ENV); .ci/clients
 
-readers: setup ## Read a drive with pandas, polars, DuckDB, PyYAML, LightGBM, onnxruntime (DRIVE=DIR; needs a network to install them)
+readers: setup ## Read a drive, and ask its service, with other people's programs (DRIVE=DIR; needs a network to install them)
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@$(ENV); .ci/readers $(DRIVE)
 
