@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 TRADEML := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test drill node clients readers promises docs book fmt lint
+.PHONY: help setup demo test drill planted node clients readers promises docs book fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -28,6 +28,9 @@ test: setup ## Build and run every test, and print the totals
 
 drill: setup ## Play 1,000 paper days against a faulty broker, with kills (takes a long while)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture a_thousand_paper_days
+
+planted: setup ## Play the wizards on invented markets with and without an edge, to promotion and to refusal (takes minutes)
+	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture --test-threads 1 the_wizards_
 
 node: ## Build the data node for a Raspberry Pi (no LightGBM): a stripped release binary
 	@.ci/setup --node

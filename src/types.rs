@@ -54,12 +54,13 @@ impl Matrix {
 }
 
 /// Adjusted daily prices on the exchange's session grid: every matrix is `symbols x days`, so that one symbol's history
-/// is contiguous. A session without a bar is missing; nothing is filled forward.
+/// is contiguous. A session without a bar is missing; nothing is filled forward. A row is one listing, not one ticker: a
+/// ticker that another company took over later has a row for each of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
     /// Sessions, ascending, without gaps.
     pub days: Vec<TradingDay>,
-    /// Tickers, ascending.
+    /// Tickers, ascending; an earlier holder of a ticker is `TICKER@<first day without a listing>`.
     pub symbols: Vec<String>,
     pub open: Matrix,
     pub high: Matrix,
@@ -76,8 +77,25 @@ pub struct Panel {
     pub close_raw: Matrix,
     /// `in_universe[symbol][day]`: 1 when the symbol was a member that day, 0 when not.
     pub member: Matrix,
-    /// Per symbol, the last session it traded before being delisted, if known at the panel's end.
-    pub delisted: Vec<Option<TradingDay>>,
+    /// Per symbol, how its listing ended, if that is known at the panel's end.
+    pub delisted: Vec<Option<Delisted>>,
+}
+
+/// The end of a listing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Delisted {
+    /// The last session on which it traded.
+    pub last: TradingDay,
+    /// What a share was worth after that, in the adjusted dollars of its last close (0 = nothing); `None` where no event
+    /// says so: its last close counts then.
+    pub value: Option<f64>,
+}
+
+impl Delisted {
+    /// An end of which nothing but the day is known.
+    pub fn on(last: TradingDay) -> Self {
+        Self { last, value: None }
+    }
 }
 
 impl Panel {
@@ -117,7 +135,7 @@ impl Panel {
             volume_raw: cut(&self.volume_raw),
             close_raw: cut(&self.close_raw),
             member: cut(&self.member),
-            delisted: self.delisted.iter().map(|d| d.filter(|day| Some(*day) <= end)).collect(),
+            delisted: self.delisted.iter().map(|d| d.filter(|d| Some(d.last) <= end)).collect(),
         }
     }
 }

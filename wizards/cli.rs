@@ -212,9 +212,15 @@ pub struct StudyArgs {
     /// Searches in the market without an edge
     #[arg(long, default_value_t = 60)]
     pub searches: usize,
-    /// Rules that each search tries
+    /// Ridge configurations that each search tries
     #[arg(long, default_value_t = 1_000)]
     pub configurations: usize,
+    /// LightGBM configurations of one more search without an edge; 0 = none
+    #[arg(long, default_value_t = 60)]
+    pub trees: usize,
+    /// Markets with the planted edge; the first one's model is followed to its promotion
+    #[arg(long, default_value_t = 5)]
+    pub planted: usize,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// The whole outcome as one JSON line

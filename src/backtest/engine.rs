@@ -1,8 +1,9 @@
 //! The daily loop: scores at the close of t become orders, orders fill at the open of t + 1, the account is marked at the close.
 //!
 //! Sizes come from the close of t, so an order never knows its own fill price. Prices are adjusted, so splits and dividends
-//! are inside them. An order for a session without an open is dropped and noted; a position in a delisted symbol is closed
-//! at its last price; a position without a bar keeps its last mark.
+//! are inside them. An order for a session without an open is dropped and noted; a position in a delisted symbol ends at
+//! its terminal value, or at its last price where none is known; a position without a bar keeps its last mark. A book that
+//! lost all its money is no series of returns: it is an error that names the day.
 
 use super::decide::{Before, LIQUIDITY_LEAST, LIQUIDITY_SESSIONS, decide, price, sigma_daily};
 use crate::execution::account::{Account, Event, Trade, session_return};
@@ -188,6 +189,9 @@ impl Simulation<'_> {
             }
         }
         let after = self.account.close_session(day);
+        if !(after.equity > 0.0) {
+            return Err(self.ruined(day, after.equity));
+        }
         let net = session_return(&before, &after)?;
         out.net.push(net);
         out.gross.push(net + (after.costs - before.costs) / before.equity);
@@ -235,18 +239,39 @@ impl Simulation<'_> {
         (volume.len() >= LIQUIDITY_LEAST).then(|| Liquidity { sigma_daily, adv_shares: super::metric::mean(&volume) })
     }
 
-    /// Positions in symbols that traded for the last time before `t` end at their last price.
+    /// Positions in symbols that traded for the last time before `t` end: for what a share was worth in the end, without a
+    /// fee, or sold at their last price where nobody says what that was.
     fn close_delisted(&mut self, t: usize) -> Result<()> {
         let day = self.panel.days[t];
-        let gone = |s: &usize| self.panel.delisted[*s].is_some_and(|last| last < day);
-        let held: Vec<(usize, f64)> = self.account.positions().iter().filter(|(s, _)| gone(s)).map(|(s, p)| (*s, p.qty)).collect();
-        for (symbol, qty) in held {
-            let last = self.account.mark_of(&symbol).map_or(0.0, |m| m.1);
+        let ended = |s: usize| self.panel.delisted[s].filter(|d| d.last < day);
+        let held: Vec<_> = self.account.positions().iter().filter_map(|(s, p)| Some((*s, p.qty, ended(*s)?.value))).collect();
+        for (symbol, qty, value) in held {
             let side = if qty > 0.0 { Side::Sell } else { Side::Buy };
-            self.fill(t, symbol, side, qty.abs(), last)?;
-            self.note(t, Some(symbol), format!("delisted: the position was closed at its last price of {last}"));
+            let qty = qty.abs();
+            if let Some(price) = value {
+                self.account.apply(day, Event::Removal { symbol, per_share: price })?;
+                self.fills.push(FillRecord { day, symbol, side, qty, price, cost: 0.0 });
+                self.note(t, Some(symbol), format!("delisted: a share was worth {price} in the end"));
+            } else {
+                let last = self.account.mark_of(&symbol).map_or(0.0, |m| m.1);
+                self.fill(t, symbol, side, qty, last)?;
+                self.note(t, Some(symbol), format!("delisted: the position was closed at its last price of {last}"));
+            }
         }
         Ok(())
+    }
+
+    /// The refusal of a book whose losses exceed its money; names the position that lost most.
+    fn ruined(&self, day: TradingDay, equity: f64) -> Error {
+        let worst = self.account.trades().into_iter().reduce(|a, b| if b.pnl < a.pnl { b } else { a });
+        let worst = worst.map_or(String::new(), |t| {
+            let side = if t.long { "long" } else { "short" };
+            format!("; largest loss {:.2} on a {side} position in {}, opened {}", t.pnl, self.panel.symbols[t.symbol], t.opened)
+        });
+        Error::new(code::ML_UNDEFINED, "the book lost all its money")
+            .cause("returns are undefined from that session on; a rule that can be ruined is refused")
+            .found(format!("equity {equity:.2} on {day}{worst}"))
+            .fix("bound what one name can lose: portfolio.limits in the training configuration")
     }
 }
 

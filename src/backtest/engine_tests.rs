@@ -1,6 +1,7 @@
 //! Timing, money and corner cases of the daily loop.
 
 use super::*;
+use crate::types::Delisted;
 use crate::validation::golden::noise;
 
 /// Independent random walks with a gap between close and open.
@@ -124,12 +125,33 @@ fn lesson_048_a_delisted_position_is_closed_at_its_last_price_and_costs_money() 
         p.close.set(7, t, f64::NAN);
     }
     p.close.set(7, 4, 1.0);
-    p.delisted[7] = Some(p.days[4]);
+    p.delisted[7] = Some(Delisted::on(p.days[4]));
     let r = run(&p, &scores(&p, |s, _| s as f64), &RuleConfig { rebalance_sessions: 100, ..daily() }, &CostModel::free(), 0..10).unwrap();
     let last = r.fills.iter().find(|f| f.symbol == 7 && f.side == Side::Sell).unwrap();
     assert_eq!((last.price, last.day), (1.0, p.days[5]));
     assert!(r.trades.iter().any(|t| t.symbol == 7 && t.pnl < -30_000.0));
     assert!(r.notes.iter().any(|n| n.what.contains("delisted")));
+}
+
+#[test]
+fn lesson_048_a_worthless_share_takes_all_of_a_long_and_a_book_that_owes_money_is_refused_by_name() {
+    let mut p = market(8, 10, 1);
+    for t in 5..10 {
+        p.open.set(7, t, f64::NAN);
+        p.close.set(7, t, f64::NAN);
+    }
+    p.delisted[7] = Some(Delisted { value: Some(0.0), ..Delisted::on(p.days[4]) });
+    let rule = RuleConfig { rebalance_sessions: 100, ..daily() };
+    let r = run(&p, &scores(&p, |s, _| s as f64), &rule, &CostModel::free(), 0..10).unwrap();
+    let last = r.fills.iter().find(|f| f.symbol == 7 && f.side == Side::Sell).unwrap();
+    assert_eq!((last.price, last.day, last.cost), (0.0, p.days[5], 0.0));
+    let loss = r.fills.iter().find(|f| f.symbol == 7).map(|f| f.qty * f.price).unwrap();
+    assert!(r.trades.iter().any(|t| t.symbol == 7 && (t.pnl + loss).abs() < 1e-6));
+    // The same name sold short, and then a hundred times dearer.
+    let mut p = market(8, 10, 1);
+    p.close.set(7, 4, 100.0 * p.close.at(7, 3));
+    let e = run(&p, &scores(&p, |s, _| -(s as f64)), &rule, &CostModel::free(), 0..10).unwrap_err();
+    assert!(e.is(code::ML_UNDEFINED) && e.body().found.as_deref().unwrap().contains("short position in S007"), "{e}");
 }
 
 #[test]

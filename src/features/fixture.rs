@@ -1,6 +1,6 @@
 //! Test panels and readers of the golden vectors.
 
-use crate::types::{Matrix, Panel};
+use crate::types::{Delisted, Matrix, Panel};
 use data_layer::calendar::Calendar;
 use data_layer::time::{DateRange, TradingDay};
 use serde_json::Value;
@@ -118,7 +118,7 @@ pub(crate) fn random_panel(seed: u64, symbols: usize, n: usize, gaps: f64) -> Pa
     }
     if symbols > 3 {
         let last = n * 2 / 3;
-        panel.delisted[3] = Some(panel.days[last]);
+        panel.delisted[3] = Some(Delisted::on(panel.days[last]));
         for t in last + 1..n {
             panel.member.set(3, t, 0.0);
             for m in panel.prices_and_volumes() {

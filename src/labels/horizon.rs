@@ -2,7 +2,7 @@
 //!
 //! A signal made at the close of `t` is traded at `t + 1` at the earliest, hence [`ENTRY_LAG`]. A missing bar at either end
 //! gives no label, never the next bar that happens to exist. Dropping names that were delisted inside the horizon would
-//! train on survivors, so the delisting-aware variant sells them at their last close.
+//! train on survivors, so the delisting-aware variant sells them for what a share was worth in the end.
 
 use crate::types::{Matrix, Panel};
 use data_layer::error::{Error, Result, code};
@@ -22,7 +22,8 @@ pub const fn span(horizon: usize, entry_lag: usize) -> usize {
 pub enum Delisting<'a> {
     /// No label. Biased towards survivors; for comparison only.
     Strict,
-    /// Sold at the last close times `1 + delisting return` (by symbol, decimal; 0 where none is recorded).
+    /// Sold at the last close times `1 + delisting return` (by symbol, decimal); where none is given, for the panel's own
+    /// terminal value, and at the last close where that is not known either.
     Aware(&'a BTreeMap<String, f64>),
 }
 
@@ -35,7 +36,7 @@ pub struct Labels {
     pub ends: Vec<Vec<Option<usize>>>,
 }
 
-/// Forward returns, `symbols x days`. With `delist_aware`, a name that stops trading is sold at its last close.
+/// Forward returns, `symbols x days`. With `delist_aware`, a name that stops trading is sold for its terminal value.
 pub fn forward(panel: &Panel, horizon: usize, entry_lag: usize, delist_aware: bool) -> Result<Matrix> {
     let none = BTreeMap::new();
     let rule = if delist_aware { Delisting::Aware(&none) } else { Delisting::Strict };
@@ -51,16 +52,19 @@ pub fn forward_with(panel: &Panel, horizon: usize, entry_lag: usize, rule: Delis
     let mut labels = Labels { values: Matrix::missing(panel.n_symbols(), n), ends: vec![vec![None; n]; panel.n_symbols()] };
     for s in 0..panel.n_symbols() {
         let close = panel.close.row(s);
-        let (last, factor) = match rule {
-            Delisting::Strict => (None, 1.0),
-            Delisting::Aware(returns) => {
-                let gain = returns.get(&panel.symbols[s]).copied().unwrap_or(0.0);
-                (panel.delisted[s].map(|day| sessions_through(&panel.days, day)), 1.0 + gain)
-            }
+        let (last, gain) = match rule {
+            Delisting::Strict => (None, None),
+            Delisting::Aware(returns) => (panel.delisted[s], returns.get(&panel.symbols[s])),
+        };
+        let traded = last.map(|d| sessions_through(&panel.days, d.last));
+        let settle = |close: f64| match (gain, last.and_then(|d| d.value)) {
+            (Some(gain), _) => close * (1.0 + gain),
+            (None, Some(value)) => value,
+            (None, None) => close,
         };
         for t in 0..n {
             let (entry, exit) = (t + entry_lag, t + entry_lag + horizon);
-            let Some((end, price)) = exit_price(close, entry, exit, last, factor) else { continue };
+            let Some((end, price)) = exit_price(close, entry, exit, traded, &settle) else { continue };
             if close[entry] > 0.0 && price.is_finite() {
                 labels.values.set(s, t, price / close[entry] - 1.0);
                 labels.ends[s][t] = Some(end);
@@ -75,13 +79,14 @@ fn sessions_through(days: &[TradingDay], day: TradingDay) -> usize {
     days.partition_point(|d| *d <= day)
 }
 
-/// Where and at what price a position entered at `entry` is closed. `traded` counts the sessions up to the delisting.
-fn exit_price(close: &[f64], entry: usize, exit: usize, traded: Option<usize>, factor: f64) -> Option<(usize, f64)> {
+/// Where and at what price a position entered at `entry` is closed. `traded` counts the sessions up to the delisting;
+/// `settle` makes the terminal value from the last close.
+fn exit_price(close: &[f64], entry: usize, exit: usize, traded: Option<usize>, settle: &dyn Fn(f64) -> f64) -> Option<(usize, f64)> {
     match traded {
         Some(traded) if exit >= traded => {
             let last = traded.checked_sub(1).filter(|&last| entry <= last)?;
             let price = (entry..=last).rev().map(|i| close[i]).find(|p| p.is_finite())?;
-            Some((last, price * factor))
+            Some((last, settle(price)))
         }
         _ => close.get(exit).map(|&price| (exit, price)),
     }
@@ -109,6 +114,7 @@ pub fn demean(labels: &Matrix) -> Matrix {
 mod tests {
     use super::*;
     use crate::features::fixture::{cell, golden, near, panel_of, random_panel, table};
+    use crate::types::Delisted;
     use proptest::prelude::*;
 
     fn golden_panel() -> (Panel, BTreeMap<String, f64>) {
@@ -119,7 +125,7 @@ mod tests {
         let gone = &g["inputs"]["delistings"][0];
         let symbol = gone["symbol"].as_str().unwrap();
         let s = panel.symbol_index(symbol).unwrap();
-        panel.delisted[s] = Some(gone["last_session"].as_str().unwrap().parse().unwrap());
+        panel.delisted[s] = Some(Delisted::on(gone["last_session"].as_str().unwrap().parse().unwrap()));
         (panel, BTreeMap::from([(symbol.to_owned(), gone["delisting_return"].as_f64().unwrap())]))
     }
 
@@ -171,6 +177,18 @@ mod tests {
     }
 
     #[test]
+    fn lesson_048_a_share_that_ended_worthless_is_a_total_loss_and_a_merger_pays_its_cash() {
+        let mut panel = random_panel(1, 4, 40, 0.0);
+        let last = panel.delisted[3].unwrap().last;
+        let t = panel.day_index(last).unwrap() - 2;
+        panel.delisted[3] = Some(Delisted { last, value: Some(0.0) });
+        assert_eq!(forward(&panel, 5, ENTRY_LAG, true).unwrap().at(3, t), -1.0);
+        let cash = panel.close.at(3, t + 1) * 1.25;
+        panel.delisted[3] = Some(Delisted { last, value: Some(cash) });
+        assert!((forward(&panel, 5, ENTRY_LAG, true).unwrap().at(3, t) - 0.25).abs() < 1e-12);
+    }
+
+    #[test]
     fn lesson_053_a_label_ignores_the_close_that_made_the_signal() {
         let panel = random_panel(1, 4, 40, 0.0);
         let mut jumped = panel.clone();
@@ -190,7 +208,7 @@ mod tests {
         #[test]
         fn labels_are_unchanged_by_what_follows_their_end(seed in 0_u64..1000, horizon in 1_usize..8, lag in 0_usize..3, cut in 12_usize..30) {
             let mut panel = random_panel(seed, 4, 40, 0.1);
-            panel.delisted[1] = Some(panel.days[20]);
+            panel.delisted[1] = Some(Delisted { value: Some(3.0), ..Delisted::on(panel.days[20]) });
             let full = forward(&panel, horizon, lag, true).unwrap();
             let early = forward(&panel.truncated(cut), horizon, lag, true).unwrap();
             for t in 0..=cut.saturating_sub(horizon + lag) {

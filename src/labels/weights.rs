@@ -23,6 +23,23 @@ pub fn time_decay_checked(days: &[TradingDay], asof: TradingDay, half_life_month
     }
 }
 
+/// Average uniqueness of labels (Lopez de Prado, Advances in Financial Machine Learning, ch. 4): a label shares each session
+/// that it earns over with the other labels of its name that earn there too, and weighs the mean of its shares.
+/// `ends[symbol][day]` as in [`super::horizon::Labels`]; a label of `day` earns from the session after its entry on.
+/// 0 where there is no label.
+pub fn uniqueness(ends: &[Vec<Option<usize>>], entry_lag: usize) -> Vec<Vec<f64>> {
+    let one = |ends: &Vec<Option<usize>>| {
+        let earns = |t: usize, end: usize| t + entry_lag + 1..(end + 1).max(t + entry_lag + 2);
+        let mut crowd = vec![0_u32; ends.len() + entry_lag + 2];
+        for (t, end) in ends.iter().enumerate().filter_map(|(t, e)| Some((t, (*e)?))) {
+            earns(t, end).for_each(|d| crowd[d] += 1);
+        }
+        let share = |t: usize, end: usize| earns(t, end).map(|d| 1.0 / f64::from(crowd[d])).sum::<f64>() / earns(t, end).len() as f64;
+        ends.iter().enumerate().map(|(t, e)| e.map_or(0.0, |end| share(t, end))).collect()
+    };
+    ends.iter().map(one).collect()
+}
+
 /// Kish's effective number of rows, `(sum w)^2 / sum w^2`. Undefined without weight.
 pub fn effective_n(weights: &[f64]) -> Result<f64> {
     let (sum, squares) = weights.iter().fold((0.0, 0.0), |(a, b), w| (a + w, b + w * w));
@@ -48,6 +65,18 @@ mod tests {
             assert!(near(*a, b, 1e-13, 1e-12), "{a} is not {b}");
         }
         assert!(near(effective_n(&got).unwrap(), g["expected"]["effective_n_kish"].as_f64().unwrap(), 1e-13, 1e-12));
+    }
+
+    #[test]
+    fn labels_that_overlap_share_their_sessions_and_one_alone_counts_whole() {
+        // Horizon 2, entry a session later: day 0 earns on sessions 2 and 3, day 1 on 3 and 4, day 5 on 7 and 8.
+        let ends = vec![vec![Some(3), Some(4), None, None, None, Some(8), None, None, None]];
+        let u = uniqueness(&ends, 1).remove(0);
+        assert_eq!((u[0], u[1], u[2], u[5]), (0.75, 0.75, 0.0, 1.0));
+        // One label a day at a horizon of five: every one in the middle shares each of its sessions with four others.
+        let daily = vec![(0..40).map(|t| Some(t + 6)).filter(|e| e.is_some_and(|e| e < 40)).chain(std::iter::repeat_n(None, 6)).collect::<Vec<_>>()];
+        let u = uniqueness(&daily, 1).remove(0);
+        assert!((u[20] - 0.2).abs() < 1e-12 && u[0] > 0.4);
     }
 
     #[test]

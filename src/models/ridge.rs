@@ -52,6 +52,23 @@ impl Sums {
         }
     }
 
+    /// Add another set of rows over the same features, each row counting `weight` times.
+    pub fn merge(&mut self, other: &Self, weight: f64) {
+        let add = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(a, b)| *a += weight * b);
+        self.weight += weight * other.weight;
+        self.y += weight * other.y;
+        add(&mut self.x, &other.x);
+        add(&mut self.xy, &other.xy);
+        add(&mut self.xx, &other.xx);
+    }
+
+    /// The sums of the same rows over some of the features, ascending.
+    pub fn of_features(&self, kept: &[usize]) -> Self {
+        let pick = |from: &[f64]| kept.iter().map(|f| from[*f]).collect();
+        let xx = kept.iter().enumerate().flat_map(|(i, a)| kept[..=i].iter().map(move |b| self.xx[a * (a + 1) / 2 + b])).collect();
+        Self { cols: kept.len(), weight: self.weight, x: pick(&self.x), xy: pick(&self.xy), y: self.y, xx }
+    }
+
     /// The best line with penalty `lambda` times the mean variance of a feature. Undefined without rows, or with a negative penalty.
     pub fn solve(&self, lambda: f64) -> Result<Ridge> {
         let undefined = |cause: &str| Err(Error::new(code::ML_UNDEFINED, "the ridge regression is undefined").cause(cause));
@@ -138,6 +155,24 @@ mod tests {
         let heavy = sums(&rows).solve(1e6).unwrap();
         let mean = rows.iter().map(|r| r.1).sum::<f64>() / 40.0;
         assert!(heavy.weights.iter().all(|w| w.abs() < 1e-4) && (heavy.predict(&[3.0, 2.0]) - mean).abs() < 1e-3);
+    }
+
+    #[test]
+    fn sets_of_rows_add_up_and_some_features_are_a_regression_of_their_own() {
+        let row = |i: usize| ([(i % 7) as f32, (i % 5) as f32], (i % 3) as f64 + (i % 7) as f64);
+        let (first, second): (Vec<_>, Vec<_>) = ((0..20).map(row).collect(), (20..40).map(row).collect());
+        let mut both = sums(&first);
+        both.merge(&sums(&second), 1.0);
+        assert_eq!(both.solve(0.1).unwrap(), sums(&[first.clone(), second.clone()].concat()).solve(0.1).unwrap());
+        let mut twice = sums(&first);
+        twice.merge(&sums(&first), 1.0);
+        let mut weighted = Sums::new(2);
+        weighted.merge(&sums(&first), 2.0);
+        assert_eq!(twice.solve(0.1).unwrap(), weighted.solve(0.1).unwrap());
+        let mut alone = Sums::new(1);
+        first.iter().for_each(|(x, y)| alone.add(&x[1..], *y, 1.0));
+        assert_eq!(sums(&first).of_features(&[1]).solve(0.1).unwrap(), alone.solve(0.1).unwrap());
+        assert_eq!(sums(&first).of_features(&[0, 1]), sums(&first));
     }
 
     #[test]

@@ -18,10 +18,23 @@ pub const ROUTER_SCHEMA: &str = include_str!("../../configs/router.schema.json")
 pub struct RouterConfig {
     pub version: u32,
     pub sleeves: BTreeMap<String, Sleeve>,
+    pub liquidity: Liquidity,
+    /// Annual volatility of the average name above which the regime is `CRISIS`.
+    pub crisis_volatility: f64,
     /// By regime: what a sleeve's scores are multiplied with. A sleeve that is not named keeps its scores.
     #[serde(default)]
     pub regimes: BTreeMap<String, BTreeMap<String, f64>>,
     pub stacker: Stacker,
+}
+
+/// How names are sorted into tiers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Liquidity {
+    /// Sessions whose median counts.
+    pub sessions: usize,
+    /// Least dollars a day of tier 1, of tier 2, and so on; falling.
+    pub tier_usd: Vec<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +103,11 @@ impl RouterConfig {
             if !(s.min_green > 0.0 && s.min_green <= 1.0) || s.liquidity_tiers.is_empty() {
                 return bad(format!("the sleeve '{name}' needs a GREEN share above 0 and at least one tier"), format!("{s:?}"));
             }
+        }
+        let falling = self.liquidity.tier_usd.windows(2).all(|w| w[0] > w[1]);
+        let positive = self.liquidity.tier_usd.iter().chain([&self.crisis_volatility]).all(|v| v.is_finite() && *v > 0.0);
+        if self.liquidity.sessions == 0 || self.liquidity.tier_usd.is_empty() || !falling || !positive {
+            return bad("liquidity needs sessions and falling dollars above 0, and the crisis a volatility above 0".into(), format!("{:?}", self.liquidity));
         }
         let named = self.regimes.values().flat_map(BTreeMap::iter).chain(&self.stacker.weights);
         for (name, value) in named {
@@ -224,6 +242,7 @@ mod tests {
     fn unknown_keys_and_senseless_values_are_refused() {
         assert!(RouterConfig::parse(&format!("{ROUTER}\nsurprise: 1\n")).unwrap_err().is(code::CFG_UNKNOWN_KEY));
         assert!(RouterConfig::parse(&ROUTER.replace("min_green: 0.98", "min_green: 0")).unwrap_err().is(code::CFG_VALUE));
+        assert!(RouterConfig::parse(&ROUTER.replace("[25000000, 5000000]", "[5000000, 25000000]")).unwrap_err().is(code::CFG_VALUE));
         assert!(RouterConfig::parse(&ROUTER.replace("CRISIS: {equities_xs: 0.5}", "CRISIS: {nobody: 0.5}")).unwrap_err().is(code::CFG_VALUE));
         let schema: serde_json::Value = serde_json::from_str(ROUTER_SCHEMA).unwrap();
         let config = serde_json::to_value(RouterConfig::parse(ROUTER).unwrap()).unwrap();

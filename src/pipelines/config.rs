@@ -75,6 +75,9 @@ impl Label {
 #[serde(deny_unknown_fields)]
 pub struct Weights {
     pub half_life_months: f64,
+    /// Whether a label also weighs what it does not share with others of its name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uniqueness: bool,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -99,6 +102,20 @@ pub struct Learner {
     #[serde(default = "all_bins")]
     pub max_bin: u32,
     pub seed: u64,
+    /// Fewer rounds where the newest training days say so; always `rounds` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+}
+
+/// The number of rounds is found on the newest days of a training fold, after a model of its older days; then the whole
+/// fold is learnt with that many. The days that are tested have no part in it.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Rounds without improvement.
+    pub patience: usize,
+    /// Share of the training days, the newest, that decide.
+    pub valid_share: f64,
 }
 
 fn all_bins() -> u32 {
@@ -216,6 +233,11 @@ impl TrainingConfig {
                 );
             }
         }
+        if let Some(e) = self.model.early_stopping.filter(|e| e.patience == 0 || !(e.valid_share > 0.0 && e.valid_share <= 0.5)) {
+            return Err(
+                Error::new(code::CFG_VALUE, "model.early_stopping needs a patience of at least 1 and a share above 0, at most 0.5").found(format!("{e:?}"))
+            );
+        }
         self.bars.validate()?;
         self.portfolio.validate()
     }
@@ -264,11 +286,15 @@ impl TrainingConfig {
     }
 
     fn trial_config(&self, params: &Params) -> Result<Value> {
-        Ok(json!({
+        let mut config = json!({
             "family": self.family, "features": serde_json::to_value(&self.features)?, "label": serde_json::to_value(&self.label)?,
             "weights": serde_json::to_value(&self.weights)?, "cpcv": serde_json::to_value(&self.cpcv)?,
             "portfolio": serde_json::to_value(&self.portfolio)?, "model": serde_json::to_value(params)?,
-        }))
+        });
+        if let Some(early) = self.model.early_stopping {
+            config["early_stopping"] = serde_json::to_value(early)?;
+        }
+        Ok(config)
     }
 
     /// Digest of the searched space.

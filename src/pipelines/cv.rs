@@ -10,6 +10,7 @@ use crate::models::registry::Registry;
 use crate::models::trials::Trial;
 use crate::pipelines::config::Cell;
 use crate::pipelines::controls::{self, Doubts};
+use crate::pipelines::moved::{self, DriftReport};
 pub(crate) use crate::pipelines::prepare::to_matrix;
 use crate::pipelines::search;
 use crate::pipelines::splits::{self, Batch, Work};
@@ -25,8 +26,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Splits are fitted in parallel, each by one thread.
-pub const THREADS: usize = 2;
 /// Sessions in a year, for display.
 pub const SESSIONS_PER_YEAR: f64 = 252.0;
 
@@ -62,6 +61,9 @@ pub struct CvReport {
     /// What else could explain the chosen cell's score: refitted controls, walk-forward, nested choice, intervals.
     #[serde(default)]
     pub doubts: Doubts,
+    /// What moved since: the newest sessions against those before.
+    #[serde(default)]
+    pub drift: DriftReport,
     pub notes: Vec<String>,
 }
 
@@ -71,9 +73,9 @@ impl CvReport {
     }
 }
 
-/// Fit and score every cell and split, record every cell as a trial, choose the best by mean rank IC.
+/// Fit and score every cell and split (in parallel, each by one thread of the caller's pool), record every cell as a trial, choose the best by mean rank IC.
 pub fn cross_validate(root: &DataRoot, pinned: &Pinned, prepared: &Prepared, progress: &dyn Progress) -> Result<CvReport> {
-    cross_validate_with(root, pinned, prepared, progress, THREADS)
+    cross_validate_with(root, pinned, prepared, progress, rayon::current_num_threads())
 }
 
 /// [`cross_validate`] with a number of threads; the outcome does not depend on it.
@@ -91,6 +93,7 @@ pub fn cross_validate_with(root: &DataRoot, pinned: &Pinned, prepared: &Prepared
     let chosen = choose(&reports)?;
     let overfitting = trial_stats::overfitting(root, &registry, pinned, &reports[chosen])?;
     let doubts = controls::raise(&work, &reports, chosen)?;
+    let drift = moved::measure(prepared, &splits::mean_scores(root, pinned, prepared, "", &reports[chosen].cell, &prepared.splits)?)?;
     let days = &prepared.panel.days;
     Ok(CvReport {
         version: pinned.version.clone(),
@@ -104,6 +107,7 @@ pub fn cross_validate_with(root: &DataRoot, pinned: &Pinned, prepared: &Prepared
         chosen,
         overfitting,
         doubts,
+        drift,
         notes: notes(pinned, prepared),
     })
 }

@@ -10,6 +10,7 @@ use crate::models::registry::{ModelRow, Registry};
 use crate::pipelines::confidence::{self, Confidence};
 use crate::pipelines::config::TrainingConfig;
 use crate::pipelines::cv::{CvReport, or_note};
+use crate::pipelines::forecasts::{self, ForecastTest};
 use crate::pipelines::trial_stats::{self, Overfitting};
 use crate::pipelines::{holdout, panel, score};
 use crate::portfolio::RuleConfig;
@@ -46,6 +47,9 @@ pub struct Comparison {
     pub rows: Vec<ComparisonRow>,
     /// t of the mean daily difference of net returns (Newey-West).
     pub difference_t: Option<f64>,
+    /// Whose ranking is closer to what happened; null where the test is undefined.
+    #[serde(default)]
+    pub forecasts: Option<ForecastTest>,
     /// Higher net Sharpe ratio and no deeper drawdown. A measure that is undefined beats nothing.
     pub beats: bool,
 }
@@ -134,11 +138,13 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         dsr: measure(stats.deflated.map(|d| d.dsr), stats.undefined.get("dsr")),
         pbo: measure(stats.pbo, stats.undefined.get("pbo")),
     };
-    let (comparison, common) = against_champion(root, &registry, &row, &panel, &scores, &config, &cost)?.map_or((None, None), |(c, r)| (Some(c), Some(r)));
+    let (comparison, common) =
+        against_champion(root, &registry, &row, (&panel, &scores, &labels), &config, &cost)?.map_or((None, None), |(c, r)| (Some(c), Some(r)));
     undefined.extend(stats.undefined.clone());
     let confidence = or_note(confidence::measure(&scores, &labels, config.label.span()), "calibration", &mut undefined)?;
     let mut notes = notes(&trained, &stats, &holdout::status(root, &config.family)?);
     notes.extend(confidence.as_ref().map(Confidence::sentence));
+    notes.extend(comparison.as_ref().and_then(|c| c.forecasts).map(|f| f.sentence()));
     let evaluation = Evaluation {
         strategy: strategy.into(),
         version: version.into(),
@@ -180,6 +186,7 @@ fn measure(value: Option<f64>, reason: Option<&String>) -> Measure {
 fn notes(trained: &Trained, stats: &Overfitting, holdout: &holdout::Status) -> Vec<String> {
     let mut out = trained.cpcv.notes.clone();
     out.extend(trained.cpcv.doubts.sentences());
+    out.extend((trained.cpcv.drift.sessions > 0).then(|| trained.cpcv.drift.sentence()));
     if let Some(n) = stats.effective_trials {
         out.push(format!(
             "the {} trials of this snapshot are as different as {n:.1} independent ones; the deflated Sharpe ratio counts all {}",
@@ -239,8 +246,7 @@ fn against_champion(
     root: &DataRoot,
     registry: &Registry,
     row: &ModelRow,
-    panel: &Panel,
-    scores: &Matrix,
+    (panel, scores, labels): (&Panel, &Matrix, &Matrix),
     config: &TrainingConfig,
     cost: &CostModel,
 ) -> Result<Option<(Comparison, Common)>> {
@@ -254,8 +260,10 @@ fn against_champion(
     let (a, b) = (scored_days(scores, &config.portfolio)?, scored_days(&theirs, &rule)?);
     let days = a.start.max(b.start)..a.end.min(b.end);
     let ours = backtest::run(panel, scores, &config.portfolio, cost, days.clone())?;
-    let champion_run = backtest::run(panel, &theirs, &rule, cost, days)?;
-    Ok(Some((compare(&champion, model.manifest.kind, &ours, &champion_run, config.label.horizon)?, (ours, champion_run))))
+    let champion_run = backtest::run(panel, &theirs, &rule, cost, days.clone())?;
+    let mut comparison = compare(&champion, model.manifest.kind, &ours, &champion_run, config.label.horizon)?;
+    comparison.forecasts = or_note(forecasts::compare(scores, &theirs, labels, days, config.label.horizon), "forecasts", &mut BTreeMap::new())?;
+    Ok(Some((comparison, (ours, champion_run))))
 }
 
 /// A trained champion is judged by its own out-of-sample scores, a rule by its scores: neither by what it was fitted on.
@@ -272,7 +280,8 @@ pub fn rule_of(model: &Model) -> Result<RuleConfig> {
     Ok(serde_json::from_value(section)?)
 }
 
-fn compare(champion: &ModelRow, kind: Kind, ours: &BacktestResult, theirs: &BacktestResult, lags: usize) -> Result<Comparison> {
+/// Both over the same sessions, measure by measure.
+pub(crate) fn compare(champion: &ModelRow, kind: Kind, ours: &BacktestResult, theirs: &BacktestResult, lags: usize) -> Result<Comparison> {
     let (a, b) = (backtest::summarise(ours), backtest::summarise(theirs));
     let row = |measure: &str, higher: bool| {
         let (x, y) = (a.get(measure), b.get(measure));
@@ -302,5 +311,6 @@ fn compare(champion: &ModelRow, kind: Kind, ours: &BacktestResult, theirs: &Back
         beats: rows[0].better == Some(true) && no_deeper,
         rows,
         difference_t: or_note(ic::newey_west_t(&difference, lags), "t", &mut BTreeMap::new())?,
+        forecasts: None,
     })
 }

@@ -49,7 +49,8 @@ pub fn fit_final(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport, 
     let train = splits::labelled_rows(p, &p.labels, &days);
     let golden = golden_rows(p);
     let features: Vec<f32> = golden.iter().flat_map(|r| p.row(*r).iter().copied()).collect();
-    let fitted = binned.fit(&train, &cell.params, &features)?;
+    let params = splits::stopped(pinned, p, &p.labels, &binned, &cell.params, &days)?;
+    let fitted = binned.fit(&train, &params, &features)?;
     let forest = Forest::parse(&fitted.text)?;
     let scores: Vec<f64> = forest.predict_rows(&features);
     if scores != fitted.scores || gbdt::lightgbm_scores(&fitted.text, &features, p.names.len())? != scores {

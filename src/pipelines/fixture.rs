@@ -22,7 +22,7 @@ pub(super) fn host(crash_at: Option<(&str, u64)>, env: &[(&str, &str)]) -> Host 
 }
 
 pub(super) fn create(dir: &Path) -> DataRoot {
-    let root = DataRoot::create(&host(None, &[]), dir, "null@1:7", FsFacts::default(), None).unwrap();
+    let root = DataRoot::create(&host(None, &[]), dir, "null@2:7", FsFacts::default(), None).unwrap();
     write_market(&root);
     root
 }

@@ -120,7 +120,8 @@ fn look(pinned: &Pinned, p: &Prepared, cell: &Cell, sealed: &Sealed) -> Result<O
             .fix("open it for a model that was trained later: trademl train"));
     };
     let features: Vec<f32> = rows.iter().flat_map(|r| p.row(*r).iter().copied()).collect();
-    let fitted = binned.fit(&splits::labelled_rows(p, &p.labels, &before), &cell.params, &features)?;
+    let params = splits::stopped(pinned, p, &p.labels, &binned, &cell.params, &before)?;
+    let fitted = binned.fit(&splits::labelled_rows(p, &p.labels, &before), &params, &features)?;
     let mut scores = vec![f64::NAN; p.n_rows()];
     rows.iter().zip(&fitted.scores).for_each(|(r, s)| scores[*r] = *s);
     let scores = cv::to_matrix(p, &scores);

@@ -2,12 +2,15 @@
 
 pub mod config;
 pub mod panel;
+pub mod world_panel;
 pub mod prepare;
 pub mod train;
 pub mod trial_stats;
 pub mod splits;
 pub mod simple;
 pub mod controls;
+pub mod forecasts;
+pub mod moved;
 pub mod stacking;
 pub mod study;
 pub mod bandit;
@@ -16,6 +19,7 @@ pub mod cv;
 pub mod holdout;
 pub mod fit;
 pub mod score;
+pub mod route;
 pub mod confidence;
 pub mod evaluate;
 pub mod promote;

@@ -1,7 +1,7 @@
 //! From a pinned snapshot to rows: features of every member on every day, labels, weights, splits.
 
 use crate::features;
-use crate::labels;
+use crate::labels::{self, horizon::Delisting};
 use crate::models::artifact::ExcludedFeature;
 use crate::pipelines::train::Pinned;
 use crate::pipelines::{config, panel};
@@ -10,6 +10,7 @@ use crate::validation::cpcv::{self, Split};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
 use data_layer::store;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The training table in memory. A row is a (day, symbol) pair; rows are sorted by day, then symbol.
@@ -108,7 +109,10 @@ pub fn prepare(root: &DataRoot, pinned: &Pinned) -> Result<Prepared> {
 pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<Prepared> {
     let cfg = &pinned.config;
     let block = block(&panel, &cfg.features)?;
-    let label_matrix = labels::horizon::forward(&panel, cfg.label.horizon, cfg.label.entry_lag, cfg.label.delist_aware)?;
+    let none = BTreeMap::new();
+    let delisting = if cfg.label.delist_aware { Delisting::Aware(&none) } else { Delisting::Strict };
+    let labels::horizon::Labels { values: label_matrix, ends } = labels::horizon::forward_with(&panel, cfg.label.horizon, cfg.label.entry_lag, delisting)?;
+    let unique = cfg.weights.uniqueness.then(|| labels::weights::uniqueness(&ends, cfg.label.entry_lag));
     let decay = labels::weights::time_decay(&panel.days, pinned.asof, cfg.weights.half_life_months);
     let mut p = Prepared {
         names: block.names.clone(),
@@ -133,7 +137,9 @@ pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<P
                 p.day.push(u32::try_from(day).unwrap_or(u32::MAX));
                 p.symbol.push(u32::try_from(symbol).unwrap_or(u32::MAX));
                 p.labels.push(p.label_matrix.at(symbol, day));
-                p.weights.push(decay[day]);
+                // Times the horizon: the ordinary label of a name that is labelled every day keeps its weight.
+                let unique = unique.as_ref().map_or(1.0, |u| u[symbol][day] * cfg.label.horizon as f64);
+                p.weights.push(decay[day] * unique);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! killed in split 17 continues with split 17; a checkpoint that does not verify is made again.
 
 use crate::backtest::metric::ic;
-use crate::models::gbdt::{Binned, Rows};
+use crate::models::gbdt::{Binned, Params, Rows};
 use crate::pipelines::config::Cell;
 use crate::pipelines::prepare::to_matrix;
 use crate::pipelines::train::{Pinned, Prepared};
@@ -91,7 +91,8 @@ impl Work<'_> {
             return Err(Error::new(code::DATA_MISSING, format!("split {} has no rows to train on or to test", split.id)).fix("trademl pi-data-node"));
         }
         let features: Vec<f32> = test.iter().flat_map(|r| p.row(*r as usize).iter().copied()).collect();
-        let fitted = binned.fit(&train, &cell.params, &features)?;
+        let params = stopped(pinned, p, batch.labels, binned, &cell.params, &split.train_days)?;
+        let fitted = binned.fit(&train, &params, &features)?;
         let rank_ic = rank_ic(p, batch.labels, split, &test, &fitted.scores)?;
         let columns = vec![Series::new("row".into(), test.clone()).into(), Series::new("score".into(), fitted.scores).into()];
         let mut frame = DataFrame::new(test.len(), columns)?;
@@ -137,6 +138,22 @@ pub fn so_far(root: &DataRoot, pinned: &Pinned) -> Result<Vec<(Cell, Vec<Option<
 pub(crate) fn labelled_rows(p: &Prepared, labels: &[f64], days: &[usize]) -> Vec<u32> {
     let all = days.iter().flat_map(|d| p.rows_of(*d));
     all.filter(|r| labels[*r].is_finite()).filter_map(|r| u32::try_from(r).ok()).collect()
+}
+
+/// The parameters with the number of rounds that the newest training days ask for, where the configuration wants that. A
+/// label of the older days that reaches into the newest ones is not learnt from.
+pub(crate) fn stopped(pinned: &Pinned, p: &Prepared, labels: &[f64], binned: &Binned, params: &Params, train_days: &[usize]) -> Result<Params> {
+    let Some(early) = pinned.config.model.early_stopping else { return Ok(params.clone()) };
+    let newest = train_days.len() - ((train_days.len() as f64 * early.valid_share) as usize).clamp(1, train_days.len());
+    let Some(first) = train_days.get(newest) else { return Ok(params.clone()) };
+    let older: Vec<usize> = train_days[..newest].iter().copied().filter(|d| d + pinned.config.label.span() < *first).collect();
+    let (train, valid) = (labelled_rows(p, labels, &older), labelled_rows(p, labels, &train_days[newest..]));
+    if train.is_empty() || valid.is_empty() {
+        return Err(
+            Error::new(code::DATA_MISSING, "a training fold is too short to stop early on").fix("take model.early_stopping out of the training configuration")
+        );
+    }
+    Ok(Params { rounds: binned.best_rounds(&train, &valid, early.patience, params)?, ..params.clone() })
 }
 
 fn test_rows(p: &Prepared, split: &Split) -> Vec<u32> {

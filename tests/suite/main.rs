@@ -9,6 +9,8 @@ mod doctor;
 mod happy;
 mod journey;
 mod paper_days;
+mod planted;
+mod reproducible;
 mod resume;
 mod terminal;
 mod tidy;

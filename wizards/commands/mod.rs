@@ -88,7 +88,7 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         #[cfg(feature = "research")]
         Command::Bench(args) => bench::run(host, &args),
         #[cfg(feature = "research")]
-        Command::Study(args) => study::run(&args),
+        Command::Study(args) => study::run(host, &args),
         Command::Config(args) => config::run(host, &args),
         Command::Service(args) => service::run(host, &args),
         Command::Completions { shell } => about::completions(shell),

@@ -1,5 +1,6 @@
 //! The drive's prices as they are known now: one snapshot, one panel, for shadow, paper and the service.
 
+use data_layer::config;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::ledger;
@@ -8,10 +9,12 @@ use data_layer::schema::table;
 use data_layer::snapshot;
 use data_layer::time::{DateRange, TradingDay};
 use engine::models::artifact::{self, Model};
-use engine::models::registry::ModelRow;
-use engine::pipelines::{evaluate, panel, score};
+use engine::models::registry::{ModelRow, Registry};
+use engine::models::router::{ROUTER, RouterConfig};
+use engine::pipelines::{evaluate, panel, route, score};
 use engine::portfolio::RuleConfig;
 use engine::types::{Matrix, Panel};
+use std::ops::Range;
 
 /// Years that the longest look-back of any model needs, with room.
 const YEARS: i16 = 2;
@@ -67,11 +70,25 @@ pub fn newest(root: &DataRoot) -> Result<TradingDay> {
     held.map(|h| h.end.plus_days(-1)).ok_or_else(|| Error::new(code::DATA_MISSING, "the drive holds no curated prices yet").fix("trademl pi-data-node"))
 }
 
-/// A model, ready to score, with the portfolio rule that it was built for.
+/// The router's configuration: built-in, then the drive's, then this machine's.
+pub fn router(root: &DataRoot) -> Result<RouterConfig> {
+    let router: RouterConfig = config::load("router", ROUTER, root.host(), Some(root))?.value;
+    router.validate()?;
+    Ok(router)
+}
+
+/// The model that speaks for a strategy: the one that the router names, or the registry's champion.
+pub fn champion(root: &DataRoot, strategy: &str) -> Result<ModelRow> {
+    route::champion(&Registry::open(root)?, &router(root)?, strategy)
+}
+
+/// A model, ready to score, with the portfolio rule that it was built for and the router that its scores pass.
 pub struct Ready {
     pub row: ModelRow,
     pub model: Model,
     pub rule: RuleConfig,
+    router: RouterConfig,
+    root: DataRoot,
 }
 
 impl Ready {
@@ -79,12 +96,31 @@ impl Ready {
     pub fn load(root: &DataRoot, row: &ModelRow) -> Result<Self> {
         let model = artifact::load(root, row)?;
         let rule = evaluate::rule_of(&model)?;
-        Ok(Self { row: row.clone(), model, rule })
+        Ok(Self { row: row.clone(), model, rule, router: router(root)?, root: root.clone() })
     }
 
-    /// Scores of every day from `first` on, `symbols x days`; a day's scores use data up to that day only.
+    /// Scores of every day from `first` on that the router lets through, `symbols x days`; a day's scores use data up to that
+    /// day only. Refuses when the router silences the model on the newest day.
     pub fn scores(&self, panel: &Panel, first: usize) -> Result<Matrix> {
-        score::score_range(&self.model, panel, first..panel.n_days())
+        self.routed(panel, first..panel.n_days())
+    }
+
+    /// [`Self::scores`] of one day.
+    pub fn scores_on(&self, panel: &Panel, day: usize) -> Result<Matrix> {
+        self.routed(panel, day..day + 1)
+    }
+
+    fn routed(&self, panel: &Panel, days: Range<usize>) -> Result<Matrix> {
+        let last = panel.days[..days.end].last().copied();
+        let raw = score::score_range(&self.model, panel, days.clone())?;
+        let db = Db::open(&self.root, Which::Node)?;
+        let green = |day: TradingDay| -> Result<Option<f64>> {
+            let c = ledger::coverage(&db, table::CURATED_EQUITIES, "", DateRange::new(day, day.plus_days(1))?)?;
+            Ok((c.expected > 0).then(|| c.fraction()))
+        };
+        let routed = route::range(&self.router, &self.row.strategy, panel, &raw, days, &green)?;
+        last.map_or(Ok(()), |day| routed.require(&self.row.strategy, day))?;
+        Ok(routed.scores)
     }
 }
 

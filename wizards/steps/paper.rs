@@ -235,7 +235,7 @@ impl Desk {
     }
 
     fn ready(&self, root: &DataRoot) -> Result<Ready> {
-        Ready::load(root, &Registry::open(root)?.champion(STRATEGY)?)
+        Ready::load(root, &super::market::champion(root, STRATEGY)?)
     }
 
     /// Who trades, and within which limits.
@@ -295,7 +295,7 @@ impl Desk {
         let mut notes = Vec::new();
         let mut targets = BTreeMap::new();
         if self.rebalance_is_due(account, ready.rule.rebalance_sessions)? {
-            let scores = ready.scores(panel, at)?;
+            let scores = ready.scores_on(panel, at)?;
             let worth = |(s, q): (&String, &f64)| Some((panel.symbol_index(s)?, q * self.market.last_close(s, asof)? / account.equity));
             let ceiling = Some(ceiling(&self.limits, account.equity));
             let before = Before { held: held.iter().filter_map(worth).collect(), equity_usd: account.equity, ceiling };

@@ -49,7 +49,7 @@ pub const TOKEN: &[SecretSpec] = &[SecretSpec {
 
 /// Name the champion, or refuse.
 pub fn champion(act: &Act<'_>, strategy: &str) -> Result<String> {
-    let row = Registry::open(act.root)?.champion(strategy)?;
+    let row = market::champion(act.root, strategy)?;
     let ready = Ready::load(act.root, &row)?;
     Ok(format!("{strategy} {} ({:?}), verified against its digests", row.version, ready.model.manifest.kind))
 }
@@ -111,7 +111,11 @@ impl Source {
 
 impl SignalSource for Source {
     fn champion(&self) -> Result<Option<Champion>> {
-        let Some(row) = Registry::open(&self.root)?.champion_if_any(&self.strategy)? else { return Ok(None) };
+        let row = match market::champion(&self.root, &self.strategy) {
+            Ok(row) => row,
+            Err(e) if e.is(code::ML_NO_CHAMPION) => return Ok(None),
+            Err(e) => return Err(e),
+        };
         let ready = Ready::load(&self.root, &row)?;
         Ok(Some(Champion {
             strategy: row.strategy,
@@ -153,7 +157,7 @@ impl SignalSource for Source {
         let market = self.market()?;
         let at = market.at(asof)?;
         let universe = self.universe(asof)?;
-        let scores = market::named(&market.panel, &self.ready(&champion.version)?.scores(&market.panel, at)?, at);
+        let scores = market::named(&market.panel, &self.ready(&champion.version)?.scores_on(&market.panel, at)?, at);
         let excluded = universe
             .symbols
             .iter()

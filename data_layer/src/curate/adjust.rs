@@ -39,6 +39,22 @@ pub fn steps(bars: &[Bar], actions: &[Action]) -> (Vec<Step>, Vec<String>) {
     (out, unapplied)
 }
 
+/// Cumulative `(price, split)` factors of each day: what every step with a later ex-date does to it. Both lists ascend.
+pub fn factors(days: &[TradingDay], steps: &[Step]) -> Vec<(f64, f64)> {
+    let (mut price, mut split, mut next) = (1.0, 1.0, steps.len());
+    let mut out = Vec::with_capacity(days.len());
+    for day in days.iter().rev() {
+        while next > 0 && steps[next - 1].ex_date > *day {
+            next -= 1;
+            price *= steps[next].price;
+            split *= steps[next].split;
+        }
+        out.push((price, split));
+    }
+    out.reverse();
+    out
+}
+
 /// A row of the curated table.
 #[derive(Clone, Debug)]
 pub struct AdjustedBar {
@@ -79,20 +95,13 @@ impl Adjusted {
             .collect();
         let raw: Vec<Bar> = kept.iter().map(|(bar, _)| bar.clone()).collect();
         let (steps, unapplied) = steps(&raw, actions);
-        let (mut price, mut split, mut next) = (1.0, 1.0, steps.len());
-        let mut bars: Vec<AdjustedBar> = Vec::with_capacity(kept.len());
-        for (i, (bar, vendor)) in kept.into_iter().enumerate().rev() {
-            while next > 0 && steps[next - 1].ex_date > bar.day {
-                next -= 1;
-                price *= steps[next].price;
-                split *= steps[next].split;
-            }
-            let since = i.checked_sub(1).map(|j| raw[j].day);
+        let days: Vec<TradingDay> = raw.iter().map(|b| b.day).collect();
+        let row = |(i, ((bar, vendor), (price_factor, split_factor))): (usize, ((Bar, String), (f64, f64)))| {
+            let since = i.checked_sub(1).map(|j| days[j]);
             // Written as a fold from 0.0: an empty float sum is -0.0.
             let div_cash = actions.iter().filter(|a| a.ex_date <= bar.day && since.is_some_and(|s| s < a.ex_date)).fold(0.0, |sum, a| sum + a.cash);
-            bars.push(AdjustedBar { raw: bar, vendor, price_factor: price, split_factor: split, div_cash });
-        }
-        bars.reverse();
-        Self { bars, unapplied }
+            AdjustedBar { raw: bar, vendor, price_factor, split_factor, div_cash }
+        };
+        Self { bars: kept.into_iter().zip(factors(&days, &steps)).enumerate().map(row).collect(), unapplied }
     }
 }

@@ -19,7 +19,7 @@ mod partitions;
 mod price;
 mod table_file;
 
-pub use adjust::{Step, steps};
+pub use adjust::{Step, factors, steps};
 pub use deps::{Deps, Output};
 pub use price::{AdjPrice, PriceFactor, RawPrice};
 

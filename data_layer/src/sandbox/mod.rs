@@ -84,7 +84,7 @@ impl SandboxConfig {
         Self { world: "replay".into(), data_dir: None, state_dir, port: 0, seed: 0, faults: None, now: None }
     }
 
-    /// The built-in world that a dataset's name says (`planted@1:7`).
+    /// The built-in world that a dataset's name says (`planted@2:7`).
     pub fn of_dataset(dataset: &str, state_dir: PathBuf) -> Self {
         let (world, rest) = dataset.split_once('@').unwrap_or((dataset, ""));
         let seed = rest.split_once(':').and_then(|(_, s)| s.parse().ok()).unwrap_or(0);

@@ -169,7 +169,7 @@ impl World {
         self
     }
 
-    /// `replay@1`, `planted@1:7`.
+    /// `replay@1`, `planted@2:7`.
     pub fn dataset(&self) -> String {
         let seed = self.seed.map_or_else(String::new, |s| format!(":{s}"));
         format!("{}@{}{seed}", self.about.id, self.about.version)

@@ -119,13 +119,19 @@ pub fn summarise(days: &[TradingDay], ic: &[Option<f64>], lags: usize) -> Result
 
 /// The mean over its standard error, with Bartlett weights over `lags` autocovariances.
 pub fn newey_west_t(values: &[f64], lags: usize) -> Result<f64> {
-    checked(values, 2, "the t-statistic")?;
+    let error = newey_west_error(values, lags)?;
+    defined(mean(values) / error, "the t-statistic", "the values do not vary")
+}
+
+/// Standard error of the mean of a series whose neighbours hang together (Newey and West 1987).
+pub fn newey_west_error(values: &[f64], lags: usize) -> Result<f64> {
+    checked(values, 2, "the standard error")?;
     let (n, m) = (values.len(), mean(values));
     let covariance = |lag: usize| (lag..n).map(|i| (values[i] - m) * (values[i - lag] - m)).sum::<f64>() / n as f64;
     let last = lags.min(n - 1);
     let weighted: f64 = (1..=last).map(|j| 2.0 * (1.0 - j as f64 / (last as f64 + 1.0)) * covariance(j)).sum();
     let variance = if values.iter().all(|v| *v == values[0]) { 0.0 } else { covariance(0) + weighted };
-    defined(m / (variance / n as f64).sqrt(), "the t-statistic", "the values do not vary")
+    defined((variance / n as f64).sqrt(), "the standard error", "its variance is negative")
 }
 
 #[cfg(test)]

@@ -128,11 +128,12 @@ impl Binned {
         Ok(Fitted { text: learner.model_text()?, scores: learner.predict(score)? })
     }
 
-    /// As [`Binned::fit`], but stop early on the rows of `valid` (ascending, disjoint from `train`).
-    pub fn fit_with_valid(&self, train: &[u32], valid: &[u32], patience: usize, params: &Params) -> Result<Fitted> {
+    /// How many rounds are best on the rows of `valid` (ascending, disjoint from `train`): learning stops when `patience`
+    /// rounds brought nothing. At least 1.
+    pub fn best_rounds(&self, train: &[u32], valid: &[u32], patience: usize, params: &Params) -> Result<usize> {
         let (subset, held_out) = (self.table.subset(train)?, self.table.subset(valid)?);
         let learner = ffi::Learner::train(&subset, &params.for_learner(&self.names)?, params.rounds, Some((&held_out, patience)))?;
-        Ok(Fitted { text: learner.model_text()?, scores: Vec::new() })
+        Ok(trees::Forest::parse(&learner.model_text()?)?.len().max(1))
     }
 }
 
@@ -257,8 +258,8 @@ mod tests {
         let rows = Rows { features: &x, labels: &y, weights: &w, names: &names };
         let binned = Binned::new(&rows, &small()).unwrap();
         let (train, valid): (Vec<u32>, Vec<u32>) = ((0..500).collect(), (500..672).collect());
-        let text = binned.fit_with_valid(&train, &valid, 3, &Params { rounds: 200, ..small() }).unwrap().text;
-        assert!(Forest::parse(&text).unwrap().len() < 200);
+        let rounds = binned.best_rounds(&train, &valid, 3, &Params { rounds: 200, ..small() }).unwrap();
+        assert!((1..200).contains(&rounds), "{rounds}");
         assert!(binned.fit(&[3, 2], &small(), &x).is_err(), "rows out of order");
         assert!(binned.fit(&[9_999], &small(), &x).is_err(), "rows outside the table");
     }

@@ -79,7 +79,7 @@ fn check_altered(report: &mut LeakReport, panel: &Panel, source: LabelSource<'_>
 
 /// Whether the outcome was settled by a delisting before the label's end: its price is not in the panel.
 fn settled_early(panel: &Panel, s: usize, end: usize) -> bool {
-    panel.delisted[s].is_some_and(|day| panel.days.get(end).is_none_or(|last| day < *last))
+    panel.delisted[s].is_some_and(|d| panel.days.get(end).is_none_or(|last| d.last < *last))
 }
 
 /// A quick test on some cells: is the label `C[t + lag + k] / C[t + lag] - 1`?

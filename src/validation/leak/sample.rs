@@ -1,6 +1,6 @@
 //! Which days are looked at, and the altered panels on which features are computed again.
 
-use crate::types::{Matrix, Panel};
+use crate::types::{Delisted, Matrix, Panel};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -91,9 +91,9 @@ pub(super) fn with_other_future(panel: &Panel, from: usize) -> Panel {
             }
         }
         out.delisted[s] = match panel.delisted[s] {
-            Some(day) if panel.days.get(from).is_none_or(|first| day < *first) => Some(day),
+            Some(end) if panel.days.get(from).is_none_or(|first| end.last < *first) => Some(end),
             Some(_) => None,
-            None => (from < n && noise(s, from, 9) < 0.3).then(|| panel.days[n - 1]),
+            None => (from < n && noise(s, from, 9) < 0.3).then(|| Delisted::on(panel.days[n - 1])),
         };
     }
     out

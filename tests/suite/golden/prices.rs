@@ -10,7 +10,7 @@ use engine::features::equities_xs::{self, context::Announcement, context::PointI
 use engine::features::standardise;
 use engine::labels::horizon::{self, Delisting};
 use engine::labels::triple_barrier::{self, Barriers, TouchPath};
-use engine::types::{Matrix, Panel};
+use engine::types::{Delisted, Matrix, Panel};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -151,7 +151,7 @@ pub fn forward_labels(case: &Case) -> Checked {
     for gone in case.inputs()["delistings"].as_array().into_iter().flatten() {
         let symbol = gone["symbol"].as_str().unwrap();
         let s = panel.symbol_index(symbol).unwrap();
-        panel.delisted[s] = Some(day(&gone["last_session"]));
+        panel.delisted[s] = Some(Delisted::on(day(&gone["last_session"])));
         returns.insert(symbol.to_string(), gone["delisting_return"].as_f64().unwrap_or(0.0));
     }
     let mut failures = Vec::new();

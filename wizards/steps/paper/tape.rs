@@ -41,7 +41,7 @@ pub struct Tape<'a> {
 impl Tape<'_> {
     /// The end of a name: its last session, and what a share was worth in the end.
     fn end(&self, symbol: &str) -> Option<Corporate> {
-        let last = self.market.panel.delisted[self.market.panel.symbol_index(symbol)?]?;
+        let last = self.market.panel.delisted[self.market.panel.symbol_index(symbol)?]?.last;
         let near = last.plus_days(-EXPLAINED_WITHIN_DAYS)..last.plus_days(EXPLAINED_WITHIN_DAYS);
         let known = self.events.delistings.iter().find(|d| d.symbol == symbol && near.contains(&d.delist_date));
         // Another ticker goes on with these shares: nothing was paid for them.

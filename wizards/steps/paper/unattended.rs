@@ -10,7 +10,6 @@ use data_layer::time::TradingDay;
 use engine::execution::broker::NoStream;
 use engine::execution::log::OrderLog;
 use engine::execution::order::run_key;
-use engine::models::registry::Registry;
 use engine::monitoring::tripwires::RiskAction;
 use engine::pipelines::paper_day::AccountCheck;
 use engine::pipelines::paper_day::standing::{Scope, Standing};
@@ -20,7 +19,7 @@ use std::collections::BTreeMap;
 impl Desk {
     /// Everything that a standing consent is about; any change of it ends the consent.
     fn scope(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Scope> {
-        let row = Registry::open(act.root)?.champion(STRATEGY)?;
+        let row = super::super::market::champion(act.root, STRATEGY)?;
         let broker = if matches!(self.broker, Kind::Simulated) { "simulated" } else { "alpaca" };
         let champion = [("strategy", STRATEGY.to_string()), ("version", row.version), ("sha256", row.sha256)];
         Ok(Scope {

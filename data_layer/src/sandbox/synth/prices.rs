@@ -22,6 +22,13 @@ struct Nature {
     dollars: f64,
 }
 
+impl Nature {
+    /// Of a day's log return, when the market's deviation is `vol`.
+    fn variance(&self, vol: f64) -> f64 {
+        (self.beta * vol).powi(2) + SECTOR_SIGMA.powi(2) + self.sigma.powi(2)
+    }
+}
+
 /// Where a company stands.
 struct Path {
     /// Raw close of the last session.
@@ -31,6 +38,11 @@ struct Path {
 }
 
 const SECTORS: usize = 10;
+const SECTOR_SIGMA: f64 = 0.004;
+/// Expected simple return of every name on every day.
+const DRIFT: f64 = 0.0003;
+/// Log return of the last session of a company that goes bankrupt; its shares are worthless the day after.
+const FILING: f64 = -0.45;
 const LOOK_BACK: usize = 20;
 /// The edge acts on what was known two closes ago: a signal at a close is traded at the next open and earns from there.
 const LAG: usize = 2;
@@ -46,8 +58,8 @@ pub fn market(names: &[&str], days: &[TradingDay], seed: u64, edge: f64, plan: &
         log_vol += 0.03 * ((0.0075f64).ln() - log_vol) + 0.07 * draw.normal();
         let vol = log_vol.exp();
         volatility.push(vol);
-        let market = 0.0003 + vol * draw.normal();
-        let sectors: Vec<f64> = (0..SECTORS).map(|_| 0.004 * draw.normal()).collect();
+        let market = vol * draw.normal();
+        let sectors: Vec<f64> = (0..SECTORS).map(|_| SECTOR_SIGMA * draw.normal()).collect();
         let z = standing(&paths);
         for (k, life) in plan.lives.iter().enumerate() {
             // Drawn whether it trades or not, so that one name's fate moves no other name's numbers.
@@ -61,7 +73,7 @@ pub fn market(names: &[&str], days: &[TradingDay], seed: u64, edge: f64, plan: &
                 None => begin(plan, k, of, &mut paths),
             };
             let mut r = of.beta * market + sectors[of.sector] + of.sigma * noise[0] + edge * of.sigma * z.get(&k).copied().unwrap_or(0.0);
-            r += fate(life.end, life.to - t);
+            r += DRIFT - of.variance(vol) / 2.0 + fate(life.end, life.to - t);
             let (ratio, paid) = (plan.splits.get(&(k, t)).copied().unwrap_or(1.0), plan.yields.get(&(k, t)).map_or(0.0, |y| cents(y * close)));
             let bar = bar(close, r, ratio, paid, of, &noise);
             let mut returns = returns;
@@ -97,10 +109,10 @@ fn begin(plan: &Plan, k: usize, of: &Nature, paths: &mut [Option<Path>]) -> (f64
     }
 }
 
-/// What a coming end does to the returns of the sessions before it.
+/// What an end does to the returns: news that no earlier price holds.
 fn fate(end: End, left: usize) -> f64 {
     match end {
-        End::Bankrupt if left <= 40 => -0.09,
+        End::Bankrupt if left == 1 => FILING,
         End::Bought(premium) if left == 10 => (1.0 + premium).ln(),
         _ => 0.0,
     }

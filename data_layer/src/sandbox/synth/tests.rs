@@ -87,7 +87,7 @@ fn a_seed_makes_one_market_and_another_seed_another() {
         (planted().series.clone(), planted().actions.clone(), planted().macros.clone())
     );
     assert_ne!(world("planted", 8).unwrap().series, again.series);
-    assert_eq!((planted().dataset(), null().dataset()), ("planted@1:7".into(), "null@1:7".into()));
+    assert_eq!((planted().dataset(), null().dataset()), ("planted@2:7".into(), "null@2:7".into()));
     assert_eq!((null().first.to_string(), null().last.to_string(), null().series.len()), ("2013-02-08".into(), "2018-02-07".into(), 100));
 }
 
@@ -106,7 +106,8 @@ fn it_holds_what_a_market_holds() {
     assert_eq!(by_symbol.values().filter(|n| **n == 2).count(), 1);
     let broke = w.actions.iter().find(|a| a.kind == "worthless_removal").unwrap();
     let gone = w.listings.iter().find(|l| l.symbol == broke.symbol && l.delisted.is_some()).unwrap().delisted.unwrap();
-    assert!(w.series(&broke.symbol).unwrap().close_at(gone).unwrap() < 15.0);
+    let (last, before) = (w.series(&broke.symbol).unwrap().close_at(gone).unwrap(), w.series(&broke.symbol).unwrap().close_at(gone.plus_days(-1)).unwrap());
+    assert!((last / before).ln() < -0.3 && broke.cash == Some(0.0), "{last} after {before}");
     for s in &w.series {
         for i in 0..s.days.len() {
             assert!(s.low[i] > 0.0 && s.low[i] <= s.open[i].min(s.close[i]) && s.high[i] >= s.open[i].max(s.close[i]), "{} {}", s.symbol, s.days[i]);
@@ -118,6 +119,6 @@ fn it_holds_what_a_market_holds() {
 #[test]
 fn lesson_044_no_return_of_the_world_is_a_split() {
     for (symbol, of) in returns(planted()) {
-        assert!(of.values().all(|r| r.abs() < 0.5), "{symbol}");
+        assert!(of.values().all(|r| r.abs() < 0.6), "{symbol}");
     }
 }

@@ -101,7 +101,7 @@ fn a_looping_cursor_is_malformed_and_heals() {
 
 #[test]
 fn a_synthetic_market_comes_in_through_the_same_dialects() {
-    let b = bench_of("planted@1:7", "2018-02-07T21:20:00Z");
+    let b = bench_of("planted@2:7", "2018-02-07T21:20:00Z");
     let window = DateRange::new(day("2018-02-01"), day("2018-02-08")).unwrap();
     let names = ["AAPL", "MSFT", "XOM"];
     let eod = drained(&b, "equities_eod", &names, window);
