@@ -110,7 +110,7 @@ fn refuse_empty_mount_point(host: &Host, dir: &Path, mounted: Option<&Drive>, un
     if !conventional || !on_system || words.is_some() || dir.join(crate::root::SENTINEL).exists() {
         return Ok(());
     }
-    let wanted = dir.display().to_string();
+    let wanted = logical;
     let error = match unmounted.first() {
         Some(drive) => drive.not_mounted(&wanted),
         None => Error::new(code::SSD_NOT_MOUNTED, format!("no drive is mounted at {wanted}")).fix("plug the drive in, mount it, then run the same command"),
