@@ -3,6 +3,7 @@
 pub mod metric;
 pub mod decide;
 pub mod engine;
+pub mod events;
 pub mod summary;
 
 pub use decide::{Before, Decision, decide};

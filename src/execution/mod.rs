@@ -6,6 +6,7 @@
 //! The ledger and the cost model are the backtest's and the shadow book's as well.
 
 pub mod cost;
+pub mod lob;
 pub mod schedule;
 pub mod account;
 pub mod order;

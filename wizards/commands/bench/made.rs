@@ -95,3 +95,23 @@ pub fn trouble(cells: usize) -> Vec<f64> {
 pub fn grid(scale: Scale) -> (usize, usize, usize) {
     scale.pick((50, 300, 100), (200, 1_000, 250), (500, 3_780, 1_260))
 }
+
+/// Minute bars, `symbols x minutes`: open, high, low, close.
+pub fn minutes(scale: Scale) -> Result<[Matrix; 4]> {
+    let (symbols, n) = (scale.pick(5, 50, 500), 390 * scale.pick(10, 42, 21));
+    let mut of = Numbers::of("minute");
+    let mut columns: [Vec<f64>; 4] = std::array::from_fn(|_| Vec::with_capacity(symbols * n));
+    let round = |v: f64| (v * 1e4).round() / 1e4;
+    for s in 0..symbols {
+        let mut close = 50.0 * (1 + s % 7) as f64;
+        for _ in 0..n {
+            let open = close;
+            close = open * (0.0006 * of.normal()).exp();
+            let reach = (0.0003 * of.normal()).abs();
+            let bar = [open, open.max(close) * (1.0 + reach), open.min(close) * (1.0 - reach), close];
+            columns.iter_mut().zip(bar).for_each(|(column, v)| column.push(round(v)));
+        }
+    }
+    let [open, high, low, close] = columns.map(|c| Matrix::from_vec(symbols, n, c));
+    Ok([open?, high?, low?, close?])
+}

@@ -4,6 +4,7 @@
 //! `docs/benchmarks.md`, so that a line can be set beside another program's. A topic is a function in [`TOPICS`].
 
 mod data_node;
+mod events;
 mod features;
 mod inputs;
 mod learning;
@@ -49,6 +50,7 @@ struct Topic {
 
 const TOPICS: &[Topic] = &[
     Topic { name: "audit", about: "expected against observed partitions: ledger, gap tasks, export; then again with nothing changed", run: data_node::audit },
+    Topic { name: "backtest_minute", about: "the event engine on minute bars, with a record of every order and fill", run: events::minute },
     Topic { name: "cli_startup", about: "a fresh process that prints its help", run: program::startup },
     Topic { name: "cpcv_train", about: "28 purged splits of gradient-boosted trees over one binned table", run: learning::cpcv_train },
     Topic { name: "cscv_pbo", about: "probability of backtest overfitting, 16 blocks, 12,870 combinations", run: statistics::cscv_pbo },
