@@ -57,6 +57,8 @@ pub enum PaperCommand {
         #[arg(long, default_value = "simulated")]
         broker: String,
     },
+    /// Alpaca's paper account (on a practice drive: the sandbox's) as this program reads it, as JSON
+    Broker,
     /// Put fewer shares, or another limit, in the place of an open order
     Replace {
         /// The order's own id (tm1-…), as `status` shows it

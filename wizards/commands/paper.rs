@@ -53,6 +53,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
             quarantine::release(&db, symbol, OPERATOR, reason, now)?;
             say(&format!("{symbol} is out of quarantine"));
         }
+        PaperCommand::Broker => say(&serde_json::to_string_pretty(&steps::paper::view(&world.host, &root)?)?),
         PaperCommand::Digest { account, until } => {
             let last = until.map_or_else(|| data_layer::calendar::Calendar::xnys().last_closed(now), Ok)?;
             say(steps::paper::digest(&root, account, last)?.markdown().trim_end());

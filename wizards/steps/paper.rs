@@ -1,5 +1,6 @@
 //! `paper-trade`'s desk: one account, one strategy, one day at a time. The order path itself is `engine::pipelines::paper_day`.
 
+mod broker_view;
 mod digest;
 mod screen;
 mod tape;
@@ -8,12 +9,13 @@ mod words;
 
 use tape::{Events, Tape};
 
+pub use broker_view::view;
 pub use digest::digest;
 pub use screen::Screen;
 pub use words::{BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, outcome, sent_before, settled};
 
+use super::judging;
 use super::market::{Market, Ready};
-use super::{judging, keys};
 use crate::kit::Act;
 use data_layer::attach;
 use data_layer::calendar::Calendar;
@@ -27,7 +29,7 @@ use data_layer::store;
 use data_layer::time::{DateRange, TradingDay};
 use engine::backtest::{self, Before};
 use engine::execution::broker::Broker;
-use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
+use engine::execution::broker::alpaca::AlpacaBroker;
 use engine::execution::broker::simulated::SimulatedBroker;
 use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
@@ -42,7 +44,6 @@ use engine::pipelines::paper_day::send::SubmitReport;
 use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
 use engine::portfolio::{Bound, Limits as Caps, RuleConfig, Schedule};
 use engine::reports::{self, daily::Health, daily::Mode};
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,14 +99,7 @@ impl Desk {
     /// Open the book, the prices and the broker. A live host is refused here.
     pub fn open(host: &Host, root: &DataRoot, broker: &str, max_orders: i64) -> Result<Self> {
         let kind = match broker {
-            "alpaca" => {
-                let key = |var: &str| {
-                    keys::stored(host, var)
-                        .map(SecretString::from)
-                        .ok_or_else(|| Error::new(code::KEY_MISSING, format!("{var} is not set")).fix("trademl paper-trade"))
-                };
-                Kind::Alpaca(AlpacaBroker::new(root, AlpacaKeys { key: key("ALPACA_API_KEY")?, secret: key("ALPACA_API_SECRET")? }, None)?)
-            }
+            "alpaca" => Kind::Alpaca(broker_view::alpaca(host, root)?),
             _ => Kind::Simulated,
         };
         let db = Db::open(root, Which::Journal)?;

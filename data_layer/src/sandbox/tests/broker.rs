@@ -174,3 +174,42 @@ fn listings_and_fills_can_be_paged() {
     assert_eq!(s.get("/alpaca_trading/v2/calendar?start=2017-11-23&end=2017-11-24").value()[0]["close"], "13:00");
     assert_eq!(s.get("/alpaca_trading/v2/assets?status=active").value().as_array().unwrap().len(), 3);
 }
+
+#[test]
+fn a_replaced_order_makes_room_for_another_under_a_new_id() {
+    let small = small();
+    let s = small.open();
+    let old = s.post(ORDERS, &buy("o1", "A", 10)).value()["id"].as_str().unwrap().to_string();
+    let patch = |id: &str, body: &str| s.answer(&call("PATCH", &format!("{ORDERS}/{id}"), body)).reply;
+    let new = patch(&old, r#"{"qty":"4","client_order_id":"o2"}"#);
+    let new_body = new.value();
+    assert_eq!((new.status, new_body["qty"].as_str(), new_body["replaces"].as_str()), (200, Some("4"), Some(old.as_str())));
+    let before = s.order("o1");
+    assert_eq!((before["status"].as_str(), before["replaced_by"].as_str()), (Some("replaced"), new_body["id"].as_str()));
+    let again = patch(new_body["id"].as_str().unwrap(), r#"{"qty":"3","client_order_id":"o1"}"#);
+    assert_eq!((again.status, again.value()["message"].as_str()), (422, Some("client_order_id must be unique")));
+    assert_eq!((patch(&old, r#"{"qty":"2"}"#).status, patch("nobody", "{}").status), (422, 404));
+    s.go("2017-11-22T14:30:00Z");
+    assert_eq!((s.order("o1")["filled_qty"].as_str(), s.order("o2")["filled_qty"].as_str()), (Some("0"), Some("4")));
+    assert_eq!(patch(new_body["id"].as_str().unwrap(), "{}").status, 422, "it is filled");
+}
+
+#[test]
+fn an_order_sent_during_a_session_fills_at_a_later_minute_where_the_world_has_minutes() {
+    let small = small();
+    let mut s = small.open();
+    s.world.minutes_from = Some("2017-11-01".parse().unwrap());
+    s.go("2017-11-22T18:00:30Z");
+    s.post(ORDERS, &buy("market", "A", 1));
+    s.post(ORDERS, &limit("never", "buy", "50", "day"));
+    let quote = s.get("/alpaca_data/v2/stocks/A/trades/latest").value();
+    let price = quote["trade"]["p"].as_f64().unwrap();
+    assert!((99.0..=103.0).contains(&price) && quote["trade"]["t"].as_str().unwrap() < "2017-11-22T18:00:30", "{quote}");
+    assert_eq!(s.order("market")["status"], "accepted");
+    s.go("2017-11-22T18:30:00Z");
+    let filled = s.order("market");
+    let paid: f64 = filled["filled_avg_price"].as_str().unwrap().parse().unwrap();
+    assert!(filled["status"] == "filled" && (99.0..=103.0).contains(&paid) && filled["filled_at"].as_str().unwrap() > "2017-11-22T18:00:30", "{filled}");
+    s.go("2017-11-22T21:00:00Z");
+    assert_eq!(s.order("never")["status"], "expired");
+}
