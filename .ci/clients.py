@@ -32,7 +32,7 @@ bars = data.get_stock_bars(
         symbol_or_symbols=["AAPL", "MSFT"],
         timeframe=TimeFrame.Day,
         start=dt.datetime(2017, 11, 1, tzinfo=dt.timezone.utc),
-        end=dt.datetime(2017, 12, 1, tzinfo=dt.timezone.utc),
+        end=dt.datetime(2017, 11, 30, 21, tzinfo=dt.timezone.utc),
     )
 )
 assert len(bars["AAPL"]) == len(bars["MSFT"]) == 21, {k: len(v) for k, v in bars.data.items()}
