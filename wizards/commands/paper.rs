@@ -15,6 +15,7 @@ use data_layer::store;
 use engine::execution::log::OrderLog;
 use engine::execution::quarantine;
 use engine::execution::switches::{self, ALL_ACCOUNTS, STOP_FILE, Switch};
+use engine::pipelines::paper_day::AccountCheck;
 
 /// Who acts from the command line.
 const OPERATOR: &str = "command line";
@@ -33,13 +34,6 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
     match &args.command {
         PaperCommand::Stop { .. } => {}
         PaperCommand::Status { account } => status(&db, account)?,
-        PaperCommand::Watch { broker, max_orders } => {
-            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
-            let act = Act { host: &world.host, root: &root, report: &report, step: "watch", run: "watch" };
-            let desk = Desk::open(&world.host, &root, broker, *max_orders)?;
-            let account = desk.account(&act)?;
-            say(&desk.watch(&act, &account)?);
-        }
         PaperCommand::Reset { breaker, account, confirm, reason } => {
             let switch = if *breaker { Switch::Breaker } else { Switch::Kill };
             if !breaker {
@@ -58,40 +52,48 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
             let last = until.map_or_else(|| data_layer::calendar::Calendar::xnys().last_closed(now), Ok)?;
             say(steps::paper::digest(&root, account, last)?.markdown().trim_end());
         }
+        PaperCommand::Watch { broker, max_orders } => at_desk(&world.host, &root, "watch", broker, *max_orders, |desk, act, account| desk.watch(act, account))?,
         PaperCommand::Replace { order, qty, limit, broker } => {
-            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
-            let act = Act { host: &world.host, root: &root, report: &report, step: "replace", run: "replace" };
-            let desk = Desk::open(&world.host, &root, broker, 1)?;
-            let account = desk.account(&act)?;
-            say(&desk.replace(&act, &account, order, *qty, *limit)?);
+            at_desk(&world.host, &root, "replace", broker, 1, |desk, act, account| desk.replace(act, account, order, *qty, *limit))?
         }
         PaperCommand::Risk { action, confirm, broker } => {
-            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
-            let act = Act { host: &world.host, root: &root, report: &report, step: "risk", run: "risk" };
-            let desk = Desk::open(&world.host, &root, broker, 1)?;
-            let account = desk.account(&act)?;
-            say(&desk.set_risk_actions(&act, &account, action, confirm.as_deref().unwrap_or_default())?);
+            let typed = confirm.as_deref().unwrap_or_default();
+            at_desk(&world.host, &root, "risk", broker, 1, |desk, act, account| desk.set_risk_actions(act, account, action, typed))?
         }
         PaperCommand::Standing { until, revoke, confirm, broker, max_orders } => {
-            let report = Reporter::new(&world.host, Voice::Plain, "paper", None);
-            let act = Act { host: &world.host, root: &root, report: &report, step: "standing", run: "standing" };
-            let desk = Desk::open(&world.host, &root, broker, *max_orders)?;
-            let account = desk.account(&act)?;
-            say(&if *revoke {
-                format!("{} standing consents of {} are ended", desk.revoke_standing(&act, &account)?, account.account)
-            } else {
-                let until = until
-                    .ok_or_else(|| Error::new(code::USE_ARGUMENT, "a standing consent needs its last day").fix("trademl paper standing --until YYYY-MM-DD"))?;
-                let given = desk.grant_standing(&act, &account, until, confirm.as_deref().unwrap_or_default())?;
-                format!(
-                    "unattended paper trading of {} is allowed until {}; a change of champion, limits, account or configuration ends it",
-                    given.account, given.until
-                )
-            });
+            let (until, typed) = (until.filter(|_| !revoke), confirm.as_deref().unwrap_or_default());
+            at_desk(&world.host, &root, "standing", broker, *max_orders, |desk, act, account| match until {
+                _ if *revoke => Ok(format!("{} standing consents of {} are ended", desk.revoke_standing(act, account)?, account.account)),
+                None => Err(Error::new(code::USE_ARGUMENT, "a standing consent needs its last day").fix("trademl paper standing --until YYYY-MM-DD")),
+                Some(until) => {
+                    let given = desk.grant_standing(act, account, until, typed)?;
+                    Ok(format!(
+                        "unattended paper trading of {} is allowed until {}; a change of champion, limits, account or configuration ends it",
+                        given.account, given.until
+                    ))
+                }
+            })?;
         }
     }
     drop(held);
     Ok(0)
+}
+
+/// Open the desk of a broker, do something there, and say what came of it.
+fn at_desk(
+    host: &Host,
+    root: &DataRoot,
+    step: &'static str,
+    broker: &str,
+    max_orders: i64,
+    work: impl FnOnce(&Desk, &Act<'_>, &AccountCheck) -> Result<String>,
+) -> Result<()> {
+    let report = Reporter::new(host, Voice::Plain, "paper", None);
+    let act = Act { host, root, report: &report, step, run: step };
+    let desk = Desk::open(host, root, broker, max_orders)?;
+    let account = desk.account(&act)?;
+    say(&work(&desk, &act, &account)?);
+    Ok(())
 }
 
 /// Stop everything. The file first: it works whatever holds the drive or the journal. Then the journal, for the record; the

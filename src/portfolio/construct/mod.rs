@@ -1,11 +1,12 @@
 //! From wanted weights to a book that can be held: shorting that is possible, volatility, Kelly, sectors, caps, turnover,
 //! whole lots, the barbell. One order for backtest, shadow and paper.
 //!
-//! 1. shorts without a lender, beyond what is lent, or dearer than their edge; 2. the volatility target, up or down; 3. the Kelly
-//! fraction of the conservative edge; 4. sectors; 5. the caps of [`Limits`]; 6. the volatility again, now only down; 7. the
-//! turnover limit, after which 5 and 6 are repeated; 8. the barbell's projection; 9. lots and minimums.
-//! What follows stage 2 only shrinks weights, so all limits hold together at the end. Only the barbell enlarges: it replaces the caps of
-//! a book that asks for it. Each stage that changes something says which limit bound, where, and by how much.
+//! The stages, in their order: shorts without a lender, beyond what is lent, or dearer than their edge; the volatility target, up or
+//! down; the Kelly fraction of the conservative edge; sectors; the caps of [`Limits`]; the volatility again, now only down; the
+//! turnover limit, after which the caps and the volatility are looked at once more; the barbell's projection; lots and minimums.
+//!
+//! What follows the volatility target only shrinks weights, so all limits hold together at the end. Only the barbell enlarges: it
+//! replaces the caps of a book that asks for it. Each stage that changes something says which limit bound, where, and by how much.
 
 mod stages;
 
