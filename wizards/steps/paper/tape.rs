@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// A reason for a delisting stands at most this far from the last bar.
 const EXPLAINED_WITHIN_DAYS: i32 = 10;
+/// A desk that was away longer than this has its splits looked at by a person.
+const LOOK_BACK_DAYS: i32 = 60;
 
 /// What happened to names without an order.
 pub struct Events {
@@ -24,9 +26,10 @@ impl Events {
         Ok(Self { actions: reference::load_actions(root)?, delistings: reference::load_delistings(root)? })
     }
 
-    /// Splits within a week of the newest session: they explain a quantity that changed overnight, and hold back its symbol.
+    /// Splits of the coming week, which hold back their symbols, and of the last weeks: they explain a quantity that changed while
+    /// nobody looked.
     pub fn splits_around(&self, asof: TradingDay) -> Vec<Split> {
-        let near = asof.plus_days(-7)..asof.plus_days(8);
+        let near = asof.plus_days(-LOOK_BACK_DAYS)..asof.plus_days(8);
         let split = |a: &CorpAction| Some(Split { symbol: a.symbol.clone(), ex_date: a.ex_date, ratio: a.ratio? });
         self.actions.values().flatten().filter(|a| a.is_split() && near.contains(&a.ex_date)).filter_map(split).collect()
     }
