@@ -29,7 +29,7 @@ test: setup ## Build and run every test, and print the totals
 drill: setup ## Play 1,000 paper days against a faulty broker, with kills (takes a long while)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture a_thousand_paper_days
 
-planted: setup ## Play the wizards on invented markets with and without an edge, to promotion and to refusal (takes minutes)
+planted: setup ## Play the wizards on invented markets with and without an edge, and print the verdicts (takes minutes)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture --test-threads 1 the_wizards_
 
 node: ## Build the data node for a Raspberry Pi (no LightGBM): a stripped release binary
