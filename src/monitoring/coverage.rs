@@ -34,7 +34,7 @@ pub fn require(health: &BTreeMap<String, DatasetHealth>, thresholds: &BTreeMap<S
                 let found = other.map_or_else(|e| e.to_string(), |f| format!("{:.2} % GREEN", 100.0 * f));
                 return Err(Error::new(code::GATE_GREEN, format!("{dataset} is not GREEN enough: {:.2} % are needed", 100.0 * minimum))
                     .found(found)
-                    .fix("trademl catch-up"));
+                    .fix("trademl node once"));
             }
         }
     }

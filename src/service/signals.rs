@@ -84,7 +84,7 @@ impl ServiceState {
             None => self.source.latest()?,
         };
         if let Some(why) = self.source.not_green(asof)? {
-            return Err(Error::new(code::GATE_GREEN, format!("{asof} cannot be scored")).cause(why).fix("trademl catch-up"));
+            return Err(Error::new(code::GATE_GREEN, format!("{asof} cannot be scored")).cause(why).fix("trademl node once"));
         }
         let day = self.score_day(served, asof)?;
         let c = &served.champion;

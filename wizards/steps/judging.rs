@@ -154,8 +154,12 @@ pub fn record(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation) -> Result<Pro
 pub fn outcome(report: &Reporter, evaluation: &Evaluation, promotion: &Promotion, sheet: &Sheet) -> Outcome {
     for row in &evaluation.verdict.rows {
         let mark = if row.passed { "pass" } else { "FAIL" };
-        let value = row.value.map_or("undefined".to_string(), |v| format!("{v:.3}"));
-        report.event("verdict.row", &format!("  {mark}  {:<14} {value:>9}   bar {}", row.name, row.bar), serde_json::json!(row));
+        // What has no number is a comparison, or has a reason for it.
+        let text = match row.value {
+            Some(v) => format!("  {mark}  {:<19} {v:>9.3}   bar {}", row.name, row.bar),
+            None => format!("  {mark}  {:<19} {}", row.name, row.reason),
+        };
+        report.event("verdict.row", &text, serde_json::json!(row));
     }
     for condition in &promotion.conditions {
         let mark = if condition.passed { "pass" } else { "FAIL" };

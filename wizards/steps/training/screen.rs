@@ -59,7 +59,8 @@ impl<'a> Screen<'a> {
             state: self.state(&records)?,
             done: if finished { total } else { fitted },
             total,
-            eta_seconds: remaining(&records, now, fitted, total).filter(|_| !finished),
+            // A world's clock stands still while work is done: its journal tells no pace.
+            eta_seconds: remaining(&records, now, fitted, total).filter(|_| !finished && !self.root.is_world()),
             configurations,
             events: screens::newest_events(self.root),
         })
