@@ -121,6 +121,7 @@ pub fn bootstrap(host: &Host, root: &DataRoot, stage: &Stage, window: DateRange,
 
 /// Seed the dated listings, the corporate actions and every symbol's years.
 pub fn seed_bootstrap(act: &Act<'_>, window: DateRange) -> Result<queue::SeedReport> {
+    super::preamble::believe_clock(act.host, act.root)?;
     let node = open(act.host, act.root)?;
     let report = node.seed(&node.bootstrap(&stage::load(act.root)?, window, Some(act.run))?)?;
     act.note(&format!("{} tasks queued", report.inserted + report.revived));

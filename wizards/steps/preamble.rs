@@ -10,6 +10,7 @@ use data_layer::detect::{self, Detected};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::{DataRoot, SENTINEL, refuse_checkout};
+use data_layer::time::UtcTime;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -300,11 +301,28 @@ fn preamble_answer(session: &mut Session, step: &'static Step, question: &Questi
 /// Whether the machine's clock can be believed: not before this program was built (a Pi has no battery clock). A world's
 /// clock is compared with the newest stored stamp only, by those who store stamps.
 pub fn believe_clock(host: &Host, root: &DataRoot) -> Result<()> {
+    if root.is_world() || host.clock_is_simulated() { Ok(()) } else { believable(host.now()) }
+}
+
+fn believable(now: UtcTime) -> Result<()> {
     const BUILT: &str = "2026-01-01T00:00:00Z";
-    if root.is_world() || host.clock_is_simulated() || host.now() >= data_layer::time::UtcTime::parse(BUILT)? {
+    if now >= UtcTime::parse(BUILT)? {
         return Ok(());
     }
     Err(Error::new(code::HOST_CLOCK, "this machine's clock is wrong")
-        .found(format!("it says {}, before this program was built", host.now()))
+        .found(format!("it says {now}, before this program was built"))
         .fix("sudo timedatectl set-ntp true, wait a minute, then run the same command"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_from_before_the_program_is_not_believed() {
+        // What a Pi without a battery clock says after a power cut.
+        let early = believable(UtcTime::parse("2024-11-19T14:22:07Z").unwrap()).unwrap_err();
+        assert!(early.is(code::HOST_CLOCK) && early.body().fix[0].contains("set-ntp"), "{:?}", early.body());
+        assert!(believable(UtcTime::parse("2026-11-21T00:00:00Z").unwrap()).is_ok());
+    }
 }

@@ -311,6 +311,15 @@ mod tests {
     use data_layer::root::FsFacts;
     use std::collections::BTreeMap;
 
+    #[test]
+    fn a_live_key_at_the_paper_host_is_told_that_paper_keys_are_others() {
+        for (status, body) in [(401, r#"{"message": "unauthorized."}"#), (403, r#"{"code": 40310000, "message": "forbidden."}"#)] {
+            let error = status_error("/v2/account", &Answer { status, retry_after_s: None, body: body.into() });
+            assert_eq!((error.is(code::KEY_REJECTED), error.code().exit.status()), (true, 4));
+            assert!(error.body().fix[0].contains("paper keys and live keys are different"), "{:?}", error.body());
+        }
+    }
+
     /// Every way to name a host that somebody might try, and whether it is loopback or the paper host.
     const BASES: &[(Option<&str>, Where)] = &[
         (None, Where::Paper),
