@@ -51,8 +51,13 @@ impl Screen {
 
     /// Read until `text` is on the screen so many times.
     pub fn wait_for_times(&mut self, text: &str, times: usize) {
+        self.wait_until(text, |screen| screen.contents().matches(text).count() >= times);
+    }
+
+    /// Read until the screen is as wanted.
+    fn wait_until(&mut self, text: &str, is: impl Fn(&vt100::Screen) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.parser.screen().contents().matches(text).count() < times {
+        while !is(self.parser.screen()) {
             match self.chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(chunk) => {
                     self.parser.process(&chunk);
@@ -358,7 +363,10 @@ fn a_suspended_program_gives_the_shell_back_and_comes_back_to_its_question() {
     screen.reply(">", "\u{1a}");
     screen.wait_for("the shell is back");
     assert!(!screen.parser.screen().hide_cursor() && !screen.parser.screen().bracketed_paste());
-    screen.send("\r/typed/after");
+    screen.send("\r");
+    // From here on keys are the program's again.
+    screen.wait_until("the prompt's own keys", vt100::Screen::bracketed_paste);
+    screen.send("/typed/after");
     screen.reply("/typed/after", CTRL_C);
     screen.reply("Paused", CTRL_C);
     ended_well(&mut screen, home.path(), "130");
