@@ -68,6 +68,9 @@ pub enum Command {
     Import(ImportArgs),
     /// Make a drive safe to unplug
     Eject(RootArgs),
+    /// The registry: models and their stages, every decision, and back to the previous champion
+    #[cfg(feature = "research")]
+    Model(ModelArgs),
     /// The paper book's switches: stop, status, reset, release, standing consent
     #[cfg(feature = "research")]
     Paper(PaperArgs),
@@ -289,6 +292,41 @@ pub struct SandboxArgs {
     /// Port on loopback; 0 = any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
+}
+
+/// `trademl model`.
+#[derive(Args, Debug)]
+pub struct ModelArgs {
+    #[command(subcommand)]
+    pub command: ModelCommand,
+    /// Whose models
+    #[arg(long, global = true, default_value = "equities_xs")]
+    pub strategy: String,
+    /// The data root; also TRADEML_ROOT
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ModelCommand {
+    /// Every registered model and its stage
+    List {
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Every decision about them: from, to, by whom, by which rule, why
+    History {
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the previous champion champion again
+    Rollback {
+        /// Why; it is recorded
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// `trademl practice`.

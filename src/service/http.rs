@@ -58,6 +58,7 @@ pub fn router(addr: SocketAddr, token: Option<SecretString>, state: Arc<ServiceS
         .route("/api/v1/model/rollback", post(rollback))
         .route("/api/v1/paper/stop", post(stop_trading))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(|| async { ([("content-type", "application/json")], OPENAPI) }))
         .fallback(|| async { failure(&Error::new(code::SVC_REQUEST, "there is no such route"), StatusCode::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { failure(&Error::new(code::SVC_REQUEST, "this route has another method"), StatusCode::METHOD_NOT_ALLOWED) })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -65,6 +66,9 @@ pub fn router(addr: SocketAddr, token: Option<SecretString>, state: Arc<ServiceS
         .with_state(state);
     Ok(app)
 }
+
+/// The description of all routes (OpenAPI 3); `make readers` checks real answers against it.
+const OPENAPI: &str = include_str!("../../docs/reference/openapi.json");
 
 async fn first_load(state: &Arc<ServiceState>) {
     let s = Arc::clone(state);

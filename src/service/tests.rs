@@ -172,7 +172,7 @@ fn every_route_but_health_needs_the_token_and_an_open_address_needs_one_at_all()
     let (_source, state, mut client) = service("v1");
     client.token = false;
     assert_eq!(client.call("GET", "/health", "").0, 200);
-    for path in ["/", "/ready", "/metrics", "/api/v1/model/info"] {
+    for path in ["/", "/ready", "/metrics", "/openapi.json", "/api/v1/model/info"] {
         assert_eq!(client.call("GET", path, "").0, 401, "{path}");
     }
     let open: SocketAddr = "0.0.0.0:8001".parse().unwrap();

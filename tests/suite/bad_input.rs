@@ -241,3 +241,17 @@ fn a_model_is_judged_after_the_files_that_it_was_trained_on_have_grown() {
     let (status, text) = run(home.path(), &["evaluate", "--yes", "--root", root]);
     assert!([0, 3].contains(&status) && text.contains("Verdict recorded") && !text.contains("TML-SSD"), "{status}: {text}");
 }
+
+#[test]
+fn the_registry_tells_who_is_champion_and_a_rollback_without_a_predecessor_is_refused() {
+    let home = home();
+    let place = home.path().join("drive");
+    crate::journey::copy(&crate::journey::before(2), &place);
+    let root = place.to_str().unwrap();
+    let (status, text) = run(home.path(), &["model", "list", "--root", root]);
+    assert!(status == 0 && text.contains("champion ") && text.contains("challenger "), "{text}");
+    let (status, text) = run(home.path(), &["model", "history", "--root", root]);
+    assert!(status == 0 && text.contains("new -> challenger"), "{text}");
+    let (status, text) = run(home.path(), &["model", "rollback", "--reason", "a test", "--root", root]);
+    assert!(status != 0 && text.contains("TML-ML-004"), "{text}");
+}

@@ -10,6 +10,8 @@ pub mod drive;
 #[cfg(feature = "research")]
 pub mod demo;
 #[cfg(feature = "research")]
+pub mod model;
+#[cfg(feature = "research")]
 pub mod nightly;
 pub mod node;
 #[cfg(feature = "research")]
@@ -81,6 +83,8 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Rebuild(args) => drive::rebuild(host, &args),
         Command::Import(args) => drive::import(host, &args),
         Command::Eject(args) => drive::eject(host, &args),
+        #[cfg(feature = "research")]
+        Command::Model(args) => model::run(host, log, &args),
         #[cfg(feature = "research")]
         Command::Paper(args) => paper::run(host, log, &args),
         #[cfg(feature = "research")]

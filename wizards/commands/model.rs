@@ -1,0 +1,73 @@
+//! `trademl model`: the registry without a wizard: who is champion, what was decided and by whom, and the way back.
+
+use super::{emit, open_root, say};
+use crate::cli::{ModelArgs, ModelCommand};
+use crate::kit::logs::Log;
+use crate::steps;
+use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
+use data_layer::root::DataRoot;
+use data_layer::store;
+use data_layer::time::UtcTime;
+use engine::models::registry::{ModelEvent, ModelRow, Registry};
+use engine::pipelines::promote;
+
+/// Who acts from the command line.
+const OPERATOR: &str = "command line";
+
+/// List models, tell their history, or put the previous champion back.
+pub fn run(host: &Host, log: &Log, args: &ModelArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    match &args.command {
+        ModelCommand::List { json } => list(&root, &args.strategy, *json)?,
+        ModelCommand::History { json } => history(&root, &args.strategy, *json)?,
+        ModelCommand::Rollback { reason } => {
+            log.move_to(&root)?;
+            let held = steps::preamble::hold(&root, "model", false)?;
+            let (root, _world) = steps::world::of_root(host, &root)?;
+            let version = promote::rollback(&root, &args.strategy, OPERATOR, reason)?;
+            say(&format!("{} {version} is champion again; the decision and its reason are in the history", args.strategy));
+            drop(held);
+        }
+    }
+    Ok(0)
+}
+
+fn list(root: &DataRoot, strategy: &str, json: bool) -> Result<()> {
+    let models = Registry::open(root)?.models(strategy)?;
+    if json {
+        emit(&store::canonical_json(&models)?);
+        return Ok(());
+    }
+    if models.is_empty() {
+        return Err(Error::new(code::ML_NO_CHAMPION, format!("no model of '{strategy}' is registered on this drive")).fix("trademl train"));
+    }
+    models.iter().for_each(|m| say(&model_line(m)));
+    Ok(())
+}
+
+fn model_line(m: &ModelRow) -> String {
+    let since = m.activated_at.map_or(String::new(), |t| format!(", since {}", minute(t)));
+    format!("{:<11} {:<24} registered {}{since}", m.stage.as_str(), m.version, minute(m.created_at))
+}
+
+fn history(root: &DataRoot, strategy: &str, json: bool) -> Result<()> {
+    let events = Registry::open(root)?.events(strategy)?;
+    if json {
+        emit(&store::canonical_json(&events)?);
+    } else {
+        events.iter().for_each(|e| say(&event_line(e)));
+    }
+    Ok(())
+}
+
+fn event_line(e: &ModelEvent) -> String {
+    let from = e.from_stage.map_or("new", |s| s.as_str());
+    let applied = if e.applied { "" } else { " (not applied)" };
+    format!("{}  {:<24} {from} -> {}{applied} by {} ({}): {}", minute(e.at), e.version, e.to_stage.as_str(), e.operator, e.rule, e.reason)
+}
+
+/// `2026-11-21 17:42Z`
+fn minute(t: UtcTime) -> String {
+    t.to_string().replace('T', " ").chars().take(16).collect::<String>() + "Z"
+}
