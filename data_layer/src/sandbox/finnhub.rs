@@ -14,7 +14,8 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
         return Reply::json(401, &json!({"error": "Invalid API key."}));
     }
     match call.segments().as_slice() {
-        ["index", "historical-constituents"] => constituents(world, now, call),
+        // A world that knows no index is a plan without one: probed, shown and never asked again.
+        ["index", "historical-constituents"] if !world.stays.is_empty() => constituents(world, now, call),
         ["stock", "market-status"] => Reply::ok(&json!({"exchange": "US", "isOpen": face(now).is_ok_and(|f| f.is_open), "timezone": "America/New_York",
             "session": null, "holiday": null, "t": now.micros().div_euclid(1_000_000)})),
         ["calendar", "earnings"] => Reply::ok(&json!({"earningsCalendar": []})),
@@ -24,7 +25,7 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
 
 /// Changes up to the world's date, newest first, as the vendor lists them.
 fn constituents(world: &World, now: UtcTime, call: &Call) -> Reply {
-    if call.arg("symbol") != Some("^GSPC") || world.stays.is_empty() {
+    if call.arg("symbol") != Some("^GSPC") {
         return Reply::ok(&json!({"historicalConstituents": [], "symbol": call.arg("symbol")}));
     }
     let today = now.day_in(&new_york());
