@@ -20,6 +20,8 @@ pub struct NodeSnapshot {
     pub now: Option<UtcTime>,
     /// One word or short sentence: `draining`, `idle until 02:00`.
     pub state: String,
+    /// Whether a node holds the drive: only then is a late heartbeat trouble.
+    pub at_work: bool,
     pub heartbeat_at: Option<UtcTime>,
     pub coverage: Vec<CoverageRow>,
     pub heat: Vec<HeatRow>,

@@ -33,7 +33,13 @@ fn head(node: &NodeSnapshot, width: usize) -> Vec<Line<'static>> {
         (Some(now), Some(at)) => {
             let age = now.seconds_since(at);
             let text = format!("heartbeat {} ago", duration(age));
-            if age > 90.0 { bad(format!("{text} LATE")) } else { good(format!("{text} ok")) }
+            if !node.at_work {
+                plain(format!("last {text}"))
+            } else if age > 90.0 {
+                bad(format!("{text} LATE"))
+            } else {
+                good(format!("{text} ok"))
+            }
         }
         _ => caution("no heartbeat yet"),
     };

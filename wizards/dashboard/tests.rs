@@ -38,6 +38,7 @@ fn node() -> Snapshot {
         dataset: "replay@1".into(),
         now: Some(at(0)),
         state: "draining".into(),
+        at_work: true,
         heartbeat_at: Some(at(-12)),
         coverage: vec![
             coverage("raw/equities_bars", 121_100, 118_998, 27, 2_075, ""),
@@ -77,7 +78,7 @@ fn train() -> Snapshot {
         done: 43,
         total: 84,
         eta_seconds: Some(130.0),
-        configurations: vec![configuration("num_leaves 15", 28), configuration("num_leaves 31", 15), configuration("num_leaves 63", 0)],
+        configurations: vec![configuration("15 leaves 0.05 x 300", 28), configuration("31 leaves 0.05 x 300", 15), configuration("63 leaves 0.05 x 300", 0)],
         events: events(20),
     })
 }

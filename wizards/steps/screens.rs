@@ -88,13 +88,15 @@ impl<'a> NodeScreen<'a> {
         let record = attach::read_record(root)?;
         let (drive, _) = detect::drives::for_directory(self.host, root.base());
         let slow = self.slow(now)?;
+        let at_work = attach::is_locked(root, "node")? || attach::is_locked(root, "wizard-pi-data-node")?;
         let left = |at: Option<UtcTime>| slow.forecast.as_ref().and_then(|f| at.map(|t| t.seconds_since(f.at).max(0.0)));
         let loop_row = |b: LoopBeat| LoopRow { name: b.name, seconds_ago: now.seconds_since(b.at).max(0.0), said: b.detail };
         Ok(NodeSnapshot {
             node_id: record.as_ref().map(|r| r.node_id.clone()).unwrap_or_default(),
             dataset: root.drive().dataset.clone(),
             now: Some(now),
-            state: if attach::is_locked(root, "node")? { "a node is at work".into() } else { "no node is running".into() },
+            state: if at_work { "a node is at work".into() } else { "no node is running".into() },
+            at_work,
             heartbeat_at: record.map(|r| r.heartbeat_at),
             coverage,
             heat: slow.heat.clone(),

@@ -46,7 +46,7 @@ impl<'a> Screen<'a> {
         // Checkpoints are removed once the artifact is whole.
         let finished = done(&records, "cross-validate").is_some();
         let row = |(cell, rank_ic): (engine::pipelines::config::Cell, Vec<Option<f64>>)| ConfigurationRow {
-            name: format!("leaves {} rate {} rounds {}", cell.params.num_leaves, cell.params.learning_rate, cell.params.rounds),
+            name: format!("{} leaves {} x {}", cell.params.num_leaves, cell.params.learning_rate, cell.params.rounds),
             rank_ic,
         };
         let configurations: Vec<ConfigurationRow> = so_far.into_iter().map(row).collect();
