@@ -52,7 +52,7 @@ pub fn beside_work<T: Send>(act: &Act<'_>, work: impl FnOnce(&Act<'_>) -> Result
 }
 
 /// Seconds between two looks at what costs a pass over a large table.
-const SLOW_SECONDS: f64 = 60.0;
+const SLOW_SECONDS: f64 = 120.0;
 
 /// A data node, working or not.
 pub struct NodeScreen<'a> {
@@ -62,12 +62,14 @@ pub struct NodeScreen<'a> {
     slow: Option<Slow>,
 }
 
-/// What is looked at once a minute.
+/// What is looked at every two minutes.
 #[derive(Clone)]
 struct Slow {
     at: UtcTime,
     heat: Vec<HeatRow>,
     forecast: Option<Forecast>,
+    /// When the oldest waiting row of each dataset and kind was put in.
+    oldest: BTreeMap<(String, String), UtcTime>,
 }
 
 impl<'a> NodeScreen<'a> {
@@ -101,7 +103,7 @@ impl<'a> NodeScreen<'a> {
             coverage,
             heat: slow.heat.clone(),
             loops: node::beats(db)?.into_iter().filter(|b| !b.name.starts_with("drain:")).map(loop_row).collect(),
-            queue: queue_rows(db, now)?,
+            queue: queue_rows(db, &slow.oldest, now)?,
             vendors: budgets(root, db)?.iter().map(|b| vendor_row(b, now)).collect(),
             eta_seconds: left(slow.forecast.as_ref().and_then(|f| f.complete_at)),
             stage: stage::load_optional(root)?.map_or(0, |s| s.stage),
@@ -120,7 +122,7 @@ impl<'a> NodeScreen<'a> {
         for name in [table::RAW_EQUITIES_BARS, table::CURATED_EQUITIES] {
             heat.extend(heat_row(name, &ledger::coverage_by_month(self.db, name)?));
         }
-        let slow = Slow { at: now, heat, forecast: foretold(self.host, self.root, self.db)? };
+        let slow = Slow { at: now, heat, forecast: foretold(self.host, self.root, self.db)?, oldest: queue::oldest_waiting(self.db)? };
         self.slow = Some(slow.clone());
         Ok(slow)
     }
@@ -142,7 +144,7 @@ fn heat_row(table: &str, months: &BTreeMap<String, (u64, u64)>) -> Option<HeatRo
     Some(HeatRow { table: table.into(), from: months.keys().next()?.clone(), months: (first..=last).map(share).collect() })
 }
 
-fn queue_rows(db: &Db, now: UtcTime) -> Result<Vec<QueueRow>> {
+fn queue_rows(db: &Db, oldest: &BTreeMap<(String, String), UtcTime>, now: UtcTime) -> Result<Vec<QueueRow>> {
     let mut rows: BTreeMap<(String, String), QueueRow> = BTreeMap::new();
     for ((dataset, kind, status), n) in queue::counts(db)? {
         let row = rows.entry((dataset.clone(), kind.clone())).or_insert_with(|| QueueRow { dataset, kind, ..QueueRow::default() });
@@ -153,10 +155,8 @@ fn queue_rows(db: &Db, now: UtcTime) -> Result<Vec<QueueRow>> {
             _ => row.failed = n,
         }
     }
-    for ((dataset, kind), oldest) in queue::oldest_waiting(db)? {
-        if let Some(row) = rows.get_mut(&(dataset, kind)) {
-            row.oldest_seconds = Some(now.seconds_since(oldest)).filter(|s| *s >= 0.0);
-        }
+    for (key, row) in &mut rows {
+        row.oldest_seconds = oldest.get(key).map(|at| now.seconds_since(*at)).filter(|s| *s >= 0.0 && row.pending > 0);
     }
     Ok(rows.into_values().collect())
 }
