@@ -28,7 +28,9 @@ use crate::cli::Command;
 use crate::kit::logs::Log;
 use crate::kit::report::{error_text, wrapped};
 use crate::kit::session::{Flags, Session};
-use crate::kit::{Outcome, Run, Wizard, catalogue, signals};
+#[cfg(feature = "research")]
+use crate::kit::{Outcome, Run, Wizard};
+use crate::kit::{catalogue, signals};
 use crate::steps;
 use data_layer::error::{Error, Result};
 use data_layer::host::Host;
