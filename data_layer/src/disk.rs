@@ -57,6 +57,16 @@ pub fn replace(host: &Host, target: &Path, bytes: &[u8]) -> Result<()> {
     host.failpoint("store.rename.after")
 }
 
+/// Give a whole file that was written elsewhere on the drive its final name, durably; what had that name before is replaced.
+pub fn rename(host: &Host, from: &Path, target: &Path) -> Result<()> {
+    let Some(folder) = target.parent() else { return Err(Error::bug("a file without a folder")) };
+    File::open(from)?.sync_all()?;
+    host.failpoint("store.rename.before")?;
+    fs::rename(from, target)?;
+    File::open(folder)?.sync_all()?;
+    host.failpoint("store.rename.after")
+}
+
 /// Another name for the same bytes, where the file system knows such a thing: replacing the first name leaves the second as
 /// it is. `false` where it does not; the caller copies.
 pub fn link(existing: &Path, target: &Path) -> Result<bool> {

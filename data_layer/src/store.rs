@@ -52,6 +52,11 @@ pub fn read(root: &DataRoot, path: &DataPath) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Give a file its final name, durably and without reading it: for files that are too large for memory.
+pub fn rename(root: &DataRoot, from: &DataPath, to: &DataPath) -> Result<()> {
+    disk::rename(root.host(), &root.locate(from), &root.locate(to)).map_err(|e| e.during(&format!("naming {to}")))
+}
+
 /// A file of that many bytes which really takes the room.
 pub fn allocate(root: &DataRoot, path: &DataPath, bytes: u64) -> Result<()> {
     let place = root.locate(path);

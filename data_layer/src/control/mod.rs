@@ -125,11 +125,10 @@ pub fn nightly_backup(root: &DataRoot, day: &str) -> Result<Vec<DataPath>> {
             crate::store::remove(root, &path)?;
             return Err(Error::new(code::SSD_DAMAGED, format!("the backup of {} is not good", which.path())).found(verdict).fix("trademl fsck"));
         }
-        let bytes = crate::store::read(root, &path)?.unwrap_or_default();
         let name = which.path().rsplit('/').next().unwrap_or("db");
         let kept = DataPath::new(format!("control/backup/{name}.{day}"))?;
-        crate::store::write_atomic(root, &kept, &bytes)?;
-        crate::store::remove(root, &path)?;
+        // Renamed, never read: the database of a stage 1 drive does not fit a Pi's memory.
+        crate::store::rename(root, &path, &kept)?;
         prune(root, name)?;
         out.push(kept);
     }
