@@ -152,7 +152,7 @@ mod tests {
         let out = p.project(&calm).unwrap();
         assert!(out.weights.iter().all(|(n, w)| (w - calm[n]).abs() < 1e-12) && (out.cash - 0.1).abs() < 1e-12);
         assert!(p.project(&book(&[("SPY", -0.1)])).unwrap_err().is(code::CFG_VALUE));
-        assert!(p.project(&book(&[("XXX", 0.1)])).unwrap_err().is(code::CFG_VALUE));
+        assert!(p.project(&book(&[("UNKNOWN", 0.1)])).unwrap_err().is(code::CFG_VALUE));
         let clash = Barbell { safe_min: 0.9, safe_max: 0.5, ..policy() }.project(&calm).unwrap_err();
         assert!(clash.body().cause.as_deref().unwrap().contains("safe"), "{clash:?}");
     }

@@ -214,6 +214,10 @@ fn practice_time_passes_when_told_and_only_in_practice() {
     assert!(status == 0 && text.contains("2017-12-04 has opened"), "{text}");
     let (status, text) = run(home.path(), &["node", "once", "--root", root]);
     assert!(status == 0 && text.contains("complete up to 2017-12-01"), "{text}");
+    let (host, real) = (crate::journey::Machine::new("00000000000000aa").host(None), home.path().join("real"));
+    data_layer::root::DataRoot::create(&host, &real, "real", data_layer::root::FsFacts::default(), None).unwrap();
+    let (status, text) = run(home.path(), &["practice", "--root", real.to_str().unwrap()]);
+    assert!(status == 2 && text.contains("its time passes by itself"), "{text}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_code_is_explained_and_an_unknown_one_is_refused() {
         assert_eq!(explain(Some("tml-ssd-003")).unwrap(), 0);
-        assert!(explain(Some("TML-XXX-999")).unwrap_err().is(code::USE_ARGUMENT));
+        assert!(explain(Some("TML-NONE-999")).unwrap_err().is(code::USE_ARGUMENT));
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn promises(setup: &Setup, sessions: usize, room: String) -> Vec<String> {
     let minutes = (bars + symbols.div_ceil(100) * 6 + 2).div_ceil(200) * 2;
     vec![
         format!("first GREEN within {minutes} min: {symbols} symbols x {sessions} sessions of daily bars, {bars} calls at 200 a minute"),
-        "in a day: each new session within 20 minutes of the close, exported at the maintenance time".into(),
+        "in a day: each new session asked for within 31 minutes of the close, exported at the maintenance time".into(),
         "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
         room,
         "to undo: trademl runs undo (settings, stage.yml and waiting tasks go back; collected data stays)".into(),

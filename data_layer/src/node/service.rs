@@ -107,6 +107,7 @@ impl Service {
                 }
                 Err(e) if ends_the_service(&e) => return Err(e),
                 Err(e) => {
+                    self.retry.retain(|(l, _)| *l != which);
                     self.retry.push((which, self.machine.now().plus_seconds(RETRY_SECONDS)));
                     round.notices.push(e);
                 }

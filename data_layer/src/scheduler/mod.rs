@@ -83,7 +83,7 @@ impl IngestContext {
 pub enum DrainUntil {
     /// Nothing is due (rows that wait longer than 20 minutes are reported in `waiting_until`).
     Empty,
-    /// This moment has come: nothing new is begun, what is in flight ends. Rows that become due before are waited for.
+    /// This moment has come, or nothing becomes due before it: nothing new is begun, what is in flight ends.
     /// On a simulated clock, which moves only when told, the same as `Empty`: waiting there would spin.
     Moment(UtcTime),
 }
@@ -295,8 +295,12 @@ fn rest(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>, stop: Dr
     let frozen = budget::frozen(&conn, now, vendor.as_str())?.map(|(until, _)| until);
     let until = |t: UtcTime| Duration::from_micros(u64::try_from(t.micros() - now.micros()).unwrap_or(0).max(1));
     if let DrainUntil::Moment(end) = stop {
-        let next = frozen.or(open.next_due).map_or(end, |t| t.min(end));
-        return Ok(Rest::Wait(until(next).clamp(Duration::from_secs(1), Duration::from_secs(60))));
+        // Another worker's rows end as done, or come back to us.
+        let next = if open.leased > 0 { Some(now) } else { open.next_due.map(|due| frozen.map_or(due, |f| f.max(due))) };
+        return Ok(match next {
+            Some(t) if t < end => Rest::Wait(until(t).clamp(Duration::from_secs(1), Duration::from_secs(60))),
+            later => Rest::Leave(later),
+        });
     }
     if open.leased > 0 {
         // Another worker's rows: they end as done, or come back to us.

@@ -357,6 +357,21 @@ async fn stopping_gives_the_rows_back_and_a_wrong_key_stops_the_vendor() {
     assert!(report.cancelled);
 }
 
+#[test]
+fn a_worker_with_an_end_waits_for_what_is_due_before_it_and_leaves_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let ctx = context(dir.path(), FakeVendor::new(10_000, Box::new(|_, _| None)), None).unwrap();
+    let (now, none) = (ctx.host().now(), BTreeSet::new());
+    let rest_until = |end: UtcTime| rest(&ctx, Vendor::Alpaca, &none, DrainUntil::Moment(end)).unwrap();
+    let hour = now.plus_seconds(3_600);
+    assert!(matches!(rest_until(hour), Rest::Leave(None)), "an empty queue is no reason to wait");
+    seed_eod(&ctx, &names(1)).unwrap();
+    let later = now.plus_seconds(600);
+    ctx.db.write(|tx| Ok(tx.execute("UPDATE backfill_queue SET next_not_before = ?1", [later.to_string()])?)).unwrap();
+    assert!(matches!(rest_until(hour), Rest::Wait(_)));
+    assert!(matches!(rest_until(now.plus_seconds(300)), Rest::Leave(Some(t)) if t == later));
+}
+
 #[tokio::test]
 async fn probing_records_what_the_key_may_do_in_the_vendors_words() {
     let dir = tempfile::tempdir().unwrap();

@@ -222,11 +222,12 @@ mod tests {
 
     #[test]
     fn lesson_076_searches_in_nothing_are_refused_and_the_planted_edge_is_found_and_promoted() {
-        let study = Study { searches: 1, configurations: 150, tree_configurations: 0, planted: 1, seed: 1, ..Study::default() };
+        let study = Study { searches: 8, configurations: 150, tree_configurations: 0, planted: 1, seed: 1, ..Study::default() };
         let dir = tempfile::tempdir().unwrap();
         let drive = DataRoot::create(&Host::fake(FakeHost::default()), dir.path(), "planted@2:1", FsFacts::default(), None).unwrap();
         let o = run(study, Bars::default(), &drive).unwrap();
-        assert_eq!((o.null.promoted, o.null.promoted_before_costs), (0, 0), "{o:?}");
+        assert_eq!((o.null.searches, o.null.promoted, o.null.promoted_before_costs), (8, 0, 0), "{o:?}");
+        assert!(o.null.best_sharpe > 1.0, "the best of many looks good: {}", o.null.best_sharpe);
         assert!(o.planted.found && o.planted.later.inside, "{:?}", o.planted);
         assert!(o.passed, "{:?}", o.planted);
         let none = Study { configurations: 1, ..study };
