@@ -160,9 +160,12 @@ pub fn open_root(host: &Host, root: Option<std::path::PathBuf>) -> Result<DataRo
 
 /// A line for a person: long ones are broken between words where there is a screen.
 pub fn say(text: &str) {
-    let screen = console::Term::stdout();
-    let width = screen.is_term().then(|| usize::from(screen.size().1).max(40));
-    emit(&wrapped(text, width));
+    emit(&wrapped(text, width_of(&console::Term::stdout())));
+}
+
+/// Columns of a screen; `None` where there is none.
+fn width_of(screen: &console::Term) -> Option<usize> {
+    screen.is_term().then(|| usize::from(screen.size().1).max(40))
 }
 
 /// What programs read, or a person keeps in a file: as it is.
@@ -176,7 +179,7 @@ pub fn emit(text: &str) {
 #[allow(clippy::print_stderr)]
 fn complain(error: &Error, log: Option<&str>) -> u8 {
     use std::io::Write;
-    drop(writeln!(std::io::stderr(), "{}", error_text(error.body(), log)));
+    drop(writeln!(std::io::stderr(), "{}", wrapped(&error_text(error.body(), log), width_of(&console::Term::stderr()))));
     error.code().exit.status()
 }
 

@@ -191,7 +191,8 @@ impl Service {
     fn heavy(&self) -> Result<String> {
         let aside = self.node.quarantine()?;
         let planned = self.plan(AuditScope::Full)?;
-        let before = self.machine.now().plus_seconds(-ROWS_KEPT_DAYS * 86_400);
+        // Rows carry the time of the drive's own world.
+        let before = self.node.host().now().plus_seconds(-ROWS_KEPT_DAYS * 86_400);
         let purged = self.node.db().write(|tx| queue::purge(tx, before))?;
         space::keep_reserve(self.node.root(), &BackfillConfig::load(self.node.root())?.disk)?;
         let damaged = if aside > 0 { format!("; {aside} damaged files set aside") } else { String::new() };

@@ -169,7 +169,11 @@ impl<F: Face> Prompter for Talk<F> {
         let _attention = self.face.attend();
         self.heading(place, &format!("{} ({})", spec.label, spec.var))?;
         self.face.say(Tone::Plain, &format!("  without it: {}", spec.without))?;
-        let skip = if spec.required { "" } else { "; type skip to do without" };
+        let skip = match (spec.required, have) {
+            (true, _) => "",
+            (false, Some(_)) => "; type skip to do without",
+            (false, None) => "; Enter alone does without",
+        };
         self.face.say(
             Tone::Plain,
             &match have {

@@ -27,7 +27,19 @@ impl Run<'_> {
     pub(super) fn announce(&mut self, resumed: bool) -> Result<()> {
         let of = self.wizard.steps.len();
         if !resumed {
-            let asked = self.wizard.steps.iter().filter(|s| !matches!(s.asks, Asks::Nothing)).count();
+            let prompts = |s: &Step| match s.asks {
+                Asks::Nothing => 0,
+                // A key each; practice brings its own.
+                Asks::Secrets(keys) => {
+                    if self.root.is_world() {
+                        0
+                    } else {
+                        keys.len()
+                    }
+                }
+                Asks::Question(_) | Asks::Token(_) => 1,
+            };
+            let asked: usize = self.wizard.steps.iter().map(prompts).sum();
             let work = self.rest_of(&self.pace).map_or(String::new(), |s| format!("; the work usually takes {}", words(s)));
             let text = format!("{}: {}\n  {of} steps, at most {asked} of them questions{work}", self.wizard.name, self.wizard.purpose);
             let fields = json!({"resumed": false, "done": 0, "in_doubt": 0, "of": of, "usual_seconds": self.rest_of(&self.pace)});
