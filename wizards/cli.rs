@@ -1,6 +1,8 @@
 //! The command line. One doc comment per command is its help.
 
 #[cfg(feature = "research")]
+mod model;
+#[cfg(feature = "research")]
 mod paper;
 mod upkeep;
 
@@ -9,6 +11,8 @@ use crate::kit::session::Flags;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+#[cfg(feature = "research")]
+pub use model::{ModelArgs, ModelCommand, RerunArgs};
 #[cfg(feature = "research")]
 pub use paper::{PaperArgs, PaperCommand};
 pub use upkeep::{ConfigArgs, ConfigCommand, DoctorArgs, ServiceArgs, ServiceCommand};
@@ -71,6 +75,9 @@ pub enum Command {
     /// The registry: models and their stages, every decision, and back to the previous champion
     #[cfg(feature = "research")]
     Model(ModelArgs),
+    /// Make a trained model again from its snapshot, configuration and seed, and compare every byte
+    #[cfg(feature = "research")]
+    Rerun(RerunArgs),
     /// The paper book's switches: stop, status, reset, release, standing consent
     #[cfg(feature = "research")]
     Paper(PaperArgs),
@@ -292,41 +299,6 @@ pub struct SandboxArgs {
     /// Port on loopback; 0 = any
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-}
-
-/// `trademl model`.
-#[derive(Args, Debug)]
-pub struct ModelArgs {
-    #[command(subcommand)]
-    pub command: ModelCommand,
-    /// Whose models
-    #[arg(long, global = true, default_value = "equities_xs")]
-    pub strategy: String,
-    /// The data root; also TRADEML_ROOT
-    #[arg(long, global = true, value_name = "DIR")]
-    pub root: Option<PathBuf>,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum ModelCommand {
-    /// Every registered model and its stage
-    List {
-        /// Machine-readable output
-        #[arg(long)]
-        json: bool,
-    },
-    /// Every decision about them: from, to, by whom, by which rule, why
-    History {
-        /// Machine-readable output
-        #[arg(long)]
-        json: bool,
-    },
-    /// Make the previous champion champion again
-    Rollback {
-        /// Why; it is recorded
-        #[arg(long)]
-        reason: String,
-    },
 }
 
 /// `trademl practice`.

@@ -1,7 +1,7 @@
 //! The newest challenger against the champion: same days, same costs, out of sample; the verdict is recorded either way.
 
 use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
-use crate::steps::{judging, training};
+use crate::steps::{judging, mirror, training};
 use data_layer::error::Result;
 
 const MODEL: Step = Step::ask("model-name", Scope::Drive, "Model", "Champion and challenger are of one strategy.", training::model_question);
@@ -35,5 +35,5 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     let evidence = run.act(&COMPARE, &pair, |act| judging::compare(act, &pair))?;
     let sheet = run.act(&TEAR_SHEET, &pair, |act| judging::tear_sheet(act, &pair, &evidence))?;
     let verdict = run.act(&VERDICT, &pair, |act| judging::record(act, &pair, &evidence))?;
-    Ok(judging::outcome(run.report(), &evidence, &verdict, &sheet))
+    Ok(mirror::copy(run.root(), judging::outcome(run.report(), &evidence, &verdict, &sheet)))
 }

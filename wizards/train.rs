@@ -1,6 +1,7 @@
 //! A model is trained on GREEN data, under gates that it cannot talk its way around.
 
 use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
+use crate::steps::mirror;
 use crate::steps::training::{self, Workbench};
 use data_layer::error::Result;
 
@@ -50,5 +51,5 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     let cv = run.act(&CPCV, &pinned.version, |act| bench.cross_validate(act))?;
     let artifact = run.act_verified(&FIT, &(&pinned.version, cv.chosen), training::artifact_is_whole, |act| bench.fit(act, &cv, &leaks))?;
     run.act(&REGISTER, &artifact, |act| training::register(act, &pinned, &cv, &artifact))?;
-    training::outcome(&pinned, &cv)
+    Ok(mirror::copy(run.root(), training::outcome(&pinned, &cv)?))
 }

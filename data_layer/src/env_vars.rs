@@ -94,6 +94,16 @@ pub const ALL: &[EnvVar] = &[
         "jane@example.org",
         "Receivers of the night's e-mail, separated by commas; needed with TRADEML_NOTIFY_SMTP_URL.",
     ),
+    plain(
+        Keys,
+        "MLFLOW_TRACKING_URI",
+        "no copy is made",
+        "http://127.0.0.1:5000",
+        "An MLflow server that gets a copy of the registry; https beyond the local network.",
+    ),
+    plain(Keys, "MLFLOW_TRACKING_USERNAME", "none", "jane", "User at that server; needs the password."),
+    key("MLFLOW_TRACKING_PASSWORD", "Password at that server."),
+    key("MLFLOW_TRACKING_TOKEN", "Bearer token at that server, in place of user and password."),
     key("TRADEML_SERVICE_TOKEN", "Bearer token of the signal service; required when it does not listen on loopback."),
     plain(Keys, "SEC_CONTACT", "none", "Jane Doe jane@example.org", "Name and e-mail sent to SEC EDGAR in the user agent. Not a secret."),
     plain(

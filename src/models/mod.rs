@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod baseline;
 pub mod gbdt;
 pub mod holdouts;
+pub mod mlflow;
 pub mod onnx;
 pub mod rank;
 pub mod registry;

@@ -212,12 +212,15 @@ impl Registry {
         })
     }
 
+    /// One event by its number.
+    pub fn event(&self, seq: i64) -> Result<ModelEvent> {
+        self.db.lock()?.query_row(&format!("{SELECT_EVENT} WHERE seq = ?1"), [seq], read_event)?
+    }
+
     /// What was decided about a strategy's models, oldest first.
     pub fn events(&self, strategy: &str) -> Result<Vec<ModelEvent>> {
         let conn = self.db.lock()?;
-        let mut statement = conn.prepare(
-            "SELECT strategy, version, from_stage, to_stage, rule, verdict_json, applied, operator, reason, at FROM model_events WHERE strategy = ?1 ORDER BY seq",
-        )?;
+        let mut statement = conn.prepare(&format!("{SELECT_EVENT} WHERE strategy = ?1 ORDER BY seq"))?;
         let raw = statement.query_map([strategy], read_event)?.collect::<rusqlite::Result<Vec<_>>>()?;
         raw.into_iter().collect()
     }
@@ -337,6 +340,8 @@ fn insert_event(conn: &Connection, e: &ModelEvent) -> Result<()> {
     )?;
     Ok(())
 }
+
+const SELECT_EVENT: &str = "SELECT strategy, version, from_stage, to_stage, rule, verdict_json, applied, operator, reason, at FROM model_events";
 
 fn read_event(r: &Row<'_>) -> rusqlite::Result<Result<ModelEvent>> {
     let text = |i: usize| r.get::<_, String>(i);

@@ -84,17 +84,32 @@ impl Registry {
         })
     }
 
+    /// Rows of the ledger, of all families.
+    pub fn trials_ever(&self) -> Result<i64> {
+        Ok(self.db().lock()?.query_row("SELECT coalesce(max(seq), 0) FROM trials", [], |r| r.get(0))?)
+    }
+
     /// Every trial of a family in the order of the ledger.
     pub fn trials(&self, family: &str) -> Result<Vec<Trial>> {
+        self.trials_until(family, i64::MAX)
+    }
+
+    /// Every trial of a family among the first `ledger` rows.
+    pub(crate) fn trials_until(&self, family: &str, ledger: i64) -> Result<Vec<Trial>> {
         let rows = all(&*self.db().lock()?)?;
-        Ok(rows.into_iter().map(|r| r.1).filter(|t| t.family == family).collect())
+        Ok(rows.into_iter().take_while(|r| r.0 <= ledger).map(|r| r.1).filter(|t| t.family == family).collect())
     }
 
     /// The number of distinct configurations of a family, and their Sharpe ratios.
     pub fn family(&self, family: &str) -> Result<FamilyTrials> {
+        self.family_until(family, i64::MAX)
+    }
+
+    /// [`Registry::family`] among the first `ledger` rows.
+    pub(crate) fn family_until(&self, family: &str, ledger: i64) -> Result<FamilyTrials> {
         let mut out = FamilyTrials { n: 0, sharpes: BTreeMap::new() };
         let mut seen = std::collections::BTreeSet::new();
-        for trial in self.trials(family)? {
+        for trial in self.trials_until(family, ledger)? {
             if let Some(sharpe) = trial.metrics.get("sharpe_per_period").and_then(Value::as_f64) {
                 out.sharpes.insert(trial.config_sha256.clone(), sharpe);
             }

@@ -81,7 +81,13 @@ pub fn cross_validate(root: &DataRoot, pinned: &Pinned, prepared: &Prepared, pro
 /// [`cross_validate`] with a number of threads; the outcome does not depend on it.
 pub fn cross_validate_with(root: &DataRoot, pinned: &Pinned, prepared: &Prepared, progress: &dyn Progress, threads: usize) -> Result<CvReport> {
     let work = Work { root, pinned, prepared, progress, threads };
-    let cells = search::cells(&work)?;
+    validate_cells(&work, search::cells(&work)?, None)
+}
+
+/// [`cross_validate`] of given cells. `ledger` counts only the first rows of the trial ledger, as a run that is repeated saw
+/// them; all when it is `None`.
+pub(crate) fn validate_cells(work: &Work<'_>, cells: Vec<Cell>, ledger: Option<i64>) -> Result<CvReport> {
+    let Work { root, pinned, prepared, .. } = *work;
     work.run(&Batch { tag: "", labels: &prepared.labels, cells: &cells, splits: &prepared.splits })?;
     let registry = Registry::open(root)?;
     let mut reports = Vec::with_capacity(cells.len());
@@ -91,8 +97,8 @@ pub fn cross_validate_with(root: &DataRoot, pinned: &Pinned, prepared: &Prepared
         reports.push(report);
     }
     let chosen = choose(&reports)?;
-    let overfitting = trial_stats::overfitting(root, &registry, pinned, &reports[chosen])?;
-    let doubts = controls::raise(&work, &reports, chosen)?;
+    let overfitting = trial_stats::overfitting(root, &registry, pinned, &reports[chosen], ledger)?;
+    let doubts = controls::raise(work, &reports, chosen)?;
     let drift = moved::measure(prepared, &splits::mean_scores(root, pinned, prepared, "", &reports[chosen].cell, &prepared.splits)?)?;
     let days = &prepared.panel.days;
     Ok(CvReport {

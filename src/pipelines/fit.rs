@@ -40,6 +40,34 @@ pub fn fit_final(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport, 
     if let Some(done) = already_fitted(root, pinned)? {
         return Ok(done);
     }
+    let made = make(root, pinned, p, cv, gate, leak)?;
+    let manifest = Manifest {
+        v: 1,
+        strategy: pinned.strategy.clone(),
+        version: pinned.version.clone(),
+        kind: Kind::Lightgbm,
+        dataset: pinned.dataset.clone(),
+        data_snapshot: pinned.snapshot.clone(),
+        asof: pinned.asof,
+        code: pinned.code.clone(),
+        files: BTreeMap::new(),
+    };
+    let sha256 = artifact::write(root, manifest, &made.files)?;
+    let path = artifact::folder(&pinned.strategy, &pinned.version)?;
+    let (strategy, version) = (pinned.strategy.clone(), pinned.version.clone());
+    Ok(Fit { strategy, version, path, sha256, trees: made.trees, train_rows: made.train_rows, parity: made.parity })
+}
+
+/// A fitted model's files, not yet on the drive.
+pub(crate) struct Made {
+    pub files: BTreeMap<String, Vec<u8>>,
+    pub trees: usize,
+    pub train_rows: usize,
+    pub parity: Parity,
+}
+
+/// Fit the chosen cell and make every file of the artifact but its manifest.
+pub(crate) fn make(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport, gate: &GateReport, leak: &LeakReport) -> Result<Made> {
     cv.doubts.require()?;
     let cell = &cv.chosen().cell;
     let labels: Vec<f32> = p.labels.iter().map(|y| if y.is_finite() { *y as f32 } else { 0.0 }).collect();
@@ -72,20 +100,7 @@ pub fn fit_final(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport, 
     files.insert("metrics.json".into(), json_bytes(&metrics(pinned, cv, gate, train.len())?)?);
     files.insert("oof.parquet".into(), store::parquet_bytes(&mut oof_frame(root, pinned, p, cv)?)?);
     files.insert("golden_rows.parquet".into(), store::parquet_bytes(&mut golden_frame(p, &golden, &scores)?)?);
-    let manifest = Manifest {
-        v: 1,
-        strategy: pinned.strategy.clone(),
-        version: pinned.version.clone(),
-        kind: Kind::Lightgbm,
-        dataset: pinned.dataset.clone(),
-        data_snapshot: pinned.snapshot.clone(),
-        asof: pinned.asof,
-        code: pinned.code.clone(),
-        files: BTreeMap::new(),
-    };
-    let sha256 = artifact::write(root, manifest, &files)?;
-    let path = artifact::folder(&pinned.strategy, &pinned.version)?;
-    Ok(Fit { strategy: pinned.strategy.clone(), version: pinned.version.clone(), path, sha256, trees: forest.len(), train_rows: train.len(), parity })
+    Ok(Made { files, trees: forest.len(), train_rows: train.len(), parity })
 }
 
 /// A registered model of this version is whole and stays as it is: its metrics tell the trial count of its own time.
@@ -137,7 +152,7 @@ fn json_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 fn metrics(pinned: &Pinned, cv: &CvReport, gate: &GateReport, train_rows: usize) -> Result<Value> {
     Ok(json!({
         "v": 1, "strategy": pinned.strategy, "version": pinned.version, "asof": pinned.asof, "window_asked": pinned.window_asked,
-        "window_held": pinned.window_held, "window": pinned.window, "cap_note": pinned.cap_note, "config_sha256": pinned.config_sha256,
+        "window_held": pinned.window_held, "window": pinned.window, "cap_note": pinned.cap_note, "holdout": pinned.holdout, "config_sha256": pinned.config_sha256,
         "cpcv": serde_json::to_value(cv)?, "gate": serde_json::to_value(gate)?, "train_rows": train_rows,
     }))
 }

@@ -3,20 +3,19 @@
 use crate::backtest;
 use crate::backtest::metric::{ic, max_drawdown, sharpe};
 use crate::execution::cost::CostModel;
-use crate::models::artifact::{self, Kind};
 use crate::models::gbdt::{Binned, Rows};
 use crate::models::holdouts::{Opened, Sealed, already_open};
 use crate::models::registry::Registry;
 use crate::pipelines::config::{Cell, TrainingConfig};
-use crate::pipelines::cv::{self, CvReport, or_note};
+use crate::pipelines::cv::{self, or_note};
 use crate::pipelines::prepare::{self, Prepared};
+use crate::pipelines::recall;
 use crate::pipelines::splits;
 use crate::pipelines::train::Pinned;
 use crate::validation::holdout;
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
 use data_layer::time::{DateRange, TradingDay};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Where a family's holdout stands.
@@ -53,16 +52,6 @@ fn leaves_enough(config: &TrainingConfig, held: DateRange, window: &DateRange) -
     months / config.cpcv.groups as f64 >= (config.cpcv.min_oos_months as f64).min(0.9 * whole / config.cpcv.groups as f64)
 }
 
-/// What an artifact says of its own making.
-#[derive(Deserialize)]
-struct Made {
-    window_asked: DateRange,
-    window_held: DateRange,
-    window: DateRange,
-    config_sha256: String,
-    cpcv: CvReport,
-}
-
 /// Look once: the recipe of a trained model is fitted on the days before the holdout and judged on it. Recorded for ever;
 /// asking again for the same model returns the record, for another one refuses.
 pub fn open(root: &DataRoot, strategy: &str, version: &str, run_id: &str) -> Result<Opened> {
@@ -77,31 +66,10 @@ pub fn open(root: &DataRoot, strategy: &str, version: &str, run_id: &str) -> Res
         Error::new(code::DATA_MISSING, format!("no holdout of '{}' is sealed", row.family))
             .fix("set holdout.months in the training configuration, then: trademl train")
     })?;
-    let verified = artifact::verify(root, &row)?;
-    if verified.manifest.kind != Kind::Lightgbm {
-        return Err(Error::new(code::ML_ARTIFACT, "a rule was not trained: it has nothing to show on a holdout").fix("trademl train"));
-    }
-    let made: Made = verified.json("metrics.json")?;
-    let config: TrainingConfig = verified.json("training_cfg.json")?;
-    let pinned = Pinned {
-        strategy: strategy.into(),
-        version: version.into(),
-        asof: verified.manifest.asof,
-        window_asked: made.window_asked,
-        window_held: made.window_held,
-        window: made.window,
-        cap_note: None,
-        holdout: Some(sealed.window),
-        snapshot: row.data_snapshot.clone(),
-        dataset: verified.manifest.dataset.clone(),
-        seed: config.model.seed,
-        code: verified.manifest.code.clone(),
-        config,
-        config_sha256: made.config_sha256,
-        run_id: run_id.into(),
-    };
+    let made = recall::recall(root, &row)?;
+    let pinned = Pinned { holdout: Some(sealed.window), ..made.pinned };
     let prepared = prepare::prepare(root, &pinned)?;
-    let opened = look(&pinned, &prepared, &made.cpcv.chosen().cell, &sealed)?;
+    let opened = look(&pinned, &prepared, &made.cv.chosen().cell, &sealed)?;
     registry.record_opened_holdout(&opened, run_id)?;
     Ok(opened)
 }

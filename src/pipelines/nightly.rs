@@ -29,6 +29,7 @@ pub const TASKS: &[Task] = &[
     Task { name: "shadow", needs: &["refresh"], what: "bring every model's shadow book up to the session", attempts: 2 },
     Task { name: "paper", needs: &["refresh"], what: "reconcile, report, and send the next session's orders", attempts: 3 },
     Task { name: "parity", needs: &["paper"], what: "replay the recorded day and give every difference a cause", attempts: 2 },
+    Task { name: "mirror", needs: &[], what: "copy the registry to MLflow, where a server is named", attempts: 2 },
     Task { name: "notify", needs: &[], what: "say how the night went", attempts: 3 },
 ];
 

@@ -1,6 +1,6 @@
 use super::fixture::{self, AllGreen};
 use super::train::{self, CvReport, Fit, Pinned, Prepared};
-use super::{cv, evaluate, panel, promote, score};
+use super::{cv, evaluate, panel, promote, recall, rerun, score};
 use crate::models::artifact;
 use crate::models::baseline::{self, Momentum};
 use crate::models::registry::{Decision, Registry, Stage};
@@ -260,4 +260,24 @@ fn a_required_feature_that_cannot_be_made_is_refused() {
     let days = fixture::days();
     let held = data_layer::time::DateRange::new(days[0], days[100]).unwrap();
     assert!(train::pin(&root, &config, days[99], held, &fixture::snapshot(&root), "r").unwrap_err().is(code::GATE_GREEN));
+}
+
+#[test]
+fn a_rerun_makes_every_byte_again_also_after_more_trials_and_says_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = fixture::create(dir.path());
+    let (_, fit) = run(&root, 2).unwrap();
+    let mut other = fixture::config();
+    other.model.learning_rate = 0.2;
+    let pinned = fixture::pinned(&root, &other);
+    cv::cross_validate(&root, &pinned, &train::prepare(&root, &pinned).unwrap(), &Silent).unwrap();
+    let registry = Registry::open(&root).unwrap();
+    let row = recall::find(&registry, "equities_xs", &fit.version).unwrap();
+    assert_eq!(recall::find(&registry, "equities_xs", &row.run_id).unwrap().version, fit.version);
+    assert!(recall::find(&registry, "equities_xs", "nothing").unwrap_err().is(code::ML_ARTIFACT));
+    let before = store::list(&root, &DataPath::new("models").unwrap()).unwrap();
+    let again = rerun::rerun(&root, &row, &Silent, 1).unwrap();
+    assert!(again.equal && again.files.len() >= 9, "{again:#?}");
+    assert_eq!(store::list(&root, &DataPath::new("models").unwrap()).unwrap(), before, "a rerun leaves nothing behind");
+    assert_eq!(registry.family("equities_xs").unwrap().n, 4, "and is no new trial");
 }

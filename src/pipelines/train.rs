@@ -44,12 +44,16 @@ pub struct Pinned {
     pub config_sha256: String,
     /// For the registry's columns only; never enters the version, an artifact or a model.
     pub run_id: String,
+    /// A rerun keeps its checkpoints apart from those of the run that it repeats.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 impl Pinned {
     /// Where checkpoints are kept until the artifact is whole.
     pub fn work(&self) -> Result<DataPath> {
-        DataPath::new(format!("models/_work/{}-{}", self.strategy, self.version))
+        let again = if self.again { "again-" } else { "" };
+        DataPath::new(format!("models/_work/{again}{}-{}", self.strategy, self.version))
     }
 }
 
@@ -104,6 +108,7 @@ pub fn pin(root: &DataRoot, config: &TrainingConfig, asof: TradingDay, held: Dat
         config: config.clone(),
         config_sha256,
         run_id: run_id.into(),
+        again: false,
     })
 }
 

@@ -24,6 +24,9 @@ pub struct Overfitting {
     pub trials: usize,
     /// Columns of the trial matrix: configurations of the family on this snapshot.
     pub columns: usize,
+    /// Rows of the trial ledger, of all families, when this was judged; 0 = not recorded.
+    #[serde(default)]
+    pub ledger: i64,
     /// How many independent trials those columns are worth; for information, the deflated Sharpe ratio counts all.
     #[serde(default)]
     pub effective_trials: Option<f64>,
@@ -53,17 +56,24 @@ fn damaged(path: &DataPath) -> Error {
 }
 
 /// PBO and deflated Sharpe ratio of the chosen cell, from the ledger.
-pub fn overfitting(root: &DataRoot, registry: &Registry, pinned: &Pinned, chosen: &CellReport) -> Result<Overfitting> {
+pub(crate) fn overfitting(root: &DataRoot, registry: &Registry, pinned: &Pinned, chosen: &CellReport, ledger: Option<i64>) -> Result<Overfitting> {
     let net = chosen.returns_path.as_ref().map(|path| read_net(root, path)).transpose()?.unwrap_or_default();
-    judge(root, registry, &pinned.config.family, &pinned.snapshot, &net.into_values().collect::<Vec<f64>>())
+    judge_as_of(root, registry, &pinned.config.family, &pinned.snapshot, &net.into_values().collect::<Vec<f64>>(), ledger)
 }
 
 /// PBO of a family's trials on a snapshot, and the deflated Sharpe ratio of daily net returns among all its trials.
 pub fn judge(root: &DataRoot, registry: &Registry, family_name: &str, snapshot: &str, net: &[f64]) -> Result<Overfitting> {
+    judge_as_of(root, registry, family_name, snapshot, net, None)
+}
+
+/// [`judge`] with only the first rows of the ledger (`None` or 0: all).
+fn judge_as_of(root: &DataRoot, registry: &Registry, family_name: &str, snapshot: &str, net: &[f64], ledger: Option<i64>) -> Result<Overfitting> {
     registry.verify_trials()?;
-    let family = registry.family(family_name)?;
-    let columns = trial_columns(root, registry, family_name, snapshot)?;
-    let mut out = Overfitting { trials: family.n, columns: columns.len(), effective_trials: None, pbo: None, deflated: None, undefined: BTreeMap::new() };
+    let ledger = ledger.filter(|n| *n > 0).map_or_else(|| registry.trials_ever(), Ok)?;
+    let family = registry.family_until(family_name, ledger)?;
+    let columns = trial_columns(root, registry, family_name, snapshot, ledger)?;
+    let mut out =
+        Overfitting { trials: family.n, columns: columns.len(), ledger, effective_trials: None, pbo: None, deflated: None, undefined: BTreeMap::new() };
     let effective = matrix(&columns).and_then(|m| dsr::effective_trials(&m));
     out.effective_trials = or_note(effective, "effective_trials", &mut out.undefined)?;
     let pbo = matrix(&columns).and_then(|m| pbo::cscv(&m, PBO_BLOCKS));
@@ -76,7 +86,7 @@ pub fn judge(root: &DataRoot, registry: &Registry, family_name: &str, snapshot: 
 
 /// The logits behind PBO, one per combination; `None` when the matrix is too small for it.
 pub fn logits(root: &DataRoot, registry: &Registry, family: &str, snapshot: &str) -> Result<Option<Vec<f64>>> {
-    let columns = trial_columns(root, registry, family, snapshot)?;
+    let columns = trial_columns(root, registry, family, snapshot, i64::MAX)?;
     let pbo = matrix(&columns).and_then(|m| pbo::cscv(&m, PBO_BLOCKS));
     Ok(or_note(pbo, "pbo", &mut BTreeMap::new())?.map(|p| p.logits))
 }
@@ -86,9 +96,9 @@ fn deflate(net: &[f64], trials: usize, sharpes: &[f64]) -> Result<Deflated> {
 }
 
 /// Net returns of every configuration of the family on this snapshot whose file is still there, by digest.
-fn trial_columns(root: &DataRoot, registry: &Registry, family: &str, snapshot: &str) -> Result<BTreeMap<String, BTreeMap<TradingDay, f64>>> {
+fn trial_columns(root: &DataRoot, registry: &Registry, family: &str, snapshot: &str, ledger: i64) -> Result<BTreeMap<String, BTreeMap<TradingDay, f64>>> {
     let mut out = BTreeMap::new();
-    for trial in registry.trials(family)?.into_iter().filter(|t| t.data_snapshot == snapshot) {
+    for trial in registry.trials_until(family, ledger)?.into_iter().filter(|t| t.data_snapshot == snapshot) {
         let Some(path) = trial.returns_path else { continue };
         if store::read(root, &path)?.is_some() {
             out.insert(trial.config_sha256, read_net(root, &path)?);

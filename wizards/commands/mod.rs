@@ -17,6 +17,8 @@ pub mod node;
 #[cfg(feature = "research")]
 pub mod paper;
 pub mod practice;
+#[cfg(feature = "research")]
+pub mod rerun;
 pub mod runs;
 pub mod sandbox;
 #[cfg(feature = "research")]
@@ -87,6 +89,8 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Eject(args) => drive::eject(host, &args),
         #[cfg(feature = "research")]
         Command::Model(args) => model::run(host, log, &args),
+        #[cfg(feature = "research")]
+        Command::Rerun(args) => rerun::run(host, log, &args),
         #[cfg(feature = "research")]
         Command::Paper(args) => paper::run(host, log, &args),
         #[cfg(feature = "research")]

@@ -1,4 +1,5 @@
-//! `trademl model`: the registry without a wizard: who is champion, what was decided and by whom, and the way back.
+//! `trademl model`: the registry without a wizard: who is champion, what was decided and by whom, the way back, and the copy
+//! on an MLflow server.
 
 use super::{emit, open_root, say};
 use crate::cli::{ModelArgs, ModelCommand};
@@ -9,6 +10,7 @@ use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::store;
 use data_layer::time::UtcTime;
+use engine::models::mlflow;
 use engine::models::registry::{ModelEvent, ModelRow, Registry};
 use engine::pipelines::promote;
 
@@ -28,9 +30,38 @@ pub fn run(host: &Host, log: &Log, args: &ModelArgs) -> Result<u8> {
             let version = promote::rollback(&root, &args.strategy, OPERATOR, reason)?;
             say(&format!("{} {version} is champion again; the decision and its reason are in the history", args.strategy));
             drop(held);
+            // The registry has changed already; a copy that waits is no failure.
+            if let Ok(Some(delivered)) = mlflow::deliver(&root) {
+                say(&steps::mirror::sentence(&delivered));
+            }
         }
+        ModelCommand::Mirror { json } => return mirror(host, &root, *json),
     }
     Ok(0)
+}
+
+/// Send what the server has not heard. Exit 4 while something waits, 3 when the server refused something.
+fn mirror(host: &Host, root: &DataRoot, json: bool) -> Result<u8> {
+    let held = steps::preamble::hold(root, "model", false)?;
+    let (root, _world) = steps::world::of_root(host, root)?;
+    let delivered = mlflow::deliver(&root)?.ok_or_else(|| {
+        Error::new(code::USE_ANSWER_MISSING, format!("no MLflow server is named: {} is not set", mlflow::TRACKING_URI))
+            .found(format!("{} entries would be sent", mlflow::waiting(&root).unwrap_or(0)))
+            .fix(format!("{}=http://127.0.0.1:5000 trademl model mirror", mlflow::TRACKING_URI))
+    })?;
+    drop(held);
+    if json {
+        emit(&store::canonical_json(&delivered)?);
+    } else {
+        say(&steps::mirror::sentence(&delivered));
+    }
+    Ok(if delivered.waiting > 0 {
+        4
+    } else if !delivered.refused.is_empty() {
+        3
+    } else {
+        0
+    })
 }
 
 fn list(root: &DataRoot, strategy: &str, json: bool) -> Result<()> {

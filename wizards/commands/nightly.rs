@@ -14,6 +14,7 @@ use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use data_layer::time::TradingDay;
+use engine::models::mlflow;
 use engine::models::registry::Registry;
 use engine::monitoring::notify::{Channel, Level, Message, Outbox};
 use engine::pipelines::nightly::{self, Night, Said, State, TASKS, Task};
@@ -104,9 +105,19 @@ impl Shift<'_> {
             "shadow" => self.play(&crate::shadow::WIZARD, crate::shadow::run, None),
             "paper" => self.paper(),
             "parity" => self.parity(),
+            "mirror" => self.mirror(),
             "notify" => self.notify(db, night),
             other => Err(Error::bug(format!("the night has a task '{other}' that nobody does"))),
         }
+    }
+
+    fn mirror(&self) -> Result<Said> {
+        let Some(delivered) = mlflow::deliver(&self.root)? else { return Ok(Said::Skipped("no server is named".into())) };
+        let said = steps::mirror::sentence(&delivered);
+        if let Some(why) = delivered.away.filter(|_| delivered.waiting > 0) {
+            return Err(Error::new(code::NET_UNREACHABLE, said).cause(why).fix("trademl model mirror"));
+        }
+        Ok(Said::Done(said))
     }
 
     fn reporter(&self, name: &'static str) -> Reporter {

@@ -12,6 +12,8 @@ pub mod judging;
 #[cfg(feature = "research")]
 pub mod market;
 #[cfg(feature = "research")]
+pub mod mirror;
+#[cfg(feature = "research")]
 pub mod paper;
 #[cfg(feature = "research")]
 pub mod service;
