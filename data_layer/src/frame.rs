@@ -1,8 +1,8 @@
 //! Columns of a data frame as plain Rust values, and back. The only place that knows the frame library's types.
 
 use crate::error::{Error, Result, code};
-use crate::time::TradingDay;
-use polars::prelude::{Column, DataFrame, DataType, IntoColumn, IntoSeries, NamedFrom, Series};
+use crate::time::{TradingDay, UtcTime};
+use polars::prelude::{Column, DataFrame, DataType, IntoColumn, IntoSeries, NamedFrom, Series, TimeUnit, TimeZone};
 
 fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
     frame.column(name).map_err(|_| Error::new(code::SSD_DAMAGED, format!("a table lacks its column '{name}'")))
@@ -51,6 +51,16 @@ pub fn days(frame: &DataFrame, name: &str) -> Result<Vec<Option<TradingDay>>> {
     }
 }
 
+/// A column of moments: UTC in microseconds, or the bare count of them.
+pub fn stamps(frame: &DataFrame, name: &str) -> Result<Vec<Option<UtcTime>>> {
+    let column = column(frame, name)?;
+    if !matches!(column.dtype(), DataType::Datetime(TimeUnit::Microseconds, _) | DataType::Int64) {
+        return Err(wrong(name, column.dtype(), "a moment in microseconds"));
+    }
+    let micros = column.cast(&DataType::Int64)?;
+    Ok(micros.i64()?.iter().map(|v| v.map(UtcTime::from_micros)).collect())
+}
+
 /// A text or categorical column without nulls.
 pub fn labels(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
     let cast = column(frame, name)?.cast(&DataType::String)?;
@@ -80,6 +90,12 @@ pub fn day_column(name: &str, values: &[Option<TradingDay>]) -> Result<Column> {
     let days: Vec<Option<i32>> = values.iter().map(|d| d.map(|d| d.0)).collect();
     let series = Series::new(name.into(), days);
     Ok(series.i32()?.clone().into_date().into_series().into_column())
+}
+
+/// A column of moments of a new frame, UTC in microseconds.
+pub fn stamp_column(name: &str, values: &[UtcTime]) -> Result<Column> {
+    let micros: Vec<i64> = values.iter().map(|t| t.micros()).collect();
+    Ok(Series::new(name.into(), micros).cast(&DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))?.into_column())
 }
 
 /// An integer column of a new frame.

@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
+use crate::schema::dataset;
+use crate::sourcing::Endpoints;
 use crate::store;
 use crate::time::TradingDay;
 use serde::{Deserialize, Serialize};
@@ -52,6 +54,9 @@ pub struct ExplainedLane {
     pub state: LaneState,
     pub reason: String,
     pub on: TradingDay,
+    /// The first day that the lane serves, where it says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<TradingDay>,
 }
 
 impl Lane {
@@ -123,6 +128,18 @@ impl Stage {
         self.lanes.get(dataset).is_none_or(|l| l.state() == LaneState::Active)
     }
 
+    /// The first day whose minutes are expected: the stage's years back from its beginning, as far as some lane reaches.
+    /// `None` where no minutes are collected.
+    pub fn minutes_from(&self, endpoints: &Endpoints) -> Result<Option<TradingDay>> {
+        let name = dataset::EQUITIES_MINUTE;
+        let Some(lane) = self.lanes.get(name).filter(|lane| lane.state() == LaneState::Active) else { return Ok(None) };
+        let wanted = self.since.plus_days(1).minus_years(i16::try_from(self.target()?.minute_years).unwrap_or(i16::MAX));
+        let depths: Option<Vec<TradingDay>> = endpoints.routes(name, self.since).iter().map(|e| endpoints.depth_on(e, self.since)).collect();
+        let reach = depths.and_then(|all| all.into_iter().min());
+        let said = if let Lane::Explained(lane) = lane { lane.from } else { None };
+        Ok(Some(wanted.max(reach.unwrap_or(wanted)).max(said.unwrap_or(wanted))))
+    }
+
     /// The file's text, digest line included.
     pub fn render(&self) -> String {
         let mut out = format!("version: {}\nstage: {}\nsince: {}\ntargets:\n", self.version, self.stage, quoted(&self.since.to_string()));
@@ -177,7 +194,10 @@ fn lane_text(lane: &Lane) -> String {
         // `off` would be read as false by YAML 1.1 readers.
         Lane::Plain(LaneState::Off) => quoted("off"),
         Lane::Plain(state) => word(*state).to_string(),
-        Lane::Explained(l) => format!("{{state: {}, reason: {}, on: {}}}", quoted(word(l.state)), quoted(&l.reason), quoted(&l.on.to_string())),
+        Lane::Explained(l) => {
+            let from = l.from.map_or(String::new(), |d| format!(", from: {}", quoted(&d.to_string())));
+            format!("{{state: {}, reason: {}, on: {}{from}}}", quoted(word(l.state)), quoted(&l.reason), quoted(&l.on.to_string()))
+        }
     }
 }
 
@@ -237,7 +257,7 @@ mod tests {
 
     fn stage(symbols: &[&str]) -> Stage {
         let on: TradingDay = "2026-11-20".parse().unwrap();
-        let explained = ExplainedLane { state: LaneState::NotEntitled, reason: "world replay holds no minutes".into(), on };
+        let explained = ExplainedLane { state: LaneState::NotEntitled, reason: "world replay holds no minutes".into(), on, from: None };
         let lanes = BTreeMap::from([("equities_eod".to_string(), Lane::Plain(LaneState::Active)), ("equities_minute".to_string(), Lane::Explained(explained))]);
         Stage::initial(on, Universe::new("builtin:stage0-100", symbols.iter().map(ToString::to_string).collect()), lanes)
     }

@@ -52,6 +52,25 @@ pub fn good_bars(symbols: &[&str], window: DateRange) -> Vec<RawBar> {
     symbols.iter().flat_map(|s| Calendar::xnys().sessions(window).iter().map(move |d| good_bar(s, *d))).collect()
 }
 
+/// One raw minute bar: the day bar's fields, and its start.
+#[derive(Clone, Debug)]
+pub struct RawMinute {
+    pub ts: UtcTime,
+    pub bar: RawBar,
+}
+
+/// Every minute of a session, with the close of [`good_bar`] at the end and its volume in sum.
+pub fn good_minutes(symbol: &str, day: TradingDay) -> Vec<RawMinute> {
+    let (whole, n) = (good_bar(symbol, day), i64::from(Calendar::xnys().minutes(day)));
+    let [_, _, _, close, volume] = whole.ohlcv.map(|v| v.unwrap_or(0.0));
+    let minute = |i: i64| {
+        let p = close * (1.0 + 0.0001 * ((n - 1 - i) % 7) as f64);
+        let ohlcv = [Some(p), Some(p * 1.0002), Some(p * 0.9998), Some(p), Some(volume / n as f64)];
+        RawMinute { ts: Calendar::xnys().open(day).plus_seconds(60 * i), bar: RawBar { ohlcv, ..whole.clone() } }
+    };
+    (0..n).map(minute).collect()
+}
+
 impl Kit {
     pub fn new() -> Self {
         Self::of("replay@1")
@@ -90,6 +109,24 @@ impl Kit {
             segments.push(self.segment("equities_bars", vendor, "1d", bar_frame(vendor, &bars), symbols, t0, t1));
         }
         self.manifest("raw/equities_bars", "equities_eod", vendor, "1d", segments, asked, window, complete)
+    }
+    /// Give the drive a stage that expects `years` of minutes back from `since`.
+    pub fn stage_with_minutes(&self, symbols: &[&str], since: &str, years: u16) {
+        let universe = Universe::new("test", symbols.iter().map(ToString::to_string).collect());
+        let lanes = BTreeMap::from([("equities_minute".to_string(), stage::Lane::Plain(stage::LaneState::Active))]);
+        let mut stage = Stage::initial(day(since), universe, lanes);
+        stage.targets.entry(0).and_modify(|t| t.minute_years = years);
+        stage::write(&self.root, &stage).unwrap();
+    }
+    /// Commit minutes as one segment with one manifest. Later calls are ingested an hour later.
+    pub fn commit_minutes(&self, vendor: &str, asked: &[&str], window: DateRange, bars: &[RawMinute]) -> Manifest {
+        let flat: Vec<RawBar> = bars.iter().map(|m| m.bar.clone()).collect();
+        let mut table = bar_frame(vendor, &flat);
+        let stamps: Vec<UtcTime> = bars.iter().map(|m| m.ts).collect();
+        table.with_column(frame::stamp_column("ts", &stamps).unwrap()).unwrap();
+        let symbols: BTreeSet<String> = flat.iter().map(|b| b.symbol.clone()).collect();
+        let segments = if bars.is_empty() { Vec::new() } else { vec![self.segment("equities_bars", vendor, "1m", table, symbols, window.start, window.end)] };
+        self.manifest("raw/equities_bars", "equities_minute", vendor, "1m", segments, asked, window, true)
     }
     /// Commit listings: (symbol, ipo, delisting).
     pub fn listings(&self, asof: &str, rows: &[(&str, Option<&str>, Option<&str>)]) -> Manifest {

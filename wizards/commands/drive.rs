@@ -25,10 +25,12 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
     let mut coverage = serde_json::Map::new();
     for (name, table_name, key) in [
         ("raw daily bars", table::RAW_EQUITIES_BARS, timeframe::DAY),
+        ("raw minute bars", table::RAW_EQUITIES_BARS, timeframe::MINUTE),
         ("curated daily bars", table::CURATED_EQUITIES, ""),
+        ("curated minute bars", table::CURATED_MINUTES, ""),
         ("delistings", table::REF_DELISTINGS, ""),
     ] {
-        if let Some((held, c)) = ledger::coverage_held(&db, table_name, key)? {
+        if let Some((held, c)) = ledger::coverage_held(&db, table_name, key)?.filter(|(_, c)| c.expected > 0) {
             coverage.insert(name.into(), json!({"expected": c.expected, "green": c.green, "amber": c.amber, "red": c.red, "codes": c.codes, "window": held}));
         }
     }

@@ -15,6 +15,7 @@ use data_layer::ledger;
 use data_layer::node::{self, Audited, Node, Round, Service};
 use data_layer::queue;
 use data_layer::root::DataRoot;
+use data_layer::sandbox;
 use data_layer::scheduler::{self, DrainProgress, DrainReport, DrainTick, DrainUntil, IngestContext, KeyVerdict};
 use data_layer::schema::{dataset, table, timeframe};
 use data_layer::sourcing::{self, Vendor};
@@ -87,8 +88,9 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
             continue;
         }
         let lane = match found.blocked() {
+            false if found.dataset == dataset::EQUITIES_MINUTE => minute_lane(act, today)?,
             false => Lane::Plain(LaneState::Active),
-            true => Lane::Explained(ExplainedLane { state: LaneState::NotEntitled, reason: found.detail.clone(), on: today }),
+            true => Lane::Explained(ExplainedLane { state: LaneState::NotEntitled, reason: found.detail.clone(), on: today, from: None }),
         };
         if found.blocked() {
             act.note(&format!("{}: not entitled ({})", found.dataset, found.detail));
@@ -96,6 +98,18 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
         lanes.insert(found.dataset, lane);
     }
     Ok(lanes)
+}
+
+/// Minutes that the keys open. A synthetic world says itself how far back its minutes reach; of a real vendor the registry
+/// knows.
+fn minute_lane(act: &Act<'_>, today: TradingDay) -> Result<Lane> {
+    let base = super::world::outside_base(act.host).filter(|_| act.root.is_world());
+    let Some(base) = base else { return Ok(Lane::Plain(LaneState::Active)) };
+    let world = act.host.block_on(sandbox::client::world(act.host, &base))??;
+    let Some(from) = world.minutes_from else { return Ok(Lane::Plain(LaneState::Active)) };
+    let reason = format!("the world {} holds minutes from {from} on", world.dataset);
+    act.note(&format!("{}: {reason}", dataset::EQUITIES_MINUTE));
+    Ok(Lane::Explained(ExplainedLane { state: LaneState::Active, reason, on: today, from: Some(from) }))
 }
 
 /// The stage's years of history, up to the last session whose data exists.

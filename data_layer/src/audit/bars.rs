@@ -6,6 +6,7 @@ use crate::ledger::Status;
 use crate::qc::{Bar, QcCode, bar_code};
 use crate::reference::sources;
 use crate::root::{DataPath, DataRoot};
+use crate::schema::{table, timeframe};
 use crate::segment::{Manifest, Segment};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
@@ -30,6 +31,18 @@ impl Catalogue {
         let mut manifests = sources::manifests(root, table)?;
         manifests.retain(|(_, m)| m.tf == tf);
         Ok(Self { manifests })
+    }
+    /// Day bars and minute bars, with one look at the manifests.
+    pub fn load_both(root: &DataRoot) -> Result<(Self, Self)> {
+        let (mut days, mut minutes) = (Vec::new(), Vec::new());
+        for (path, m) in sources::manifests(root, table::RAW_EQUITIES_BARS)? {
+            match m.tf.as_str() {
+                timeframe::DAY => days.push((path, m)),
+                timeframe::MINUTE => minutes.push((path, m)),
+                _ => {}
+            }
+        }
+        Ok((Self { manifests: days }, Self { manifests: minutes }))
     }
     /// Complete answers by symbol, oldest first, that meet the days wanted of it.
     pub fn asks<'a>(&'a self, wanted: &BTreeMap<String, DateRange>) -> BTreeMap<&'a str, Vec<Ask<'a>>> {

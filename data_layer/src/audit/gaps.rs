@@ -6,7 +6,7 @@ use crate::control::Db;
 use crate::error::Result;
 use crate::ledger::{self, Row, Status};
 use crate::root::DataRoot;
-use crate::schema::{dataset, table};
+use crate::schema::{dataset, table, timeframe};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub struct Gap {
     pub dataset: String,
     pub symbol: String,
-    /// Within one calendar year.
+    /// Within one calendar year; minutes: within one week from Monday.
     pub range: DateRange,
     /// The vendor that is named in the ledger for the first day.
     pub vendor: String,
@@ -28,9 +28,14 @@ const REST_SECONDS: f64 = 7.0 * 86_400.0;
 /// … and after this many it is taken as the vendor's last word.
 const LAST_WORD: usize = 4;
 
-/// The gaps of a window, sorted by symbol and day. Days that follow each other are one gap.
-pub fn gaps(root: &DataRoot, db: &Db, catalogue: &Catalogue, window: DateRange) -> Result<Vec<Gap>> {
-    let rows = ledger::troubled(db, table::RAW_EQUITIES_BARS, window.start, window.end)?;
+/// The gaps of a dataset in a window, sorted by symbol and day. Days that follow each other are one gap, as far as one row of
+/// the queue reaches.
+pub fn gaps(root: &DataRoot, db: &Db, catalogue: &Catalogue, name: &str, window: DateRange) -> Result<Vec<Gap>> {
+    let minutes = name == dataset::EQUITIES_MINUTE;
+    let key = if minutes { timeframe::MINUTE } else { timeframe::DAY };
+    let period = |day: TradingDay| if minutes { day.0 - i32::from(day.weekday()) } else { i32::from(day.year()) };
+    let mut rows = ledger::troubled(db, table::RAW_EQUITIES_BARS, window.start, window.end)?;
+    rows.retain(|row| row.key.partition_key == key);
     let mut by_symbol: BTreeMap<String, BTreeMap<TradingDay, Row>> = BTreeMap::new();
     for row in rows {
         by_symbol.entry(row.key.symbol.clone()).or_default().insert(row.key.dt, row);
@@ -45,14 +50,14 @@ pub fn gaps(root: &DataRoot, db: &Db, catalogue: &Catalogue, window: DateRange) 
         for (day, row) in days.into_iter().filter(|(_, row)| is_worth_asking(row, asks, now)) {
             let Some(index) = Calendar::xnys().index(day) else { continue };
             match &mut run {
-                Some((last, gap)) if *last + 1 == index && gap.range.start.year() == day.year() => {
+                Some((last, gap)) if *last + 1 == index && period(gap.range.start) == period(day) => {
                     *last = index;
                     gap.range.end = day.plus_days(1);
                 }
                 _ => {
                     let range = DateRange { start: day, end: day.plus_days(1) };
                     let (vendor, qc_code) = (row.key.source_name, row.verdict.qc_code);
-                    let gap = Gap { dataset: dataset::EQUITIES_EOD.to_string(), symbol: symbol.clone(), range, vendor, qc_code };
+                    let gap = Gap { dataset: name.to_string(), symbol: symbol.clone(), range, vendor, qc_code };
                     out.extend(run.replace((index, gap)).map(|(_, gap)| gap));
                 }
             }

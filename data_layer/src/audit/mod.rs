@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 pub mod bars;
 mod config;
 mod gaps;
+pub(crate) mod minutes;
 mod plan;
 pub(crate) mod state;
 mod verdict;
@@ -47,8 +48,10 @@ pub struct AuditReport {
     pub close_notes: u64,
     /// Sessions of the window that have not happened yet.
     pub pending_sessions: u64,
-    /// Coverage of `raw/equities_bars` over the window that was asked about.
+    /// Coverage of the day bars of `raw/equities_bars` over the window that was asked about.
     pub coverage: Coverage,
+    /// The same of the minute bars; nothing is expected where no minutes are collected.
+    pub minutes: Coverage,
     /// What is worth asking a vendor for again.
     pub gaps: Vec<Gap>,
 }
@@ -70,16 +73,32 @@ pub fn audit_scan_with(root: &DataRoot, db: &Db, scope: AuditScope, asof: Tradin
     let mut report = AuditReport { scope: Some(whole), ..AuditReport::default() };
     let pending = DateRange { start: asof.plus_days(1).max(window.start), end: window.end };
     report.pending_sessions = calendar.sessions(pending).len() as u64;
-    let catalogue = bars::Catalogue::load(root, table::RAW_EQUITIES_BARS, timeframe::DAY)?;
+    let (catalogue, minutes) = bars::Catalogue::load_both(root)?;
     let symbols = if stage.is_active(dataset::EQUITIES_EOD) { stage.universe.symbols.clone() } else { Vec::new() };
     let facts = Facts { spans: ListingSpans::load(root)?, actions: effects(root)? };
     let plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
 
     judge(root, db, &catalogue, &facts, &plan, config, &mut report)?;
     plan::finish(db, &catalogue, &plan, whole)?;
+    let minute_window = minutes::window_of(root, &stage, whole.window())?;
+    let task = minutes::Task {
+        root,
+        db,
+        days: &catalogue,
+        minutes: &minutes,
+        facts: &facts,
+        config,
+        symbols: minute_window.map_or(&[][..], |_| &symbols),
+        window: minute_window.unwrap_or(DateRange { start: whole.start, end: whole.start }),
+        depth: scope,
+        touched: &plan.touched,
+    };
+    task.run(&mut report)?;
     report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()))?;
     report.coverage = ledger::coverage(db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
-    report.gaps = gaps(root, db, &catalogue, window)?;
+    report.minutes = ledger::coverage(db, table::RAW_EQUITIES_BARS, timeframe::MINUTE, window)?;
+    report.gaps = gaps(root, db, &catalogue, dataset::EQUITIES_EOD, window)?;
+    report.gaps.extend(gaps(root, db, &minutes, dataset::EQUITIES_MINUTE, window)?);
     Ok(report)
 }
 

@@ -1,5 +1,6 @@
 //! Which (symbol, days) must be judged again: what changed since the last audit, and the sessions it can influence.
 
+use super::minutes::Wanted;
 use super::{Facts, bars::Catalogue, state};
 use crate::calendar::Calendar;
 use crate::control::Db;
@@ -8,6 +9,7 @@ use crate::ledger::scope::{self, Scope};
 use crate::qc::LOOKBACK_SESSIONS;
 use crate::reference::sources;
 use crate::root::DataRoot;
+use crate::schema::timeframe;
 use crate::store;
 use crate::time::{DateRange, TradingDay};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,8 @@ pub(super) struct Plan {
     pub reach: BTreeMap<String, DateRange>,
     /// Symbols that are no longer expected at all.
     pub dropped: Vec<String>,
+    /// Days whose bars are new, without the sessions that they can influence.
+    pub touched: Wanted,
     facts: BTreeMap<String, String>,
 }
 
@@ -53,14 +57,16 @@ pub(super) fn make(
     known: Option<Scope>,
     whole: Scope,
 ) -> Result<Plan> {
-    let seen = state::load(db)?;
+    let seen = state::load(db, timeframe::DAY)?;
     let everything = whole.window();
     let mut spans: BTreeMap<&str, Vec<DateRange>> = BTreeMap::new();
     let wanted: BTreeSet<&str> = symbols.iter().map(String::as_str).collect();
+    let mut touched = Wanted::new();
     let mut touch = |names: &[String], days: DateRange| {
         for name in names {
             if let Some(name) = wanted.get(name.as_str()) {
                 spans.entry(name).or_default().push(widen(days, false, true));
+                touched.entry((*name).to_string()).or_default().push(days);
             }
         }
     };
@@ -75,7 +81,7 @@ pub(super) fn make(
             }
         }
     }
-    let mut plan = Plan { dirty: BTreeMap::new(), reach: BTreeMap::new(), dropped: Vec::new(), facts: BTreeMap::new() };
+    let mut plan = Plan { dirty: BTreeMap::new(), reach: BTreeMap::new(), dropped: Vec::new(), touched, facts: BTreeMap::new() };
     for symbol in &wanted {
         let digest = facts_digest(facts, symbol)?;
         let mut changed = spans.remove(symbol).unwrap_or_default();
@@ -110,7 +116,7 @@ fn facts_digest(facts: &Facts, symbol: &str) -> Result<String> {
 pub(super) fn finish(db: &Db, catalogue: &Catalogue, plan: &Plan, whole: Scope) -> Result<()> {
     let paths: Vec<&str> = catalogue.manifests.iter().map(|(p, _)| p.as_str()).collect();
     db.write(|tx| {
-        state::save(tx, &paths, &plan.facts, &plan.dropped)?;
+        state::save(tx, timeframe::DAY, &paths, &plan.facts, &plan.dropped)?;
         scope::set_in_db(tx, whole)
     })
 }

@@ -2,11 +2,18 @@
 
 use crate::control::Db;
 use crate::error::Result;
+use crate::schema::timeframe;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
 const TABLES: &str = "CREATE TABLE IF NOT EXISTS audited_manifests (path TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS audited_symbols (symbol TEXT PRIMARY KEY, facts_sha256 TEXT NOT NULL) WITHOUT ROWID;";
+    CREATE TABLE IF NOT EXISTS audited_symbols (symbol TEXT PRIMARY KEY, facts_sha256 TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS audited_symbols_minute (symbol TEXT PRIMARY KEY, facts_sha256 TEXT NOT NULL) WITHOUT ROWID;";
+
+/// Where the symbols of a time frame are remembered. Manifests are remembered together.
+fn symbols_of(tf: &str) -> &'static str {
+    if tf == timeframe::MINUTE { "audited_symbols_minute" } else { "audited_symbols" }
+}
 
 /// Manifests and symbols (with the digest of their reference facts) that the ledger already reflects.
 pub(crate) struct Seen {
@@ -14,25 +21,26 @@ pub(crate) struct Seen {
     pub symbols: BTreeMap<String, String>,
 }
 
-pub(crate) fn load(db: &Db) -> Result<Seen> {
+pub(crate) fn load(db: &Db, tf: &str) -> Result<Seen> {
     let conn = db.lock()?;
     conn.execute_batch(TABLES)?;
     let manifests = conn.prepare("SELECT path FROM audited_manifests")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
-    let symbols =
-        conn.prepare("SELECT symbol, facts_sha256 FROM audited_symbols")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let sql = format!("SELECT symbol, facts_sha256 FROM {}", symbols_of(tf));
+    let symbols = conn.prepare(&sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     Ok(Seen { manifests, symbols })
 }
 
-pub(crate) fn save(conn: &Connection, manifests: &[&str], symbols: &BTreeMap<String, String>, dropped: &[String]) -> Result<()> {
+pub(crate) fn save(conn: &Connection, tf: &str, manifests: &[&str], symbols: &BTreeMap<String, String>, dropped: &[String]) -> Result<()> {
     let mut put = conn.prepare_cached("INSERT OR IGNORE INTO audited_manifests (path) VALUES (?1)")?;
     for path in manifests {
         put.execute([path])?;
     }
-    let mut put = conn.prepare_cached("INSERT INTO audited_symbols VALUES (?1, ?2) ON CONFLICT (symbol) DO UPDATE SET facts_sha256=?2")?;
+    let table = symbols_of(tf);
+    let mut put = conn.prepare_cached(&format!("INSERT INTO {table} VALUES (?1, ?2) ON CONFLICT (symbol) DO UPDATE SET facts_sha256=?2"))?;
     for (symbol, digest) in symbols {
         put.execute(params![symbol, digest])?;
     }
-    let mut remove = conn.prepare_cached("DELETE FROM audited_symbols WHERE symbol=?1")?;
+    let mut remove = conn.prepare_cached(&format!("DELETE FROM {table} WHERE symbol=?1"))?;
     for symbol in dropped {
         remove.execute([symbol])?;
     }

@@ -34,6 +34,7 @@ pub(super) struct Judged {
 pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
     let codes = qc::judge(&input.series.bars, input.actions, &config.qc);
     let damaged: Vec<&Damaged> = input.damaged.iter().filter(|d| d.symbols.contains(input.symbol)).collect();
+    let (first_bar, usual) = (input.series.bars.first().map(|b| b.day), config.source_order.first().map_or("", String::as_str));
     let mut out = Judged::default();
     let mut at = input.series.bars.partition_point(|b| b.day < input.days.start);
     for day in Calendar::xnys().sessions(input.days) {
@@ -52,9 +53,10 @@ pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
             Some(i) => {
                 let origin = &input.series.origins[i];
                 out.revisions += u64::from(origin.revised);
-                present(input.symbol, *day, origin, with_second_source(codes[i], input, i, config, &mut out.close_notes))
+                let judged = with_second_source(codes[i], input, i, config, &mut out.close_notes);
+                present(input.symbol, *day, origin, if origin.rows > 1 { QcCode::Duplicates } else { judged }, DAY)
             }
-            None => absent(input, *day, listed, &damaged, config),
+            None => absent(input.symbol, *day, &Silence { asks: input.asks, damaged: &damaged, first_bar, listed, usual }, DAY),
         };
         out.rows.push(row);
     }
@@ -72,49 +74,65 @@ fn with_second_source(code: QcCode, input: &Input<'_>, i: usize, config: &AuditC
     if code == QcCode::Ok && apart > config.qc.sources_disagree { QcCode::SourcesDisagree } else { code }
 }
 
-fn present(symbol: &str, day: TradingDay, origin: &Origin, judged: QcCode) -> Row {
-    let code = if origin.rows > 1 { QcCode::Duplicates } else { judged };
-    let mut row = row(symbol, day, &origin.vendor, code, origin.rows);
+/// A partition's key and the rows that it should have.
+pub(super) type Size = (&'static str, u64);
+
+const DAY: Size = (timeframe::DAY, 1);
+
+/// The row of a partition that has bars.
+pub(super) fn present(symbol: &str, day: TradingDay, origin: &Origin, code: QcCode, size: Size) -> Row {
+    let mut row = row(symbol, day, &origin.vendor, code, origin.rows, size);
     row.verdict.first_observed_at = Some(origin.first);
     row.verdict.last_observed_at = Some(origin.last);
     row
 }
 
-fn absent(input: &Input<'_>, day: TradingDay, listed: Listed, damaged: &[&Damaged], config: &AuditConfig) -> Row {
-    if let Some(d) = damaged.iter().find(|d| d.days.contains(day)) {
-        return row(input.symbol, day, &d.vendor, d.code, 0);
+/// What is known of a partition without bars.
+pub(super) struct Silence<'a> {
+    /// Complete answers, oldest first.
+    pub asks: &'a [Ask<'a>],
+    /// Segments of this symbol that cannot be used.
+    pub damaged: &'a [&'a Damaged],
+    pub first_bar: Option<TradingDay>,
+    pub listed: Listed,
+    /// The vendor that would be asked.
+    pub usual: &'a str,
+}
+
+/// The row of a partition without bars: damaged, never asked for, or answered with nothing.
+pub(super) fn absent(symbol: &str, day: TradingDay, silence: &Silence<'_>, size: Size) -> Row {
+    if let Some(d) = silence.damaged.iter().find(|d| d.days.contains(day)) {
+        return row(symbol, day, &d.vendor, d.code, 0, size);
     }
-    let answers: Vec<&Ask<'_>> = input.asks.iter().filter(|a| a.days.contains(day)).collect();
+    let answers: Vec<&Ask<'_>> = silence.asks.iter().filter(|a| a.days.contains(day)).collect();
     let Some(newest) = answers.last() else {
-        let usual = config.source_order.first().map_or("", String::as_str);
-        return row(input.symbol, day, usual, QcCode::Missing, 0);
+        return row(symbol, day, silence.usual, QcCode::Missing, 0, size);
     };
-    let first_bar = input.series.bars.first().map(|b| b.day);
-    let code = if listed == Listed::Unknown && first_bar.is_some_and(|first| day < first) {
+    let code = if silence.listed == Listed::Unknown && silence.first_bar.is_some_and(|first| day < first) {
         QcCode::BeforeFirstBar
     } else if answers.iter().any(|a| a.vendor != newest.vendor) {
         QcCode::VendorEmpty
     } else {
         QcCode::SuspiciousEmpty
     };
-    row(input.symbol, day, newest.vendor, code, 0)
+    row(symbol, day, newest.vendor, code, 0, size)
 }
 
-fn row(symbol: &str, day: TradingDay, vendor: &str, code: QcCode, rows: u64) -> Row {
+fn row(symbol: &str, day: TradingDay, vendor: &str, code: QcCode, rows: u64, (key, expected): Size) -> Row {
     Row {
         key: Key {
             source_name: vendor.to_string(),
             table_name: table::RAW_EQUITIES_BARS.to_string(),
             symbol: symbol.to_string(),
             dt: day,
-            partition_key: timeframe::DAY.to_string(),
+            partition_key: key.to_string(),
         },
         verdict: Verdict {
             status: code.status(),
             qc_code: code.as_str().to_string(),
             qc_score: code.score(),
             row_count: rows,
-            expected_rows: Some(1),
+            expected_rows: Some(expected),
             first_observed_at: None,
             last_observed_at: None,
         },

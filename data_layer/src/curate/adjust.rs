@@ -5,9 +5,10 @@ use crate::audit::bars::Series;
 use crate::ledger::Status;
 use crate::qc::{Action, Bar, bar_code};
 use crate::time::TradingDay;
+use serde::{Deserialize, Serialize};
 
 /// One action's effect on every day before its ex-date.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub ex_date: TradingDay,
     /// Prices are multiplied with this: 1/factor of a split, 1 - cash/previous close of a dividend.
@@ -80,6 +81,8 @@ impl AdjustedBar {
 #[derive(Clone, Debug, Default)]
 pub struct Adjusted {
     pub bars: Vec<AdjustedBar>,
+    /// Every action's effect, oldest first.
+    pub steps: Vec<Step>,
     pub unapplied: Vec<String>,
 }
 
@@ -102,6 +105,6 @@ impl Adjusted {
             let div_cash = actions.iter().filter(|a| a.ex_date <= bar.day && since.is_some_and(|s| s < a.ex_date)).fold(0.0, |sum, a| sum + a.cash);
             AdjustedBar { raw: bar, vendor, price_factor, split_factor, div_cash }
         };
-        Self { bars: kept.into_iter().zip(factors(&days, &steps)).enumerate().map(row).collect(), unapplied }
+        Self { bars: kept.into_iter().zip(factors(&days, &steps)).enumerate().map(row).collect(), steps, unapplied }
     }
 }

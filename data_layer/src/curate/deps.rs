@@ -1,13 +1,13 @@
 //! `qc/curated_deps.json`: what each curated file was made from, and its digest. Losing it costs one full curation.
 
-use super::{Depth, Planned};
+use super::{Depth, Planned, Step};
 use crate::error::Result;
 use crate::ledger::store_if_changed;
 use crate::reference::sources;
 use crate::root::{DataPath, DataRoot};
 use crate::store;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the record is.
 pub const PATH: &str = "qc/curated_deps.json";
@@ -23,17 +23,36 @@ pub struct Output {
 }
 
 /// The record of all curated files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Deps {
     pub v: u32,
     pub files: BTreeMap<DataPath, Output>,
+    /// What each symbol's actions do to the days before them; symbols without any are left out. Minutes are made with these.
+    pub steps: BTreeMap<String, Vec<Step>>,
+    /// Symbols whose steps could not be told because a raw segment is damaged.
+    pub unsure: BTreeSet<String>,
 }
 
+const VERSION: u32 = 2;
+
 impl Deps {
-    /// Read the record; a missing or damaged one is empty.
+    /// Read the record; a missing, damaged or older one is empty.
     pub fn load(root: &DataRoot) -> Result<Self> {
-        let bytes = store::read(root, &DataPath::new(PATH)?)?;
-        Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or(Self { v: 1, files: BTreeMap::new() }))
+        let found = store::read(root, &DataPath::new(PATH)?)?.and_then(|b| serde_json::from_slice::<Self>(&b).ok());
+        Ok(found.filter(|deps| deps.v == VERSION).unwrap_or(Self { v: VERSION, files: BTreeMap::new(), steps: BTreeMap::new(), unsure: BTreeSet::new() }))
+    }
+    /// Remember the steps of a symbol, which were told from all its days unless some are `damaged`.
+    pub(super) fn keep_steps(&mut self, symbol: &str, steps: &[Step], damaged: bool) {
+        if damaged && !steps.is_empty() {
+            self.unsure.insert(symbol.to_string());
+            return;
+        }
+        self.unsure.remove(symbol);
+        if steps.is_empty() {
+            self.steps.remove(symbol);
+        } else {
+            self.steps.insert(symbol.to_string(), steps.to_vec());
+        }
     }
     pub(super) fn store(&self, root: &DataRoot) -> Result<()> {
         store_if_changed(root, &DataPath::new(PATH)?, store::canonical_json(self)?.into_bytes()).map(drop)

@@ -1,5 +1,6 @@
 //! `curated/equities_ohlcv_adj`: one adjusted series per symbol, a file per (symbol, year), recomputed from raw segments
-//! and corporate actions. Equal inputs give equal bytes; only files whose bytes change are written.
+//! and corporate actions; and the minutes that take their factors from it. Equal inputs give equal bytes; only files whose
+//! bytes change are written.
 
 use crate::audit::AuditConfig;
 use crate::audit::bars::{self, Catalogue};
@@ -15,12 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod adjust;
 mod deps;
+mod minutes;
 mod partitions;
 mod price;
 mod table_file;
 
 pub use adjust::{Step, factors, steps};
 pub use deps::{Deps, Output};
+pub use minutes::path_of as minutes_path_of;
 pub use price::{AdjPrice, PriceFactor, RawPrice};
 
 /// Symbols whose rows are in memory at once.
@@ -45,6 +48,8 @@ pub struct CurateReport {
     pub removed: u64,
     /// (symbol, year) that could not be made because a raw segment is damaged; their partitions are RED.
     pub skipped: Vec<(String, i16)>,
+    /// The same of minutes, by symbol and month.
+    pub minutes_skipped: Vec<(String, DateRange)>,
     /// Actions that could not be applied, as `SYMBOL EX-DATE why`.
     pub unapplied: Vec<String>,
     /// Ledger rows written or removed.
@@ -59,14 +64,20 @@ pub fn curate_incremental(root: &DataRoot, db: &Db) -> Result<CurateReport> {
 /// As [`curate_incremental`], with a choice of how much is verified.
 pub fn curate(root: &DataRoot, db: &Db, depth: Depth) -> Result<CurateReport> {
     let config = AuditConfig::builtin()?;
-    let catalogue = Catalogue::load(root, table::RAW_EQUITIES_BARS, timeframe::DAY)?;
-    let actions = reference::load_actions(root)?;
+    let (days, minutes) = Catalogue::load_both(root)?;
     let mut deps = Deps::load(root)?;
     let mut report = CurateReport::default();
-    let planned = plan(&catalogue, &actions)?;
+    curate_days(root, db, &days, &config, depth, &mut deps, &mut report)?;
+    minutes::curate(root, db, &minutes, &config, depth, &mut deps, &mut report)?;
+    Ok(report)
+}
+
+fn curate_days(root: &DataRoot, db: &Db, catalogue: &Catalogue, config: &AuditConfig, depth: Depth, deps: &mut Deps, report: &mut CurateReport) -> Result<()> {
+    let actions = reference::load_actions(root)?;
+    let planned = plan(catalogue, &actions)?;
     let stale: BTreeMap<&(String, i16), &Planned> = planned.iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
     report.unchanged = (planned.len() - stale.len()) as u64;
-    let gone = vanished(root, &planned, &deps)?;
+    let gone = vanished(root, table::CURATED_EQUITIES, planned.values(), deps)?;
     if !stale.is_empty() || !gone.is_empty() {
         // Marked before the first file is touched: after a crash nobody takes a half-made set for a whole one.
         stale.values().for_each(|p| deps.mark_pending(p));
@@ -76,11 +87,12 @@ pub fn curate(root: &DataRoot, db: &Db, depth: Depth) -> Result<CurateReport> {
             deps.files.remove(path);
             report.removed += 1;
         }
-        rebuild(root, &catalogue, &actions, &config, &stale, &mut deps, &mut report)?;
+        rebuild(root, catalogue, &actions, config, &stale, deps, report)?;
         deps.store(root)?;
     }
-    report.changed = partitions::mirror(db, &report.skipped)?;
-    Ok(report)
+    let years = report.skipped.iter().map(|(symbol, year)| Ok((symbol.as_str(), reach(&[*year], false)?))).collect::<Result<Vec<_>>>()?;
+    report.changed = partitions::mirror(db, (table::CURATED_EQUITIES, timeframe::DAY), &years)?;
+    Ok(())
 }
 
 /// A file to be there, and the digest of everything it is made from.
@@ -120,11 +132,12 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
     Ok(out)
 }
 
-/// Files and records of files that nothing asks for any more.
-fn vanished(root: &DataRoot, planned: &BTreeMap<(String, i16), Planned>, deps: &Deps) -> Result<Vec<DataPath>> {
-    let wanted: BTreeSet<&DataPath> = planned.values().map(|p| &p.path).collect();
-    let mut out: BTreeSet<DataPath> = store::list(root, &DataPath::new(table::CURATED_EQUITIES)?)?.into_iter().collect();
-    out.extend(deps.files.keys().filter(|p| p.as_str().starts_with(table::CURATED_EQUITIES)).cloned());
+/// Files of a table, and records of files, that nothing asks for any more.
+fn vanished<'a>(root: &DataRoot, table: &str, planned: impl Iterator<Item = &'a Planned>, deps: &Deps) -> Result<Vec<DataPath>> {
+    let wanted: BTreeSet<&DataPath> = planned.map(|p| &p.path).collect();
+    let folder = DataPath::new(table)?;
+    let mut out: BTreeSet<DataPath> = store::list(root, &folder)?.into_iter().collect();
+    out.extend(deps.files.keys().filter(|p| p.as_str().starts_with(folder.as_str())).cloned());
     Ok(out.into_iter().filter(|p| !wanted.contains(p)).collect())
 }
 
@@ -151,6 +164,7 @@ fn rebuild(
             let events: Vec<_> = actions.get(*symbol).into_iter().flatten().filter_map(CorpAction::effect).collect();
             let series = adjust::Adjusted::of(bars::resolve(rows, catalogue, &config.source_order), &events);
             report.unapplied.extend(series.unapplied.iter().map(|why| format!("{symbol} {why}")));
+            deps.keep_steps(symbol, &series.steps, collected.damaged.iter().any(|d| d.symbols.contains(*symbol)));
             for year in years {
                 if hurt(*year) {
                     report.skipped.push(((*symbol).to_string(), *year));

@@ -1,12 +1,11 @@
-//! Ledger rows of the curated table: what the raw row says, unless the curated file could not be made from it.
+//! Ledger rows of a curated table: what the raw row says, unless the curated file could not be made from it.
 
 use crate::control::Db;
 use crate::error::Result;
 use crate::ledger::{self, Change, Key, Row, Status, Verdict};
 use crate::qc::QcCode;
-use crate::schema::{table, timeframe};
-use crate::time::{TradingDay, UtcTime};
-use std::collections::BTreeSet;
+use crate::schema::table;
+use crate::time::{DateRange, TradingDay, UtcTime};
 
 const CURATOR: &str = "curator";
 
@@ -17,45 +16,47 @@ const DIFFERENT: &str = "SELECT r.symbol, r.dt, r.status, r.qc_score, r.row_coun
   WHERE r.source_name=?1 AND r.table_name=?2 AND r.partition_key=?4 AND (c.id IS NULL OR c.status<>r.status OR c.qc_code IS NOT r.qc_code
     OR c.row_count<>r.row_count OR c.first_observed_at IS NOT r.first_observed_at OR c.last_observed_at IS NOT r.last_observed_at)";
 
-/// Make the curated rows mirror the raw ones. `skipped` names (symbol, year) whose file could not be made: RED.
+/// A curated table and its partition key.
+type Of = (&'static str, &'static str);
+
+/// Make the curated rows mirror the raw ones. `skipped` names symbols and days whose file could not be made: RED.
 /// Returns how many rows changed.
-pub(super) fn mirror(db: &Db, skipped: &[(String, i16)]) -> Result<u64> {
-    let skipped: BTreeSet<(&str, i16)> = skipped.iter().map(|(s, y)| (s.as_str(), *y)).collect();
+pub(super) fn mirror(db: &Db, of: Of, skipped: &[(&str, DateRange)]) -> Result<u64> {
+    let is_skipped = |key: &Key| skipped.iter().any(|(symbol, days)| *symbol == key.symbol && days.contains(key.dt));
     let sources = ledger::sources(db, table::RAW_EQUITIES_BARS)?;
     let mut changes = Vec::new();
     for source in &sources {
-        changes.extend(different(db, source)?.into_iter().filter(|row| !skipped.contains(&(row.key.symbol.as_str(), row.key.dt.year()))).map(Change::Put));
-        for (symbol, year) in &skipped {
-            let (Some(from), Some(to)) = (TradingDay::ymd(*year, 1, 1), TradingDay::ymd(*year + 1, 1, 1)) else { continue };
-            let raw = ledger::rows_of(db, source, table::RAW_EQUITIES_BARS, symbol, timeframe::DAY, from, to)?;
-            let have = ledger::rows_of(db, CURATOR, table::CURATED_EQUITIES, symbol, timeframe::DAY, from, to)?;
-            let want: Vec<Row> = raw.into_iter().map(refused).collect();
+        changes.extend(different(db, source, of)?.into_iter().filter(|row| !is_skipped(&row.key)).map(Change::Put));
+        for (symbol, DateRange { start, end }) in skipped {
+            let raw = ledger::rows_of(db, source, table::RAW_EQUITIES_BARS, symbol, of.1, *start, *end)?;
+            let have = ledger::rows_of(db, CURATOR, of.0, symbol, of.1, *start, *end)?;
+            let want: Vec<Row> = raw.into_iter().map(|raw| refused(raw, of)).collect();
             changes.extend(ledger::differences(have, want).into_iter().filter(|c| matches!(c, Change::Put(_))));
         }
     }
-    changes.extend(orphans(db, &sources)?.into_iter().map(Change::Remove));
+    changes.extend(orphans(db, &sources, of)?.into_iter().map(Change::Remove));
     ledger::apply(db, &changes)?;
     Ok(changes.len() as u64)
 }
 
-fn key(symbol: String, dt: TradingDay) -> Key {
-    Key { source_name: CURATOR.into(), table_name: table::CURATED_EQUITIES.into(), symbol, dt, partition_key: timeframe::DAY.into() }
+fn key(symbol: String, dt: TradingDay, (table, tf): Of) -> Key {
+    Key { source_name: CURATOR.into(), table_name: table.into(), symbol, dt, partition_key: tf.into() }
 }
 
 /// The curated row of a raw one whose file could not be made: GREEN and AMBER turn RED, a RED keeps its own reason.
-fn refused(raw: Row) -> Row {
+fn refused(raw: Row, of: Of) -> Row {
     let mut verdict = raw.verdict;
     if verdict.status != Status::Red {
         let code = QcCode::ChecksumMismatch;
         verdict = Verdict { status: code.status(), qc_code: code.as_str().into(), qc_score: code.score(), row_count: 0, ..verdict };
     }
-    Row { key: key(raw.key.symbol, raw.key.dt), verdict }
+    Row { key: key(raw.key.symbol, raw.key.dt, of), verdict }
 }
 
-fn different(db: &Db, source: &str) -> Result<Vec<Row>> {
+fn different(db: &Db, source: &str, of: Of) -> Result<Vec<Row>> {
     let conn = db.lock()?;
     let mut statement = conn.prepare_cached(DIFFERENT)?;
-    let mut rows = statement.query([source, table::RAW_EQUITIES_BARS, table::CURATED_EQUITIES, timeframe::DAY])?;
+    let mut rows = statement.query([source, table::RAW_EQUITIES_BARS, of.0, of.1])?;
     let mut out = Vec::new();
     while let Some(r) = rows.next()? {
         let time = |i| -> Result<Option<UtcTime>> { r.get::<_, Option<String>>(i)?.map(|t| t.parse()).transpose() };
@@ -69,13 +70,13 @@ fn different(db: &Db, source: &str) -> Result<Vec<Row>> {
             first_observed_at: time(7)?,
             last_observed_at: time(8)?,
         };
-        out.push(Row { key: key(r.get(0)?, r.get::<_, String>(1)?.parse()?), verdict });
+        out.push(Row { key: key(r.get(0)?, r.get::<_, String>(1)?.parse()?, of), verdict });
     }
     Ok(out)
 }
 
 /// Curated rows without a raw one.
-fn orphans(db: &Db, sources: &[String]) -> Result<Vec<Key>> {
+fn orphans(db: &Db, sources: &[String], of: Of) -> Result<Vec<Key>> {
     let conn = db.lock()?;
     let list: Vec<String> = sources.iter().map(|s| format!("'{}'", s.replace('\'', "''"))).collect();
     let sql = format!(
@@ -84,10 +85,10 @@ fn orphans(db: &Db, sources: &[String]) -> Result<Vec<Key>> {
         list.join(",")
     );
     let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query([table::CURATED_EQUITIES, table::RAW_EQUITIES_BARS])?;
+    let mut rows = statement.query([of.0, table::RAW_EQUITIES_BARS])?;
     let mut out = Vec::new();
     while let Some(r) = rows.next()? {
-        out.push(key(r.get(0)?, r.get::<_, String>(1)?.parse()?));
+        out.push(key(r.get(0)?, r.get::<_, String>(1)?.parse()?, of));
     }
     Ok(out)
 }

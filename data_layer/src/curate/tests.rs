@@ -3,7 +3,7 @@ use crate::audit::{AuditScope, audit_scan};
 use crate::frame;
 use crate::ledger::Status;
 use crate::reference::refresh_reference;
-use crate::testkit::{Kit, RawBar, bar_at, day, good_bars, range};
+use crate::testkit::{Kit, RawBar, bar_at, day, good_bars, good_minutes, range};
 
 fn window() -> DateRange {
     range("2016-11-01", "2017-03-01")
@@ -263,4 +263,103 @@ fn known_events_make_the_round_trip() {
         let factor = column(&kit, symbol, year, "price_factor");
         assert!((close[0] / factor[0] - raw_before).abs() < 1e-9, "{symbol} {ex}");
     }
+}
+
+/// Minutes of a drive whose day bars are flat, one segment a week; AAA trades at `price` of the day.
+fn minutes_of(kit: &Kit, week: DateRange, price: impl Fn(TradingDay) -> f64) {
+    let one = |d: &TradingDay| {
+        let (scale, minutes) = (price(*d), good_minutes("AAA", *d));
+        let base = minutes[0].bar.ohlcv[3].unwrap_or(1.0);
+        minutes.into_iter().map(move |mut m| {
+            m.bar.ohlcv[..4].iter_mut().for_each(|p| *p = p.map(|p| p / base * scale));
+            m
+        })
+    };
+    let bars: Vec<_> = crate::calendar::Calendar::xnys().sessions(week).iter().flat_map(one).collect();
+    kit.commit_minutes("alpaca", &["AAA"], week, &bars);
+}
+
+fn minute_digests(kit: &Kit) -> BTreeMap<String, String> {
+    let files = store::list(&kit.root, &DataPath::new(table::CURATED_MINUTES).unwrap()).unwrap();
+    files.into_iter().map(|p| (p.to_string(), store::sha256_hex(&std::fs::read(kit.place(&p)).unwrap()))).collect()
+}
+
+fn first_and_last(kit: &Kit, month: &str, name: &str) -> (f64, f64) {
+    let rows = store::read_parquet(&kit.root, &minutes_path_of("AAA", day(month)).unwrap()).unwrap();
+    let values = frame::floats(&rows, name).unwrap();
+    (values[0].unwrap(), values[values.len() - 1].unwrap())
+}
+
+#[test]
+fn minutes_take_the_factors_of_their_session_and_a_late_split_restates_the_months_before_it_and_no_other() {
+    let (kit, bars) = flat();
+    kit.stage_with_minutes(&["AAA", "BBB"], "2017-02-28", 1);
+    let bars = quartered(&bars, "2017-01-17");
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    let price = |d: TradingDay| if d >= day("2017-01-17") { 25.0 } else { 100.0 };
+    for week in [range("2016-12-05", "2016-12-10"), range("2017-01-09", "2017-01-14"), range("2017-01-17", "2017-01-21"), range("2017-02-06", "2017-02-11")] {
+        minutes_of(&kit, week, price);
+    }
+    work(&kit);
+    let before = minute_digests(&kit);
+    assert_eq!(before.len(), 3, "a file a month: {before:?}");
+    let rows = store::read_parquet(&kit.root, &minutes_path_of("AAA", day("2017-01-01")).unwrap()).unwrap();
+    let names: Vec<String> = rows.get_column_names().iter().map(ToString::to_string).collect();
+    assert_eq!((names, rows.height()), (crate::schema::columns::CURATED_MINUTES.iter().map(ToString::to_string).collect(), 9 * 390));
+    assert_eq!(first_and_last(&kit, "2016-12-01", "price_factor"), (1.0, 1.0));
+    // Nothing changed: nothing is read, nothing is written.
+    let again = work(&kit);
+    assert_eq!((again.rewritten, again.changed), (0, 0));
+    // The split becomes known a month late.
+    kit.actions(&["AAA"], window(), &[("AAA", "split", "2017-01-17", Some(4.0), None)]);
+    let late = work(&kit);
+    let after = minute_digests(&kit);
+    assert_ne!(after["curated/equities_minute_adj/sym=AAA/dt=2016-12/part-0.parquet"], before["curated/equities_minute_adj/sym=AAA/dt=2016-12/part-0.parquet"]);
+    assert_ne!(after["curated/equities_minute_adj/sym=AAA/dt=2017-01/part-0.parquet"], before["curated/equities_minute_adj/sym=AAA/dt=2017-01/part-0.parquet"]);
+    assert_eq!(after["curated/equities_minute_adj/sym=AAA/dt=2017-02/part-0.parquet"], before["curated/equities_minute_adj/sym=AAA/dt=2017-02/part-0.parquet"]);
+    assert_eq!(late.minutes_skipped, []);
+    assert_eq!(first_and_last(&kit, "2017-01-01", "price_factor"), (0.25, 1.0));
+    assert_eq!(first_and_last(&kit, "2017-01-01", "split_factor"), (4.0, 1.0));
+    let (first, last) = first_and_last(&kit, "2017-01-01", "close");
+    assert!((first - 25.0).abs() < 0.1 && (last - 25.0).abs() < 0.1, "{first} {last}: the split is no move");
+    // The day's own factor and the minutes' are one.
+    assert_eq!(column(&kit, "AAA", 2017, "price_factor")[0], 0.25);
+    // From nothing, the same bytes.
+    for part in [table::CURATED_EQUITIES, table::CURATED_MINUTES, "qc/curated_deps.json"] {
+        let place = kit.path().join(part);
+        if place.is_dir() { std::fs::remove_dir_all(place).unwrap() } else { std::fs::remove_file(place).unwrap() }
+    }
+    work(&kit);
+    assert_eq!(minute_digests(&kit), after);
+}
+
+#[test]
+fn a_curation_of_minutes_costs_the_months_that_changed_and_leaves_out_what_is_not_sound() {
+    let (kit, bars) = flat();
+    kit.stage_with_minutes(&["AAA", "BBB"], "2017-02-28", 1);
+    kit.commit("alpaca", &["AAA", "BBB"], window(), &bars);
+    for week in [range("2016-11-07", "2016-11-12"), range("2016-12-05", "2016-12-10"), range("2017-01-09", "2017-01-14")] {
+        minutes_of(&kit, week, |_| 100.0);
+    }
+    work(&kit);
+    let before = minute_digests(&kit);
+    // A new session touches its month alone, however many months there are.
+    minutes_of(&kit, range("2017-01-17", "2017-01-18"), |_| 100.0);
+    let report = work(&kit);
+    assert_eq!((report.rewritten, minute_digests(&kit).iter().filter(|(p, d)| before.get(*p) != Some(*d)).count()), (1, 1));
+    // A session with a price of zero is RED and left out of the file.
+    minutes_of(&kit, range("2017-01-18", "2017-01-19"), |_| 0.0);
+    work(&kit);
+    let rows = store::read_parquet(&kit.root, &minutes_path_of("AAA", day("2017-01-01")).unwrap()).unwrap();
+    assert_eq!(rows.height(), 6 * 390);
+    let red = ledger::all_rows(&kit.db).unwrap().into_iter().find(|r| r.key.table_name == table::CURATED_MINUTES && r.key.dt == day("2017-01-18")).unwrap();
+    assert_eq!((red.verdict.status, red.verdict.qc_code.as_str()), (Status::Red, "OHLC"));
+    // Damage to a raw segment: the month is not made, and its partitions are not GREEN.
+    let manifest = kit.commit_minutes("alpaca", &["AAA"], range("2017-02-06", "2017-02-07"), &good_minutes("AAA", day("2017-02-06")));
+    std::fs::write(kit.place(&manifest.segments[0].path), b"PAR1").unwrap();
+    let hurt = work(&kit);
+    assert_eq!(hurt.minutes_skipped, [("AAA".to_string(), range("2017-02-01", "2017-03-01"))]);
+    let of = |on: &str| ledger::all_rows(&kit.db).unwrap().into_iter().find(|r| r.key.table_name == table::CURATED_MINUTES && r.key.dt == day(on)).unwrap();
+    assert_eq!(of("2017-02-06").verdict.status, Status::Red);
+    assert!(!crate::fsck::is_sound(&crate::fsck::run(&kit.root).unwrap()), "fsck reads minutes as well");
 }

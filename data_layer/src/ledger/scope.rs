@@ -29,13 +29,26 @@ impl Scope {
     }
 }
 
+/// Counters of the days that were judged, for day bars and for minutes.
+const DAYS: [&str; 2] = ["audit.start_day", "audit.asof_day"];
+const MINUTES: [&str; 2] = ["audit.minutes.start_day", "audit.minutes.asof_day"];
+
 /// The scope recorded in the database, or `None` before the first audit.
 pub fn in_db(conn: &Connection) -> Result<Option<Scope>> {
+    recorded(conn, DAYS)
+}
+
+/// The sessions whose minutes were judged; it lies within [`in_db`].
+pub fn of_minutes(conn: &Connection) -> Result<Option<Scope>> {
+    recorded(conn, MINUTES)
+}
+
+fn recorded(conn: &Connection, names: [&str; 2]) -> Result<Option<Scope>> {
     let read = |name: &str| -> Result<Option<TradingDay>> {
         let value: Option<i64> = conn.prepare_cached("SELECT value FROM counters WHERE name=?1")?.query_row([name], |r| r.get(0)).optional()?;
         Ok(value.and_then(|v| i32::try_from(v).ok()).map(TradingDay))
     };
-    Ok(match (read("audit.start_day")?, read("audit.asof_day")?) {
+    Ok(match (read(names[0])?, read(names[1])?) {
         (Some(start), Some(asof)) => Some(Scope { start, asof }),
         _ => None,
     })
@@ -43,7 +56,20 @@ pub fn in_db(conn: &Connection) -> Result<Option<Scope>> {
 
 /// Record the scope in the database.
 pub fn set_in_db(conn: &Connection, scope: Scope) -> Result<()> {
-    for (name, day) in [("audit.start_day", scope.start), ("audit.asof_day", scope.asof)] {
+    record(conn, DAYS, scope)
+}
+
+/// Record the sessions whose minutes were judged; `None`: none are.
+pub fn set_of_minutes(conn: &Connection, scope: Option<Scope>) -> Result<()> {
+    let Some(scope) = scope else {
+        conn.execute("DELETE FROM counters WHERE name IN (?1, ?2)", MINUTES)?;
+        return Ok(());
+    };
+    record(conn, MINUTES, scope)
+}
+
+fn record(conn: &Connection, names: [&str; 2], scope: Scope) -> Result<()> {
+    for (name, day) in names.into_iter().zip([scope.start, scope.asof]) {
         conn.execute("INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value=?2", rusqlite::params![name, day.0])?;
     }
     Ok(())

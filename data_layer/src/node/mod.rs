@@ -54,7 +54,7 @@ pub fn bootstrap(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: 
     let mut tasks = scheduler::listing_tasks(endpoints, &[asof], Kind::Bootstrap, run)?;
     for name in [dataset::CORP_ACTIONS, dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE] {
         if stage.is_active(name) && (name != dataset::EQUITIES_MINUTE || stage.lanes.contains_key(name)) {
-            let window = if name == dataset::EQUITIES_MINUTE { minutes_of(stage, window)? } else { window };
+            let Some(window) = (if name == dataset::EQUITIES_MINUTE { minutes_of(endpoints, stage, window)? } else { Some(window) }) else { continue };
             tasks.extend(scheduler::bootstrap_tasks(endpoints, name, symbols, window, Kind::Bootstrap, run).tasks);
         }
     }
@@ -62,10 +62,10 @@ pub fn bootstrap(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: 
     Ok(tasks)
 }
 
-/// Minutes go back fewer years than days.
-fn minutes_of(stage: &Stage, window: DateRange) -> Result<DateRange> {
-    let years = i16::try_from(stage.target()?.minute_years).unwrap_or(i16::MAX);
-    Ok(DateRange { start: window.end.minus_years(years).max(window.start), ..window })
+/// The part of a window whose minutes are expected.
+fn minutes_of(endpoints: &Endpoints, stage: &Stage, window: DateRange) -> Result<Option<DateRange>> {
+    let from = stage.minutes_from(endpoints)?;
+    Ok(from.map(|from| DateRange { start: from.max(window.start), ..window }).filter(|w| w.start < w.end))
 }
 
 /// Macro series and the index's history, where the key was found able to have them.
@@ -166,8 +166,12 @@ impl Node {
         let stage = stage::load(self.root())?;
         let symbols = &stage.universe.symbols;
         let mut tasks = scheduler::listing_tasks(self.endpoints(), &[asof], Kind::Forward, None)?;
+        let minutes = minutes_of(self.endpoints(), &stage, missed)?;
         for session in Calendar::xnys().sessions(missed) {
-            tasks.extend(scheduler::forward_tasks(self.endpoints(), symbols, *session, None)?);
+            tasks.extend(scheduler::forward_tasks(self.endpoints(), dataset::EQUITIES_EOD, symbols, *session, None)?);
+            if minutes.is_some_and(|w| w.contains(*session)) {
+                tasks.extend(scheduler::forward_tasks(self.endpoints(), dataset::EQUITIES_MINUTE, symbols, *session, None)?);
+            }
         }
         tasks.extend(scheduler::bootstrap_tasks(self.endpoints(), dataset::CORP_ACTIONS, symbols, missed, Kind::Forward, None).tasks);
         let recent = DateRange::new(missed.start.plus_days(-MACRO_DAYS), missed.end)?;

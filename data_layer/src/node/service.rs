@@ -179,10 +179,12 @@ impl Service {
     fn plan(&self, scope: AuditScope) -> Result<String> {
         let audited = self.node.audit(self.node.window()?, scope)?;
         let seeded = self.node.seed_gaps(&audited)?;
+        let percent = |c: &ledger::Coverage| format!("{:.2} %", (c.fraction() * 1e4).floor() / 1e2);
+        let minutes = if audited.minutes.expected == 0 { String::new() } else { format!(", minutes {}", percent(&audited.minutes)) };
         Ok(format!(
-            "{} partitions judged, {:.2} % GREEN, {} gaps, {} asked again",
+            "{} partitions judged, {} GREEN{minutes}, {} gaps, {} asked again",
             audited.partitions_judged,
-            (audited.coverage.fraction() * 1e4).floor() / 1e2,
+            percent(&audited.coverage),
             audited.gaps.len(),
             seeded.inserted + seeded.revived
         ))
@@ -209,7 +211,7 @@ impl Service {
                 dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),
                 _ => return None,
             };
-            ledger::coverage_held(db, table, key).ok().flatten().map(|(_, c)| c)
+            ledger::coverage_held(db, table, key).ok().flatten().map(|(_, c)| c).filter(|c| c.expected > 0)
         };
         match decide(&stage, asof, covered, &load_membership(root)?, &ListingSpans::load(root)?) {
             Decision::Stay(why) => Ok(format!("stage {} stays: {why}", stage.stage)),

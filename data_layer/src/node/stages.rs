@@ -93,7 +93,7 @@ mod tests {
         ListingSpans::load(&kit.root).unwrap()
     }
     fn closed() -> Lane {
-        Lane::Explained(ExplainedLane { state: LaneState::NotEntitled, reason: "the plan has no minutes".into(), on: day("2026-01-02") })
+        Lane::Explained(ExplainedLane { state: LaneState::NotEntitled, reason: "the plan has no minutes".into(), on: day("2026-01-02"), from: None })
     }
 
     #[test]

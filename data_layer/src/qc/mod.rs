@@ -3,9 +3,11 @@
 use crate::ledger::Status;
 
 mod count;
+mod minutes;
 mod series;
 pub use count::judge_count;
-pub use series::{Action, Bar, LOOKBACK_SESSIONS, bar_code, judge};
+pub use minutes::{DayBar, Minute, Session, Summary, judge_session};
+pub use series::{Action, Bar, LOOKBACK_SESSIONS, bar_code, judge, prices_code};
 
 /// Thresholds, as in the `qc:` block of `configs/backfill.yml`.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,12 @@ pub struct QcConfig {
     pub sources_disagree: f64,
     /// Bars with equal close and volume in a row from which on a series counts as stale.
     pub stale_bars: usize,
+    /// The same for minutes of one session, with equal prices and volume.
+    pub stale_minutes: usize,
+    /// A name that trades fewer shares a minute than this is thin: minutes without a trade are likely.
+    pub thin_volume_per_minute: f64,
+    /// Share of a thin day's volume that its minutes may lack (or exceed) and still count as complete.
+    pub thin_volume_missing: f64,
 }
 
 impl Default for QcConfig {
@@ -36,6 +44,9 @@ impl Default for QcConfig {
             close_note_bps: 20.0,
             sources_disagree: 0.10,
             stale_bars: 5,
+            stale_minutes: 30,
+            thin_volume_per_minute: 1_000.0,
+            thin_volume_missing: 0.01,
         }
     }
 }

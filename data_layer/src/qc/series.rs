@@ -35,17 +35,22 @@ pub struct Action {
 
 /// The verdict on a bar by itself: prices positive and ordered, no cell missing.
 pub fn bar_code(bar: &Bar) -> QcCode {
-    let prices = [bar.open, bar.high, bar.low, bar.close];
-    if prices.iter().flatten().any(|p| !p.is_finite() || *p <= 0.0) || bar.volume.is_some_and(|v| !v.is_finite() || v < 0.0) {
+    prices_code([bar.open, bar.high, bar.low, bar.close], bar.volume)
+}
+
+/// The same of any bar: open, high, low, close, and the volume.
+pub fn prices_code(prices: [Option<f64>; 4], volume: Option<f64>) -> QcCode {
+    if prices.iter().flatten().any(|p| !p.is_finite() || *p <= 0.0) || volume.is_some_and(|v| !v.is_finite() || v < 0.0) {
         return QcCode::Ohlc;
     }
-    let body = [bar.open, bar.close].into_iter().flatten();
-    let top = body.clone().chain(bar.low).fold(f64::MIN, f64::max);
-    let bottom = body.chain(bar.high).fold(f64::MAX, f64::min);
-    if bar.high.is_some_and(|h| h * (1.0 + ROUNDING) < top) || bar.low.is_some_and(|l| l > bottom * (1.0 + ROUNDING)) {
+    let [open, high, low, close] = prices;
+    let body = [open, close].into_iter().flatten();
+    let top = body.clone().chain(low).fold(f64::MIN, f64::max);
+    let bottom = body.chain(high).fold(f64::MAX, f64::min);
+    if high.is_some_and(|h| h * (1.0 + ROUNDING) < top) || low.is_some_and(|l| l > bottom * (1.0 + ROUNDING)) {
         return QcCode::Ohlc;
     }
-    if prices.contains(&None) || bar.volume.is_none() { QcCode::NullCells } else { QcCode::Ok }
+    if prices.contains(&None) || volume.is_none() { QcCode::NullCells } else { QcCode::Ok }
 }
 
 /// Verdicts for bars in order of the day, one per bar. `actions` are the symbol's, in any order.

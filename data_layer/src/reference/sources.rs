@@ -22,11 +22,20 @@ pub(crate) type Damage = QcCode;
 
 /// Read a segment, verify its digest and row count. `Err` of the inner result is the damage found.
 pub(crate) fn read(root: &DataRoot, segment: &Segment) -> Result<std::result::Result<DataFrame, Damage>> {
+    read_with(root, segment, store::parquet_frame)
+}
+
+/// The same of some columns. The digest is taken of all bytes.
+pub(crate) fn read_columns(root: &DataRoot, segment: &Segment, names: &[&str]) -> Result<std::result::Result<DataFrame, Damage>> {
+    read_with(root, segment, |bytes| store::parquet_columns(bytes, names))
+}
+
+fn read_with(root: &DataRoot, segment: &Segment, decode: impl Fn(Vec<u8>) -> Result<DataFrame>) -> Result<std::result::Result<DataFrame, Damage>> {
     let Some(bytes) = store::read(root, &segment.path)? else { return Ok(Err(QcCode::Missing)) };
     if store::sha256_hex(&bytes) != segment.sha256 {
         return Ok(Err(QcCode::ChecksumMismatch));
     }
-    let Ok(frame) = store::parquet_frame(bytes) else { return Ok(Err(QcCode::Schema)) };
+    let Ok(frame) = decode(bytes) else { return Ok(Err(QcCode::Schema)) };
     if frame.height() as u64 != segment.rows {
         return Ok(Err(QcCode::Schema));
     }

@@ -27,6 +27,9 @@ pub struct WorldInfo {
     pub known_bias: String,
     /// `active`, or `not_entitled` when the world holds no such data.
     pub lanes: BTreeMap<String, String>,
+    /// The first day with minute bars; null where the world has none.
+    #[serde(default)]
+    pub minutes_from: Option<TradingDay>,
     /// Lines of the fault plan.
     pub faults: u64,
 }
@@ -74,6 +77,7 @@ pub fn info(state: &State) -> Result<WorldInfo> {
             lane("macros_fred", !world.macros.is_empty()),
             lane("index_membership", !world.stays.is_empty()),
         ]),
+        minutes_from: world.minutes_from,
         faults: state.plan()?.len() as u64,
     })
 }

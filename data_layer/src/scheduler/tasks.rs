@@ -40,9 +40,9 @@ pub fn bootstrap_tasks(endpoints: &Endpoints, dataset_name: &str, symbols: &[Str
     out
 }
 
-/// Today's row for every symbol: day bars of one session, not due before the vendor has them.
-pub fn forward_tasks(endpoints: &Endpoints, symbols: &[String], session: TradingDay, run_id: Option<&str>) -> Result<Vec<NewTask>> {
-    let entry = endpoints.route(dataset::EQUITIES_EOD, session)?;
+/// Today's row for every symbol: day bars or minutes of one session, not due before the vendor has them.
+pub fn forward_tasks(endpoints: &Endpoints, name: &str, symbols: &[String], session: TradingDay, run_id: Option<&str>) -> Result<Vec<NewTask>> {
+    let entry = endpoints.route(name, session)?;
     let range = DateRange::new(session, session.plus_days(1))?;
     let due = due_at(entry, session);
     Ok(symbols.iter().map(|s| task(entry, s, range, Kind::Forward, Some(due), run_id)).collect())

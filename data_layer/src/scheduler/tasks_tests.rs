@@ -50,7 +50,7 @@ fn lesson_007_a_session_is_due_sixteen_minutes_after_its_close_on_every_kind_of_
         ("2024-03-08", "2024-03-08T21:16:00Z"),
     ] {
         let due = UtcTime::parse(due).unwrap();
-        let task = forward_tasks(&e, &names(1), day(session), None).unwrap().remove(0);
+        let task = forward_tasks(&e, dataset::EQUITIES_EOD, &names(1), day(session), None).unwrap().remove(0);
         assert_eq!(task.not_before, Some(due));
         for minute in -40..40 {
             let now = due.plus_seconds(minute * 60);

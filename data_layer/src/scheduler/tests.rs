@@ -5,6 +5,7 @@ use crate::fetch::{Broken, Call, Raw};
 use crate::host::FakeHost;
 use crate::queue::{Kind, seed};
 use crate::root::{DataPath, FsFacts};
+use crate::schema::dataset;
 use crate::segment::all_manifests;
 use crate::sourcing::vendors_from;
 use crate::store;
@@ -333,7 +334,7 @@ async fn lesson_007_what_is_not_due_is_neither_asked_nor_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let vendor = FakeVendor::new(10_000, no_script());
     let ctx = context(dir.path(), vendor.clone(), None).unwrap();
-    let tasks = forward_tasks(&ctx.vendors().endpoints, &names(3), day("2018-01-10"), None).unwrap();
+    let tasks = forward_tasks(&ctx.vendors().endpoints, dataset::EQUITIES_EOD, &names(3), day("2018-01-10"), None).unwrap();
     ctx.db.write(|tx| seed(tx, ctx.host().now(), &tasks)).unwrap();
     let report = drain(&ctx, DrainUntil::Empty, &Quiet).await.unwrap();
     assert_eq!((vendor.calls(), report.waiting_until), (0, Some(UtcTime::parse("2018-01-10T21:16:00Z").unwrap())));

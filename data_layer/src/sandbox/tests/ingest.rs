@@ -28,7 +28,7 @@ pub fn bench(now: &str) -> Bench {
     bench_of("replay@1", now)
 }
 
-fn bench_of(dataset: &str, now: &str) -> Bench {
+pub fn bench_of(dataset: &str, now: &str) -> Bench {
     let (dir, outer) = (tempfile::tempdir().unwrap(), host());
     let cfg = SandboxConfig { now: Some(t(now)), ..SandboxConfig::of_dataset(dataset, dir.path().join("state")) };
     let sandbox = outer.block_on(start(&outer, cfg)).unwrap().unwrap();

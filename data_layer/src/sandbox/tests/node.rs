@@ -2,15 +2,16 @@
 //! twice.
 
 use super::super::client;
-use super::ingest::{Bench, bench, day, faults};
+use super::ingest::{Bench, bench, bench_of, day, faults};
 use super::t;
+use crate::curate;
 use crate::ledger::{self, Coverage};
 use crate::node::{Loop, Node, Round, RunState, Service, Times, beats, newest_due, newest_runs};
 use crate::queue;
 use crate::scheduler::Quiet;
 use crate::schema::{dataset, table, timeframe};
 use crate::sourcing::settings::Loops;
-use crate::stage::{self, Lane, LaneState, Stage, Target, Universe};
+use crate::stage::{self, ExplainedLane, Lane, LaneState, Stage, Target, Universe};
 use crate::time::{DateRange, UtcTime};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -90,5 +91,37 @@ fn a_vendor_that_is_away_is_a_notice_and_the_next_round_catches_up() {
     // A second service on the same drive goes on where this one was: nothing is due twice.
     let round = serve(&b, Node::new(b.ctx.clone())).round(&Quiet).unwrap();
     assert!(!round.said.iter().any(|(which, _)| matches!(which, Loop::Heavy | Loop::Maintenance)), "{:?}", round.said);
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
+#[test]
+fn a_drive_of_the_planted_world_reaches_stage_1_with_its_minutes() {
+    let b = bench_of("planted@2:7", "2018-01-24T21:20:00Z");
+    let from = b.host.block_on(client::world(&b.host, &b.sandbox.base())).unwrap().unwrap().minutes_from.unwrap();
+    let node = Node::new(b.ctx.clone());
+    let lane = ExplainedLane { state: LaneState::Active, reason: "the world holds minutes".into(), on: day("2018-01-24"), from: Some(from) };
+    let lanes =
+        BTreeMap::from([(dataset::EQUITIES_EOD.to_string(), Lane::Plain(LaneState::Active)), (dataset::EQUITIES_MINUTE.to_string(), Lane::Explained(lane))]);
+    let mut first = Stage::initial(day("2018-01-24"), Universe::new("test", ["AAPL", "MSFT"].map(String::from).to_vec()), lanes);
+    first.targets = BTreeMap::from([(0, Target { symbols: 2, eod_years: 1, minute_years: 1 }), (1, Target { symbols: 2, eod_years: 2, minute_years: 2 })]);
+    stage::write(node.root(), &first).unwrap();
+    let window = DateRange::new(day("2017-10-02"), day("2018-01-25")).unwrap();
+    node.seed(&node.bootstrap(&first, window, None).unwrap()).unwrap();
+    let mut service = serve(&b, node);
+    live(&b, &mut service, t("2018-01-27T00:00:00Z"), |_, round| assert!(round.notices.is_empty(), "{:?}", round.notices));
+    let (root, db) = (service.node().root(), service.node().db());
+    // Every session since the world's first minute, the two that closed meanwhile included.
+    let (_, minutes) = ledger::coverage_held(db, table::RAW_EQUITIES_BARS, timeframe::MINUTE).unwrap().unwrap();
+    let sessions = crate::calendar::Calendar::xnys().sessions(DateRange::new(from, day("2018-01-27")).unwrap()).len() as u64;
+    assert_eq!((minutes.green, minutes.expected), (2 * sessions, 2 * sessions), "{:?}", minutes.codes);
+    let stage = stage::load(root).unwrap();
+    assert_eq!(stage.stage, 1, "{:?}", stage.history);
+    assert!(stage.history[1].why.contains("equities_minute 1.0000 GREEN"), "{}", stage.history[1].why);
+    // Curated, and provable.
+    let (_, curated) = ledger::coverage_held(db, table::CURATED_MINUTES, "").unwrap().unwrap();
+    assert_eq!((curated.green, curated.expected), (minutes.green, minutes.expected));
+    let file = crate::store::read_parquet(root, &curate::minutes_path_of("AAPL", day("2018-01-01")).unwrap()).unwrap();
+    assert_eq!(file.height() as u64, sessions * 390);
+    assert!(crate::fsck::is_sound(&crate::fsck::run(root).unwrap()));
     b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
 }
