@@ -64,6 +64,13 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     if plan.sent_before {
         return Ok(paper::sent_before(&plan, &report));
     }
+    if plan.orders == 0 {
+        // A gate before nothing would teach people to type the words without reading.
+        run.report().note(plan.preview.trim_end());
+        run.pass_by(&CONFIRM, "the plan has no orders: there is nothing to confirm")?;
+        run.pass_by(&SUBMIT, "nothing to send")?;
+        return Ok(paper::nothing_to_send(&plan, &report));
+    }
     let day = plan.trading_day.to_string();
     run.gate(&CONFIRM, &Gate { account: &account.account, trading_day: &day, shown: &plan.preview, token: &plan.token })?;
     let sent = run.send(&SUBMIT, &plan.run_key, |act| desk.find(act, &plan), |act| desk.submit(act, &plan))?;

@@ -1,7 +1,7 @@
 //! Every wizard from its first prompt to its last line, with real keys on a pseudo-terminal.
 
 use crate::journey::{before, copy, fresh};
-use crate::terminal::{Screen, ended_well, wrapped};
+use crate::terminal::{CTRL_C, ESC, Screen, ended_well, wrapped};
 
 const SIZE: (u16, u16) = (100, 60);
 
@@ -55,6 +55,27 @@ fn a_node_is_set_up_with_enter_and_an_answer_is_changed_in_the_review() {
 }
 
 #[test]
+fn the_review_fits_a_small_screen_and_every_line_can_be_seen() {
+    let (home, root) = drive(0);
+    let mut screen = wrapped(home.path(), &format!("pi-data-node --root {root}"), (80, 24), &[]);
+    for (text, key) in [("What is this node called?", "\r"), ("Which symbols shall", "\r"), ("When is the daily", "\r"), ("Shall the node start", "\r")] {
+        screen.reply(text, key);
+    }
+    screen.reply("Fill the drive?", "3\r");
+    screen.wait_for("4) Show every line");
+    // Nothing has scrolled away: the heading is on the screen together with what a decision needs and the choices.
+    for said in ["Review: what will be written", "new file: control/stage.yml (", "Node id", "1204 tasks of", "first GREEN", "space: about", "to undo:", "> 1) Go ahead"] {
+        assert!(screen.text().contains(said), "{said}: {}", screen.text());
+    }
+    screen.send("4\r");
+    screen.wait_for("in a week:");
+    screen.reply("4) Show every line", ESC);
+    screen.reply("Fill the drive?", CTRL_C);
+    screen.reply("Paused", "3");
+    ended_well(&mut screen, home.path(), "5");
+}
+
+#[test]
 fn a_model_is_trained_judged_and_shadowed_with_enter() {
     let mut screen = played("train", 1, "0", &[("Which model?", "\r"), ("what will be written", "\r")]);
     screen.wait_for("challenger");
@@ -78,6 +99,26 @@ fn the_paper_book_trades_after_the_exact_words_and_refuses_others() {
         let mut screen = played("paper-trade", 4, "3", &keys);
         screen.wait_for("TML-GATE-001");
     }
+}
+
+#[test]
+fn a_day_without_orders_asks_for_no_words() {
+    let (home, root) = drive(5);
+    let program = |line: &str| {
+        let args: Vec<&str> = line.split(' ').chain(["--root", &root]).collect();
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_trademl")).args(args).env_clear().env("HOME", home.path()).output().unwrap();
+        assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    program("practice close");
+    program("node once");
+    // The rule rebalances every fifth session: on the second one everything is held as it is. Nobody is there to confirm.
+    let said = program("paper-trade --yes --no-input --set broker.kind=alpaca");
+    for line in ["Nothing to send to account SIM000001", "there is nothing to confirm", "has no orders: there is nothing to send"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let again = program("paper-trade --yes --no-input --set broker.kind=alpaca");
+    assert!(again.contains("there is nothing to send"), "{again}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use std::path::Path;
 pub use act::Act;
 pub use question::{Choice, Question, SecretSpec};
 pub use review::{FileChange, Plan};
-pub use run::{Gate, Outcome, Run};
+pub use run::{Gate, KeyRing, Outcome, Run, Tried};
 pub use step::{Asks, Scope, Step, Verb, Wizard};
 
 /// A text file that the user named on the command line; `-` is standard input.

@@ -1,4 +1,6 @@
 //! The review screen: every answer, the exact diff of every file, the work to be seeded, before the first write.
+//!
+//! It is told in two lengths: whole, and in short for a screen that the whole does not fit.
 
 /// One file that will change. `path` is how the user knows it (relative to the drive, or `~/.config/trademl/.env`).
 pub struct FileChange {
@@ -14,8 +16,10 @@ pub struct Plan {
     pub files: Vec<FileChange>,
     /// "BOOTSTRAP equities_eod", 600
     pub work: Vec<(String, u64)>,
-    /// Plain sentences: budgets, time, space, how to undo.
+    /// Plain sentences that a decision needs: time, space, how to undo.
     pub notes: Vec<String>,
+    /// Sentences that can be left out of the short form.
+    pub asides: Vec<String>,
 }
 
 impl Plan {
@@ -35,11 +39,52 @@ impl Plan {
         for (what, count) in &self.work {
             out.push_str(&format!("  will be queued: {count} x {what}\n"));
         }
+        for note in self.sentences() {
+            out.push_str(&format!("  - {note}\n"));
+        }
+        out
+    }
+
+    /// The same in short: files and work are counted, answers are one line each. `width` is the screen's, in columns.
+    pub fn brief(&self, answers: &[(String, String)], width: usize) -> String {
+        let mut out = String::new();
+        for file in &self.files {
+            let (written, gone) = counts(file.before.as_deref().unwrap_or(""), &file.after);
+            match file.before {
+                Some(_) => out.push_str(&format!("  changes: {} (+{written} -{gone} lines)\n", file.path)),
+                None => out.push_str(&format!("  new file: {} ({written} lines)\n", file.path)),
+            }
+        }
+        let column = answers.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+        for (label, value) in answers {
+            out.push_str(&format!("  {label:column$}  {}\n", shortened(value, width.saturating_sub(column + 5))));
+        }
+        let queued: u64 = self.work.iter().map(|(_, count)| count).sum();
+        if queued > 0 {
+            out.push_str(&format!("  will be queued: {queued} tasks of {} kinds\n", self.work.len()));
+        }
         for note in &self.notes {
             out.push_str(&format!("  - {note}\n"));
         }
         out
     }
+
+    /// Everything that is said, what a decision needs first.
+    pub fn sentences(&self) -> impl Iterator<Item = &String> {
+        self.notes.iter().chain(&self.asides)
+    }
+}
+
+/// Lines that come and lines that go.
+fn counts(before: &str, after: &str) -> (usize, usize) {
+    let changes = similar::TextDiff::from_lines(before, after);
+    let of = |tag| changes.iter_all_changes().filter(|change| change.tag() == tag).count();
+    (of(similar::ChangeTag::Insert), of(similar::ChangeTag::Delete))
+}
+
+/// At most `width` characters, with dots where something is left out.
+fn shortened(value: &str, width: usize) -> String {
+    if value.chars().count() <= width { value.to_string() } else { value.chars().take(width.saturating_sub(4)).collect::<String>() + " ..." }
 }
 
 /// The changed lines with `+` and `-`, at most 40 of them (the rest is counted).
@@ -81,5 +126,20 @@ mod tests {
         assert_eq!(text, "    - B=2\n    + B=3\n");
         assert!(diff("x\n", "x\n").contains("unchanged"));
         assert!(diff("", &"l\n".repeat(100)).contains("60 more lines"));
+    }
+
+    #[test]
+    fn the_short_form_counts_what_the_long_one_shows() {
+        let file = FileChange { path: "a.yml".into(), before: Some("A=1\nB=2\n".into()), after: "A=1\nB=3\nC=4\n".into() };
+        let new = FileChange { path: "b.yml".into(), before: None, after: "x\n".repeat(9) };
+        let plan =
+            Plan { files: vec![file, new], work: vec![("one".into(), 600), ("two".into(), 4)], notes: vec!["undo".into()], asides: vec!["weekly".into()] };
+        let answers = [("Keys".to_string(), "k ".repeat(100))];
+        let brief = plan.brief(&answers, 80);
+        for said in ["changes: a.yml (+2 -1 lines)", "new file: b.yml (9 lines)", "604 tasks of 2 kinds", "- undo"] {
+            assert!(brief.contains(said), "{said}: {brief}");
+        }
+        assert!(!brief.contains("weekly") && brief.lines().all(|l| l.chars().count() < 80), "{brief}");
+        assert!(plan.render(&answers).contains("weekly"));
     }
 }

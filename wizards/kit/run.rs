@@ -21,7 +21,10 @@ use std::collections::BTreeMap;
 
 mod pace;
 pub mod resume;
+mod secrets;
 mod verbs;
+
+pub use secrets::{KeyRing, Tried};
 
 /// What a finished wizard hands back for the closing lines.
 #[derive(Debug, Default)]

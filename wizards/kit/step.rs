@@ -114,6 +114,6 @@ impl Wizard {
     }
     /// Where a step stands: "step 4 of 11".
     pub fn place(&self, step: &Step) -> Place {
-        Place { step: step.id, title: step.title, n: self.position(step.id), of: self.steps.len(), why: step.why, outline: String::new() }
+        Place { step: step.id, title: step.title, n: self.position(step.id), of: self.steps.len(), why: step.why, ..Place::default() }
     }
 }

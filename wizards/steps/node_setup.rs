@@ -76,7 +76,8 @@ pub fn plan(act: &Act<'_>, setup: &Setup) -> Result<Plan> {
         FileChange { path: "this machine's .env (mode 0600, outside the drive)".into(), before: Some(shown(&before)), after: shown(&after) },
         FileChange { path: stage::PATH.into(), before: stage::load_optional(act.root)?.map(|s| s.render()), after: stage.render() },
     ];
-    Ok(Plan { files, work: work(act, setup, &stage, window)?, notes: promises(setup, sessions, room) })
+    let (notes, asides) = promises(setup, sessions, room);
+    Ok(Plan { files, work: work(act, setup, &stage, window)?, notes, asides })
 }
 
 /// Lanes that a key may or may not open; which ones is only known when the vendors have been asked.
@@ -108,19 +109,22 @@ fn shown(file: &EnvFile) -> String {
     file.values(&BTreeMap::new()).iter().fold(String::new(), |all, (key, value)| all + &format!("{key}={}\n", env_file::shown(key, value)))
 }
 
-/// What will be there when: arithmetic on the free plans' limits, and what else to know before going ahead.
-fn promises(setup: &Setup, sessions: usize, room: String) -> Vec<String> {
+/// What will be there when: arithmetic on the free plans' limits; and what else to know, which can wait.
+fn promises(setup: &Setup, sessions: usize, room: String) -> (Vec<String>, Vec<String>) {
     let symbols = setup.universe.symbols.len();
     let bars = symbols.div_ceil(100) * (symbols.min(100) * sessions).div_ceil(10_000);
     // Bars, actions by year, one dated listing; 200 calls a minute, and as much again for reading them back.
     let minutes = (bars + symbols.div_ceil(100) * 6 + 2).div_ceil(200) * 2;
-    vec![
+    let notes = vec![
         format!("first GREEN within {minutes} min: {symbols} symbols x {sessions} sessions of daily bars, {bars} calls at 200 a minute"),
-        "in a day: each new session asked for within 31 minutes of the close, exported at the maintenance time".into(),
-        "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
         room,
         "to undo: trademl runs undo (settings, stage.yml and waiting tasks go back; collected data stays)".into(),
-    ]
+    ];
+    let asides = vec![
+        "in a day: each new session asked for within 31 minutes of the close, exported at the maintenance time".into(),
+        "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
+    ];
+    (notes, asides)
 }
 
 // --- the writes -----------------------------------------------------------------------------------------------------

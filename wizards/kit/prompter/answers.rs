@@ -2,7 +2,7 @@
 //!
 //! Also the reader of answers files (`docs/answers.md`): YAML or JSON, versioned, unknown keys refused.
 
-use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply};
+use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply, Sheet};
 use crate::kit::question::{Question, SecretSpec};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
@@ -177,7 +177,7 @@ impl Prompter for Answers {
             ))),
         }
     }
-    fn review(&mut self, _: &Place, _: &str, _: &[(String, String)]) -> Result<ReviewReply> {
+    fn review(&mut self, _: &Place, _: &Sheet, _: &[(String, String)]) -> Result<ReviewReply> {
         Ok(ReviewReply::Accept)
     }
     fn gate(&mut self, _: &Place, _: &str, _: &str) -> Result<GateReply> {

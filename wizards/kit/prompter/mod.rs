@@ -24,6 +24,8 @@ pub struct Place {
     pub why: &'static str,
     /// All steps with their states, for `:steps`.
     pub outline: String,
+    /// Where the step has several prompts: "key 2 of 7". Zeros where it has one.
+    pub part: (usize, usize),
 }
 
 /// What a person may answer to any question.
@@ -44,6 +46,13 @@ pub enum ReviewReply {
     Change(String),
     Back,
     Pause,
+}
+
+/// A review, already rendered in both lengths.
+pub struct Sheet {
+    pub whole: String,
+    /// For a screen of so many columns that the whole does not fit.
+    pub brief: Box<dyn Fn(usize) -> String>,
 }
 
 /// What a person may answer to a gate.
@@ -73,8 +82,8 @@ pub trait Prompter {
     fn ask(&mut self, place: &Place, question: &Question) -> Result<Reply>;
     /// Ask for a secret. Never echoed, never journalled.
     fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply>;
-    /// Show the review (already rendered) and take the verdict. `steps` may be changed.
-    fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply>;
+    /// Show the review and take the verdict. `steps` may be changed.
+    fn review(&mut self, place: &Place, sheet: &Sheet, steps: &[(String, String)]) -> Result<ReviewReply>;
     /// A typed confirmation. There is no default; end of input is a refusal.
     fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<GateReply>;
     /// Whether a person can be asked.

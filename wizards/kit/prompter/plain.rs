@@ -199,13 +199,17 @@ impl<L: Lines, W: Write> Face for Plain<L, W> {
 #[cfg(test)]
 mod tests {
     use super::super::talk::Talk;
-    use super::super::{GateReply, Prompter, Reply, ReviewReply, SecretReply};
+    use super::super::{GateReply, Prompter, Reply, ReviewReply, SecretReply, Sheet};
     use super::*;
     use crate::kit::{Choice, Question, SecretSpec};
     use secrecy::ExposeSecret;
 
     fn place() -> Place {
-        Place { step: "a-b", title: "A", n: 1, of: 2, why: "Because.", outline: "  here [1/2] A".into() }
+        Place { step: "a-b", title: "A", n: 1, of: 2, why: "Because.", outline: "  here [1/2] A".into(), part: (2, 7) }
+    }
+
+    fn sheet() -> Sheet {
+        Sheet { whole: "text".into(), brief: Box::new(|_| "short".into()) }
     }
 
     fn talk<T>(input: &str, f: impl FnOnce(&mut dyn Prompter) -> T) -> (T, String) {
@@ -255,12 +259,13 @@ mod tests {
         let spec = SecretSpec { var: "A_KEY", label: "A key", without: "nothing", required: true };
         assert!(matches!(talk(":back\n", |p| p.ask_secret(&place(), &spec, None)).0.unwrap(), SecretReply::Back));
         assert!(matches!(talk(":save\n", |p| p.ask_secret(&place(), &spec, None)).0.unwrap(), SecretReply::Pause));
+        assert!(talk(":back\n", |p| p.ask_secret(&place(), &spec, None)).1.contains("[1/2] key 2 of 7: A key (A_KEY)"));
         match talk("?\n\n'PKABC'\n", |p| p.ask_secret(&place(), &spec, None)).0.unwrap() {
             SecretReply::Set(key) => assert_eq!(key.expose_secret(), "PKABC"),
             _ => panic!("the key was not taken"),
         }
         let steps = [("a-b".to_string(), "A: x".to_string())];
-        let review = |input: &str| talk(input, |p| p.review(&place(), "text", &steps)).0;
+        let review = |input: &str| talk(input, |p| p.review(&place(), &sheet(), &steps)).0;
         assert_eq!(review("?\n:steps\n9\n1\n").unwrap(), ReviewReply::Accept);
         assert_eq!(review("2\n1\n").unwrap(), ReviewReply::Change("a-b".into()));
         assert_eq!(review(":back\n").unwrap(), ReviewReply::Back);

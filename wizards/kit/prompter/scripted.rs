@@ -1,6 +1,6 @@
 //! Answers keyed by step id, for tests: a wizard runs in process as a person would drive it.
 
-use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply};
+use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply, Sheet};
 use crate::kit::question::{Question, SecretSpec};
 use data_layer::error::{Error, Result, code};
 use std::collections::{BTreeMap, VecDeque};
@@ -64,9 +64,9 @@ impl Prompter for Scripted {
             (None, None) => SecretReply::Skip,
         })
     }
-    fn review(&mut self, place: &Place, text: &str, _: &[(String, String)]) -> Result<ReviewReply> {
+    fn review(&mut self, place: &Place, sheet: &Sheet, _: &[(String, String)]) -> Result<ReviewReply> {
         self.asked.push(place.step.to_string());
-        self.shown.push(text.to_string());
+        self.shown.push(sheet.whole.clone());
         Ok(self.reviews.pop_front().unwrap_or(ReviewReply::Accept))
     }
     fn gate(&mut self, place: &Place, shown: &str, _: &str) -> Result<GateReply> {

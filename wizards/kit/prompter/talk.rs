@@ -1,8 +1,9 @@
 //! The conversation with a person, the same on every face: words, help, kept text, kept drafts, review and gates.
 
 use super::words::{self, Word};
-use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply};
+use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply, Sheet};
 use crate::kit::question::{Kind, Question, SecretSpec};
+use crate::kit::report::wrapped;
 use data_layer::error::{Error, Result, code};
 use serde_json::Value;
 use std::any::Any;
@@ -50,6 +51,10 @@ pub trait Face {
     fn heading(&mut self, place: &Place, prompt: &str) -> Result<()>;
     /// A line, beginning with `initial`; `hidden` lines are not shown.
     fn line(&mut self, initial: &str, hidden: bool) -> Result<Input>;
+    /// Columns and rows of a screen that scrolls away what does not fit; `None` where nothing is lost.
+    fn screen(&self) -> Option<(usize, usize)> {
+        None
+    }
     /// One of several; `at` is where the choice begins.
     fn pick(&mut self, labels: &[String], at: usize) -> Result<Input>;
 }
@@ -60,6 +65,14 @@ const KEYS: &str =
 
 /// Where keys are kept, for the help of every secret.
 const KEPT: &str = "Keys are kept in this machine's .env (mode 0600), never on the drive, in a log or in the journal.";
+
+/// Lines of a review's heading, reason and choices.
+const AROUND_A_REVIEW: usize = 7;
+
+/// Lines that a text takes on a screen.
+fn lines_of(text: &str, columns: usize) -> usize {
+    wrapped(text.trim_end(), Some(columns)).lines().count()
+}
 
 /// A person, spoken to through a face.
 pub struct Talk<F> {
@@ -90,6 +103,20 @@ impl<F: Face> Talk<F> {
         let text = if word == Word::Steps { place.outline.clone() } else { help.to_string() };
         let text = if text.is_empty() { "  there is nothing more to say about this".into() } else { text };
         self.face.say(Tone::Plain, &text)
+    }
+
+    /// Which answer is to be changed; `None` = none, back to the review.
+    fn changed(&mut self, place: &Place, steps: &[(String, String)]) -> Result<Option<ReviewReply>> {
+        let labels: Vec<String> = steps.iter().map(|(_, label)| label.clone()).collect();
+        match index(&self.face.pick(&labels, 0)?, labels.len()) {
+            Picked::At(i) => return Ok(Some(ReviewReply::Change(steps[i].0.clone()))),
+            Picked::End => return Err(unanswered()),
+            Picked::Word(Word::Save) => return Ok(Some(ReviewReply::Pause)),
+            Picked::Word(Word::Back) => {}
+            Picked::Word(word) => self.explain(word, place, "  Choose the answer to change; what depends on it is asked again.")?,
+            Picked::Nothing => self.wrong("there is no such answer")?,
+        }
+        Ok(None)
     }
 
     fn wrong(&mut self, why: &str) -> Result<()> {
@@ -167,7 +194,11 @@ impl<F: Face> Prompter for Talk<F> {
 
     fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply> {
         let _attention = self.face.attend();
-        self.heading(place, &format!("{} ({})", spec.label, spec.var))?;
+        let counted = match place.part {
+            (n, of) if of > 1 => format!("key {n} of {of}: "),
+            _ => String::new(),
+        };
+        self.heading(place, &format!("{counted}{} ({})", spec.label, spec.var))?;
         self.face.say(Tone::Plain, &format!("  without it: {}", spec.without))?;
         let skip = match (spec.required, have) {
             (true, _) => "",
@@ -201,29 +232,28 @@ impl<F: Face> Prompter for Talk<F> {
         }
     }
 
-    fn review(&mut self, place: &Place, text: &str, steps: &[(String, String)]) -> Result<ReviewReply> {
+    fn review(&mut self, place: &Place, sheet: &Sheet, steps: &[(String, String)]) -> Result<ReviewReply> {
         let _attention = self.face.attend();
         self.heading(place, "Review: what will be written")?;
+        let short = self.face.screen().filter(|(columns, rows)| lines_of(&sheet.whole, *columns) + AROUND_A_REVIEW > *rows);
+        let text = short.map_or_else(|| sheet.whole.clone(), |(columns, _)| (sheet.brief)(columns));
         self.face.say(Tone::Plain, text.trim_end())?;
-        let verdicts = ["Go ahead", "Change an answer", "Save and leave"].map(String::from);
+        let mut verdicts = ["Go ahead", "Change an answer", "Save and leave"].map(String::from).to_vec();
+        verdicts.extend(short.map(|_| "Show every line".to_string()));
         loop {
             match index(&self.face.pick(&verdicts, 0)?, verdicts.len()) {
                 Picked::At(0) => return Ok(ReviewReply::Accept),
                 Picked::At(1) => {
-                    let labels: Vec<String> = steps.iter().map(|(_, label)| label.clone()).collect();
-                    match index(&self.face.pick(&labels, 0)?, labels.len()) {
-                        Picked::At(i) => return Ok(ReviewReply::Change(steps[i].0.clone())),
-                        Picked::End => return Err(unanswered()),
-                        Picked::Word(Word::Save) => return Ok(ReviewReply::Pause),
-                        Picked::Word(Word::Back) => {}
-                        Picked::Word(word) => self.explain(word, place, "  Choose the answer to change; what depends on it is asked again.")?,
-                        Picked::Nothing => self.wrong("there is no such answer")?,
+                    if let Some(reply) = self.changed(place, steps)? {
+                        return Ok(reply);
                     }
                 }
+                Picked::At(3) => self.face.say(Tone::Plain, sheet.whole.trim_end())?,
                 Picked::At(_) | Picked::Word(Word::Save) => return Ok(ReviewReply::Pause),
                 Picked::Word(Word::Back) => return Ok(ReviewReply::Back),
                 Picked::Word(word) => self.explain(word, place, "  Lines with + are written, lines with - disappear. Nothing happens before you go ahead.")?,
                 Picked::End => return Err(unanswered()),
+                Picked::Nothing if short.is_some() => self.wrong("answer 1, 2, 3 or 4")?,
                 Picked::Nothing => self.wrong("answer 1, 2 or 3")?,
             }
         }

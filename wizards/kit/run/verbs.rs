@@ -4,12 +4,11 @@ use super::{ASKED, Gate, MISSING, Run, Turn, convert, paused};
 use crate::kit::act::Act;
 use crate::kit::journal::Event;
 use crate::kit::paths;
-use crate::kit::prompter::{GateReply, ReviewReply, SecretReply};
+use crate::kit::prompter::{GateReply, ReviewReply, Sheet};
 use crate::kit::review::Plan;
 use crate::kit::step::Step;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::{digest_of, sha256_hex};
-use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -47,63 +46,6 @@ impl Run<'_> {
         }
         self.answered(step, &place, question.display(&value), source == ASKED, false);
         convert(value)
-    }
-
-    /// One screen for several keys. `store` keeps a key on this machine; the journal learns only the variables' names.
-    pub fn ask_secrets(
-        &mut self,
-        step: &'static Step,
-        have: &dyn Fn(&str) -> Option<String>,
-        store: &mut dyn FnMut(&str, &SecretString) -> Result<()>,
-    ) -> Result<()> {
-        let specs = step.keys();
-        let place = self.enter(step)?;
-        let known = self.done(step).is_some() && specs.iter().all(|s| !s.required || have(s.var).is_some());
-        let mut by_person = false;
-        if !known {
-            let mut set = BTreeMap::new();
-            // Practice brings its own keys; what could be done without is not asked for.
-            for spec in specs.iter().filter(|s| s.required || !self.root.is_world()) {
-                let given = self.given.secret(&self.host, spec)?;
-                let reply = match given {
-                    Some(reply) => reply,
-                    // With nobody to ask, what can be done without is as it was.
-                    None if !spec.required && (self.manner.yes || !self.prompter.interactive()) => {
-                        if have(spec.var).is_some() {
-                            SecretReply::Keep
-                        } else {
-                            SecretReply::Skip
-                        }
-                    }
-                    None => {
-                        by_person = true;
-                        self.prompter.ask_secret(&place, spec, have(spec.var).as_deref())?
-                    }
-                };
-                match reply {
-                    SecretReply::Set(secret) => {
-                        if !self.manner.dry_run {
-                            store(spec.var, &secret)?;
-                        }
-                        set.insert(spec.var, "set");
-                    }
-                    SecretReply::Keep => drop(set.insert(spec.var, "kept")),
-                    SecretReply::Skip => drop(set.insert(spec.var, "skipped")),
-                    SecretReply::Back => return Err(self.back()),
-                    SecretReply::Pause => return Err(paused()),
-                }
-            }
-            self.commit(step, Event::Done, "", &json!({"vars": set}))?;
-        }
-        let shown: Vec<String> = specs.iter().filter_map(|s| have(s.var).map(|masked| format!("{} {masked}", s.var))).collect();
-        let shown = match shown.is_empty() {
-            _ if self.root.is_world() => "the practice world's own".to_string(),
-            true => "none".to_string(),
-            false => shown.join(", "),
-        };
-        specs.iter().for_each(|s| self.given.mark_used(&s.id()));
-        self.answered(step, &place, shown, by_person, known);
-        Ok(())
     }
 
     /// A computation or a write. Replayed when done with the same inputs; run again when in doubt, so `f` is idempotent.
@@ -237,7 +179,7 @@ impl Run<'_> {
         let plan = plan(&self.context(step))?;
         let text = plan.render(&shown);
         let work: BTreeMap<&str, u64> = plan.work.iter().map(|(k, n)| (k.as_str(), *n)).collect();
-        let event = json!({"answers": shown, "files": plan.files.iter().map(|f| &f.path).collect::<Vec<_>>(), "work": work, "notes": plan.notes});
+        let event = json!({"answers": shown, "files": plan.files.iter().map(|f| &f.path).collect::<Vec<_>>(), "work": work, "notes": plan.sentences().collect::<Vec<_>>()});
         if self.manner.dry_run {
             self.report.event("review", &text, event);
             self.turn = Some(Turn::PlanShown);
@@ -249,12 +191,25 @@ impl Run<'_> {
             return Ok(());
         }
         let steps: Vec<(String, String)> = self.answers.iter().map(|a| (a.step.clone(), format!("{}: {}", a.label, a.shown))).collect();
-        match self.prompter.review(&place, &text, &steps)? {
+        let sheet = Sheet { whole: text, brief: Box::new(move |width| plan.brief(&shown, width)) };
+        match self.prompter.review(&place, &sheet, &steps)? {
             ReviewReply::Accept => self.commit(step, Event::Done, &inputs, &json!({"accepted": true})),
             ReviewReply::Change(step) => Err(self.turn_back_to(&step)),
             ReviewReply::Back => Err(self.back()),
             ReviewReply::Pause => Err(paused()),
         }
+    }
+
+    /// This time there is nothing for a gate or a send to do: recorded with the reason, and said.
+    pub fn pass_by(&mut self, step: &'static Step, why: &str) -> Result<()> {
+        let place = self.enter(step)?;
+        self.questions_are_over()?;
+        let payload = json!({"nothing": why});
+        if self.done(step).is_none_or(|d| d.payload != payload) {
+            self.commit(step, Event::Done, "", &payload)?;
+        }
+        self.step_done(step, &place, why, false);
+        Ok(())
     }
 
     /// A typed confirmation. There is no default: end of input, another word or no terminal without a token refuse.

@@ -40,9 +40,8 @@ pub const BROKER_KEYS: &[SecretSpec] = &[
     SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca paper secret", without: "no paper account", required: true },
 ];
 
-/// The confirmation screen, 78 columns wide.
-pub fn screen(p: &Preview, limits: &Limits) -> String {
-    let mut out = format!(
+fn opening(p: &Preview) -> String {
+    format!(
         "This will send {} PAPER orders to account {} for the session {}.\nNo real money is involved. Notional {:.0} USD of equity {:.0}; gross after {:.0} %, net {:.0} %.\n",
         p.orders,
         p.account,
@@ -51,7 +50,23 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
         p.equity,
         p.gross_after * 100.0,
         p.net_after * 100.0
-    );
+    )
+}
+
+/// The confirmation screen, 78 columns wide; of a plan without orders, what there is to know about it.
+pub fn screen(p: &Preview, limits: &Limits) -> String {
+    let mut out = if p.orders == 0 {
+        format!(
+            "Nothing to send to account {} for the session {}.\nEquity {:.0} USD; gross {:.0} %, net {:.0} %.\n",
+            p.account,
+            p.trading_day,
+            p.equity,
+            p.gross_after * 100.0,
+            p.net_after * 100.0
+        )
+    } else {
+        opening(p)
+    };
     for line in &p.lines {
         out.push_str(&format!(
             "  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}{}\n",
@@ -99,6 +114,12 @@ pub fn sent_before(plan: &PlannedSet, report: &Reported) -> Outcome {
     Outcome { summary, links: links(report), ..Outcome::default() }
 }
 
+/// A plan without orders: what is held is what is wanted.
+pub fn nothing_to_send(plan: &PlannedSet, report: &Reported) -> Outcome {
+    let summary = format!("the plan for {} has no orders: there is nothing to send", plan.trading_day);
+    Outcome { summary, next: vec![next_evening(plan)], links: links(report), ..Outcome::default() }
+}
+
 /// Settled and reported, nothing planned.
 pub fn settled(report: &Reported) -> Outcome {
     Outcome { summary: format!("{} is settled: equity {:.2}", report.asof, report.equity), links: links(report), ..Outcome::default() }
@@ -114,8 +135,11 @@ pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Out
         "{}: {} orders planned, {} sent, {} refused, {} waiting, {} unknown",
         plan.trading_day, sent.planned, sent.sent, sent.refused, sent.waiting, sent.unknown
     );
-    let next = vec![("trademl paper-trade".to_string(), format!("after the close of {}: settle, report, plan the next session", plan.trading_day))];
-    Outcome { summary, next, links: links(report), refused: false }
+    Outcome { summary, next: vec![next_evening(plan)], links: links(report), refused: false }
+}
+
+fn next_evening(plan: &PlannedSet) -> (String, String) {
+    ("trademl paper-trade".to_string(), format!("after the close of {}: settle, report, plan the next session", plan.trading_day))
 }
 
 /// One line about a day of the paper book, for the demonstration.

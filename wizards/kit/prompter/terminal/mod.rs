@@ -75,6 +75,10 @@ impl Face for Terminal {
         Attention::of(Some(self.keys.begin()))
     }
 
+    fn screen(&self) -> Option<(usize, usize)> {
+        Some((self.width(), usize::from(self.term.size().0)))
+    }
+
     fn say(&mut self, tone: Tone, text: &str) -> Result<()> {
         let text = wrapped(text, Some(self.width()));
         let text = match tone {
