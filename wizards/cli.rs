@@ -1,5 +1,6 @@
 //! The command line. One doc comment per command is its help.
 
+pub mod complete;
 #[cfg(feature = "research")]
 mod model;
 #[cfg(feature = "research")]
@@ -107,6 +108,7 @@ pub enum Command {
     /// What an error code means and what to do about it; without a code, all of them
     Explain {
         /// A code such as TML-SSD-003
+        #[arg(add = complete::codes())]
         code: Option<String>,
     },
     /// Names of the points at which TRADEML_FAILPOINT can stop the process
@@ -255,11 +257,13 @@ pub enum RunsCommand {
     /// Every record of one run
     Show {
         /// The run's id, or its beginning
+        #[arg(add = complete::runs())]
         id: String,
     },
     /// An answers file that repeats a run, without secrets
     Export {
         /// The run's id, or its beginning
+        #[arg(add = complete::runs())]
         id: String,
     },
     /// Mend a journal whose chain is broken: it is kept aside, and cut back to what follows
@@ -267,6 +271,7 @@ pub enum RunsCommand {
     /// Take back what a run wrote, where that is safe
     Undo {
         /// The run's id, or its beginning
+        #[arg(add = complete::runs())]
         id: String,
         /// Show what would be undone and change nothing
         #[arg(long)]
@@ -275,6 +280,7 @@ pub enum RunsCommand {
     /// Continue an open run
     Resume {
         /// The run's id, or its beginning
+        #[arg(add = complete::runs())]
         id: String,
     },
 }

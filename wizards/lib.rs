@@ -35,6 +35,10 @@ pub fn wizards() -> Vec<&'static kit::Wizard> {
 
 /// Parse the command line, do it, and return the exit status (`docs/exit-codes.md`).
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if cli::complete::answered(&args) {
+        return 0;
+    }
     match cli::Cli::try_parse_from(args) {
         Ok(cli) => commands::dispatch(cli.command),
         Err(error) => {

@@ -64,7 +64,16 @@ fn the_review_fits_a_small_screen_and_every_line_can_be_seen() {
     screen.reply("Fill the drive?", "3\r");
     screen.wait_for("4) Show every line");
     // Nothing has scrolled away: the heading is on the screen together with what a decision needs and the choices.
-    for said in ["Review: what will be written", "new file: control/stage.yml (", "Node id", "1204 tasks of", "first GREEN", "space: about", "to undo:", "> 1) Go ahead"] {
+    for said in [
+        "Review: what will be written",
+        "new file: control/stage.yml (",
+        "Node id",
+        "1204 tasks of",
+        "first GREEN",
+        "space: about",
+        "to undo:",
+        "> 1) Go ahead",
+    ] {
         assert!(screen.text().contains(said), "{said}: {}", screen.text());
     }
     screen.send("4\r");

@@ -116,3 +116,17 @@ fn settings_are_shown_with_their_origin_and_changed_without_losing_a_comment() {
     home.ok("trademl config unset ALPACA_API_KEY");
     assert!(!std::fs::read_to_string(home.env()).unwrap().contains("ALPACA"));
 }
+
+#[test]
+fn a_shell_is_offered_the_runs_models_and_symbols_of_the_drive() {
+    let home = Home::new();
+    copy(&before(5), &home.root());
+    let offered = |words: &str, at: usize| home.ok(&format!("COMPLETE=bash _CLAP_COMPLETE_INDEX={at} trademl -- trademl {words}"));
+    let newest = home.newest();
+    assert!(offered("runs --root ROOT show ''", 5).contains(&newest), "{}", offered("runs --root ROOT show ''", 5));
+    assert!(offered("model --root ROOT list --strategy ''", 6).contains("equities_xs"));
+    assert!(offered("paper --root ROOT release AA", 5).contains("AAPL"));
+    assert!(offered("paper --root ROOT digest --account ''", 6).contains("SIM000001"));
+    // Without a drive nothing is offered, and nothing is said.
+    assert!(offered("runs show ''", 3).lines().all(|l| l.starts_with("--")));
+}

@@ -1,5 +1,6 @@
 //! `trademl model` and `trademl rerun`: what the registry holds, and how it came to be.
 
+use super::complete;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ pub struct ModelArgs {
     #[command(subcommand)]
     pub command: ModelCommand,
     /// Whose models
-    #[arg(long, global = true, default_value = "equities_xs")]
+    #[arg(long, global = true, default_value = "equities_xs", add = complete::strategies())]
     pub strategy: String,
     /// The data root; also TRADEML_ROOT
     #[arg(long, global = true, value_name = "DIR")]
@@ -48,9 +49,10 @@ pub enum ModelCommand {
 #[derive(Args, Debug, Clone)]
 pub struct RerunArgs {
     /// A training run (`trademl runs list`) or a model's version (`trademl model list`)
+    #[arg(add = complete::runs())]
     pub id: String,
     /// Whose model, where a version is named
-    #[arg(long, default_value = "equities_xs")]
+    #[arg(long, default_value = "equities_xs", add = complete::strategies())]
     pub strategy: String,
     /// Threads; the outcome does not depend on them
     #[arg(long, value_name = "N")]

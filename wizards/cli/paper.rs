@@ -1,5 +1,6 @@
 //! `trademl paper` and its commands.
 
+use super::complete;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -62,6 +63,7 @@ pub enum PaperCommand {
     /// Put fewer shares, or another limit, in the place of an open order
     Replace {
         /// The order's own id (tm1-…), as `status` shows it
+        #[arg(add = complete::open_orders())]
         order: String,
         #[arg(long)]
         qty: f64,
@@ -72,7 +74,7 @@ pub enum PaperCommand {
     },
     /// The week of an account from its daily reports; nightly sends it when the week is over
     Digest {
-        #[arg(long)]
+        #[arg(long, add = complete::accounts())]
         account: String,
         /// A session of the week; the last closed one by default
         #[arg(long, value_name = "YYYY-MM-DD")]
@@ -80,6 +82,7 @@ pub enum PaperCommand {
     },
     /// End the quarantine of a symbol
     Release {
+        #[arg(add = complete::symbols())]
         symbol: String,
         #[arg(long)]
         reason: String,

@@ -1,5 +1,6 @@
 //! Arguments of the commands that look after a machine and a drive: config, service, doctor.
 
+use super::complete;
 use crate::commands::service::Unit;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub enum ConfigCommand {
     /// Everything that is set, or one key
     Show {
         /// A variable, or a configuration's path such as edge.inflight
+        #[arg(add = complete::variables())]
         key: Option<String>,
         /// Say which file and line, layer or variable decided
         #[arg(long)]
@@ -36,6 +38,7 @@ pub enum ConfigCommand {
     /// Remove a variable from this machine's private file
     Unset {
         /// The variable
+        #[arg(add = complete::variables())]
         key: String,
     },
     /// Where this machine's private file is

@@ -22,11 +22,9 @@ pub const LONG: &str = concat!(
     env!("TRADEML_BUILD_PROFILE"),
 );
 
-/// Completions of every command and flag.
+/// The lines that make a shell ask this program for completions.
 pub fn completions(shell: Shell) -> Result<u8> {
-    let mut out = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "trademl", &mut out);
-    emit(String::from_utf8_lossy(&out).trim_end());
+    emit(&crate::cli::complete::script(shell)?);
     Ok(0)
 }
 
@@ -119,15 +117,23 @@ mod tests {
     #[test]
     fn every_command_has_a_page_and_a_completion() {
         let pages = pages().unwrap();
-        let mut bash = Vec::new();
-        clap_complete::generate(Shell::Bash, &mut Cli::command(), "trademl", &mut bash);
-        let bash = String::from_utf8(bash).unwrap();
+        let offered = |line: &[&str]| {
+            let words = line.iter().map(std::ffi::OsString::from).collect();
+            let found = clap_complete::engine::complete(&mut Cli::command(), words, line.len() - 1, None).unwrap();
+            found.iter().map(|c| c.get_value().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let commands = offered(&["trademl", ""]);
         for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
             let page = pages.iter().find(|(name, _)| *name == format!("trademl-{}", command.get_name())).expect("a page");
             let text = String::from_utf8_lossy(&page.1);
             assert!(text.contains("EXIT STATUS") && text.contains(".SH NAME"), "{}", page.0);
-            assert!(bash.contains(command.get_name()), "{}", command.get_name());
+            assert!(commands.iter().any(|c| c == command.get_name()), "{}", command.get_name());
             assert_eq!(text.contains(".SH SUBCOMMANDS"), command.has_subcommands(), "{}", page.0);
+        }
+        assert!(offered(&["trademl", "explain", "TML-SSD-00"]).contains(&"TML-SSD-003".to_string()));
+        assert!(offered(&["trademl", "pi-data-node", "--set", "node."]).contains(&"node.id=".to_string()));
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
+            assert!(crate::cli::complete::script(shell).unwrap().contains("COMPLETE"), "{shell}");
         }
         let stop = pages.iter().find(|(name, _)| name == "trademl-runs-undo").expect("a page of a command within a command");
         assert!(String::from_utf8_lossy(&stop.1).contains("TRADEML_ROOT"), "the variables are listed");

@@ -27,7 +27,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
     /// Answer one question
-    #[arg(long = "set", value_name = "ID=VALUE")]
+    #[arg(long = "set", value_name = "ID=VALUE", add = crate::cli::complete::questions())]
     pub sets: Vec<String>,
     /// A confirmation token for a gate; each is used once
     #[arg(long = "confirm", value_name = "TOKEN")]

@@ -12,7 +12,9 @@ use tape::{Events, Tape};
 pub use broker_view::view;
 pub use digest::digest;
 pub use screen::Screen;
-pub use words::{BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome, sent_before, settled};
+pub use words::{
+    BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome, sent_before, settled,
+};
 
 use super::judging;
 use super::market::{Market, Ready};
