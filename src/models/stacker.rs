@@ -120,7 +120,7 @@ fn trees(scores: &Scores, labels: &[f64], rows: &[usize], seed: u64) -> Result<B
         ..Params::default()
     };
     let weights = vec![1.0; rows.len()];
-    let binned = Binned::new(&Rows { features: &features, labels: &y, weights: &weights, names: &scores.names }, &params)?;
+    let binned = Binned::new(&Rows { features: &features, labels: &y, weights: &weights, names: &scores.names, days: &[] }, &params)?;
     let all: Vec<u32> = (0..rows.len()).filter_map(|r| u32::try_from(r).ok()).collect();
     Ok(Blend::Trees(Box::new(Forest::parse(&binned.fit(&all, &params, &[])?.text)?)))
 }

@@ -2,6 +2,7 @@
 
 use crate::features;
 use crate::models::gbdt::Params;
+use crate::models::gbdt::target::OBJECTIVES;
 use crate::portfolio::RuleConfig;
 use crate::validation::cpcv::{CpcvConfig, PurgeScope};
 use crate::validation::gate::NoLane;
@@ -207,7 +208,9 @@ impl TrainingConfig {
         known("label.kind", &self.label.kind, "forward")?;
         known("cpcv.purge", &self.cpcv.purge, "date")?;
         known("model.kind", &self.model.kind, "lightgbm")?;
-        known("model.objective", &self.model.objective, "regression")?;
+        if !OBJECTIVES.contains(&self.model.objective.as_str()) {
+            return Err(Error::new(code::CFG_VALUE, format!("model.objective can only be one of {}", OBJECTIVES.join(", "))).found(self.model.objective.clone()));
+        }
         let positive = [
             ("window.years", f64::from(self.window.years)),
             ("label.horizon", self.label.horizon as f64),

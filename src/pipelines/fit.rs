@@ -2,7 +2,7 @@
 
 use crate::models::artifact::{self, FeatureList, Kind, Manifest};
 use crate::models::gbdt::trees::Forest;
-use crate::models::gbdt::{self, Binned, Rows};
+use crate::models::gbdt;
 use crate::models::onnx::{self, Parity};
 use crate::models::registry::{ModelRow, Registry, Stage};
 use crate::pipelines::cv::CvReport;
@@ -70,9 +70,7 @@ pub(crate) struct Made {
 pub(crate) fn make(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport, gate: &GateReport, leak: &LeakReport) -> Result<Made> {
     cv.doubts.require()?;
     let cell = &cv.chosen().cell;
-    let labels: Vec<f32> = p.labels.iter().map(|y| if y.is_finite() { *y as f32 } else { 0.0 }).collect();
-    let weights: Vec<f32> = p.weights.iter().map(|w| *w as f32).collect();
-    let binned = Binned::new(&Rows { features: &p.features, labels: &labels, weights: &weights, names: &p.names }, &cell.params)?;
+    let binned = splits::binned(p, &p.labels, &cell.params)?;
     let days: Vec<usize> = p.days.clone().collect();
     let train = splits::labelled_rows(p, &p.labels, &days);
     let golden = golden_rows(p);
@@ -80,8 +78,9 @@ pub(crate) fn make(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport
     let params = splits::stopped(pinned, p, &p.labels, &binned, &cell.params, &days)?;
     let fitted = binned.fit(&train, &params, &features)?;
     let forest = Forest::parse(&fitted.text)?;
-    let scores: Vec<f64> = forest.predict_rows(&features);
-    if scores != fitted.scores || gbdt::lightgbm_scores(&fitted.text, &features, p.names.len())? != scores {
+    let raw: Vec<f64> = features.chunks_exact(p.names.len()).map(|row| forest.raw(row)).collect();
+    let scores = forest.predict_rows(&features);
+    if raw != fitted.scores || gbdt::lightgbm_scores(&fitted.text, &features, p.names.len())? != raw {
         return Err(Error::new(code::ML_TRAIN, "our evaluator and LightGBM disagree on the trained model").fix("report this with the model's folder"));
     }
     let onnx = onnx::encode(&forest, &pinned.strategy)?;

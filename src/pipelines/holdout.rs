@@ -3,7 +3,6 @@
 use crate::backtest;
 use crate::backtest::metric::{ic, max_drawdown, sharpe};
 use crate::execution::cost::CostModel;
-use crate::models::gbdt::{Binned, Rows};
 use crate::models::holdouts::{Opened, Sealed, already_open};
 use crate::models::registry::Registry;
 use crate::pipelines::config::{Cell, TrainingConfig};
@@ -76,9 +75,7 @@ pub fn open(root: &DataRoot, strategy: &str, version: &str, run_id: &str) -> Res
 
 /// Fit on the searchable days, judge on the sealed ones.
 fn look(pinned: &Pinned, p: &Prepared, cell: &Cell, sealed: &Sealed) -> Result<Opened> {
-    let labels: Vec<f32> = p.labels.iter().map(|y| if y.is_finite() { *y as f32 } else { 0.0 }).collect();
-    let weights: Vec<f32> = p.weights.iter().map(|w| *w as f32).collect();
-    let binned = Binned::new(&Rows { features: &p.features, labels: &labels, weights: &weights, names: &p.names }, &cell.params)?;
+    let binned = splits::binned(p, &p.labels, &cell.params)?;
     let before: Vec<usize> = p.cv_days.clone().collect();
     let inside = |d: &usize| sealed.window.contains(p.panel.days[*d]);
     let within: Vec<usize> = p.days.clone().filter(inside).collect();

@@ -4,7 +4,7 @@
 //! killed in split 17 continues with split 17; a checkpoint that does not verify is made again.
 
 use crate::backtest::metric::ic;
-use crate::models::gbdt::{Binned, Params, Rows};
+use crate::models::gbdt::{Binned, Params, Rows, target};
 use crate::pipelines::config::Cell;
 use crate::pipelines::prepare::to_matrix;
 use crate::pipelines::train::{Pinned, Prepared};
@@ -68,9 +68,7 @@ impl Work<'_> {
         let done = AtomicU64::new(total - pending.len() as u64);
         self.progress.tick(done.load(Ordering::SeqCst), total, what);
         let Some((first, _)) = pending.first() else { return Ok(()) };
-        let labels: Vec<f32> = batch.labels.iter().map(|y| if y.is_finite() { *y as f32 } else { 0.0 }).collect();
-        let weights: Vec<f32> = p.weights.iter().map(|w| *w as f32).collect();
-        let binned = Binned::new(&Rows { features: &p.features, labels: &labels, weights: &weights, names: &p.names }, &first.params)?;
+        let binned = binned(p, batch.labels, &first.params)?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.max(1)).build().map_err(|e| Error::bug(format!("no worker threads: {e}")))?;
         pool.install(|| {
             pending.par_iter().try_for_each(|(cell, split)| {
@@ -132,6 +130,13 @@ pub fn so_far(root: &DataRoot, pinned: &Pinned) -> Result<Vec<(Cell, Vec<Option<
     };
     let row = |cell: Cell| Ok(((0..splits).map(|id| one(&cell, id)).collect::<Result<Vec<_>>>()?, cell));
     pinned.config.cells()?.into_iter().map(row).map(|r| r.map(|(ics, cell)| (cell, ics))).collect()
+}
+
+/// The prepared rows in bins, with what the objective asks of `labels` (one a row; `NaN` = none).
+pub(crate) fn binned(p: &Prepared, labels: &[f64], params: &Params) -> Result<Binned> {
+    let labels = target::targets(&params.objective, labels, &p.day)?;
+    let weights: Vec<f32> = p.weights.iter().map(|w| *w as f32).collect();
+    Binned::new(&Rows { features: &p.features, labels: &labels, weights: &weights, names: &p.names, days: &p.day }, params)
 }
 
 /// Rows of the given days that have a label, in order.

@@ -281,3 +281,24 @@ fn a_rerun_makes_every_byte_again_also_after_more_trials_and_says_what_differs()
     assert_eq!(store::list(&root, &DataPath::new("models").unwrap()).unwrap(), before, "a rerun leaves nothing behind");
     assert_eq!(registry.family("equities_xs").unwrap().n, 4, "and is no new trial");
 }
+
+#[test]
+fn a_ranking_and_a_classifier_go_the_whole_way_and_serve_what_they_learnt() {
+    for objective in ["lambdarank", "binary"] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fixture::create(dir.path());
+        let mut config = fixture::config();
+        config.model.objective = objective.into();
+        let pinned = fixture::pinned(&root, &config);
+        let prepared = train::prepare(&root, &pinned).unwrap();
+        let report = cv::cross_validate(&root, &pinned, &prepared, &Silent).unwrap();
+        let gate = train::gate(&pinned, &AllGreen).unwrap();
+        let leak = train::leak_check(&pinned, &prepared).unwrap();
+        let fit = train::fit_final(&root, &pinned, &prepared, &report, &gate, &leak).unwrap();
+        assert!(fit.parity.passed && fit.trees > 0, "{objective}");
+        let row = train::register_challenger(&root, &pinned, &report, &fit).unwrap();
+        let model = artifact::load(&root, &row).unwrap();
+        let artifact::Scorer::Trees(forest) = &model.scorer else { panic!("{objective}") };
+        assert_eq!(forest.is_logistic(), objective == "binary");
+    }
+}

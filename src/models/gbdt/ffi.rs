@@ -64,6 +64,18 @@ impl Table {
         })
     }
 
+    /// How many neighbouring rows are ranked against each other, in order.
+    pub(super) fn set_groups(&self, sizes: &[i32]) -> Result<()> {
+        let name = text("group")?;
+        if sizes.iter().map(|n| i64::from(*n)).sum::<i64>() != i64::from(count(self.rows)?) {
+            return Err(Error::bug("the groups of a ranking do not add up to its rows"));
+        }
+        // SAFETY: `sizes` holds `sizes.len()` i32 and is copied; the handle is alive, and no other thread has this subset yet.
+        check(unsafe {
+            c::LGBM_DatasetSetField(self.handle, name.as_ptr(), sizes.as_ptr().cast::<c_void>(), count(sizes.len())?, constant(c::C_API_DTYPE_INT32))
+        })
+    }
+
     fn set_names(&self, names: &[String]) -> Result<()> {
         let owned = names.iter().map(|n| text(n)).collect::<Result<Vec<_>>>()?;
         let mut pointers: Vec<*const c_char> = owned.iter().map(|n| n.as_ptr()).collect();
@@ -92,6 +104,15 @@ impl Drop for Table {
     }
 }
 
+/// When learning ends before its last round.
+pub(super) struct Stop<'t> {
+    pub held_out: &'t Table,
+    /// Rounds without improvement.
+    pub patience: usize,
+    /// 1 where less of the metric is better, -1 where more is.
+    pub sign: f64,
+}
+
 /// A booster, bound to the table it learns from.
 pub(super) struct Learner<'t> {
     handle: c::BoosterHandle,
@@ -101,17 +122,16 @@ pub(super) struct Learner<'t> {
 }
 
 impl<'t> Learner<'t> {
-    /// Learn up to `rounds` trees. With `valid`, stop when its metric (smaller is better) has not improved for `patience`
-    /// rounds and drop the trees after the best one.
-    pub(super) fn train(table: &'t Table, params: &str, rounds: usize, valid: Option<(&'t Table, usize)>) -> Result<Self> {
+    /// Learn up to `rounds` trees, or until [`Stop`] says so: then the trees after the best one are dropped.
+    pub(super) fn train(table: &'t Table, params: &str, rounds: usize, stop: Option<Stop<'t>>) -> Result<Self> {
         let params = text(params)?;
         let mut handle: c::BoosterHandle = std::ptr::null_mut();
         // SAFETY: the table is alive and stays so for `'t`; `handle` is a valid place for the result.
         check(unsafe { c::LGBM_BoosterCreate(table.handle, params.as_ptr(), &mut handle) })?;
         let learner = Self { handle, cols: table.cols, _table: std::marker::PhantomData };
-        if let Some((held_out, _)) = valid {
+        if let Some(stop) = &stop {
             // SAFETY: both handles are alive; the held-out table stays so for `'t`.
-            check(unsafe { c::LGBM_BoosterAddValidData(learner.handle, held_out.handle) })?;
+            check(unsafe { c::LGBM_BoosterAddValidData(learner.handle, stop.held_out.handle) })?;
         }
         let (mut best, mut since) = (f64::INFINITY, 0usize);
         for _ in 0..rounds {
@@ -121,11 +141,11 @@ impl<'t> Learner<'t> {
             if finished != 0 {
                 break;
             }
-            let Some((_, patience)) = valid else { continue };
-            let score = learner.metric(1)?;
+            let Some(stop) = &stop else { continue };
+            let score = stop.sign * learner.metric(1)?;
             since = if score < best { 0 } else { since + 1 };
             best = best.min(score);
-            if since >= patience.max(1) {
+            if since >= stop.patience.max(1) {
                 for _ in 0..since {
                     // SAFETY: as above; `since` trees were added after the best one.
                     check(unsafe { c::LGBM_BoosterRollbackOneIter(learner.handle) })?;
@@ -139,7 +159,7 @@ impl<'t> Learner<'t> {
     /// The first metric on data set `index` (0 training, 1 held out).
     fn metric(&self, index: c_int) -> Result<f64> {
         let (mut values, mut got) = ([f64::NAN; 16], 0 as c_int);
-        // SAFETY: regression has one metric; the buffer has room for sixteen.
+        // SAFETY: every objective here has one metric; the buffer has room for sixteen.
         check(unsafe { c::LGBM_BoosterGetEval(self.handle, index, &mut got, values.as_mut_ptr()) })?;
         if got < 1 {
             return Err(Error::new(code::ML_TRAIN, "LightGBM reported no metric on the held-out rows"));

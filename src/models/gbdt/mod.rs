@@ -4,6 +4,7 @@
 //! and a float64 value within one float32 step above a threshold would take the other branch there.
 
 mod ffi;
+pub mod target;
 pub mod trees;
 
 use data_layer::error::{Error, Result, code};
@@ -16,6 +17,8 @@ pub struct Rows<'a> {
     pub labels: &'a [f32],
     pub weights: &'a [f32],
     pub names: &'a [String],
+    /// The day of each row, ascending: what a ranking ranks within. Other objectives need none.
+    pub days: &'a [u32],
 }
 
 /// What LightGBM is told. `extra` holds any further parameter by its LightGBM name.
@@ -71,7 +74,11 @@ impl Params {
     }
 
     fn for_learner(&self, names: &[String]) -> Result<String> {
-        let metric = if self.objective == "binary" { "binary_logloss" } else { "l2" };
+        let metric = match self.objective.as_str() {
+            "binary" => "binary_logloss",
+            "lambdarank" => "ndcg",
+            _ => "l2",
+        };
         let mut out = format!(
             "{PINNED} objective={} metric={metric} learning_rate={} num_leaves={} min_data_in_leaf={} max_bin={} feature_pre_filter=false seed={}",
             self.objective, self.learning_rate, self.num_leaves, self.min_data_in_leaf, self.max_bin, self.seed
@@ -84,10 +91,20 @@ impl Params {
             let signs: Vec<String> = signs.iter().map(ToString::to_string).collect();
             out.push_str(&format!(" monotone_constraints={}", signs.join(",")));
         }
+        if self.ranks() {
+            let gains: Vec<String> = (0..target::GRADES).map(|g| g.to_string()).collect();
+            out.push_str(&format!(" label_gain={} eval_at=10", gains.join(",")));
+        }
         for (name, value) in &self.extra {
             out.push_str(&format!(" {name}={value}"));
         }
         Ok(out)
+    }
+}
+
+impl Params {
+    fn ranks(&self) -> bool {
+        self.objective == "lambdarank"
     }
 }
 
@@ -103,6 +120,7 @@ fn place(names: &[String], name: &str) -> Result<usize> {
 pub struct Binned {
     table: ffi::Table,
     names: Vec<String>,
+    days: Vec<u32>,
 }
 
 /// The outcome of a fit: the model's text and the raw scores asked for.
@@ -118,12 +136,21 @@ impl Binned {
             return Err(Error::new(code::ML_UNDEFINED, "a label or a weight offered to the learner is not a number"));
         }
         let table = ffi::Table::from_rows(rows.features, rows.names.len(), rows.labels, rows.weights, rows.names, &params.for_table(rows.names)?)?;
-        Ok(Self { table, names: rows.names.to_vec() })
+        Ok(Self { table, names: rows.names.to_vec(), days: rows.days.to_vec() })
+    }
+
+    /// The given rows; for a ranking with what belongs together.
+    fn subset(&self, rows: &[u32], params: &Params) -> Result<ffi::Table> {
+        let subset = self.table.subset(rows)?;
+        if params.ranks() {
+            subset.set_groups(&target::groups(rows, &self.days)?)?;
+        }
+        Ok(subset)
     }
 
     /// Learn from `train` (ascending row numbers) and score `score` (row-major features).
     pub fn fit(&self, train: &[u32], params: &Params, score: &[f32]) -> Result<Fitted> {
-        let subset = self.table.subset(train)?;
+        let subset = self.subset(train, params)?;
         let learner = ffi::Learner::train(&subset, &params.for_learner(&self.names)?, params.rounds, None)?;
         Ok(Fitted { text: learner.model_text()?, scores: learner.predict(score)? })
     }
@@ -131,8 +158,10 @@ impl Binned {
     /// How many rounds are best on the rows of `valid` (ascending, disjoint from `train`): learning stops when `patience`
     /// rounds brought nothing. At least 1.
     pub fn best_rounds(&self, train: &[u32], valid: &[u32], patience: usize, params: &Params) -> Result<usize> {
-        let (subset, held_out) = (self.table.subset(train)?, self.table.subset(valid)?);
-        let learner = ffi::Learner::train(&subset, &params.for_learner(&self.names)?, params.rounds, Some((&held_out, patience)))?;
+        let (subset, held_out) = (self.subset(train, params)?, self.subset(valid, params)?);
+        // Of a ranking's metric more is better, of the others less.
+        let stop = ffi::Stop { held_out: &held_out, patience, sign: if params.ranks() { -1.0 } else { 1.0 } };
+        let learner = ffi::Learner::train(&subset, &params.for_learner(&self.names)?, params.rounds, Some(stop))?;
         Ok(trees::Forest::parse(&learner.model_text()?)?.len().max(1))
     }
 }
@@ -223,7 +252,7 @@ mod tests {
     #[test]
     fn a_monotone_feature_never_lowers_the_score() {
         let (names, x, y, w) = training_rows(672);
-        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names };
+        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names, days: &[] };
         let params = Params { monotone: BTreeMap::from([("mom_5".to_string(), 1)]), ..small() };
         let all: Vec<u32> = (0..672).collect();
         let forest = Forest::parse(&Binned::new(&rows, &params).unwrap().fit(&all, &params, &x).unwrap().text).unwrap();
@@ -237,7 +266,7 @@ mod tests {
     #[test]
     fn training_reproduces_the_golden_model_and_is_deterministic() {
         let (names, x, y, w) = training_rows(672);
-        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names };
+        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names, days: &[] };
         let all: Vec<u32> = (0..672).collect();
         let fit = || Binned::new(&rows, &small()).unwrap().fit(&all, &small(), &x).unwrap();
         let (a, b) = (fit(), fit());
@@ -252,10 +281,49 @@ mod tests {
         assert!(differing <= 1, "{differing} of {} golden predictions differ after retraining", want.len());
     }
 
+    /// Share of pairs of one day that the scores order as the labels do.
+    fn ordered(scores: &[f64], y: &[f32], days: &[u32]) -> f64 {
+        let (mut right, mut all) = (0.0, 0.0);
+        for i in 0..y.len() {
+            for j in (i + 1..y.len()).take_while(|j| days[*j] == days[i]).filter(|j| y[*j] != y[i]) {
+                all += 1.0;
+                right += f64::from(u8::from((scores[i] > scores[j]) == (y[i] > y[j])));
+            }
+        }
+        right / all
+    }
+
+    #[test]
+    fn a_ranking_and_a_classification_learn_the_order_within_days_deterministically() {
+        let (names, x, y, w) = training_rows(672);
+        let days: Vec<u32> = (0..672).map(|r| r / 24).collect();
+        let labels: Vec<f64> = y.iter().map(|v| f64::from(*v)).collect();
+        for objective in ["lambdarank", "binary"] {
+            let params = Params { objective: objective.into(), ..small() };
+            let asked = target::targets(objective, &labels, &days).unwrap();
+            let rows = Rows { features: &x, labels: &asked, weights: &w, names: &names, days: &days };
+            // Days with gaps, as purging and missing labels leave them.
+            let train: Vec<u32> = (0..672).filter(|r| r % 7 != 3 && !(200..260).contains(r)).collect();
+            let fit = || Binned::new(&rows, &params).unwrap().fit(&train, &params, &x).unwrap();
+            let (a, b) = (fit(), fit());
+            assert_eq!(a.text, b.text, "{objective}");
+            let forest = Forest::parse(&a.text).unwrap();
+            let raw: Vec<f64> = x.chunks(8).map(|r| forest.raw(r)).collect();
+            assert_eq!(raw, a.scores, "{objective}");
+            assert!(ordered(&raw, &y, &days) > 0.6, "{objective}: {}", ordered(&raw, &y, &days));
+            let (older, newest): (Vec<u32>, Vec<u32>) = ((0..480).collect(), (480..672).collect());
+            let rounds = Binned::new(&rows, &params).unwrap().best_rounds(&older, &newest, 3, &Params { rounds: 100, ..params.clone() }).unwrap();
+            assert!((1..100).contains(&rounds), "{objective}: {rounds}");
+        }
+        let params = Params { objective: "lambdarank".into(), ..small() };
+        let no_days = Rows { features: &x, labels: &y, weights: &w, names: &names, days: &[] };
+        assert!(Binned::new(&no_days, &params).unwrap().fit(&[0, 1], &params, &x).is_err(), "a ranking without days");
+    }
+
     #[test]
     fn subsets_share_one_binning_and_early_stopping_stops() {
         let (names, x, y, w) = training_rows(672);
-        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names };
+        let rows = Rows { features: &x, labels: &y, weights: &w, names: &names, days: &[] };
         let binned = Binned::new(&rows, &small()).unwrap();
         let (train, valid): (Vec<u32>, Vec<u32>) = ((0..500).collect(), (500..672).collect());
         let rounds = binned.best_rounds(&train, &valid, 3, &Params { rounds: 200, ..small() }).unwrap();

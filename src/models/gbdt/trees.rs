@@ -126,7 +126,7 @@ impl Forest {
         let features: Vec<String> = field(&header, "feature_names")?.split(' ').map(str::to_string).collect();
         let objective = field(&header, "objective")?;
         let output = match objective.split(' ').next() {
-            Some("regression") => Output::Raw,
+            Some("regression" | "lambdarank") => Output::Raw,
             Some("binary") => Output::Sigmoid(objective.split("sigmoid:").nth(1).and_then(|s| s.trim().parse().ok()).unwrap_or(1.0)),
             _ => return Err(refused(&format!("its objective '{objective}' is unknown here"))),
         };
@@ -160,6 +160,11 @@ impl Forest {
             out.splits[node.feature] += 1;
         }
         out
+    }
+
+    /// Whether a prediction is a probability, the logistic function of the raw score.
+    pub fn is_logistic(&self) -> bool {
+        self.output == Output::Sigmoid(1.0)
     }
 
     /// The raw score of a row with one value per feature (`NaN` = missing).

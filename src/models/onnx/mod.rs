@@ -113,16 +113,25 @@ pub fn encode(forest: &Forest, name: &str) -> Result<Vec<u8>> {
         Attribute::ints("target_treeids", c.target_tree),
         Attribute::floats("target_weights", c.target_weight),
     ];
-    let node = Node {
+    let logistic = forest.is_logistic();
+    let trees = Node {
         input: vec!["features".into()],
-        output: vec!["variable".into()],
+        output: vec![if logistic { "raw" } else { "variable" }.into()],
         name: Some("trees".into()),
         op_type: Some("TreeEnsembleRegressor".into()),
         attribute: attributes,
         domain: Some("ai.onnx.ml".into()),
     };
+    let squash = Node {
+        input: vec!["raw".into()],
+        output: vec!["variable".into()],
+        name: Some("probability".into()),
+        op_type: Some("Sigmoid".into()),
+        attribute: Vec::new(),
+        domain: None,
+    };
     let graph = Graph {
-        node: vec![node],
+        node: if logistic { vec![trees, squash] } else { vec![trees] },
         name: Some(name.into()),
         input: vec![ValueInfo::float_matrix("features", forest.features().len() as i64)],
         output: vec![ValueInfo::float_matrix("variable", 1)],

@@ -89,7 +89,7 @@ impl Sample {
     }
 
     fn rows<'a>(&'a self, market: &'a Market, target: usize) -> Rows<'a> {
-        Rows { features: &self.features, labels: &self.labels[target], weights: &self.weights, names: &market.names }
+        Rows { features: &self.features, labels: &self.labels[target], weights: &self.weights, names: &market.names, days: &[] }
     }
 
     fn row(&self, r: usize, k: usize) -> &[f32] {

@@ -47,7 +47,7 @@ fn train(case: &Case, names: &[String]) -> Value {
     let features: Vec<f32> = all.iter().flat_map(|r| round_features(r)).collect();
     let (x, labels) = (&features[..n * names.len()], round_features(&y[..n]));
     let params = params(case);
-    let binned = Binned::new(&Rows { features: x, labels: &labels, weights: &weights[..n], names }, &params).unwrap();
+    let binned = Binned::new(&Rows { features: x, labels: &labels, weights: &weights[..n], names, days: &[] }, &params).unwrap();
     let used: Vec<u32> = (0..u32::try_from(n).unwrap()).collect();
     let fitted = binned.fit(&used, &params, &features).unwrap();
     let forest = Forest::parse(&fitted.text).unwrap();

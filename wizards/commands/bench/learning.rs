@@ -52,7 +52,7 @@ impl Table {
         Ok(Self { features: round_features(&values), cols, labels, weights: vec![1.0; rows], names, days: days.values })
     }
     fn rows(&self) -> Rows<'_> {
-        Rows { features: &self.features, labels: &self.labels, weights: &self.weights, names: &self.names }
+        Rows { features: &self.features, labels: &self.labels, weights: &self.weights, names: &self.names, days: &[] }
     }
     /// The features of some rows, row-major.
     fn of(&self, rows: &[u32]) -> Vec<f32> {
