@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 TRADEML := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test drill planted node clients readers mirror promises docs book fmt lint
+.PHONY: help setup demo test drill planted node clients readers mirror kills promises docs book fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -48,6 +48,10 @@ readers: setup ## Read a drive, and ask its service, with other people's program
 mirror: setup ## Copy a drive's registry to a real MLflow server and read it back (DRIVE=DIR; needs a network to install it)
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@$(ENV); .ci/mirror $(DRIVE)
+
+kills: setup ## Kill `trademl train` 50 times at random moments and compare what it makes (takes minutes)
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@$(ENV); TRADEML=$(TRADEML) .ci/kills
 
 promises: setup ## Drive the program to see that what docs/promises.md says of the whole of it holds
 	@$(ENV); cargo build --locked --workspace --all-targets

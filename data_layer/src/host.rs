@@ -10,6 +10,7 @@ pub use fail::FAILPOINTS;
 use crate::error::{Error, Result, code};
 use crate::time::UtcTime;
 use fail::FailPlan;
+use sha2::Digest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -46,6 +47,7 @@ struct Shared {
     cancel_notify: tokio::sync::Notify,
     cancel_signal: AtomicI64,
     http: OnceLock<reqwest::Client>,
+    program_sha256: OnceLock<String>,
     runtime: Bridge,
     offline: AtomicBool,
 }
@@ -144,7 +146,7 @@ impl Host {
             sysroot: fake.sysroot,
             cwd: PathBuf::from("."),
             trace_steps: false,
-            shared: Arc::new(Shared { fail, trace_sink: Some(Mutex::new(Vec::new())), ..Shared::default() }),
+            shared: Arc::new(Shared { fail, trace_sink: Some(Mutex::new(Vec::new())), program_sha256: OnceLock::from("0".repeat(64)), ..Shared::default() }),
         })
     }
 
@@ -289,6 +291,22 @@ impl Host {
     }
     pub fn is_offline(&self) -> bool {
         self.0.shared.offline.load(Ordering::SeqCst)
+    }
+
+    /// SHA-256 of the running program's file, read once.
+    pub fn program_sha256(&self) -> Result<&str> {
+        if let Some(known) = self.0.shared.program_sha256.get() {
+            return Ok(known);
+        }
+        let mut file = std::fs::File::open(std::env::current_exe()?)?;
+        let (mut digest, mut buffer) = (sha2::Sha256::new(), vec![0; 1 << 20]);
+        loop {
+            match std::io::Read::read(&mut file, &mut buffer)? {
+                0 => break,
+                n => digest.update(&buffer[..n]),
+            }
+        }
+        Ok(self.0.shared.program_sha256.get_or_init(|| hex::encode(digest.finalize())))
     }
 
     /// Run a future to its end from synchronous code; the only such bridge in the program.

@@ -106,7 +106,9 @@ impl Registry {
     }
 
     /// Add a model in its stage. The same model again is not an error; the same version with other bytes is.
+    /// The digest of the program that made it stands in the event, not in the artifact: two builds make the same bytes.
     pub fn register(&self, row: &ModelRow, rule: &str) -> Result<()> {
+        let verdict = serde_json::json!({"program_sha256": self.db.root().host().program_sha256()?});
         self.db.write(|tx| {
             if let Some(known) = find(tx, &row.strategy, &row.version)? {
                 if known.sha256 == row.sha256 {
@@ -125,7 +127,7 @@ impl Registry {
                     from_stage: None,
                     to_stage: row.stage,
                     rule: rule.into(),
-                    verdict: Value::Null,
+                    verdict,
                     applied: true,
                     operator: "trademl".into(),
                     reason: "registered".into(),

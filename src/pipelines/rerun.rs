@@ -5,7 +5,7 @@
 //! cells that were cross-validated are.
 
 use crate::models::baseline::CODE;
-use crate::models::registry::ModelRow;
+use crate::models::registry::{ModelRow, Registry};
 use crate::pipelines::recall::{self, Recalled};
 use crate::pipelines::splits::Work;
 use crate::pipelines::{cv, fit, prepare, train};
@@ -40,6 +40,8 @@ pub struct Rerun {
     pub data_snapshot: String,
     /// The program that trained the model, and this one.
     pub code: [String; 2],
+    /// SHA-256 of their files; the first is not known of models of older registries.
+    pub program_sha256: [Option<String>; 2],
     pub files: Vec<Compared>,
     /// Every file equal, byte for byte.
     pub equal: bool,
@@ -64,9 +66,17 @@ pub fn rerun(root: &DataRoot, row: &ModelRow, progress: &dyn Progress, threads: 
         run_id: row.run_id.clone(),
         data_snapshot: row.data_snapshot.clone(),
         code: [pinned.code.clone(), CODE.to_string()],
+        program_sha256: [trained_by(root, row)?, Some(root.host().program_sha256()?.to_string())],
         equal: files.iter().all(|f| f.equal),
         files,
     })
+}
+
+/// The program that registered a model.
+fn trained_by(root: &DataRoot, row: &ModelRow) -> Result<Option<String>> {
+    let events = Registry::open(root)?.events(&row.strategy)?;
+    let first = events.iter().find(|e| e.version == row.version && e.from_stage.is_none());
+    Ok(first.and_then(|e| e.verdict["program_sha256"].as_str().map(str::to_string)))
 }
 
 type Files = BTreeMap<String, Vec<u8>>;

@@ -50,6 +50,9 @@ fn make_known(server: &Server, root: &DataRoot, row: &ModelRow, event: &ModelEve
         server.post("runs/log-batch", json!({"run_id": run, "metrics": metrics(&row.metrics, row.created_at)}))?;
         upload(server, &artifacts, &files)?;
         server.post("runs/update", json!({"run_id": run, "status": "FINISHED", "end_time": millis(row.created_at)}))?;
+        if let Some(program) = event.verdict["program_sha256"].as_str() {
+            server.post("runs/log-batch", json!({"run_id": run, "tags": [tag("trademl.program_sha256", program)]}))?;
+        }
         or_existing(server.post("registered-models/create", json!({"name": model, "tags": [tag("trademl.dataset", &root.drive().dataset)]})))?;
         let version = version_of(server, &model, &run, &artifacts, row)?;
         point(server, &model, &version, event.to_stage)?;
