@@ -5,6 +5,7 @@ pub mod decide;
 pub mod engine;
 pub mod events;
 pub mod summary;
+pub mod what_if;
 
 pub use decide::{Before, Decision, decide};
 pub use engine::{BacktestResult, FillRecord, Note, run};

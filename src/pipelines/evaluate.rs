@@ -2,6 +2,7 @@
 
 use crate::backtest::metric::ic::{self, IcSummary};
 use crate::backtest::metric::{max_drawdown, sharpe};
+use crate::backtest::what_if::{self, WhatIf};
 use crate::backtest::{self, BacktestResult, SensitivityRow, Summary};
 use crate::execution::cost::CostModel;
 use crate::labels;
@@ -90,6 +91,7 @@ pub struct Evidence {
     pub challenger: BacktestResult,
     pub summary: Summary,
     pub sensitivity: Vec<SensitivityRow>,
+    pub what_if: Vec<WhatIf>,
     /// Over the common sessions: challenger, champion.
     pub common: Option<(BacktestResult, BacktestResult)>,
     pub cv: CvReport,
@@ -161,6 +163,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
     };
     let evidence = Evidence {
         summary: backtest::summarise(&challenger),
+        what_if: what_if::table(&panel, &scores, &config.portfolio, &cost, days.clone(), &challenger)?,
         sensitivity: backtest::sensitivity(&panel, &scores, &config.portfolio, &cost, days.clone())?,
         config,
         panel,

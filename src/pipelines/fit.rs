@@ -1,8 +1,8 @@
 //! The final fit on every labelled row, the artifact that holds it, and its entry in the registry.
 
 use crate::models::artifact::{self, FeatureList, Kind, Manifest};
-use crate::models::gbdt::trees::Forest;
 use crate::models::gbdt;
+use crate::models::gbdt::trees::Forest;
 use crate::models::onnx::{self, Parity};
 use crate::models::registry::{ModelRow, Registry, Stage};
 use crate::pipelines::cv::CvReport;

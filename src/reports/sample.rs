@@ -1,12 +1,13 @@
 //! A plausible evaluation and day, for the tests of the views.
 
 use crate::backtest::metric::{deciles::Bucket, ic, max_drawdown, monthly};
+use crate::backtest::what_if::WhatIf;
 use crate::backtest::{Metric, SensitivityRow, Summary};
 use crate::reports::daily::{Champion, DailyReport, Health, Mode, OrderCounts, PositionRow, PositionSide, StrategyRow};
 use crate::reports::tear_sheet::{Curve, Histogram, IcSection, TearSheet, Window};
 use crate::validation::calibration::Bin;
 use crate::validation::golden::noise;
-use crate::validation::hurdles::{Bars, Measure, Measures, judge};
+use crate::validation::hurdles::{self, Bars, Measure, Measures, judge};
 use data_layer::calendar::Calendar;
 use data_layer::error::{Error, code};
 use data_layer::time::{DateRange, TradingDay};
@@ -46,6 +47,14 @@ pub(crate) fn sheet() -> TearSheet {
     let bucket = |i: usize| Bucket { bucket: i, n: 12_450, mean_return: -0.0011 + 0.00042 * i as f64 };
     let bin = |i: usize| Bin { bin: i, n: 900, mean_pred: 0.05 + 0.1 * i as f64, frac_pos: 0.08 + 0.092 * i as f64 };
     let cost = |m: f64| SensitivityRow { multiple: m, sharpe: Some(1.4 - 0.28 * m), cagr: Some(0.14 - 0.03 * m), max_drawdown: Some(0.14), costs: 5_100.0 * m };
+    let what_if = |(circumstance, detail): (&str, &str)| WhatIf {
+        circumstance: circumstance.into(),
+        detail: detail.into(),
+        sharpe: Some(0.81),
+        total_return: Some(0.372),
+        max_drawdown: Some(0.151),
+        undefined: None,
+    };
     TearSheet {
         v: 1,
         strategy: "equities_xs".into(),
@@ -70,6 +79,8 @@ pub(crate) fn sheet() -> TearSheet {
         deciles: (0..10).map(bucket).collect(),
         calibration: (0..10).map(bin).collect(),
         cost_sensitivity: [0.5, 1.0, 2.0, 3.0].map(cost).to_vec(),
+        what_if: [("as traded", ""), ("without its best month", "2016-11")].map(what_if).to_vec(),
+        meanings: BTreeMap::from([("sharpe".into(), hurdles::meaning("sharpe").into())]),
         pbo_logits: Histogram::of(&noise(8, 12_870).iter().map(|e| 0.9 + e).collect::<Vec<_>>(), 24),
         notes: vec!["Top 3 long, bottom 3 short, every 5 sessions, 12 bps a round trip.".into(), "bars.pbo was loosened from 0.05 to 0.1".into()],
         undefined: BTreeMap::new(),

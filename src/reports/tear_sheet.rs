@@ -3,6 +3,7 @@
 use crate::backtest::metric::deciles::Bucket;
 use crate::backtest::metric::ic::IcSummary;
 use crate::backtest::metric::monthly::YearRow;
+use crate::backtest::what_if::WhatIf;
 use crate::backtest::{SensitivityRow, Summary};
 use crate::reports::svg::{self, Format, Frame, Series};
 use crate::reports::view::{Rendered, render};
@@ -86,6 +87,12 @@ pub struct TearSheet {
     pub deciles: Vec<Bucket>,
     pub calibration: Vec<Bin>,
     pub cost_sensitivity: Vec<SensitivityRow>,
+    /// The same scores under other circumstances.
+    #[serde(default)]
+    pub what_if: Vec<WhatIf>,
+    /// What each row of the verdict asks, in plain words, by its name.
+    #[serde(default)]
+    pub meanings: BTreeMap<String, String>,
     pub pbo_logits: Option<Histogram>,
     /// The rule, the costs, excluded features, loosened bars: sentences.
     pub notes: Vec<String>,
@@ -207,7 +214,7 @@ mod tests {
     #[test]
     fn lesson_057_the_sensitivity_table_and_lesson_085_the_best_trade_are_printed() {
         let r = tear_sheet(&sample::sheet()).unwrap();
-        for text in ["0.5x", "3.0x", "pnl without best trade", "Known bias", "Trials"] {
+        for text in ["0.5x", "3.0x", "pnl without best trade", "Known bias", "Trials", "without its best month", "2016-11", "usual deviation"] {
             assert!(r.md.contains(text), "{text} is missing:\n{}", r.md);
         }
     }

@@ -158,6 +158,25 @@ pub fn judge(m: &Measures, bars: &Bars) -> Result<Verdict> {
     Ok(Verdict { rows, passed })
 }
 
+/// What a row of a verdict asks, for a reader who has not met its name; empty for a name that is not a row's.
+pub fn meaning(name: &str) -> &'static str {
+    match name {
+        "sharpe" => "What a year earned after costs for each unit of its own up and down. At 1, a usual year's gain is as large as its usual deviation.",
+        "max_drawdown" => "The deepest fall from a peak: what somebody who came in on the worst day would have seen gone at the bottom.",
+        "dsr" => {
+            "How likely it is that the Sharpe ratio is above zero at all, once one knows how many configurations were tried before this one was shown. The best of many coin-tossers looks skilled."
+        }
+        "pbo" => {
+            "How often, when half of the time is used to choose the best configuration, that choice is below the middle on the other half. Near one half, choosing was guessing."
+        }
+        "plausible_drawdown" => "A record without any loss was not traded: prices from the future, or positions that were never marked, look like that.",
+        "consistent" => {
+            "The two tests of luck ask the same question in two ways. When one says skill and the other says luck, something was counted wrongly, and nothing is believed."
+        }
+        _ => "",
+    }
+}
+
 fn at_least(name: &str, m: &Measure, bar: f64, meaning: &str) -> Row {
     row(name, m, format!(">= {bar}"), meaning, |v| v >= bar)
 }
@@ -214,6 +233,7 @@ mod tests {
     fn a_good_result_passes_every_bar() {
         let v = judge(&good(), &Bars::default()).unwrap();
         assert!(v.passed && v.require().is_ok() && v.rows.len() == 6);
+        assert!(v.rows.iter().all(|r| meaning(&r.name).len() > 60) && meaning("other").is_empty());
     }
 
     #[test]

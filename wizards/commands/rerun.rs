@@ -43,7 +43,11 @@ fn lines(r: &Rerun) -> Vec<String> {
         out.push(format!("  trained by {}, made again by {}: a difference below may be the program's", r.code[0], r.code[1]));
     }
     if let [Some(then), Some(now)] = &r.program_sha256 {
-        out.push(if then == now { "  by the same build of the program".into() } else { format!("  trained by the build {}, made again by {}", &then[..12], &now[..12]) });
+        out.push(if then == now {
+            "  by the same build of the program".into()
+        } else {
+            format!("  trained by the build {}, made again by {}", &then[..12], &now[..12])
+        });
     }
     for file in &r.files {
         out.push(format!("  {:<7} {:<22} {:>10} bytes", if file.equal { "equal" } else { "DIFFERS" }, file.name, file.bytes[1]));

@@ -14,6 +14,7 @@ use engine::pipelines::promote::{self, Promotion};
 use engine::pipelines::trial_stats;
 use engine::reports;
 use engine::reports::tear_sheet::{Curve, Histogram, IcSection, TearSheet, Window};
+use engine::validation::hurdles;
 use serde::{Deserialize, Serialize};
 
 /// Who is judged against whom.
@@ -122,6 +123,8 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         deciles: buckets,
         calibration: e.confidence.as_ref().map(|c| c.bins.clone()).unwrap_or_default(),
         cost_sensitivity: e.sensitivity.clone(),
+        what_if: e.what_if.clone(),
+        meanings: evaluation.verdict.rows.iter().map(|r| (r.name.clone(), hurdles::meaning(&r.name).to_string())).filter(|m| !m.1.is_empty()).collect(),
         pbo_logits: logits.and_then(|l| Histogram::of(&l, 20)),
         notes: evaluation.notes.iter().cloned().chain(evaluation.excluded.iter().map(|x| format!("without {}: {}", x.name, x.reason))).collect(),
         undefined,
