@@ -5,6 +5,8 @@ pub mod complete;
 mod model;
 #[cfg(feature = "research")]
 mod paper;
+#[cfg(feature = "research")]
+mod report;
 mod upkeep;
 
 use crate::kit::Wizard;
@@ -16,6 +18,8 @@ use std::path::PathBuf;
 pub use model::{ModelArgs, ModelCommand, RerunArgs};
 #[cfg(feature = "research")]
 pub use paper::{PaperArgs, PaperCommand};
+#[cfg(feature = "research")]
+pub use report::{PageKind, ReportArgs, ReportCommand};
 pub use upkeep::{ConfigArgs, ConfigCommand, DoctorArgs, ServiceArgs, ServiceCommand};
 
 /// From a bare Raspberry Pi and an SSD to a governed paper-trading book, in six guided wizards.
@@ -76,6 +80,9 @@ pub enum Command {
     /// The registry: models and their stages, every decision, and back to the previous champion
     #[cfg(feature = "research")]
     Model(ModelArgs),
+    /// The pages that the wizards wrote: list them, open one, compare two evaluations
+    #[cfg(feature = "research")]
+    Report(ReportArgs),
     /// Make a trained model again from its snapshot, configuration and seed, and compare every byte
     #[cfg(feature = "research")]
     Rerun(RerunArgs),

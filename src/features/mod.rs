@@ -18,6 +18,15 @@ use serde::{Deserialize, Serialize};
 /// Names of the feature sets that a configuration can ask for.
 pub const SETS: [&str; 2] = [equities_xs::FEATURE_SET, alpha158::FEATURE_SET];
 
+/// How many columns a set has when every source is there.
+pub fn width(set: &str) -> Result<usize> {
+    match set {
+        equities_xs::FEATURE_SET => Ok(equities_xs::registry().len()),
+        alpha158::FEATURE_SET => Ok(alpha158::COUNT),
+        other => Err(unknown_set(other)),
+    }
+}
+
 /// What the model sees of a set, by its name: members of the universe only, standardised per date.
 pub fn build(set: &str, panel: &Panel) -> Result<FeatureBlock> {
     match set {

@@ -7,6 +7,7 @@ pub mod view;
 pub mod tear_sheet;
 pub mod daily;
 pub mod weekly;
+pub mod compare;
 #[cfg(test)]
 mod sample;
 

@@ -18,6 +18,8 @@ pub mod node;
 pub mod paper;
 pub mod practice;
 #[cfg(feature = "research")]
+pub mod report;
+#[cfg(feature = "research")]
 pub mod rerun;
 pub mod runs;
 pub mod sandbox;
@@ -89,6 +91,8 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Eject(args) => drive::eject(host, &args),
         #[cfg(feature = "research")]
         Command::Model(args) => model::run(host, log, &args),
+        #[cfg(feature = "research")]
+        Command::Report(args) => report::run(host, &args),
         #[cfg(feature = "research")]
         Command::Rerun(args) => rerun::run(host, log, &args),
         #[cfg(feature = "research")]

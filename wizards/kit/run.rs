@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-mod pace;
+pub mod pace;
 pub mod resume;
 mod secrets;
 mod verbs;

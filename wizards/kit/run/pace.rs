@@ -47,7 +47,7 @@ impl Run<'_> {
 }
 
 /// `about 50 s`, `about 3 min`, `about 2 h`.
-pub(super) fn words(seconds: f64) -> String {
+pub fn words(seconds: f64) -> String {
     match seconds {
         s if s < 90.0 => format!("{:.0} s", s.max(1.0)),
         s if s < 5_400.0 => format!("{:.0} min", s / 60.0),
