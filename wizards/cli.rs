@@ -67,6 +67,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// One screen about a drive: coverage, queue, budgets, what is ahead
     Status(StatusArgs),
+    /// Pictures of completeness: a page, an SVG and a PNG below reports/coverage/
+    Coverage(RootArgs),
     /// One screen of checks, each with the command that mends what is wrong
     Doctor(DoctorArgs),
     /// Prove a drive: every digest, the databases, the journal's chain

@@ -57,6 +57,64 @@ pub fn replace(host: &Host, target: &Path, bytes: &[u8]) -> Result<()> {
     host.failpoint("store.rename.after")
 }
 
+/// [`replace`] for many files: each is whole under its final name or not there, and the drive is waited for twice, however many
+/// there are. A crash in between leaves some replaced and the others as they were. Returns how often the drive was waited for.
+pub fn replace_all(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
+    let mut temps: Vec<Temporary> = Vec::with_capacity(files.len());
+    let written = stage_all(host, files, &mut temps);
+    if let Err(error) = written {
+        temps.iter().for_each(|temp| drop(fs::remove_file(&temp.0)));
+        return Err(error);
+    }
+    let mut waits = written?;
+    for ((target, _), temp) in files.iter().zip(&temps) {
+        host.failpoint("store.rename.before")?;
+        fs::rename(&temp.0, target)?;
+    }
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
+    waits += sync_together(folders.into_iter())?;
+    files.iter().try_for_each(|_| host.failpoint("store.rename.after"))?;
+    Ok(waits)
+}
+
+/// Write all temporary files, wait for them together, read each back.
+fn stage_all(host: &Host, files: &[(PathBuf, &[u8])], temps: &mut Vec<Temporary>) -> Result<u64> {
+    for (target, bytes) in files {
+        host.failpoint("store.write.before")?;
+        let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return Err(Error::bug("a file without a folder or a name")) };
+        if cfg!(target_os = "linux") {
+            fs::create_dir_all(folder)?
+        } else {
+            create_folder(folder)?
+        }
+        let temp = Temporary::of(folder, &name.to_string_lossy())?;
+        let place = temp.0.clone();
+        temps.push(temp);
+        File::create(&place)?.write_all(bytes)?;
+    }
+    let waits = sync_together(temps.iter().map(|temp| temp.0.as_path()))?;
+    for ((_, bytes), temp) in files.iter().zip(temps) {
+        verify(&temp.0, bytes)?;
+    }
+    Ok(waits)
+}
+
+/// Wait until these files or folders, all on one file system, are on the drive. Linux has one call for that, which since 5.8
+/// also says when writing failed; elsewhere each is waited for.
+fn sync_together<'a>(mut places: impl Iterator<Item = &'a Path>) -> Result<u64> {
+    #[cfg(target_os = "linux")]
+    if let Some(first) = places.next() {
+        rustix::fs::syncfs(File::open(first)?).map_err(std::io::Error::from)?;
+        return Ok(1);
+    }
+    let mut waits = 0;
+    places.try_for_each(|place| {
+        waits += 1;
+        File::open(place)?.sync_all()
+    })?;
+    Ok(waits)
+}
+
 /// Give a whole file that was written elsewhere on the drive its final name, durably; what had that name before is replaced.
 pub fn rename(host: &Host, from: &Path, target: &Path) -> Result<()> {
     let Some(folder) = target.parent() else { return Err(Error::bug("a file without a folder")) };
@@ -87,6 +145,10 @@ fn write_and_verify(temp: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     drop(file);
+    verify(temp, bytes)
+}
+
+fn verify(temp: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(temp)? != bytes {
         return Err(Error::new(code::SSD_IO, "the drive returned other bytes than were written to it").fix("check the cable and the kernel log (dmesg)"));
     }
@@ -121,6 +183,24 @@ mod tests {
         let first = a.0.clone();
         drop(a);
         assert_eq!(Temporary::of(dir.path(), "x").unwrap().0, first);
+    }
+
+    #[test]
+    fn many_files_are_whole_and_wait_for_the_drive_as_often_as_few() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::fake(crate::host::FakeHost::default());
+        let write = |n: usize| {
+            let files: Vec<(PathBuf, Vec<u8>)> = (0..n).map(|i| (dir.path().join(format!("a/{i}/part-0")), vec![i as u8; 100 + i])).collect();
+            let borrowed: Vec<(PathBuf, &[u8])> = files.iter().map(|(p, b)| (p.clone(), b.as_slice())).collect();
+            let waits = replace_all(&host, &borrowed).unwrap();
+            assert!(files.iter().all(|(p, b)| fs::read(p).unwrap() == *b && fs::read_dir(p.parent().unwrap()).unwrap().count() == 1));
+            waits
+        };
+        let few = write(3);
+        if cfg!(target_os = "linux") {
+            assert_eq!((few, write(300)), (2, 2));
+        }
+        assert_eq!(replace_all(&host, &[]).unwrap(), 0);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result, code};
 use crate::time::{TradingDay, UtcTime};
-use polars::prelude::{Column, DataFrame, DataType, IntoColumn, IntoSeries, NamedFrom, Series, TimeUnit, TimeZone};
+pub use polars::prelude::DataFrame;
+use polars::prelude::{Column, DataType, IntoColumn, IntoSeries, NamedFrom, Series, TimeUnit, TimeZone};
 
 fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
     frame.column(name).map_err(|_| Error::new(code::SSD_DAMAGED, format!("a table lacks its column '{name}'")))

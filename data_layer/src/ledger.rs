@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 mod coverage;
 mod export;
 pub mod scope;
-pub use coverage::{Coverage, coverage, coverage_by_day, coverage_by_month, coverage_by_symbol, coverage_held};
+pub use coverage::{Coverage, coverage, coverage_by_day, coverage_by_month, coverage_by_symbol, coverage_held, coverage_of_all};
 pub use export::{EXPORT, export, read_export};
 
 /// Rows per transaction when many change.

@@ -36,6 +36,7 @@ pub mod forecast;
 pub mod reference;
 pub mod audit;
 pub mod curate;
+pub mod coverage;
 pub mod snapshot;
 pub mod export;
 pub mod rebuild;

@@ -43,6 +43,14 @@ pub fn write_atomic(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<Fi
     Ok(FileInfo { path: path.clone(), sha256: sha256_hex(bytes), bytes: bytes.len() as u64 })
 }
 
+/// [`write_atomic`] of many files: the drive is waited for twice, not once a file.
+pub fn write_all(root: &DataRoot, files: &[(&DataPath, &[u8])]) -> Result<()> {
+    let places: Vec<(std::path::PathBuf, &[u8])> = files.iter().map(|(path, bytes)| (root.locate(path), *bytes)).collect();
+    disk::replace_all(root.host(), &places).map_err(|e| e.during(&format!("writing {} files", files.len())))?;
+    files.iter().for_each(|(path, _)| root.host().ack("file", path.as_str()));
+    Ok(())
+}
+
 /// Read a whole file; `None` when there is none.
 pub fn read(root: &DataRoot, path: &DataPath) -> Result<Option<Vec<u8>>> {
     match fs::read(root.locate(path)) {

@@ -6,6 +6,7 @@ use crate::kit::journal::Journal;
 use data_layer::attach;
 use data_layer::budget::Standing;
 use data_layer::control::{Db, Which};
+use data_layer::coverage as pictures;
 use data_layer::detect;
 use data_layer::error::{Error, Result, code};
 use data_layer::forecast::{Forecast, Outlook};
@@ -63,6 +64,22 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
     budgets.iter().filter(keyed).for_each(|b| say(&budget_line(b)));
     forecast.iter().flat_map(forecast_lines).for_each(|line| say(&line));
     loops.iter().for_each(|l| say(&format!("  loop  {:<14} {}   {}", l.name, short(l.at), l.detail)));
+    Ok(0)
+}
+
+/// Draw what is complete and why the rest is not.
+pub fn coverage(host: &Host, args: &RootArgs) -> Result<u8> {
+    let root = open_root(host, args.root.clone())?;
+    let db = Db::open(&root, Which::Node)?;
+    let held = ledger::held(&db, table::RAW_EQUITIES_BARS)?;
+    let held = held.ok_or_else(|| Error::new(code::DATA_MISSING, "nothing of this drive has been audited yet").fix("trademl pi-data-node"))?;
+    let files = pictures::write(&root, &db, held.end.plus_days(-1))?;
+    if args.json {
+        let [page, svg, png] = files;
+        emit(&json!({"v": 1, "ok": true, "asof": held.end.plus_days(-1), "page": page, "svg": svg, "png": png}).to_string());
+    } else {
+        files.iter().for_each(|path| say(&root.locate(path).display().to_string()));
+    }
     Ok(0)
 }
 

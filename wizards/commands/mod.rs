@@ -84,6 +84,7 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Node(args) => node::run(host, log, &args),
         Command::Watch(args) => watch::run(host, &args),
         Command::Status(args) => drive::status(host, &args),
+        Command::Coverage(args) => drive::coverage(host, &args),
         Command::Doctor(args) => doctor::run(host, &args),
         Command::Fsck(args) => drive::fsck(host, &args),
         Command::Rebuild(args) => drive::rebuild(host, &args),

@@ -6,7 +6,6 @@ use crate::audit::AuditConfig;
 use crate::audit::bars::{self, Catalogue};
 use crate::control::Db;
 use crate::error::{Error, Result};
-use crate::ledger;
 use crate::reference::{self, CorpAction};
 use crate::root::{DataPath, DataRoot, encode_symbol};
 use crate::schema::{table, timeframe};
@@ -28,8 +27,6 @@ pub use price::{AdjPrice, PriceFactor, RawPrice};
 
 /// Symbols whose rows are in memory at once.
 const SYMBOLS_AT_ONCE: usize = 200;
-/// Files written side by side: most of the time goes to waiting for the drive.
-const WRITERS: usize = 4;
 
 /// Whether the digests of existing files are taken again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,30 +196,25 @@ fn reach(years: &[i16], has_actions: bool) -> Result<DateRange> {
 
 type Job<'a> = (&'a Planned, Option<Vec<u8>>);
 
-/// Write the files that differ from what is there, several at a time.
+/// Write the files that differ from what is there, all together: waiting for the drive is what costs.
 fn write_all<'a>(root: &DataRoot, jobs: Vec<Job<'a>>) -> Result<Vec<(&'a Planned, Output, bool)>> {
-    let share = jobs.len().div_ceil(WRITERS).max(8);
-    let mut queues: Vec<Vec<Job<'a>>> = Vec::new();
-    let mut jobs = jobs.into_iter().peekable();
-    while jobs.peek().is_some() {
-        queues.push(jobs.by_ref().take(share).collect());
+    let mut out = Vec::with_capacity(jobs.len());
+    let mut fresh: Vec<(&DataPath, &[u8])> = Vec::new();
+    for (planned, bytes) in &jobs {
+        let inputs = planned.inputs.clone();
+        let Some(bytes) = bytes else {
+            store::remove(root, &planned.path)?;
+            out.push((*planned, Output { inputs, sha256: Some(String::new()), bytes: 0 }, false));
+            continue;
+        };
+        let written = store::read(root, &planned.path)?.as_deref() != Some(bytes);
+        if written {
+            fresh.push((&planned.path, bytes));
+        }
+        out.push((*planned, Output { inputs, sha256: Some(store::sha256_hex(bytes)), bytes: bytes.len() as u64 }, written));
     }
-    let work = |queue: Vec<Job<'a>>| queue.into_iter().map(|(p, bytes)| write_one(root, p, bytes).map(|(o, w)| (p, o, w))).collect::<Result<Vec<_>>>();
-    let work = &work;
-    let parts: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = queues.into_iter().map(|queue| scope.spawn(move || work(queue))).collect();
-        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(Error::bug("a writer of curated files died")))).collect()
-    });
-    Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
-}
-
-fn write_one(root: &DataRoot, planned: &Planned, bytes: Option<Vec<u8>>) -> Result<(Output, bool)> {
-    let Some(bytes) = bytes else {
-        store::remove(root, &planned.path)?;
-        return Ok((Output { inputs: planned.inputs.clone(), sha256: Some(String::new()), bytes: 0 }, false));
-    };
-    let (info, written) = ledger::store_if_changed(root, &planned.path, bytes)?;
-    Ok((Output { inputs: planned.inputs.clone(), sha256: Some(info.sha256), bytes: info.bytes }, written))
+    store::write_all(root, &fresh)?;
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::audit::{AuditScope, audit_scan};
 use crate::frame;
-use crate::ledger::Status;
+use crate::ledger::{self, Status};
 use crate::reference::refresh_reference;
 use crate::testkit::{Kit, RawBar, bar_at, day, good_bars, good_minutes, range};
 

@@ -24,6 +24,16 @@ impl Coverage {
     pub fn fraction(&self) -> f64 {
         if self.expected == 0 { 0.0 } else { self.green as f64 / self.expected as f64 }
     }
+    /// Count what another counts as well.
+    pub fn join(&mut self, other: &Self) {
+        self.expected += other.expected;
+        self.green += other.green;
+        self.amber += other.amber;
+        self.red += other.red;
+        for (code, n) in &other.codes {
+            *self.codes.entry(code.clone()).or_default() += n;
+        }
+    }
     fn add(&mut self, status: &str, code: &str, n: u64) {
         self.expected += n;
         match status {
@@ -111,6 +121,26 @@ fn grouped(db: &Db, column: &str, table: &str, partition_key: &str, window: Date
 /// Coverage per session: one column of a heat map.
 pub fn coverage_by_day(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<TradingDay, Coverage>> {
     grouped(db, "dt", table, partition_key, window)?.into_iter().map(|(day, c)| Ok((day.parse()?, c))).collect()
+}
+
+/// A table and a partition key.
+pub type Of = (String, String);
+
+/// Coverage per session of every table and partition key. One pass over the ledger.
+pub fn coverage_of_all(db: &Db) -> Result<BTreeMap<Of, BTreeMap<TradingDay, Coverage>>> {
+    let conn = db.lock()?;
+    let mut statement = conn.prepare_cached(
+        "SELECT table_name, partition_key, dt, status, ifnull(qc_code,''), count(*) FROM partition_status NOT INDEXED WHERE dt <> '' GROUP BY 1, 2, 3, 4, 5",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut out: BTreeMap<Of, BTreeMap<TradingDay, Coverage>> = BTreeMap::new();
+    while let Some(r) = rows.next()? {
+        let day: TradingDay = r.get::<_, String>(2)?.parse()?;
+        let n = u64::try_from(r.get::<_, i64>(5)?).unwrap_or(0);
+        let of = out.entry((r.get(0)?, r.get(1)?)).or_default();
+        of.entry(day).or_default().add(r.get_ref(3)?.as_str().unwrap_or(""), r.get_ref(4)?.as_str().unwrap_or(""), n);
+    }
+    Ok(out)
 }
 
 /// GREEN and expected partitions of a table by month (`2017-11`): a heat map's row. One pass over the table.

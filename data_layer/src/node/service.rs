@@ -9,6 +9,7 @@ use super::stages::{Decision, decide};
 use super::{Node, newest_due, runs};
 use crate::audit::AuditScope;
 use crate::control::{self, Db};
+use crate::coverage;
 use crate::curate::Depth;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -230,6 +231,7 @@ impl Service {
         let probes = if weekly { self.node.seed_probes()? } else { queue::SeedReport::default() };
         let asof = newest_due(self.node.host())?;
         self.node.export(asof)?;
+        coverage::write(self.node.root(), self.node.db(), asof)?;
         control::nightly_backup(self.node.root(), &today.to_string())?;
         if weekly {
             self.node.db().write(|tx| Ok(tx.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('weekly.day', ?1)", [today.0])?))?;

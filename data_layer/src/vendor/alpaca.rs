@@ -144,15 +144,16 @@ fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Re
     let asked: BTreeSet<&str> = batch.symbols.iter().map(String::as_str).collect();
     let feed = request.query_value("feed").unwrap_or_default().to_string();
     let uri = request.question();
-    let zone = new_york();
-    let mut rows = Vec::new();
-    for (symbol, list) in parsed.bars.unwrap_or_default() {
+    let mut dates = Dates::default();
+    let bars = parsed.bars.unwrap_or_default();
+    let mut rows = Vec::with_capacity(bars.values().map(Vec::len).sum());
+    for (symbol, list) in bars {
         if !asked.contains(symbol.as_str()) {
             return Err(format!("bars of '{symbol}', which was not asked for"));
         }
         for raw in list {
-            let ts = UtcTime::parse(&raw.t).map_err(|e| e.to_string())?;
-            let date = ts.day_in(&zone);
+            let ts = stamp(&raw.t).map_or_else(|| UtcTime::parse(&raw.t).map_err(|e| e.to_string()), Ok)?;
+            let date = dates.of(ts);
             if !batch.range.contains(date) {
                 return Err(format!("a bar of {symbol} at {}, outside {}", raw.t, batch.range));
             }
@@ -172,6 +173,40 @@ fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Re
         }
     }
     Ok(Page { rows: Rows::Bars(rows), next: next_page(request, parsed.next_page_token), follow: Vec::new() })
+}
+
+/// `2017-11-30T14:30:00Z`, which is all that bars are stamped with; anything else is left to the general parser.
+fn stamp(text: &str) -> Option<UtcTime> {
+    let b: &[u8; 20] = text.as_bytes().try_into().ok()?;
+    let number = |at: std::ops::Range<usize>| b[at].iter().try_fold(0i64, |n, d| d.is_ascii_digit().then(|| n * 10 + i64::from(d - b'0')));
+    if [b[4], b[7], b[10], b[13], b[16], b[19]] != *b"--T::Z" {
+        return None;
+    }
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let day = TradingDay::ymd(i16::try_from(number(0..4)?).ok()?, i8::try_from(number(5..7)?).ok()?, i8::try_from(number(8..10)?).ok()?)?;
+    Some(UtcTime::from_micros((i64::from(day.0) * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000_000))
+}
+
+/// New York's date of moments that mostly follow each other: the time zone is looked up once a day.
+#[derive(Default)]
+struct Dates {
+    /// First moment of the date, first after it, the date.
+    last: Option<(UtcTime, UtcTime, TradingDay)>,
+}
+
+impl Dates {
+    fn of(&mut self, ts: UtcTime) -> TradingDay {
+        if let Some((_, _, day)) = self.last.filter(|(from, to, _)| *from <= ts && ts < *to) {
+            return day;
+        }
+        let zone = new_york();
+        let day = ts.day_in(&zone);
+        self.last = Some((UtcTime::midnight_in(&zone, day), UtcTime::midnight_in(&zone, day.plus_days(1)), day));
+        day
+    }
 }
 
 /// The page after this one.

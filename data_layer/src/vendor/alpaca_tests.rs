@@ -116,3 +116,25 @@ fn frames_have_the_tables_columns_and_one_per_year() {
     let names: Vec<String> = frames[0].1.get_column_names().iter().map(ToString::to_string).collect();
     assert_eq!(names, crate::schema::columns::RAW_BARS);
 }
+
+proptest::proptest! {
+    #[test]
+    fn stamps_and_dates_read_quickly_are_what_the_general_parser_reads(seconds in 0i64..2_000_000_000, step in 0i64..200_000) {
+        let mut dates = Dates::default();
+        for n in 0..3 {
+            let ts = UtcTime::from_micros((seconds + n * step) * 1_000_000);
+            let text = rfc3339(ts);
+            proptest::prop_assert_eq!(stamp(&text), Some(ts));
+            proptest::prop_assert_eq!(dates.of(ts), ts.day_in(&new_york()));
+        }
+    }
+}
+
+#[test]
+fn a_stamp_of_another_form_is_left_to_the_general_parser() {
+    for text in
+        ["2017-11-30T14:30:00.5Z", "2017-11-30T24:30:00Z", "2017-13-30T14:30:00Z", "2017-11-30 14:30:00Z", "2017-11-30T14:30:00+", "2017-1x-30T14:30:00Z", ""]
+    {
+        assert_eq!(stamp(text), None, "{text}");
+    }
+}

@@ -1,10 +1,13 @@
 //! Reading the inputs: Parquet tables, NumPy arrays and JSON lines in a folder per scale.
 
-use super::Scale;
+use super::{Scale, made};
 use data_layer::error::{Error, Result, code};
+use data_layer::qc::{Action, Bar};
+use data_layer::time::TradingDay;
 use data_layer::{frame, store};
 use engine::types::Matrix;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The folder that holds the inputs; without one they are made ([`super::made`]).
@@ -78,10 +81,74 @@ impl Inputs {
         bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| Ok(serde_json::from_slice(l)?)).collect()
     }
 
+    /// A vendor's pages of bars of many symbols: `json/*.json`, in order of their names.
+    pub fn pages(&self, scale: Scale) -> Result<Vec<Page>> {
+        let Some(folder) = &self.folder else { return made::pages(scale) };
+        let entries = std::fs::read_dir(folder.join("json")).map_err(|e| Error::from(e).during("reading the benchmark's pages"))?;
+        let mut names: Vec<String> = entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).filter(|n| n.ends_with(".json")).collect();
+        names.sort();
+        names.iter().map(|n| Page::of(n.trim_end_matches(".json"), self.bytes(&format!("json/{n}"))?)).collect()
+    }
+
+    /// Day bars by symbol, in order of the day: `daily.parquet`.
+    pub fn daily(&self, scale: Scale) -> Result<BTreeMap<String, Vec<Bar>>> {
+        let file = "daily.parquet";
+        if self.are_made() {
+            return made::daily(scale);
+        }
+        let (symbols, days) = (self.texts(file, "symbol")?, self.days(file, "date")?);
+        let columns = ["open", "high", "low", "close", "vwap", "volume"].iter().map(|c| self.floats(file, c)).collect::<Result<Vec<_>>>()?;
+        let mut out: BTreeMap<String, Vec<Bar>> = BTreeMap::new();
+        for (i, (symbol, day)) in symbols.into_iter().zip(days).enumerate() {
+            out.entry(symbol).or_default().push(bar(day, |c| columns[c][i]));
+        }
+        Ok(out)
+    }
+
+    /// Corporate actions by symbol: `event_type` is `split` (`ratio` new for old) or `div` (`ratio` dollars).
+    pub fn events(&self, file: &str) -> Result<BTreeMap<String, Vec<Action>>> {
+        if self.are_made() {
+            return Ok(made::events(file.contains("late")));
+        }
+        let (symbols, days) = (self.texts(file, "symbol")?, self.days(file, "ex_date")?);
+        let (kinds, ratios) = (self.texts(file, "event_type")?, self.floats(file, "ratio")?);
+        let mut out: BTreeMap<String, Vec<Action>> = BTreeMap::new();
+        for (i, symbol) in symbols.into_iter().enumerate() {
+            let (factor, cash) = if kinds[i] == "split" { (ratios[i], 0.0) } else { (1.0, ratios[i]) };
+            out.entry(symbol).or_default().push(Action { ex_date: days[i], factor, cash });
+        }
+        Ok(out)
+    }
+
     /// A NumPy array (`.npy` version 1, little-endian, C order) of at most two dimensions.
     pub fn array(&self, file: &str) -> Result<Array> {
         Array::parse(&self.bytes(file)?).ok_or_else(|| damaged(file, "it is not a little-endian .npy array of f4, f8 or i4 in C order"))
     }
+}
+
+/// One answer of a vendor, and the symbols that were asked for.
+pub struct Page {
+    pub name: String,
+    pub symbols: Vec<String>,
+    pub body: Vec<u8>,
+}
+
+impl Page {
+    /// The symbols are those of the body.
+    pub fn of(name: &str, body: Vec<u8>) -> Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            bars: BTreeMap<String, serde::de::IgnoredAny>,
+        }
+        let symbols = serde_json::from_slice::<Body>(&body)?.bars.into_keys().collect();
+        Ok(Self { name: name.to_string(), symbols, body })
+    }
+}
+
+/// A day bar out of columns in the order open, high, low, close, vwap, volume.
+pub fn bar(day: TradingDay, column: impl Fn(usize) -> f64) -> Bar {
+    let cell = |i: usize| Some(column(i)).filter(|v| v.is_finite());
+    Bar { day, open: cell(0), high: cell(1), low: cell(2), close: cell(3), vwap: cell(4), volume: cell(5), session_id: None, feed: None }
 }
 
 fn damaged(file: &str, why: &str) -> Error {

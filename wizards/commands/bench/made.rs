@@ -3,13 +3,16 @@
 //! A comparison with another program reads the other's inputs from a folder instead; ratios between the two kinds mean nothing.
 
 use super::Scale;
-use super::inputs::Array;
+use super::inputs::{self, Array, Page};
 use data_layer::calendar::Calendar;
 use data_layer::error::Result;
+use data_layer::qc::{Action, Bar};
 use data_layer::time::{DateRange, TradingDay};
 use engine::types::Matrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use std::collections::BTreeMap;
 
 const SEED: u64 = 20_240_601;
 
@@ -52,6 +55,49 @@ pub fn closes(scale: Scale) -> Result<Matrix> {
         }
     }
     Matrix::from_vec(symbols, days, values)
+}
+
+/// Day bars by symbol, with the closes of [`closes`].
+pub fn daily(scale: Scale) -> Result<BTreeMap<String, Vec<Bar>>> {
+    let closes = closes(scale)?;
+    let days = sessions(closes.cols())?;
+    let of = |s: usize| days.iter().enumerate().map(|(d, day)| inputs::bar(*day, |c| [1.0, 1.01, 0.99, 1.0, 1.0, 20_000.0][c] * closes.row(s)[d])).collect();
+    Ok((0..closes.rows()).map(|s| (format!("S{s:04}"), of(s))).collect())
+}
+
+/// A split of every tenth symbol and a dividend of every third; late: one more split.
+pub fn events(late: bool) -> BTreeMap<String, Vec<Action>> {
+    let day = |n: i32| TradingDay(14_613 + n); // from 2010-01-04
+    if late {
+        return BTreeMap::from([("S0000".to_string(), vec![Action { ex_date: day(350), factor: 2.0, cash: 0.0 }])]);
+    }
+    let splits = (0..500).step_by(10).map(|s| (s, Action { ex_date: day(100 + s % 200), factor: 2.0, cash: 0.0 }));
+    let dividends = (0..500).step_by(3).map(|s| (s, Action { ex_date: day(50 + s % 300), factor: 1.0, cash: 0.25 }));
+    let mut out: BTreeMap<String, Vec<Action>> = BTreeMap::new();
+    splits.chain(dividends).for_each(|(s, action)| out.entry(format!("S{s:04}")).or_default().push(action));
+    out
+}
+
+/// Pages of 5 symbols and 2,000 minutes each.
+pub fn pages(scale: Scale) -> Result<Vec<Page>> {
+    let days = sessions(6)?;
+    let mut n = Numbers::of("json");
+    let page = |k: usize| {
+        let mut bars = serde_json::Map::new();
+        for j in 0..5 {
+            let mut price = 20.0 + 380.0 * n.uniform();
+            let bar = |q: usize| {
+                let (open, at) = (price, Calendar::xnys().open(days[q / 390]).plus_seconds(60 * (q % 390) as i64));
+                price *= 1.0 + 0.0006 * n.normal();
+                let stamp = at.to_string().replace(".000000", "");
+                let volume = (7.0 + n.normal()).exp() as u64;
+                json!({"t": stamp, "o": open, "h": open.max(price), "l": open.min(price), "c": price, "v": volume, "n": volume / 37 + 1, "vw": price})
+            };
+            bars.insert(format!("S{:04}", (k * 5 + j) % 500), (0..2_000).map(bar).collect());
+        }
+        Page::of(&format!("page_{k:05}"), json!({"bars": bars, "next_page_token": null}).to_string().into_bytes())
+    };
+    (0..scale.pick(20, 200, 500)).map(page).collect()
 }
 
 /// Features, labels and days of a learner's table, rows sorted by day; 2 % of the features are missing.

@@ -3,9 +3,11 @@
 //! Every topic runs the code that the product runs; what it computes, and on which files, is written down in
 //! `docs/benchmarks.md`, so that a line can be set beside another program's. A topic is a function in [`TOPICS`].
 
+mod curation;
 mod data_node;
 mod events;
 mod features;
+mod ingest;
 mod inputs;
 mod learning;
 mod made;
@@ -54,10 +56,16 @@ const TOPICS: &[Topic] = &[
     Topic { name: "cli_startup", about: "a fresh process that prints its help", run: program::startup },
     Topic { name: "cpcv_train", about: "28 purged splits of gradient-boosted trees over one binned table", run: learning::cpcv_train },
     Topic { name: "cscv_pbo", about: "probability of backtest overfitting, 16 blocks, 12,870 combinations", run: statistics::cscv_pbo },
+    Topic { name: "curate", about: "adjust every bar; write the whole table durably; then one late split", run: curation::curate },
     Topic { name: "dsr", about: "deflated Sharpe ratio of every trial", run: statistics::dsr },
     Topic { name: "features_alpha158", about: "158 price and volume features of every symbol and session", run: features::alpha158 },
     Topic { name: "first_words", about: "a fresh wizard's first line and its first question, the machine looked at in between", run: program::first_words },
     Topic { name: "gbdt_infer", about: "scores of a boosted model for 5, 500 and 20,000 rows", run: learning::infer },
+    Topic {
+        name: "ingest",
+        about: "a vendor's pages decoded and written, one file a page or one a date and symbol; not waited for, then durable",
+        run: ingest::ingest,
+    },
     Topic { name: "queue", about: "seed the task queue; lease and complete, one by one and 64 at a time, durably", run: data_node::queue },
     Topic { name: "registry", about: "register and promote a model; resolve the champion", run: registry::registry },
     Topic { name: "screen", about: "a picture of a node for its live screen, and one frame of 200 x 60", run: program::screen },

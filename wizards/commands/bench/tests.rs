@@ -74,3 +74,39 @@ fn checksums_round_to_six_digits_and_count_what_is_missing() {
     assert_eq!(sums, serde_json::json!({"n": 3, "nan": 1, "sum": -1.5, "abs": 3.5, "wsum": -6.5}));
     assert_eq!(significant(123_456_789.0, 6), 123_457_000.0);
 }
+
+#[test]
+fn pages_become_the_files_that_were_asked_for_and_every_bar_is_in_them() {
+    let minute = |symbol: &str, day: &str, i: usize| {
+        format!(
+            "{{\"t\":\"{day}T14:{:02}:00Z\",\"o\":1.5,\"h\":2.0,\"l\":1.0,\"c\":1.5,\"v\":10,\"n\":1,\"vw\":1.5}}{}",
+            30 + i,
+            if symbol.is_empty() { "" } else { "," }
+        )
+    };
+    let list = |n: usize| {
+        let text: String = ["2017-11-29", "2017-11-30"].iter().flat_map(|d| (0..n).map(|i| minute("x", d, i))).collect();
+        text.trim_end_matches(',').to_string()
+    };
+    let page = format!("{{\"bars\":{{\"A\":[{}],\"B\":[{}]}},\"next_page_token\":null}}", list(3), list(2));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("json")).unwrap();
+    std::fs::write(dir.path().join("json/page_00000.json"), &page).unwrap();
+    let host = Host::fake(FakeHost::default());
+    let inputs = Inputs::at(&Some(dir.path().to_path_buf()), Scale::S);
+    let mut bench = Bench { host: &host, scale: Scale::S, inputs, work: dir.path().join("work"), clock: Clock::new(Scale::S), lines: Vec::new() };
+    super::ingest::ingest(&mut bench).unwrap();
+    let found: Vec<Value> = bench.lines.iter().map(|l| l.json(Scale::S)["checksum_of_result"].clone()).collect();
+    assert_eq!(found.iter().map(|f| f["files"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 1, 4, 4]);
+    assert!(found.iter().all(|f| f["rows"] == 10 && f["close_sum"] == 15.0 && f["volume_sum"] == 100), "{found:?}");
+}
+
+#[test]
+fn a_late_split_rewrites_the_files_of_its_symbol_alone() {
+    let inputs = Inputs::at(&None, Scale::S);
+    let market = inputs.daily(Scale::S).unwrap();
+    assert_eq!((market.len(), market["S0000"].len()), (50, 504));
+    let out = lines("curate", &[]);
+    // An empty folder is not the inputs made here: it lacks its files, and that is said.
+    assert!(out.unwrap_err().body().what.contains("daily.parquet"));
+}
