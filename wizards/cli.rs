@@ -360,6 +360,26 @@ pub enum NodeCommand {
         #[arg(long)]
         full: bool,
     },
+    /// Ask for one dataset beyond the stage's own: filings, a curve, series, minutes of some names
+    Fetch {
+        /// Which: equities_eod, equities_minute, corp_actions, macros_fred, fundamentals, treasury, delistings, ...
+        dataset: String,
+        /// Symbols, series or company numbers, separated by commas; none for a whole market
+        #[arg(long, value_delimiter = ',')]
+        symbols: Vec<String>,
+        /// First day
+        #[arg(long)]
+        from: String,
+        /// Last day
+        #[arg(long)]
+        to: String,
+    },
+    /// What the data is like: counts, every anomaly with its explanation, and checks of what was known when
+    Report {
+        /// JSON on standard output in place of Markdown
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `trademl watch`.

@@ -41,6 +41,7 @@ pub mod snapshot;
 pub mod export;
 pub mod rebuild;
 pub mod node;
+pub mod findings;
 pub mod fsck;
 pub mod sandbox;
 pub mod docs;

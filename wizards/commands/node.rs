@@ -1,18 +1,21 @@
 //! `trademl node`: the node's work without its wizard.
 
-use super::{open_root, say};
+use super::{emit, open_root, say};
 use crate::cli::{NodeArgs, NodeCommand};
 use crate::kit::logs::Log;
 use crate::kit::notify;
 use crate::kit::report::{Reporter, Voice, error_text};
 use crate::steps;
 use data_layer::audit::AuditScope;
+use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::host::Host;
-use data_layer::node::{Service, Times};
+use data_layer::node::{Node, Service, Times};
 use data_layer::root::{DataPath, DataRoot};
+use data_layer::scheduler::{DrainUntil, Quiet};
 use data_layer::sourcing::EdgeConfig;
-use data_layer::{rebuild, store};
+use data_layer::time::{DateRange, TradingDay};
+use data_layer::{findings, rebuild, reference, store};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 
@@ -24,17 +27,44 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
     let (root, world) = steps::world::of_root(host, &root)?;
     let report = Reporter::new(&world.host, Voice::Plain, "node", Some(log.shown(host)));
     steps::preamble::believe_clock(&world.host, &root)?;
-    match args.command {
+    match &args.command {
         NodeCommand::Audit { full } => {
-            let scope = if full { AuditScope::Full } else { AuditScope::Incremental };
+            let scope = if *full { AuditScope::Full } else { AuditScope::Incremental };
             let found = steps::node::audit(&world.host, &root, &report, scope)?;
             say(&format!("{} partitions judged, {} rows healed, {} gaps remain", found.partitions, found.healed, found.still_missing));
         }
         NodeCommand::Run => keep_running(host, &world.host, &root, &report)?,
         NodeCommand::Once => round(&world.host, &root, &report, true)?,
+        NodeCommand::Fetch { dataset, symbols, from, to } => {
+            let window = DateRange::new(from.parse()?, to.parse::<TradingDay>()?.plus_days(1))?;
+            fetch(&steps::node::open(&world.host, &root)?, &report, dataset, symbols, window)?;
+        }
+        NodeCommand::Report { json } => findings_of(&root, *json)?,
     }
     drop(held);
     Ok(0)
+}
+
+/// Ask the vendor that serves a dataset, wait for what comes, and make the reference tables again.
+fn fetch(node: &Node, report: &Reporter, dataset: &str, symbols: &[String], window: DateRange) -> Result<()> {
+    node.seed(&node.wanted(dataset, symbols, window)?)?;
+    let done = node.work(DrainUntil::Empty, &Quiet)?;
+    done.notices.iter().for_each(|e| report.note(&error_text(e.body(), None)));
+    reference::refresh_reference(node.root(), node.db())?;
+    let rest = done.waiting_until.map_or(String::new(), |t| format!("; more is due at {t}"));
+    say(&format!("{} tasks done, {} rows in {} calls, {} failed{rest}", done.tasks_done, done.rows, done.calls, done.failed));
+    Ok(())
+}
+
+/// The report as Markdown and JSON below `reports/data/`, and one of them on standard output.
+fn findings_of(root: &DataRoot, json: bool) -> Result<()> {
+    let db = Db::open(root, Which::Node)?;
+    let found = findings::findings(root, &db)?;
+    let (text, data) = (found.markdown(), store::canonical_json(&found)?);
+    store::write_atomic(root, &DataPath::new("reports/data/findings.md")?, text.as_bytes())?;
+    store::write_atomic(root, &DataPath::new("reports/data/findings.json")?, data.as_bytes())?;
+    emit(if json { &data } else { &text });
+    Ok(())
 }
 
 /// The four loops, until stopped. Trouble with a vendor is said and lived with; trouble with the drive ends it.

@@ -16,6 +16,7 @@ use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
 pub mod bars;
+mod compare;
 mod config;
 mod gaps;
 pub(crate) mod minutes;
@@ -23,6 +24,7 @@ mod plan;
 pub(crate) mod state;
 mod verdict;
 
+pub use compare::{Apart, Compared, Distance, Pair, compare};
 pub use config::AuditConfig;
 pub use gaps::{Gap, gaps};
 pub use plan::AuditScope;

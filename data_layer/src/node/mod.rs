@@ -211,6 +211,22 @@ impl Node {
         Ok(out)
     }
 
+    /// The tasks of one dataset over a window, whatever the stage holds; asking again asks again. Companies, series and names
+    /// are the symbols; a market's dataset has none.
+    pub fn wanted(&self, name: &str, symbols: &[String], window: DateRange) -> Result<Vec<NewTask>> {
+        let run = None;
+        match name {
+            dataset::EQUITIES_EOD | dataset::EQUITIES_MINUTE | dataset::CORP_ACTIONS => {
+                Ok(scheduler::bootstrap_tasks(self.endpoints(), name, symbols, window, Kind::Gap, run).tasks)
+            }
+            _ if symbols.is_empty() => Ok(vec![scheduler::market_task(self.endpoints(), name, window, Kind::Gap, run)?]),
+            _ => {
+                let one = scheduler::market_task(self.endpoints(), name, window, Kind::Gap, run)?;
+                Ok(symbols.iter().map(|s| NewTask { symbol: s.clone(), ..one.clone() }).collect())
+            }
+        }
+    }
+
     /// The last sessions of a few names from the vendor that comes second, so that two opinions can be compared. Which
     /// names is decided by the week. Nothing where no second vendor has a key.
     pub fn seed_probes(&self) -> Result<SeedReport> {

@@ -7,7 +7,7 @@
 use super::schedule::{Loop, Times};
 use super::stages::{Decision, decide};
 use super::{Node, newest_due, runs};
-use crate::audit::AuditScope;
+use crate::audit::{self, AuditScope};
 use crate::control::{self, Db};
 use crate::coverage;
 use crate::curate::Depth;
@@ -229,6 +229,8 @@ impl Service {
         let weekly = self.week_is_over(today)?;
         let curated = self.node.curate(if weekly { Depth::Full } else { Depth::Incremental })?;
         let probes = if weekly { self.node.seed_probes()? } else { queue::SeedReport::default() };
+        // What last week's probes brought is compared before it is exported with the rest.
+        let compared = audit::compare(self.node.root(), &audit::AuditConfig::builtin()?)?;
         let asof = newest_due(self.node.host())?;
         self.node.export(asof)?;
         coverage::write(self.node.root(), self.node.db(), asof)?;
@@ -237,7 +239,8 @@ impl Service {
             self.node.db().write(|tx| Ok(tx.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('weekly.day', ?1)", [today.0])?))?;
         }
         let probed = if weekly { format!(", {} cross-vendor probes asked", probes.inserted + probes.revived) } else { String::new() };
-        Ok(format!("{} files made again{probed}, exported {asof}, backed up {today}", curated.rewritten))
+        let compared = if compared.pairs.is_empty() { String::new() } else { format!(", {}", compared.sentence()) };
+        Ok(format!("{} files made again{probed}{compared}, exported {asof}, backed up {today}", curated.rewritten))
     }
 
     fn week_is_over(&self, today: TradingDay) -> Result<bool> {

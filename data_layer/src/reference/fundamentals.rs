@@ -47,6 +47,14 @@ impl Fundamentals {
         let yesterday = Calendar::xnys().previous(session).ok()?;
         self.0.get(item)?.iter().filter(|r| r.filed <= yesterday).max_by_key(|r| (r.end, r.filed, &r.accession))
     }
+    /// One item's statements, in order of filing: what a drive that knows only these would say.
+    pub fn of(item: Item, history: Vec<Reported>) -> Self {
+        Self(BTreeMap::from([(item, history)]))
+    }
+    /// What is reported on.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.0.keys()
+    }
     /// Every statement about an item, in order of filing.
     pub fn history(&self, item: &Item) -> &[Reported] {
         self.0.get(item).map_or(&[], Vec::as_slice)

@@ -1,5 +1,6 @@
 //! The fault plan: which calls go wrong, and how. Parsing and selection only; [`super::inject`] carries it out.
 
+use super::limits::Enforce;
 use super::wire::Call;
 use crate::error::{Error, Result, code};
 use crate::time::{TradingDay, UtcTime, new_york};
@@ -146,6 +147,8 @@ struct File {
     #[serde(default)]
     seed: u64,
     #[serde(default)]
+    limits: Enforce,
+    #[serde(default)]
     faults: Vec<Fault>,
 }
 
@@ -153,6 +156,8 @@ struct File {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     seed: u64,
+    /// Which windows of the vendors' plans are enforced.
+    pub(super) limits: Enforce,
     faults: Vec<Fault>,
 }
 
@@ -179,7 +184,7 @@ impl Plan {
         for (i, fault) in file.faults.iter().enumerate() {
             check(fault).map_err(|e| e.during(&format!("fault {}", i + 1)))?;
         }
-        Ok(Self { seed: file.seed, faults: file.faults })
+        Ok(Self { seed: file.seed, limits: file.limits, faults: file.faults })
     }
 
     pub fn read(path: &Path) -> Result<Self> {
@@ -270,14 +275,14 @@ impl Fault {
 }
 
 fn names_symbol(call: &Call, symbol: &str) -> bool {
-    call.list("symbols").iter().chain(&call.list("symbol")).any(|s| s == symbol)
+    ["symbols", "symbol", "ticker"].iter().flat_map(|name| call.list(name)).any(|s| s == symbol)
         || call.segments().contains(&symbol)
         || call.json().get("symbol").and_then(|s| s.as_str()) == Some(symbol)
 }
 
 fn covers(call: &Call, now: UtcTime, day: TradingDay) -> bool {
-    let edge = |name: &str| call.arg(name).and_then(|t| t.get(..10)).and_then(|t| t.parse::<TradingDay>().ok());
-    match (edge("start"), edge("end"), edge("date")) {
+    let edge = |names: &[&str]| names.iter().find_map(|n| call.arg(n)).and_then(|t| t.get(..10)).and_then(|t| t.parse::<TradingDay>().ok());
+    match (edge(&["start", "startDate", "from"]), edge(&["end", "endDate", "to"]), edge(&["date"])) {
         (None, None, None) => now.day_in(&new_york()) == day,
         (_, _, Some(date)) => date == day,
         (start, end, None) => start.is_none_or(|s| s <= day) && end.is_none_or(|e| day <= e),

@@ -11,7 +11,7 @@ use serde_json::json;
 pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
     let key = call.header("x-finnhub-token").or(call.arg("token"));
     if key != Some(keys::FINNHUB) {
-        return Reply::json(401, &json!({"error": "Invalid API key."}));
+        return error(401, "Invalid API key.");
     }
     match call.segments().as_slice() {
         // A world that knows no index is a plan without one: probed, shown and never asked again.
@@ -19,8 +19,16 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
         ["stock", "market-status"] => Reply::ok(&json!({"exchange": "US", "isOpen": face(now).is_ok_and(|f| f.is_open), "timezone": "America/New_York",
             "session": null, "holiday": null, "t": now.micros().div_euclid(1_000_000)})),
         ["calendar", "earnings"] => Reply::ok(&json!({"earningsCalendar": []})),
-        _ => Reply::json(403, &json!({"error": "You don't have access to this resource."})),
+        _ => error(403, NO_ACCESS),
     }
+}
+
+/// What a plan without the lane is told.
+pub const NO_ACCESS: &str = "You don't have access to this resource.";
+
+/// The vendor's form of every refusal.
+pub fn error(status: u16, text: &str) -> Reply {
+    Reply::json(status, &json!({ "error": text }))
 }
 
 /// Changes up to the world's date, newest first, as the vendor lists them.

@@ -1,10 +1,10 @@
 //! Carrying out a fault: what is answered in place of, or made of, the right answer.
 
 use super::faults::{Do, Fault, fixture};
+use super::refusals;
 use super::wire::{Call, Reply};
 use crate::error::Result;
 use crate::time::UtcTime;
-use serde_json::{Value, json};
 use std::time::Duration;
 
 mod rewrite;
@@ -36,15 +36,15 @@ const HEAD_BYTES: u64 = 100;
 /// Answer `call` at world time `now` as `fault` says; `serve` is the faultless dialect.
 pub fn outcome(call: &Call, now: UtcTime, fault: &Fault, serve: impl FnOnce(&Call) -> Result<Reply>) -> Result<Outcome> {
     Ok(match fault.action {
-        Do::Status | Do::Body => Outcome::plain(canned(fault)),
+        Do::Status | Do::Body => Outcome::plain(canned(call, now, fault)),
         Do::Html => Outcome::plain(Reply::text(fault.status.unwrap_or(200), "text/html; charset=utf-8", HTML)),
-        Do::Entitlement => Outcome::plain(entitlement(call)),
-        Do::ErrorBefore => Outcome::plain(server_error(call)),
-        Do::Reset => Outcome::cut(server_error(call), 0),
+        Do::Entitlement => Outcome::plain(refusals::entitlement(call)),
+        Do::ErrorBefore => Outcome::plain(refusals::server_error(call)),
+        Do::Reset => Outcome::cut(refusals::server_error(call), 0),
         Do::LostAck => Outcome::cut(serve(call)?, 0),
         Do::ErrorAfter => {
             serve(call)?;
-            Outcome::plain(server_error(call))
+            Outcome::plain(refusals::server_error(call))
         }
         Do::Truncate => {
             let reply = serve(call)?;
@@ -60,6 +60,12 @@ pub fn outcome(call: &Call, now: UtcTime, fault: &Fault, serve: impl FnOnce(&Cal
             }
             Outcome::plain(serve(&short)?)
         }
+        // Where pages are numbered, every page is the first one.
+        Do::CursorLoop if call.query.contains_key("page") => {
+            let mut first = call.clone();
+            first.query.insert("page".into(), "0".into());
+            Outcome::plain(serve(&first)?)
+        }
         Do::Drip => Outcome { drip: Some(real_seconds(fault, 5.0)), ..Outcome::plain(serve(call)?) },
         Do::GzipBomb => Outcome::plain(bomb(fault.mib.unwrap_or(1_024))),
         other => Outcome::plain(rewrite::changed(serve(call)?, call, now, fault, other)),
@@ -68,41 +74,19 @@ pub fn outcome(call: &Call, now: UtcTime, fault: &Fault, serve: impl FnOnce(&Cal
 
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Service unavailable</title></head><body><h1>We will be right back</h1></body></html>\n";
 
-/// A fixed status and body.
-fn canned(fault: &Fault) -> Reply {
+/// A fixed status and body: the plan's, or what the vendor says with that status.
+fn canned(call: &Call, now: UtcTime, fault: &Fault) -> Reply {
     let status = fault.status.unwrap_or(200);
-    let text = fault.fixture.as_deref().and_then(fixture).map(str::to_string).or_else(|| fault.text.clone());
-    let text = text.unwrap_or_else(|| {
-        let message = match status {
-            429 => "too many requests.",
-            401 => "unauthorized",
-            403 => "forbidden.",
-            404 => "not found",
-            500..=599 => "internal server error occurred",
-            _ => "the fault plan says so",
-        };
-        json!({ "message": message }).to_string()
-    });
-    let kind = if text.trim_start().starts_with(['{', '[']) { "application/json" } else { "text/plain; charset=utf-8" };
-    let reply = Reply::text(status, kind, text);
+    let reply = match fault.fixture.as_deref().and_then(fixture).or(fault.text.as_deref()) {
+        Some(text) => {
+            let kind = if text.trim_start().starts_with(['{', '[']) { "application/json" } else { "text/plain; charset=utf-8" };
+            Reply::text(status, kind, text)
+        }
+        None => refusals::status(call, status, now),
+    };
     match fault.retry_after {
         Some(seconds) => reply.with_header("Retry-After", seconds.to_string()),
         None => reply,
-    }
-}
-
-fn server_error(call: &Call) -> Reply {
-    match call.vendor.as_str() {
-        "alpaca_trading" => Reply::coded(500, 50_010_000, "internal server error occurred"),
-        _ => Reply::message(500, "internal server error occurred"),
-    }
-}
-
-fn entitlement(call: &Call) -> Reply {
-    match call.vendor.as_str() {
-        "alpha_vantage" => Reply::ok(&fixture("errors/av_premium.json").and_then(|t| serde_json::from_str(t).ok()).unwrap_or(Value::Null)),
-        "alpaca_trading" => Reply::message(403, "forbidden."),
-        _ => Reply::message(403, "subscription does not permit querying this data"),
     }
 }
 

@@ -9,6 +9,26 @@ pub const ALPACA_SECRET: &str = "sandbox-practice-secret-opens-nothing-real";
 pub const ALPHA_VANTAGE: &str = "SANDBOXPRACTICE1";
 pub const FRED: &str = "5a4db0c5a4db0c5a4db0c5a4db0c5a4d";
 pub const FINNHUB: &str = "sandboxpractice0finn";
+pub const TIINGO: &str = "5a4db0c5a4db0c5a4db0c5a4db0c5a4db0c5a4db";
+pub const MASSIVE: &str = "SandboxPracticeMassive0000000001";
+pub const FMP: &str = "sandboxpractice0fmp0opens0nothing";
+/// Who asks the SEC; no secret anywhere.
+pub const SEC_CONTACT: &str = "Sandbox Practice practice@example.org";
+
+/// The variables that hold a dialect's practice keys, with them.
+pub fn of(dialect: &str) -> &'static [(&'static str, &'static str)] {
+    match dialect {
+        "alpaca_data" | "alpaca_trading" => &[("ALPACA_API_KEY", ALPACA_ID), ("ALPACA_API_SECRET", ALPACA_SECRET)],
+        "alpha_vantage" => &[("ALPHA_VANTAGE_API_KEY", ALPHA_VANTAGE)],
+        "finnhub" => &[("FINNHUB_API_KEY", FINNHUB)],
+        "fmp" => &[("FMP_API_KEY", FMP)],
+        "fred" => &[("FRED_API_KEY", FRED)],
+        "massive" => &[("MASSIVE_API_KEY", MASSIVE)],
+        "sec_data" | "sec_www" => &[("SEC_CONTACT", SEC_CONTACT)],
+        "tiingo" => &[("TIINGO_API_KEY", TIINGO)],
+        _ => &[],
+    }
+}
 
 /// Whether a call carries the practice key pair.
 pub fn alpaca(call: &Call) -> bool {

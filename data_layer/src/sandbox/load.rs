@@ -1,5 +1,6 @@
 //! Reading a world: the embedded one, or any folder of Parquet.
 
+use super::extras;
 use super::synth;
 use super::world::{About, Action, Listing, MacroValue, Series, Stay, World};
 use crate::calendar::Calendar;
@@ -45,7 +46,7 @@ fn from_folder(folder: &Path) -> Result<World> {
     names.sort();
     let read = |name: &str| -> Result<Option<Vec<u8>>> { if names.iter().any(|n| n == name) { Ok(Some(std::fs::read(folder.join(name))?)) } else { Ok(None) } };
     let (mut rows, mut digests) = (Rows::default(), String::new());
-    for name in names.iter().filter(|n| n.ends_with(".parquet") && *n != "bars_1m.parquet") {
+    for name in names.iter().filter(|n| n.ends_with(".parquet") && *n != extras::MINUTES) {
         let bytes = std::fs::read(folder.join(name))?;
         digests.push_str(&format!("{name} {}\n", store::sha256_hex(&bytes)));
         rows.add(&store::parquet_frame(bytes)?).map_err(|e| e.during(name))?;
@@ -71,7 +72,7 @@ fn from_folder(folder: &Path) -> Result<World> {
         values.extend(read("vix.csv")?.map(|b| vix(&b)).transpose()?.unwrap_or_default());
     }
     let members = read("index_membership.csv")?.map(|b| stays(&b)).transpose()?.unwrap_or_default();
-    Ok(World::assemble(about, rows.finish()?, listings, actions)?.with_reference(values, members))
+    extras::add(World::assemble(about, rows.finish()?, listings, actions)?.with_reference(values, members), folder)
 }
 
 /// The volatility index in the words of FRED.
@@ -182,12 +183,12 @@ fn column(frame: &DataFrame, names: &[&str]) -> Result<Column> {
     })
 }
 
-fn floats(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
+pub(super) fn floats(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
     let c = column(frame, &[name])?.cast(&DataType::Float64)?;
     Ok(c.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
 }
 
-fn symbols(frame: &DataFrame) -> Result<Vec<String>> {
+pub(super) fn symbols(frame: &DataFrame) -> Result<Vec<String>> {
     let c = column(frame, &["symbol", "Name"])?.cast(&DataType::String)?;
     c.str()?.iter().map(|v| v.map(str::to_string).ok_or_else(|| Error::new(code::QC_FAILED, "a row without a symbol"))).collect()
 }
@@ -219,13 +220,13 @@ fn optional_day(text: &str) -> Result<Option<TradingDay>> {
     }
 }
 
-fn table(bytes: &[u8], what: &str) -> Result<Vec<BTreeMap<String, String>>> {
+pub(super) fn table(bytes: &[u8], what: &str) -> Result<Vec<BTreeMap<String, String>>> {
     let bad = |e: csv::Error| Error::new(code::CFG_PARSE, format!("{what} is not a valid CSV")).cause(e.to_string());
     let mut reader = csv::Reader::from_reader(bytes);
     reader.deserialize().map(|row| row.map_err(bad)).collect()
 }
 
-fn cell<'a>(row: &'a BTreeMap<String, String>, name: &str) -> &'a str {
+pub(super) fn cell<'a>(row: &'a BTreeMap<String, String>, name: &str) -> &'a str {
     row.get(name).map_or("", |s| s.trim())
 }
 

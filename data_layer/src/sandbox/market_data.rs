@@ -6,7 +6,6 @@
 
 use super::clock::{midnight, seconds};
 use super::keys;
-use super::minutes;
 use super::wire::{Call, Reply};
 use super::world::{Action, Series, World};
 use crate::calendar::Calendar;
@@ -84,7 +83,7 @@ fn minute_bars(world: &World, now: UtcTime, ask: &Ask, single: Option<&str>) -> 
         let first = series.days.partition_point(|d| *d < from || Calendar::xnys().close(*d) <= ask.start);
         let last = series.days.partition_point(|d| *d <= closed && Calendar::xnys().open(*d) <= ask.end);
         let mut rows = Vec::new();
-        for minute in (first..last).flat_map(|i| minutes::of_day(series, i)).filter(|m| m.start >= ask.start && m.start <= ask.end) {
+        for minute in (first..last).flat_map(|i| world.minutes_of(symbol, series.days[i])).filter(|m| m.start >= ask.start && m.start <= ask.end) {
             at += 1;
             if at <= ask.skip {
                 continue;

@@ -11,6 +11,11 @@
 //! | `/alpha_vantage/query` | listing status ([`alpha_vantage`]) |
 //! | `/fred/fred/…` | macro series with vintages ([`fred`]) |
 //! | `/finnhub/…` | the history of an index ([`finnhub`]) |
+//! | `/tiingo/…` | prices of a symbol's whole life, with splits and cash ([`tiingo`]) |
+//! | `/massive/…` | aggregates, a market's day, tickers, splits, dividends ([`massive`]) |
+//! | `/fmp/…` | delisted companies ([`fmp`]) |
+//! | `/sec_data/…`, `/sec_www/…` | companies' numbers by the day of their filing ([`sec`]) |
+//! | `/treasury/…` | the yield curve ([`treasury`]) |
 //! | `/_world…` | the steering wheel ([`world_api`]) |
 
 mod account;
@@ -20,20 +25,29 @@ pub mod calls;
 pub mod client;
 pub mod clock;
 mod corporate;
+mod extras;
 pub mod faults;
 mod fills;
 pub mod finnhub;
+pub mod fmp;
 pub mod fred;
 mod inject;
 pub mod keys;
+pub mod limits;
 pub mod load;
 pub mod market_data;
+pub mod massive;
+mod massive_reference;
 pub mod minutes;
 mod orders;
+mod refusals;
+pub mod sec;
 mod server;
 mod stream;
 pub mod synth;
+pub mod tiingo;
 pub mod trading;
+pub mod treasury;
 pub mod wire;
 pub mod world;
 pub mod world_api;
@@ -101,6 +115,7 @@ pub struct State {
     /// `None` after shutdown. Whoever moves the clock holds it, so trading calls see one time.
     book: Mutex<Option<Book>>,
     plan: Mutex<Plan>,
+    meter: Mutex<limits::Meter>,
     calls: Calls,
     /// What the order stream tells its listeners.
     events: tokio::sync::broadcast::Sender<stream::Event>,
@@ -121,6 +136,7 @@ impl State {
             now: AtomicI64::new(start.micros()),
             book: Mutex::new(Some(book)),
             plan: Mutex::new(plan),
+            meter: Mutex::default(),
             calls,
             events: tokio::sync::broadcast::channel(stream::BACKLOG).0,
         };
@@ -184,24 +200,36 @@ impl State {
     fn try_answer(&self, call: &Call) -> Result<Outcome> {
         match call.vendor.as_str() {
             "_world" => return Ok(Outcome::plain(world_api::answer(self, call)?)),
-            "alpaca_data" | "alpaca_trading" | "alpha_vantage" | "finnhub" | "fred" => {}
+            known if DIALECTS.contains(&known) => {}
             other => return Ok(Outcome::plain(Reply::message(404, &format!("the sandbox has no dialect '{other}'")))),
         }
         let number = self.calls.count(&call.vendor, self.now())?;
-        let fault = self.plan()?.pick(call, self.now(), number);
-        match fault {
-            Some(fault) => inject::outcome(call, self.now(), &fault, |c| self.serve(c)),
-            None => Ok(Outcome::plain(self.serve(call)?)),
+        let (fault, enforce) = {
+            let mut plan = self.plan()?;
+            (plan.pick(call, self.now(), number), plan.limits)
+        };
+        if let Some(fault) = fault {
+            return inject::outcome(call, self.now(), &fault, |c| self.serve(c));
         }
+        let mut meter = self.meter.lock().map_err(|_| Error::bug("a thread died while counting calls"))?;
+        let refused = meter.refuse(call, self.now(), enforce);
+        drop(meter);
+        Ok(Outcome::plain(refused.map_or_else(|| self.serve(call), Ok)?))
     }
 
     /// The faultless dialects.
     fn serve(&self, call: &Call) -> Result<Reply> {
+        let (world, now) = (&self.world, self.now());
         match call.vendor.as_str() {
-            "alpaca_data" => Ok(market_data::answer(&self.world, self.now(), call)),
-            "alpha_vantage" => Ok(alpha_vantage::answer(&self.world, self.now(), call)),
-            "finnhub" => Ok(finnhub::answer(&self.world, self.now(), call)),
-            "fred" => Ok(fred::answer(&self.world, self.now(), call)),
+            "alpaca_data" => Ok(market_data::answer(world, now, call)),
+            "alpha_vantage" => Ok(alpha_vantage::answer(world, now, call)),
+            "finnhub" => Ok(finnhub::answer(world, now, call)),
+            "fmp" => Ok(fmp::answer(world, now, call)),
+            "fred" => Ok(fred::answer(world, now, call)),
+            "massive" => Ok(massive::answer(world, now, call)),
+            "sec_data" | "sec_www" => Ok(sec::answer(world, now, call)),
+            "tiingo" => Ok(tiingo::answer(world, now, call)),
+            "treasury" => Ok(treasury::answer(world, now, call)),
             _ => {
                 let mut guard = self.book()?;
                 let book = guard.as_mut().ok_or_else(closed)?;
@@ -244,27 +272,23 @@ pub async fn start(host: &Host, cfg: SandboxConfig) -> Result<Sandbox> {
     host.set_world_time(state.now());
     let (stop, stopped) = oneshot::channel();
     let task = server::spawn(listener, state.clone(), stopped);
-    Ok(Sandbox { port, dataset: state.world.dataset(), env: env(port), host: host.clone(), state, stop: Some(stop), task: Some(task) })
+    Ok(Sandbox { port, dataset: state.world.dataset(), env: env(port, STARTER), host: host.clone(), state, stop: Some(stop), task: Some(task) })
 }
 
-fn env(port: u16) -> BTreeMap<String, String> {
-    let url = |dialect: &str| format!("http://127.0.0.1:{port}/{dialect}");
-    [
-        ("TRADEML_BASE_URL_ALPACA_DATA", url("alpaca_data")),
-        ("TRADEML_BASE_URL_ALPACA_TRADING", url("alpaca_trading")),
-        ("TRADEML_BASE_URL_ALPHA_VANTAGE", url("alpha_vantage")),
-        ("TRADEML_BASE_URL_FINNHUB", url("finnhub")),
-        ("TRADEML_BASE_URL_FRED", url("fred")),
-        ("ALPACA_API_KEY", keys::ALPACA_ID.to_string()),
-        ("ALPACA_API_SECRET", keys::ALPACA_SECRET.to_string()),
-        ("ALPHA_VANTAGE_API_KEY", keys::ALPHA_VANTAGE.to_string()),
-        ("FINNHUB_API_KEY", keys::FINNHUB.to_string()),
-        ("FRED_API_KEY", keys::FRED.to_string()),
-        ("TRADEML_CLOCK", "world".to_string()),
-    ]
-    .into_iter()
-    .map(|(k, v)| (k.to_string(), v))
-    .collect()
+/// First parts of the paths that are served.
+const DIALECTS: &[&str] = &["alpaca_data", "alpaca_trading", "alpha_vantage", "finnhub", "fmp", "fred", "massive", "sec_data", "sec_www", "tiingo", "treasury"];
+
+/// What a practice drive is given: the vendors that its wizards ask for. Every further key is a choice, as it is outside.
+const STARTER: &[&str] = &["alpaca_data", "alpaca_trading", "alpha_vantage", "finnhub", "fred"];
+
+/// Base addresses of dialects, every practice key of theirs, and the clock.
+fn env(port: u16, dialects: &[&str]) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::from([("TRADEML_CLOCK".to_string(), "world".to_string())]);
+    for name in dialects {
+        out.insert(format!("TRADEML_BASE_URL_{}", name.to_ascii_uppercase()), format!("http://127.0.0.1:{port}/{name}"));
+        out.extend(keys::of(name).iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())));
+    }
+    out
 }
 
 impl Sandbox {
@@ -275,7 +299,12 @@ impl Sandbox {
 
     /// The line that `trademl sandbox` prints first, as JSON.
     pub fn ready_line(&self) -> String {
-        json!({"event": "sandbox.ready", "port": self.port, "dataset": self.dataset, "env": self.env}).to_string()
+        json!({"event": "sandbox.ready", "port": self.port, "dataset": self.dataset, "env": self.env_of_all()}).to_string()
+    }
+
+    /// The same as `env` for every dialect that is served.
+    pub fn env_of_all(&self) -> BTreeMap<String, String> {
+        env(self.port, DIALECTS)
     }
 
     /// What the world's owner says against it.

@@ -5,6 +5,7 @@ use crate::calendar::Calendar;
 use crate::error::{Error, Result, code};
 use crate::time::{TradingDay, UtcTime};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// How a world describes itself (`world.yml`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -119,6 +120,23 @@ pub struct Stay {
     pub to: Option<TradingDay>,
 }
 
+/// A company's numbers at the SEC, as its `companyfacts` body has them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Company {
+    /// Ten digits.
+    pub cik: String,
+    pub name: String,
+    /// Where the world says it.
+    pub ticker: Option<String>,
+    pub facts: Vec<u8>,
+}
+
+impl std::fmt::Debug for Company {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Company({}, {} bytes)", self.cik, self.facts.len())
+    }
+}
+
 /// Everything a sandbox serves. Built by [`super::load`].
 #[derive(Clone, Debug)]
 pub struct World {
@@ -140,6 +158,10 @@ pub struct World {
     pub seed: Option<u64>,
     /// The first day with minute bars; `None` when the world holds none.
     pub minutes_from: Option<TradingDay>,
+    /// Minutes that a folder brought; where there are none, a world with minutes makes them from its days.
+    pub minutes: BTreeMap<(String, TradingDay), Vec<Minute>>,
+    /// Sorted by number.
+    pub companies: Vec<Company>,
 }
 
 impl World {
@@ -157,7 +179,20 @@ impl World {
         }
         listings.sort_by(|a, b| (&a.symbol, a.ipo).cmp(&(&b.symbol, b.ipo)));
         actions.sort_by(|a, b| (a.process_date(), &a.symbol).cmp(&(b.process_date(), &b.symbol)));
-        Ok(Self { about, first, last, series, listings, actions, macros: Vec::new(), stays: Vec::new(), seed: None, minutes_from: None })
+        Ok(Self {
+            about,
+            first,
+            last,
+            series,
+            listings,
+            actions,
+            macros: Vec::new(),
+            stays: Vec::new(),
+            seed: None,
+            minutes_from: None,
+            minutes: BTreeMap::new(),
+            companies: Vec::new(),
+        })
     }
 
     /// The same world with macro values and index membership.
@@ -186,6 +221,9 @@ impl World {
     pub fn minutes_of(&self, symbol: &str, day: TradingDay) -> Vec<Minute> {
         if self.minutes_from.is_none_or(|from| day < from) {
             return Vec::new();
+        }
+        if !self.minutes.is_empty() {
+            return self.minutes.get(&(symbol.to_string(), day)).cloned().unwrap_or_default();
         }
         let series = self.series(symbol);
         series.and_then(|s| s.on(day).map(|i| minutes::of_day(s, i))).unwrap_or_default()

@@ -76,6 +76,8 @@ pub fn info(state: &State) -> Result<WorldInfo> {
             lane("listings", true),
             lane("macros_fred", !world.macros.is_empty()),
             lane("index_membership", !world.stays.is_empty()),
+            lane("fundamentals", !world.companies.is_empty()),
+            lane("treasury", world.macros.iter().any(|m| m.series.starts_with("BC_"))),
         ]),
         minutes_from: world.minutes_from,
         faults: state.plan()?.len() as u64,

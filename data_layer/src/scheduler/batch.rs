@@ -121,6 +121,9 @@ async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, l
                 Err(why) => return Ok(Gathered::Malformed(page, body.http, body.bytes, why)),
             };
             http = body.http.max(http);
+            if !decoded.rows.is_empty() && decoded.next.is_some() && digests.contains(&body.sha256) {
+                return Ok(Gathered::Malformed(page, body.http, body.bytes, "the pages go in a circle: one came twice under two numbers".into()));
+            }
             rows_here += decoded.rows.len() as u64;
             digests.push(body.sha256.clone());
             questions.extend(decoded.follow);
@@ -308,6 +311,8 @@ fn refused(ctx: &IngestContext, entry: &Entry, leases: &[Lease], request: &Reque
         Class::RateLimited { .. } => {
             put_back(ctx, leases, &Failure::Postpone { error: format!("rate limited: {words}"), until: until.unwrap_or(now.plus_seconds(60)) })
         }
+        // The registry clamps windows to the plan; where the plan moved on overnight, the vendor has the last word.
+        Class::BeyondDepth => finish_without_rows(ctx, leases, "BEFORE_DEPTH"),
         Class::WindowTooFresh => put_back(ctx, leases, &Failure::Postpone { error: words, until: now.plus_seconds(15 * 60) }),
         Class::NotEntitled => {
             let done = ctx.db.write(|tx| {

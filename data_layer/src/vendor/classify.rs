@@ -26,6 +26,8 @@ pub enum Class {
     },
     /// The window reaches into data that is not served yet.
     WindowTooFresh,
+    /// The window begins before the plan does.
+    BeyondDepth,
     /// The window holds more than one call may carry.
     SplitWindow,
     /// The plan does not include this lane.
@@ -206,6 +208,8 @@ fn special(a: &Answer<'_>, json: Option<&Value>, lower: &str) -> Option<Class> {
         (Vendor::SecEdgar, 403) if is_html(a.body) || lower.contains("request rate threshold") || lower.contains("undeclared automated tool") => {
             Some(Class::RateLimited { per: None, seconds: Some(600.0) })
         }
+        (Vendor::Massive, 403) if lower.contains("data timeframe") => Some(Class::BeyondDepth),
+        (Vendor::Massive, 403) if lower.contains("before end of day") => Some(Class::WindowTooFresh),
         (Vendor::Alpaca, 403) if lower.contains("recent sip") => Some(Class::WindowTooFresh),
         (Vendor::Alpaca, 403) if json.and_then(|v| v.get("code")).and_then(Value::as_i64) == Some(40_310_000) => Some(Class::Refused),
         (Vendor::Alpaca, 422) if lower.contains("client_order_id must be unique") => Some(Class::Duplicate),

@@ -15,6 +15,18 @@ fn lesson_009_every_known_refusal_has_its_class() {
         (Alpaca, 403, r#"{"message":"subscription does not permit querying recent SIP data"}"#, Class::WindowTooFresh),
         (Alpaca, 403, r#"{"message":"subscription does not permit querying 1Min bars"}"#, Class::NotEntitled),
         (Alpaca, 403, r#"{"message":"forbidden."}"#, Class::BadKey),
+        (
+            Massive,
+            403,
+            r#"{"status":"NOT_AUTHORIZED","message":"Your plan doesn't include this data timeframe. Please upgrade your plan"}"#,
+            Class::BeyondDepth,
+        ),
+        (
+            Massive,
+            403,
+            r#"{"status":"NOT_AUTHORIZED","message":"Attempted to request today's data before end of day. Please upgrade your plan"}"#,
+            Class::WindowTooFresh,
+        ),
         (Alpaca, 401, r#"{"message":"unauthorized."}"#, Class::BadKey),
         (Alpaca, 429, r#"{"message":"too many requests."}"#, per(Per::Minute)),
         (Alpaca, 422, r#"{"code":40010001,"message":"client_order_id must be unique"}"#, Class::Duplicate),

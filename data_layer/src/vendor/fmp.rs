@@ -1,6 +1,6 @@
-//! FMP's stable interface: delisted companies of the whole market, page by page until one is not full.
+//! FMP's stable interface: delisted companies of the whole market, page by page until one is empty.
 //!
-//! Calls for single symbols answer for 87 of them on the free plan and are not asked.
+//! A page may be shorter than was asked for and still not be the last: nothing in it says so. Calls for single symbols answer for 87 of them on the free plan and are not asked.
 
 use super::{Auth, Batch, Connector, Listing, Page, Request, Rows};
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ impl Connector for Fmp {
             delisted_date: Option<String>,
         }
         let list: Vec<Row> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-        let full = list.len() >= PAGE_ROWS;
+        let last = list.is_empty();
         let mut rows = Vec::with_capacity(list.len());
         for r in list {
             let delisting_date = day(r.delisted_date.as_deref())?;
@@ -53,7 +53,10 @@ impl Connector for Fmp {
             });
         }
         let here: usize = request.query_value("page").and_then(|p| p.parse().ok()).unwrap_or(0);
-        let next = full.then(|| delisted(here + 1));
+        if last && here == 0 {
+            return Err("a market without a single delisted company".into());
+        }
+        let next = (!last).then(|| delisted(here + 1));
         Ok(Page { rows: Rows::Listings(rows), next, follow: Vec::new() })
     }
 
@@ -89,7 +92,7 @@ mod tests {
     use crate::time::DateRange;
 
     #[test]
-    fn pages_follow_until_one_is_not_full() {
+    fn pages_follow_until_one_is_empty() {
         let range = DateRange::new("2026-06-01".parse().unwrap(), "2026-06-02".parse().unwrap()).unwrap();
         let b = Batch { dataset: dataset::DELISTINGS.into(), symbols: Vec::new(), range, page_rows: 100 };
         let first = Fmp.plan(&b).unwrap().remove(0);
@@ -97,8 +100,10 @@ mod tests {
         let full = format!("[{}]", vec![row; PAGE_ROWS].join(","));
         let page = Fmp.decode(&b, &first, full.as_bytes()).unwrap();
         assert_eq!(page.next.as_ref().and_then(|r| r.query_value("page")), Some("1"));
-        let last = Fmp.decode(&b, &page.next.unwrap(), format!("[{row}]").as_bytes()).unwrap();
-        assert!(last.next.is_none() && last.rows.len() == 1);
+        let short = Fmp.decode(&b, &page.next.unwrap(), format!("[{row}]").as_bytes()).unwrap();
+        let last = Fmp.decode(&b, &short.next.unwrap(), b"[]").unwrap();
+        assert!(last.next.is_none() && last.rows.is_empty() && short.rows.len() == 1);
+        assert!(Fmp.decode(&b, &first, b"[]").is_err(), "an empty first page is no answer");
         assert!(Fmp.decode(&b, &first, br#"[{"symbol":"X","delistedDate":null}]"#).is_err());
         assert!(Fmp.decode(&b, &first, br#"{"Error Message":"x"}"#).is_err());
     }

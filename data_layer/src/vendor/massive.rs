@@ -53,12 +53,18 @@ impl Connector for Massive {
         }
         let uri = request.question();
         let results = parsed.results.unwrap_or_default();
+        let wanted = |ticker: &str| batch.symbols.iter().any(|s| s == ticker);
+        if request.path.starts_with("/v2/aggs/ticker/") && parsed.ticker.as_deref().is_some_and(|t| !wanted(t)) {
+            return Err(format!("bars of {}, which was not asked for", parsed.ticker.unwrap_or_default()));
+        }
         let rows = match request.path.as_str() {
             p if p.starts_with("/v2/aggs/") => decode_bars(batch, request, results, &uri)?,
             SPLITS | DIVIDENDS => Rows::Actions(
                 results
                     .iter()
-                    .map(|v| action(v, request.path == SPLITS, &uri).ok_or("an event without its dates or amounts"))
+                    .map(|v| {
+                        action(v, request.path == SPLITS, &uri).filter(|a| wanted(&a.symbol)).ok_or("an event without its dates or amounts, or of another name")
+                    })
                     .collect::<std::result::Result<_, _>>()?,
             ),
             _ => {
@@ -110,14 +116,16 @@ fn tickers(day: TradingDay, active: &str) -> Request {
 fn continued(request: &Request, url: &str) -> std::result::Result<Request, String> {
     let parsed = reqwest::Url::parse(url).map_err(|_| format!("'{url}' is not an address"))?;
     let query = parsed.query_pairs().filter(|(k, _)| !k.eq_ignore_ascii_case("apikey")).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
-    let path = parsed.path();
-    let known = path.starts_with("/v2/aggs/") || [SPLITS, DIVIDENDS, TICKERS].contains(&path);
-    if known { Ok(Request { path: path.into(), query, ..request.clone() }) } else { Err(format!("the next page is said to be at {path}")) }
+    // The vendor's address may have a prefix that ours holds already.
+    let path = ["/v2/aggs/", SPLITS, DIVIDENDS, TICKERS].iter().find_map(|known| parsed.path().find(known).map(|at| &parsed.path()[at..]));
+    let path = path.filter(|p| p.starts_with("/v2/aggs/") || [SPLITS, DIVIDENDS, TICKERS].contains(p));
+    path.map(|p| Request { path: p.into(), query, ..request.clone() }).ok_or_else(|| format!("the next page is said to be at {}", parsed.path()))
 }
 
 #[derive(Deserialize)]
 struct Answer {
     status: Option<String>,
+    ticker: Option<String>,
     /// Absent where there is nothing.
     results: Option<Vec<Value>>,
     #[serde(default)]

@@ -39,7 +39,7 @@ fn the_cheaper_question_is_asked() {
 
 #[test]
 fn lesson_041_split_to_over_split_from() {
-    let b = batch(dataset::CORP_ACTIONS, &["NVDA"], "2024-01-01", "2025-01-01");
+    let b = batch(dataset::CORP_ACTIONS, &["AAPL", "MNTS", "NVDA"], "2024-01-01", "2025-01-01");
     let asks = Massive.plan(&b).unwrap();
     let Rows::Actions(splits) = Massive.decode(&b, &asks[0], br#"{"status":"OK","results":[{"execution_date":"2024-06-10","split_from":1,"split_to":10,"ticker":"NVDA"},{"execution_date":"2023-08-24","split_from":50,"split_to":1,"ticker":"MNTS"}]}"#).unwrap().rows else { panic!("actions") };
     assert_eq!(splits.iter().map(|a| (a.event_type.as_str(), a.ratio)).collect::<Vec<_>>(), [("forward_split", Some(10.0)), ("reverse_split", Some(0.02))]);
@@ -48,4 +48,15 @@ fn lesson_041_split_to_over_split_from() {
     assert!(
         Massive.decode(&b, &asks[0], br#"{"status":"OK","results":[{"execution_date":"2024-06-10","split_from":0,"split_to":10,"ticker":"NVDA"}]}"#).is_err()
     );
+    let other = br#"{"status":"OK","results":[{"execution_date":"2024-06-10","split_from":1,"split_to":10,"ticker":"ZZZZ"}]}"#;
+    assert!(Massive.decode(&b, &asks[0], other).is_err(), "an event of a name that was not asked for");
+}
+
+#[test]
+fn bars_of_another_name_and_pages_behind_a_prefix() {
+    let b = batch(dataset::EQUITIES_EOD, &["AAPL"], "2024-06-10", "2024-06-11");
+    let request = Massive.plan(&b).unwrap().remove(0);
+    assert!(Massive.decode(&b, &request, br#"{"status":"OK","ticker":"MSFT","results":[]}"#).unwrap_err().contains("MSFT"));
+    let body = br#"{"status":"OK","ticker":"AAPL","results":[],"next_url":"http://127.0.0.1:9/massive/v2/aggs/ticker/AAPL/range/1/day/1/2?cursor=x"}"#;
+    assert_eq!(Massive.decode(&b, &request, body).unwrap().next.unwrap().path, "/v2/aggs/ticker/AAPL/range/1/day/1/2");
 }

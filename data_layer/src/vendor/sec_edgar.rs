@@ -71,6 +71,24 @@ struct Raw {
     filed: TradingDay,
 }
 
+/// A company's number, which the files write as a number or as text, in ten digits.
+struct Number(String);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Text(String),
+        }
+        Ok(Self(match Either::deserialize(d)? {
+            Either::Number(n) => format!("{n:0>10}"),
+            Either::Text(t) => format!("{t:0>10}"),
+        }))
+    }
+}
+
 /// `{"cik", "entityName", "facts": {taxonomy: {concept: {"units": {unit: [fact]}}}}}`, one level after the other.
 struct Company<'s, 'a>(&'s mut Sink<'a>);
 struct Level<'s, 'a> {
@@ -102,7 +120,12 @@ impl<'de> Visitor<'de> for Company<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
         let mut seen = false;
         while let Some(key) = map.next_key::<String>()? {
-            if key == "facts" {
+            if key == "cik" {
+                let cik = map.next_value::<Number>()?.0;
+                if cik != self.0.cik {
+                    return Err(serde::de::Error::custom(format!("the facts of company {cik}, not of {}", self.0.cik)));
+                }
+            } else if key == "facts" {
                 seen = true;
                 map.next_value_seed(Level { sink: &mut *self.0, names: Vec::new() })?;
             } else {
@@ -227,6 +250,7 @@ mod tests {
             ("0000320193", "EntityCommonStockSharesOutstanding", "shares", 895_816_758.0)
         );
         assert!(SecEdgar.decode(&b, &request, &body[..300]).is_err(), "cut off");
+        assert!(SecEdgar.decode(&b, &request, br#"{"cik":"0000789019","facts":{}}"#).unwrap_err().contains("0000789019"), "another company");
         assert!(SecEdgar.decode(&b, &request, br#"{"message":"x"}"#).is_err());
     }
 }

@@ -38,6 +38,9 @@ impl Connector for Treasury {
                 }
             }
             let date = date.ok_or("an entry without its date")?;
+            if values.is_empty() {
+                return Err(format!("an entry of {date} without a yield"));
+            }
             if batch.range.contains(date) {
                 rows.extend(values.into_iter().map(|(name, value)| Macro {
                     series: name.to_string(),
@@ -102,6 +105,8 @@ mod tests {
             [("BC_1MONTH", Some(3.9)), ("BC_4MONTH", None), ("BC_10YEAR", Some(4.05))]
         );
         assert!(Treasury.decode(&b, &asks[0], &body[..300]).is_err(), "cut off");
+        let other = String::from_utf8_lossy(body).replace("BC_", "TC_");
+        assert!(Treasury.decode(&b, &asks[0], other.as_bytes()).is_err(), "another feed");
         assert!(Treasury.decode(&b, &asks[0], b"<!DOCTYPE html><html></html>").is_err());
     }
 }

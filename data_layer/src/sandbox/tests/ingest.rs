@@ -29,11 +29,18 @@ pub fn bench(now: &str) -> Bench {
 }
 
 pub fn bench_of(dataset: &str, now: &str) -> Bench {
-    let (dir, outer) = (tempfile::tempdir().unwrap(), host());
-    let cfg = SandboxConfig { now: Some(t(now)), ..SandboxConfig::of_dataset(dataset, dir.path().join("state")) };
-    let sandbox = outer.block_on(start(&outer, cfg)).unwrap().unwrap();
-    let host = outer.in_world(&sandbox.env, t(now));
-    let root = DataRoot::create(&host, &dir.path().join("drive"), dataset, FsFacts::default(), None).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = SandboxConfig::of_dataset(dataset, dir.path().join("state"));
+    bench_with(dir, cfg, now, false)
+}
+
+/// The same with every vendor's practice key, over any world.
+pub fn bench_with(dir: TempDir, cfg: SandboxConfig, now: &str, all_vendors: bool) -> Bench {
+    let outer = host();
+    let sandbox = outer.block_on(start(&outer, SandboxConfig { now: Some(t(now)), ..cfg })).unwrap().unwrap();
+    let env = if all_vendors { sandbox.env_of_all() } else { sandbox.env.clone() };
+    let host = outer.in_world(&env, t(now));
+    let root = DataRoot::create(&host, &dir.path().join("drive"), &sandbox.dataset, FsFacts::default(), None).unwrap();
     let db = Arc::new(Db::open(&root, Which::Node).unwrap());
     let vendors = vendors_from(&host, &root, &BTreeMap::new()).unwrap();
     let ctx = IngestContext::new(&host, &root, db, vendors, "node-1").unwrap();

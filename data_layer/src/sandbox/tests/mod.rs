@@ -2,10 +2,13 @@
 
 mod broker;
 mod data;
+mod dialects;
 mod faults;
 mod http;
 mod ingest;
+mod limits;
 mod node;
+mod vendor_faults;
 
 use super::wire::{Call, Reply};
 use super::{SandboxConfig, State, keys};

@@ -2,8 +2,8 @@
 //! twice.
 
 use super::super::client;
-use super::ingest::{Bench, bench, bench_of, day, faults};
-use super::t;
+use super::ingest::{Bench, bench, bench_of, bench_with, day, faults};
+use super::{SandboxConfig, t};
 use crate::curate;
 use crate::ledger::{self, Coverage};
 use crate::node::{Loop, Node, Round, RunState, Service, Times, beats, newest_due, newest_runs};
@@ -123,5 +123,58 @@ fn a_drive_of_the_planted_world_reaches_stage_1_with_its_minutes() {
     let file = crate::store::read_parquet(root, &curate::minutes_path_of("AAPL", day("2018-01-01")).unwrap()).unwrap();
     assert_eq!(file.height() as u64, sessions * 390);
     assert!(crate::fsck::is_sound(&crate::fsck::run(root).unwrap()));
+/// A node with every vendor's key: the first weekly night asks the second vendor about a few names, the next one compares.
+fn probed(plan: &str) -> (Coverage, serde_json::Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = SandboxConfig::of_dataset("replay@1", dir.path().join("state"));
+    let b = bench_with(dir, cfg, "2017-11-30T21:20:00Z", true);
+    faults(&b, plan);
+    let mut service = set_up(&b);
+    live(&b, &mut service, t("2017-12-03T00:00:00Z"), |_, round| assert!(round.notices.is_empty(), "{:?}", round.notices));
+    let evidence = crate::store::read(service.node().root(), &crate::root::DataPath::new("qc/cross_vendor.json").unwrap()).unwrap().expect("recorded");
+    let coverage = coverage(&service).1;
+    drop(service);
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+    (coverage, serde_json::from_slice(&evidence).unwrap())
+}
+
+#[test]
+fn lesson_051_weekly_probes_compare_two_vendors_and_keep_the_evidence() {
+    let (coverage, evidence) = probed("");
+    let pair = &evidence["pairs"][0];
+    assert_eq!((pair["vendor"].as_str(), pair["other_vendor"].as_str(), pair["symbols"].as_u64()), (Some("alpaca"), Some("tiingo"), Some(4)));
+    let compared = pair["compared"].as_u64().unwrap();
+    assert!(compared >= 16, "{evidence}");
+    assert_eq!((pair["by_distance"]["same_to_a_cent"].as_u64(), evidence["apart"].as_array().unwrap().len()), (Some(compared), 0));
+    assert!(!coverage.codes.contains_key("SOURCES_DISAGREE"), "{coverage:?}");
+
+    // One name a quarter dearer at the second vendor: AMBER, with both words kept. One name a hair dearer: a note.
+    let (coverage, evidence) = probed("{vendor: tiingo, symbol: XOM, do: scale, factor: 1.25}, {vendor: tiingo, symbol: JNJ, do: scale, factor: 1.004}");
+    let of = |name: &str| evidence["apart"].as_array().unwrap().iter().filter(|a| a["symbol"] == name).cloned().collect::<Vec<_>>();
+    let (far, near) = (of("XOM"), of("JNJ"));
+    assert!(far.len() >= 4 && far.iter().all(|a| a["distance"] == "disagree" && a["apart_bps"].as_f64().unwrap() > 2_400.0), "{evidence}");
+    assert!(near.len() == far.len() && near.iter().all(|a| a["distance"] == "noted"), "{evidence}");
+    assert_eq!(coverage.codes["SOURCES_DISAGREE"], far.len() as u64);
+    let (ours, theirs) = (far[0]["close"].as_f64().unwrap(), far[0]["other_close"].as_f64().unwrap());
+    assert!((theirs / ours - 1.25).abs() < 1e-9);
+}
+
+#[test]
+fn a_second_vendor_that_leaves_the_plan_is_one_sentence_and_no_loop() {
+    let dir = tempfile::tempdir().unwrap();
+    let cfg = SandboxConfig::of_dataset("replay@1", dir.path().join("state"));
+    let b = bench_with(dir, cfg, "2017-11-30T21:20:00Z", true);
+    faults(&b, "{vendor: tiingo, do: entitlement}");
+    let mut service = set_up(&b);
+    let mut said = Vec::new();
+    live(&b, &mut service, t("2017-12-12T00:00:00Z"), |_, round| said.extend(round.notices.iter().map(|n| n.body().what.clone())));
+    assert_eq!(said, ["the tiingo key's plan does not include equities_eod"], "said once in two weeks");
+    let calls: i64 = {
+        let conn = service.node().db().lock().unwrap();
+        conn.query_row("SELECT COALESCE(SUM(spent), 0) FROM budget_spend WHERE vendor = 'tiingo' AND window = 'day' AND window_start <> ''", [], |r| r.get(0))
+            .unwrap()
+    };
+    assert!(calls <= 4, "no retry loop: {calls} calls");
+    assert_eq!(coverage(&service).1.fraction(), 1.0, "the first vendor serves on");
     b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
 }

@@ -1,0 +1,78 @@
+//! What a folder may hold beside its daily bars: minutes (`bars_1m.parquet`) and companies' numbers (`companyfacts/`).
+
+use super::load::{cell, floats, symbols, table};
+use super::minutes::Minute;
+use super::world::{Company, World};
+use crate::error::{Error, Result, code};
+use crate::store;
+use crate::time::{TradingDay, UtcTime, new_york};
+use polars::prelude::DataType;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+/// The file of a folder's minutes; a daily reader leaves it alone.
+pub const MINUTES: &str = "bars_1m.parquet";
+
+/// The same world with the folder's minutes and companies, where it has them.
+pub fn add(mut world: World, folder: &Path) -> Result<World> {
+    let file = folder.join(MINUTES);
+    if file.exists() {
+        world.minutes = minutes(std::fs::read(file)?).map_err(|e| e.during(MINUTES))?;
+        world.minutes_from = world.minutes.keys().map(|(_, day)| *day).min();
+    }
+    let place = folder.join("companyfacts");
+    if place.is_dir() {
+        world.companies = companies(&place).map_err(|e| e.during("companyfacts"))?;
+    }
+    Ok(world)
+}
+
+/// `ts` (the start of the bar, UTC), `symbol`, open, high, low, close, volume.
+fn minutes(bytes: Vec<u8>) -> Result<BTreeMap<(String, TradingDay), Vec<Minute>>> {
+    let frame = store::parquet_frame(bytes)?;
+    let stamps = frame.column("ts")?.as_materialized_series().cast(&DataType::Datetime(polars::prelude::TimeUnit::Microseconds, None))?;
+    let stamps = stamps.cast(&DataType::Int64)?;
+    let names = symbols(&frame)?;
+    let [open, high, low, close, volume] = ["open", "high", "low", "close", "volume"].map(|name| floats(&frame, name));
+    let (open, high, low, close, volume) = (open?, high?, low?, close?, volume?);
+    let zone = new_york();
+    let mut out: BTreeMap<(String, TradingDay), Vec<Minute>> = BTreeMap::new();
+    for (i, stamp) in stamps.i64()?.iter().enumerate() {
+        let start = UtcTime::from_micros(stamp.ok_or_else(|| Error::new(code::QC_FAILED, "a minute without a stamp"))?);
+        let minute = Minute { start, ohlc: [open[i], high[i], low[i], close[i]], volume: volume[i] };
+        out.entry((names[i].clone(), start.day_in(&zone))).or_default().push(minute);
+    }
+    out.values_mut().for_each(|list| list.sort_by_key(|m| m.start));
+    Ok(out)
+}
+
+/// `CIK0000320193.json` or the same compressed, and `tickers.csv` (`cik,ticker`) where it is there.
+fn companies(place: &Path) -> Result<Vec<Company>> {
+    let tickers: BTreeMap<String, String> = match std::fs::read(place.join("tickers.csv")) {
+        Ok(bytes) => table(&bytes, "tickers.csv")?.iter().map(|row| (format!("{:0>10}", cell(row, "cik")), cell(row, "ticker").to_string())).collect(),
+        Err(_) => BTreeMap::new(),
+    };
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(place)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let Some(cik) = name.strip_prefix("CIK").and_then(|n| n.trim_end_matches(".gz").strip_suffix(".json")) else { continue };
+        let mut facts = std::fs::read(&path)?;
+        if name.ends_with(".gz") {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(facts.as_slice()).read_to_end(&mut plain)?;
+            facts = plain;
+        }
+        #[derive(serde::Deserialize)]
+        struct Head {
+            #[serde(rename = "entityName", default)]
+            name: String,
+        }
+        let head: Head =
+            serde_json::from_slice(&facts).map_err(|e| Error::new(code::CFG_PARSE, format!("{name} is no company's facts")).cause(e.to_string()))?;
+        out.push(Company { cik: format!("{cik:0>10}"), name: head.name, ticker: tickers.get(cik).cloned(), facts });
+    }
+    out.sort_by(|a, b| a.cik.cmp(&b.cik));
+    Ok(out)
+}
