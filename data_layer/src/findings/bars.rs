@@ -155,7 +155,9 @@ fn why(class: &str) -> &'static str {
         "a name without a single bar" => "The source knows the name's listing and none of its prices.",
         "prices contradict each other" => "Open or close lies outside low to high by more than rounding: wrong at the source, RED, never used.",
         "the same close and volume again and again" => "Five sessions or more with equal close and volume: the source repeated its last bar.",
-        "two vendors' closes are far apart" => "Beyond the tolerance for honest vendors: one of them is wrong by scale. Both words are in qc/cross_vendor.json.",
+        "two vendors' closes are far apart" => {
+            "Beyond the tolerance for honest vendors: one of them is wrong by scale. Both words are in qc/cross_vendor.json."
+        }
         "fewer rows than expected" => "An answer was complete and shorter than the session asks for.",
         "stored bytes that are not what was stored" => "Damage on the drive: found by digest, asked for again.",
         "two bars for one session" => "One answer said two things about one session.",

@@ -59,7 +59,8 @@ fn restatements(concept: &str, history: &[Reported], classes: &mut Classes) {
         }
         match periods.insert((r.end, r.start), r) {
             Some(before) if before.value != r.value => {
-                classes.add("a period was restated", || format!("{concept} to {}: {} filed {}, {} filed {}", r.end, before.value, before.filed, r.value, r.filed));
+                classes
+                    .add("a period was restated", || format!("{concept} to {}: {} filed {}, {} filed {}", r.end, before.value, before.filed, r.value, r.filed));
             }
             Some(_) => classes.add("a period is told again unchanged", || format!("{concept} to {}: again on {}", r.end, r.filed)),
             None => {}
@@ -72,7 +73,9 @@ fn restatements(concept: &str, history: &[Reported], classes: &mut Classes) {
 
 fn why(class: &str) -> &'static str {
     match class {
-        "filed before its period ended" => "A date on the cover page, or a period that a form speaks of in advance; the day of the filing decides when it counts.",
+        "filed before its period ended" => {
+            "A date on the cover page, or a period that a form speaks of in advance; the day of the filing decides when it counts."
+        }
         "a period was restated" => {
             "A later filing tells the period otherwise (a split of shares, a new accounting rule, a correction). Both are kept; each counts from the session after its own filing."
         }

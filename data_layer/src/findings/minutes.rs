@@ -48,7 +48,9 @@ pub(super) fn section(root: &DataRoot) -> Result<Option<Section>> {
             classes.add("minutes outside the day's range", || format!("{}: {low} to {high}, the day's {:?} to {:?}", name(), bar.low, bar.high));
         }
         if (sum / volume - 1.0).abs() > 0.02 {
-            classes.add("minutes' volume is not the day's", || format!("{}: {sum:.0} in minutes, {volume:.0} in the day bar ({:+.1} %)", name(), (sum / volume - 1.0) * 100.0));
+            classes.add("minutes' volume is not the day's", || {
+                format!("{}: {sum:.0} in minutes, {volume:.0} in the day bar ({:+.1} %)", name(), (sum / volume - 1.0) * 100.0)
+            });
         }
         let last = minutes.last().and_then(|m| m.close).unwrap_or(f64::NAN);
         if bar.close.is_some_and(|c| (last / c - 1.0).abs() > 0.0005) {

@@ -92,10 +92,7 @@ impl Classes {
     }
     /// With the explanation of each class.
     fn explained(self, why: impl Fn(&str) -> &'static str) -> Vec<Anomaly> {
-        self.0
-            .into_iter()
-            .map(|(class, (count, examples))| Anomaly { class: class.into(), count, explanation: why(class).into(), examples })
-            .collect()
+        self.0.into_iter().map(|(class, (count, examples))| Anomaly { class: class.into(), count, explanation: why(class).into(), examples }).collect()
     }
 }
 

@@ -35,12 +35,22 @@ fn every_anomaly_of_day_bars_has_a_class_an_example_and_a_reason() {
     let found = findings(&kit.root, &kit.db).unwrap();
     let s = &found.sections[0];
     assert_eq!(s.codes.values().sum::<u64>(), s.counts["partitions expected"]);
-    for (name, count) in [("cells are null", 1), ("prices contradict each other", 1), ("a hole in a name's life", 1), ("a large move that was traded", 1), ("before a name's first bar", 20)] {
+    for (name, count) in [
+        ("cells are null", 1),
+        ("prices contradict each other", 1),
+        ("a hole in a name's life", 1),
+        ("a large move that was traded", 1),
+        ("before a name's first bar", 20),
+    ] {
         let a = class(s, name).unwrap_or_else(|| panic!("{name}: {:?}", s.anomalies));
         assert!(a.count == count && !a.explanation.is_empty() && !a.examples.is_empty(), "{a:?}");
     }
     let anomalies: u64 = s.anomalies.iter().map(|a| a.count).sum();
-    assert_eq!(anomalies, s.codes.iter().filter(|(code, _)| !code.ends_with(" OK")).map(|(_, n)| n).sum::<u64>(), "every partition that is not GREEN is in a class");
+    assert_eq!(
+        anomalies,
+        s.codes.iter().filter(|(code, _)| !code.ends_with(" OK")).map(|(_, n)| n).sum::<u64>(),
+        "every partition that is not GREEN is in a class"
+    );
     assert_eq!((found.unexplained, found.violations), (0, 0));
     let text = found.markdown();
     assert!(text.contains("## equities_eod") && text.contains("a hole in a name's life (1)") && !text.contains("Unexplained.**"), "{text}");

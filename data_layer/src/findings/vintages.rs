@@ -51,7 +51,9 @@ pub(super) fn section(root: &DataRoot) -> Result<Option<Section>> {
 fn revisions(series: &str, observed: TradingDay, vintages: &[Vintage], classes: &mut Classes) {
     for pair in vintages.windows(2) {
         match (pair[0].value, pair[1].value) {
-            (Some(a), Some(b)) if a != b => classes.add("a published value was revised", || format!("{series} of {observed}: {a} until {}, then {b}", pair[1].from.plus_days(-1))),
+            (Some(a), Some(b)) if a != b => {
+                classes.add("a published value was revised", || format!("{series} of {observed}: {a} until {}, then {b}", pair[1].from.plus_days(-1)))
+            }
             (Some(a), None) => classes.add("a published value was withdrawn", || format!("{series} of {observed}: {a}, nothing from {}", pair[1].from)),
             _ => {}
         }

@@ -19,6 +19,10 @@ pub(super) type Answer = std::result::Result<Reply, Reply>;
 
 /// Answer one call at `now`.
 pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
+    if let Some(rest) = call.path.strip_prefix("/massive/") {
+        // The vendor's client keeps its base address and takes the whole path of `next_url`: ours then stands there twice.
+        return answer(world, now, &Call { path: format!("/{rest}"), ..call.clone() });
+    }
     let key = call.header("authorization").and_then(|h| h.strip_prefix("Bearer ")).or(call.arg("apiKey")).or(call.arg("apikey"));
     if key != Some(keys::MASSIVE) {
         return error(401, "Unknown API Key");

@@ -123,6 +123,9 @@ fn a_drive_of_the_planted_world_reaches_stage_1_with_its_minutes() {
     let file = crate::store::read_parquet(root, &curate::minutes_path_of("AAPL", day("2018-01-01")).unwrap()).unwrap();
     assert_eq!(file.height() as u64, sessions * 390);
     assert!(crate::fsck::is_sound(&crate::fsck::run(root).unwrap()));
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
 /// A node with every vendor's key: the first weekly night asks the second vendor about a few names, the next one compares.
 fn probed(plan: &str) -> (Coverage, serde_json::Value) {
     let dir = tempfile::tempdir().unwrap();
