@@ -13,6 +13,9 @@ use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// The columns that a verdict and a curated row are made from.
+const COLUMNS: &[&str] = &["date", "symbol", "open", "high", "low", "close", "vwap", "volume", "session_id", "feed"];
+
 /// The manifests of one raw table and timeframe, oldest first. A manifest is known by its position.
 pub struct Catalogue {
     pub manifests: Vec<(DataPath, Manifest)>,
@@ -97,7 +100,7 @@ pub fn collect(root: &DataRoot, catalogue: &Catalogue, wanted: &BTreeMap<String,
             root.host().check_cancelled()?;
             out.segments_read += 1;
             out.bytes_read += segment.bytes;
-            let code = match sources::read(root, segment)? {
+            let code = match sources::read_columns(root, segment, COLUMNS)? {
                 Ok(rows) => match take(&rows, segment, index, wanted, &mut names, &mut out.rows) {
                     Ok(true) => continue,
                     _ => QcCode::Schema,

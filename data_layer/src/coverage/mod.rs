@@ -90,6 +90,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     (table::RAW_EQUITIES_BARS, timeframe::MINUTE, "minute bars, raw"),
     (table::CURATED_MINUTES, timeframe::MINUTE, "minute bars, curated"),
     (table::REF_CORP_ACTIONS, "", "corporate actions"),
+    ("reference/listings", "", "listings"),
     (table::REF_DELISTINGS, "", "delistings"),
     (table::REF_UNIVERSE, "", "universe"),
     (table::REF_INDEX_MEMBERSHIP, "", "index membership"),

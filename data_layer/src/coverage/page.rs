@@ -15,7 +15,7 @@ const LISTED: usize = 120;
 const STYLE: &str = "html{color-scheme:light dark}body{margin:0 auto;padding:1rem;max-width:46rem;font:16px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
 h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .3rem}p{margin:.3rem 0}.faint{color:var(--faint)}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--rule);vertical-align:top}th.n,td.n{text-align:right;white-space:nowrap}td.day{white-space:nowrap}
+th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--rule);vertical-align:top}th.n,td.n{text-align:right;white-space:nowrap}td.day{white-space:nowrap}td .faint{font-size:.85em}
 code{font-size:.85em;white-space:nowrap}svg{display:block;width:100%;height:auto;max-width:44rem}summary{cursor:pointer;padding:.4rem 0}";
 
 /// The page as text.
@@ -42,14 +42,14 @@ fn summary(out: &mut String, picture: &Picture) {
         *out += "<p>Nothing has been audited yet.</p>\n";
         return;
     }
-    *out += "<div class=\"wide\"><table><thead><tr><th>dataset</th><th class=\"n\">GREEN</th><th class=\"n\">expected</th><th class=\"n\">AMBER</th><th class=\"n\">RED</th><th>days</th></tr></thead><tbody>\n";
+    *out += "<div class=\"wide\"><table><thead><tr><th>dataset</th><th class=\"n\">GREEN</th><th class=\"n\">expected</th><th class=\"n\">AMBER</th><th class=\"n\">RED</th></tr></thead><tbody>\n";
     for dataset in &picture.datasets {
         let c = dataset.total();
         let (first, last) = (dataset.days.keys().next(), dataset.days.keys().next_back());
         let days = first.zip(last).map_or(String::new(), |(a, b)| format!("{a} to {b}"));
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td class=\"n\">{:.2} %</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"day\">{days}</td></tr>",
+            "<tr><td>{}<br><span class=\"faint\">{days}</span></td><td class=\"n\">{:.2} %</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             escaped(&dataset.name),
             (c.fraction() * 1e4).floor() / 1e2,
             thousands(c.expected),
@@ -71,6 +71,15 @@ struct Seen {
     last: TradingDay,
 }
 
+impl Seen {
+    fn when(&self) -> String {
+        match self.days {
+            1 => format!("on {}", self.first),
+            n => format!("{} days, {} to {}", thousands(n), self.first, self.last),
+        }
+    }
+}
+
 fn reasons(out: &mut String, picture: &Picture) {
     let mut seen: BTreeMap<(usize, &str), Seen> = BTreeMap::new();
     for (i, dataset) in picture.datasets.iter().enumerate() {
@@ -86,17 +95,15 @@ fn reasons(out: &mut String, picture: &Picture) {
         *out += "<p>There is no rest.</p>\n";
         return;
     }
-    *out += "<div class=\"wide\"><table><thead><tr><th>dataset</th><th>reason</th><th class=\"n\">partitions</th><th class=\"n\">days</th><th>first, last</th></tr></thead><tbody>\n";
+    *out += "<div class=\"wide\"><table><thead><tr><th>dataset</th><th>reason</th><th class=\"n\">partitions</th></tr></thead><tbody>\n";
     for ((i, code), s) in seen {
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td><code>{code}</code><br><span class=\"faint\">{}</span></td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"day\">{}<br>{}</td></tr>",
+            "<tr><td>{}</td><td><code>{code}</code><br><span class=\"faint\">{}; {}</span></td><td class=\"n\">{}</td></tr>",
             escaped(&picture.datasets[i].name),
             meaning(code),
+            s.when(),
             thousands(s.partitions),
-            thousands(s.days),
-            s.first,
-            s.last
         );
     }
     *out += "</tbody></table></div>\n";

@@ -6,6 +6,7 @@ use crate::ledger::store_if_changed;
 use crate::reference::sources;
 use crate::root::{DataPath, DataRoot};
 use crate::store;
+use crate::time::TradingDay;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,17 +42,18 @@ impl Deps {
         let found = store::read(root, &DataPath::new(PATH)?)?.and_then(|b| serde_json::from_slice::<Self>(&b).ok());
         Ok(found.filter(|deps| deps.v == VERSION).unwrap_or(Self { v: VERSION, files: BTreeMap::new(), steps: BTreeMap::new(), unsure: BTreeSet::new() }))
     }
-    /// Remember the steps of a symbol, which were told from all its days unless some are `damaged`.
-    pub(super) fn keep_steps(&mut self, symbol: &str, steps: &[Step], damaged: bool) {
+    /// Remember the steps of a symbol from a day on; those before are what they were. With a `damaged` segment they cannot be
+    /// told.
+    pub(super) fn keep_steps(&mut self, symbol: &str, from: TradingDay, steps: &[Step], damaged: bool) {
         if damaged && !steps.is_empty() {
             self.unsure.insert(symbol.to_string());
             return;
         }
         self.unsure.remove(symbol);
-        if steps.is_empty() {
-            self.steps.remove(symbol);
-        } else {
-            self.steps.insert(symbol.to_string(), steps.to_vec());
+        let mut kept: Vec<Step> = self.steps.remove(symbol).unwrap_or_default().into_iter().filter(|s| s.ex_date < from).collect();
+        kept.extend(steps.iter().filter(|s| s.ex_date >= from));
+        if !kept.is_empty() {
+            self.steps.insert(symbol.to_string(), kept);
         }
     }
     pub(super) fn store(&self, root: &DataRoot) -> Result<()> {

@@ -121,6 +121,7 @@ fn rebuild(
                 let summary = session.summary(&config.qc);
                 held.entry(symbol.to_string()).or_default().entry(session.day).or_default().push(Held { manifest, summary, kept: session });
             })?;
+            report.segments_read += found.segments_read;
             let mut jobs = Vec::new();
             for (symbol, planned) in batch {
                 let hurt = found.damaged.iter().any(|d| d.symbols.contains(*symbol) && d.days.intersect(&days).is_some());

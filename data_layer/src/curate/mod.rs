@@ -51,6 +51,8 @@ pub struct CurateReport {
     pub unapplied: Vec<String>,
     /// Ledger rows written or removed.
     pub changed: u64,
+    /// Raw segments that were read for it.
+    pub segments_read: u64,
 }
 
 /// Bring the curated tables and their ledger rows in line with what is raw.
@@ -152,16 +154,29 @@ fn rebuild(
     let symbols: Vec<(&str, Vec<i16>)> = by_symbol.into_iter().collect();
     for batch in symbols.chunks(SYMBOLS_AT_ONCE) {
         root.host().check_cancelled()?;
-        let wanted = batch.iter().map(|(s, years)| Ok(((*s).to_string(), reach(years, actions.contains_key(*s))?))).collect::<Result<_>>()?;
+        // Of a symbol whose steps were never told everything is read.
+        let all = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
+        let reach_of = |s: &str, years: &[i16]| if deps.unsure.contains(s) { Ok(all) } else { reach(years, actions.contains_key(s)) };
+        let wanted = batch.iter().map(|(s, years)| Ok(((*s).to_string(), reach_of(s, years)?))).collect::<Result<BTreeMap<_, _>>>()?;
         let mut collected = bars::collect(root, catalogue, &wanted)?;
+        report.segments_read += collected.segments_read;
         let mut jobs = Vec::new();
         for (symbol, years) in batch {
-            let rows = collected.rows.remove(*symbol).unwrap_or_default();
+            let first = if wanted.get(*symbol) == Some(&all) { all.start } else { reach(&years[..1], false)?.start };
+            let mut rows = collected.rows.remove(*symbol).unwrap_or_default();
+            if actions.contains_key(*symbol) && !rows.iter().any(|c| c.bar.day < first) {
+                // The close before the year is further away than a year, or there is none.
+                let ever = BTreeMap::from([((*symbol).to_string(), DateRange { start: TradingDay(0), end: first })]);
+                let mut before = bars::collect(root, catalogue, &ever)?;
+                report.segments_read += before.segments_read;
+                rows.extend(before.rows.remove(*symbol).unwrap_or_default());
+                collected.damaged.extend(before.damaged);
+            }
             let hurt = |year: i16| collected.damaged.iter().any(|d| d.symbols.contains(*symbol) && d.days.start.year() <= year && year <= d.days.end.year());
             let events: Vec<_> = actions.get(*symbol).into_iter().flatten().filter_map(CorpAction::effect).collect();
             let series = adjust::Adjusted::of(bars::resolve(rows, catalogue, &config.source_order), &events);
             report.unapplied.extend(series.unapplied.iter().map(|why| format!("{symbol} {why}")));
-            deps.keep_steps(symbol, &series.steps, collected.damaged.iter().any(|d| d.symbols.contains(*symbol)));
+            deps.keep_steps(symbol, first, &series.steps, collected.damaged.iter().any(|d| d.symbols.contains(*symbol)));
             for year in years {
                 if hurt(*year) {
                     report.skipped.push(((*symbol).to_string(), *year));
@@ -184,14 +199,12 @@ fn rebuild(
     Ok(())
 }
 
-/// The days to read so that these years of a symbol can be made.
+/// The days to read so that these years of a symbol (in order) can be made. With actions the later years are read as well,
+/// and the year before: a dividend's factor needs the close before its ex-date. What is older has no say.
 fn reach(years: &[i16], has_actions: bool) -> Result<DateRange> {
     let january = |year: i16| TradingDay::ymd(year, 1, 1).ok_or_else(|| Error::bug("a year outside the calendar"));
-    if has_actions {
-        return DateRange::new(TradingDay(0), TradingDay(40_000));
-    }
     let (first, last) = (years.iter().min().copied().unwrap_or(1970), years.iter().max().copied().unwrap_or(1970));
-    DateRange::new(january(first)?, january(last + 1)?)
+    if has_actions { DateRange::new(january(first - 1)?, TradingDay(40_000)) } else { DateRange::new(january(first)?, january(last + 1)?) }
 }
 
 type Job<'a> = (&'a Planned, Option<Vec<u8>>);

@@ -363,3 +363,57 @@ fn a_curation_of_minutes_costs_the_months_that_changed_and_leaves_out_what_is_no
     assert_eq!(of("2017-02-06").verdict.status, Status::Red);
     assert!(!crate::fsck::is_sound(&crate::fsck::run(&kit.root).unwrap()), "fsck reads minutes as well");
 }
+
+/// A flat symbol with a dividend a year since `from`, curated up to the end of January 2018; then one more session.
+fn one_more_session(from: &str) -> (CurateReport, Kit) {
+    let kit = Kit::new();
+    kit.stage(&["AAA"]);
+    kit.listings("2018-01-02", &[("AAA", Some("2010-01-04"), None)]);
+    let sessions = |w: DateRange| crate::calendar::Calendar::xnys().sessions(w).iter().map(|d| bar_at("AAA", *d, 100.0)).collect::<Vec<_>>();
+    for year in day(from).year()..=2017 {
+        let window = DateRange { start: TradingDay::ymd(year, 1, 1).unwrap(), end: TradingDay::ymd(year + 1, 1, 1).unwrap() };
+        kit.commit("alpaca", &["AAA"], window, &sessions(window));
+        let ex = format!("{year}-06-15");
+        kit.actions(&["AAA"], window, &[("AAA", "cash_dividend", &ex, None, Some(1.0))]);
+    }
+    let (january, next) = (range("2018-01-01", "2018-01-20"), range("2018-01-20", "2018-01-24"));
+    kit.commit("alpaca", &["AAA"], january, &sessions(january));
+    kit.actions(&["AAA"], january, &[("AAA", "cash_dividend", "2018-01-03", None, Some(2.0))]);
+    refresh_reference(&kit.root, &kit.db).unwrap();
+    curate_incremental(&kit.root, &kit.db).unwrap();
+    kit.commit("alpaca", &["AAA"], next, &sessions(next));
+    let report = curate_incremental(&kit.root, &kit.db).unwrap();
+    (report, kit)
+}
+
+#[test]
+fn a_new_session_costs_the_same_after_two_years_and_after_eight_and_gives_the_bytes_of_a_whole_curation() {
+    let ((short, _), (long, kit)) = (one_more_session("2016-01-01"), one_more_session("2010-01-01"));
+    assert_eq!((short.rewritten, long.rewritten), (1, 1));
+    assert_eq!((short.segments_read, long.segments_read), (3, 3), "the year before, and this year's two");
+    let (before, steps) = (digests(&kit), Deps::load(&kit.root).unwrap().steps);
+    assert_eq!(steps["AAA"].len(), 9);
+    std::fs::remove_dir_all(kit.path().join(table::CURATED_EQUITIES)).unwrap();
+    std::fs::remove_file(kit.path().join(deps::PATH)).unwrap();
+    let whole = curate_incremental(&kit.root, &kit.db).unwrap();
+    assert_eq!((whole.rewritten, whole.segments_read), (9, 10));
+    assert_eq!((digests(&kit), Deps::load(&kit.root).unwrap().steps), (before, steps));
+}
+
+#[test]
+fn a_dividend_after_a_silence_of_years_still_finds_the_close_before_it() {
+    let kit = Kit::new();
+    kit.stage(&["AAA"]);
+    let sessions = |w: DateRange| crate::calendar::Calendar::xnys().sessions(w).iter().map(|d| bar_at("AAA", *d, 100.0)).collect::<Vec<_>>();
+    for window in [range("2012-03-01", "2012-04-01"), range("2017-01-10", "2017-02-01")] {
+        kit.commit("alpaca", &["AAA"], window, &sessions(window));
+    }
+    kit.actions(&["AAA"], range("2012-01-01", "2018-01-01"), &[("AAA", "cash_dividend", "2017-01-10", None, Some(10.0))]);
+    refresh_reference(&kit.root, &kit.db).unwrap();
+    curate_incremental(&kit.root, &kit.db).unwrap();
+    assert_eq!(column(&kit, "AAA", 2012, "price_factor")[0], 0.9);
+    let more = range("2017-02-01", "2017-02-08");
+    kit.commit("alpaca", &["AAA"], more, &sessions(more));
+    curate_incremental(&kit.root, &kit.db).unwrap();
+    assert_eq!(Deps::load(&kit.root).unwrap().steps["AAA"][0].price, 0.9);
+}

@@ -55,7 +55,7 @@ fn same(n: usize, value: &str) -> Vec<Option<&str>> {
 /// Columns of `raw/equities_bars`.
 fn bars(rows: &[&Bar], vendor: Vendor) -> Result<DataFrame> {
     let n = rows.len();
-    let sessions: Vec<String> = rows.iter().map(|b| format!("XNYS-{}", b.date)).collect();
+    let sessions: BTreeMap<TradingDay, String> = rows.iter().map(|b| b.date).collect::<BTreeSet<_>>().into_iter().map(|d| (d, format!("XNYS-{d}"))).collect();
     let price = |i: usize| rows.iter().map(|b| b.ohlc[i]).collect::<Vec<_>>();
     let stamps: Vec<i64> = rows.iter().map(|b| b.ts.micros()).collect();
     let ts = Series::new("ts".into(), stamps).cast(&DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))?;
@@ -74,7 +74,7 @@ fn bars(rows: &[&Bar], vendor: Vendor) -> Result<DataFrame> {
             floats("volume", rows.iter().map(|b| b.volume).collect()),
             floats("nbbo_spread", vec![None; n]),
             Column::from(Series::new("trades".into(), trades)),
-            texts("session_id", sessions.iter().map(|s| Some(s.as_str())).collect()),
+            texts("session_id", rows.iter().map(|b| sessions.get(&b.date).map(String::as_str)).collect()),
             texts("source_name", same(n, vendor.as_str())),
             texts("source_uri", rows.iter().map(|b| Some(b.source_uri.as_str())).collect()),
             texts("vendor_ts", rows.iter().map(|b| Some(b.vendor_ts.as_str())).collect()),

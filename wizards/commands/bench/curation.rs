@@ -1,8 +1,9 @@
 //! Curation: the adjustment alone, a whole table written, and a late action. `daily.parquet`, `corp_actions.parquet` and
 //! `corp_actions_late.parquet`.
 
-use super::Bench;
+use super::inputs::Inputs;
 use super::measure::{Job, checksum, significant};
+use super::{Bench, Scale};
 use data_layer::control::{Db, Which};
 use data_layer::curate::{self, CurateReport, Depth, PriceFactor, RawPrice};
 use data_layer::error::Result;
@@ -24,13 +25,10 @@ const SYMBOLS: usize = 100;
 /// `curate_compute`, then on a drive `curate_full` (durable, with its record of what was made from what) and
 /// `curate_incremental`.
 pub fn curate(bench: &mut Bench<'_>) -> Result<()> {
-    let market = Market {
-        days: bench.inputs.daily(bench.scale)?,
-        actions: bench.inputs.events("corp_actions.parquet")?,
-        late: bench.inputs.events("corp_actions_late.parquet")?,
-    };
+    let read = || Market::read(&bench.inputs, bench.scale);
+    let market = read()?;
     let rows = market.days.values().map(Vec::len).sum();
-    let compute = bench.clock.measure(Job::new("curate_compute", rows, "rows"), || Ok(()), |()| Ok(market.adjusted()), |closes| Ok(checksum(&closes)))?;
+    let compute = bench.clock.measure(Job::new("curate_compute", rows, "rows"), || Ok(()), |()| Ok(read()?.adjusted()), |closes| Ok(checksum(&closes)))?;
     let fresh = || {
         let root = bench.fresh_root("curate")?;
         let db = Db::open(&root, Which::Node)?;
@@ -65,6 +63,11 @@ struct Market {
 }
 
 impl Market {
+    fn read(inputs: &Inputs, scale: Scale) -> Result<Self> {
+        let (actions, late) = (inputs.events("corp_actions.parquet")?, inputs.events("corp_actions_late.parquet")?);
+        Ok(Self { days: inputs.daily(scale)?, actions, late })
+    }
+
     /// Adjusted closes, by symbol and date.
     fn adjusted(&self) -> Vec<f64> {
         let mut out = Vec::new();

@@ -3,6 +3,7 @@
 use super::measure::{checksum, significant};
 use super::*;
 use data_layer::host::FakeHost;
+use data_layer::time::DateRange;
 use serde_json::Value;
 
 /// A `.npy` file of doubles.
@@ -103,10 +104,33 @@ fn pages_become_the_files_that_were_asked_for_and_every_bar_is_in_them() {
 
 #[test]
 fn a_late_split_rewrites_the_files_of_its_symbol_alone() {
-    let inputs = Inputs::at(&None, Scale::S);
-    let market = inputs.daily(Scale::S).unwrap();
-    assert_eq!((market.len(), market["S0000"].len()), (50, 504));
-    let out = lines("curate", &[]);
-    // An empty folder is not the inputs made here: it lacks its files, and that is said.
-    assert!(out.unwrap_err().body().what.contains("daily.parquet"));
+    use data_layer::{frame, store};
+    let days: Vec<_> =
+        data_layer::calendar::Calendar::xnys().sessions(DateRange::new("2010-12-27".parse().unwrap(), "2011-01-08".parse().unwrap()).unwrap()).to_vec();
+    let n = days.len();
+    let symbols: Vec<Option<&str>> = ["A", "B"].iter().flat_map(|s| vec![Some(*s); n]).collect();
+    let prices: Vec<Option<f64>> = (0..2 * n).map(|i| Some(10.0 + i as f64)).collect();
+    let mut columns = vec![
+        frame::text_column("symbol", &symbols),
+        frame::day_column("date", &[days.clone(), days.clone()].concat().into_iter().map(Some).collect::<Vec<_>>()).unwrap(),
+    ];
+    columns.extend(["open", "high", "low", "close", "vwap", "volume"].map(|name| frame::float_column(name, &prices)));
+    let daily = store::parquet_bytes(&mut frame::assemble(columns).unwrap()).unwrap();
+    let actions = |symbol: &str, ratio: f64| {
+        let one = vec![
+            frame::text_column("symbol", &[Some(symbol)]),
+            frame::text_column("event_type", &[Some("split")]),
+            frame::day_column("ex_date", &[Some(days[n - 1])]).unwrap(),
+            frame::float_column("ratio", &[Some(ratio)]),
+        ];
+        store::parquet_bytes(&mut frame::assemble(one).unwrap()).unwrap()
+    };
+    let files = [("daily.parquet", daily), ("corp_actions.parquet", actions("A", 2.0)), ("corp_actions_late.parquet", actions("B", 4.0))];
+    let out: Vec<Value> = lines("curate", &files).unwrap().iter().map(|l| l["checksum_of_result"].clone()).collect();
+    // A is halved before its last session in both years; then B is quartered in both.
+    let close = |name: usize, factor: f64| (0..n).map(|i| (10 + name * n + i) as f64 * if i + 1 < n { factor } else { 1.0 }).sum::<f64>();
+    assert_eq!(out[0]["sum"], significant(close(0, 0.5) + close(1, 1.0), 6));
+    assert_eq!((&out[1]["files"], &out[1]["close"]["sum"]), (&Value::from(4), &out[0]["sum"]));
+    assert_eq!((&out[2]["files"], &out[2]["files_rewritten"], &out[2]["symbols_changed"]), (&Value::from(4), &Value::from(2), &Value::from(1)));
+    assert_eq!(out[2]["close"]["sum"], significant(close(0, 0.5) + close(1, 0.25), 6));
 }
