@@ -106,13 +106,13 @@ pub fn path_of(symbol: &str, year: i16) -> Result<DataPath> {
 }
 
 fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> Result<BTreeMap<(String, i16), Planned>> {
-    let mut sources: BTreeMap<&str, BTreeMap<i16, Vec<String>>> = BTreeMap::new();
+    let mut sources: BTreeMap<&str, BTreeMap<i16, Vec<(TradingDay, String)>>> = BTreeMap::new();
     for (_, manifest) in &catalogue.manifests {
         for segment in manifest.segments.iter().filter(|s| s.t0 < s.t1) {
             let line = format!("{} {} {}", segment.sha256, manifest.vendor, manifest.complete);
             for symbol in &segment.symbols {
                 for year in segment.t0.year()..=segment.t1.plus_days(-1).year() {
-                    sources.entry(symbol).or_default().entry(year).or_default().push(line.clone());
+                    sources.entry(symbol).or_default().entry(year).or_default().push((segment.t0, line.clone()));
                 }
             }
         }
@@ -121,10 +121,17 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
     for (symbol, years) in sources {
         let events: Vec<_> = actions.get(symbol).into_iter().flatten().filter_map(CorpAction::effect).map(|a| (a.ex_date, a.factor, a.cash)).collect();
         for (year, own) in &years {
-            // A dividend's factor needs the close before it, so with actions the later years are inputs as well.
+            // A dividend's factor needs the close before it, so the other years' segments that begin before the last one are
+            // inputs as well. A new session begins after it, and changes its own year alone.
             let due: Vec<_> = events.iter().filter(|(ex, ..)| ex.year() >= *year).collect();
-            let later: Vec<_> = years.iter().filter(|(y, _)| !due.is_empty() && *y != year).collect();
-            let inputs = store::digest_of(&("equities_ohlcv_adj 1", own, &due, &later))?;
+            let last_cash = due.iter().filter(|(_, _, cash)| *cash != 0.0).map(|(ex, ..)| *ex).max();
+            let closes = |(y, lines): (&i16, &Vec<(TradingDay, String)>)| {
+                let before: Vec<String> = lines.iter().filter(|(t0, _)| last_cash.is_some_and(|ex| *t0 < ex)).map(|(_, line)| line.clone()).collect();
+                (*y != *year && !before.is_empty()).then_some((*y, before))
+            };
+            let others: Vec<_> = years.iter().filter_map(closes).collect();
+            let own: Vec<&String> = own.iter().map(|(_, line)| line).collect();
+            let inputs = store::digest_of(&("equities_ohlcv_adj 1", own, &due, &others))?;
             out.insert((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs });
         }
     }
