@@ -16,7 +16,7 @@ const STYLE: &str = "html{color-scheme:light dark}body{margin:0 auto;padding:1re
 h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .3rem}p{margin:.3rem 0}.faint{color:var(--faint)}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--rule);vertical-align:top}th.n,td.n{text-align:right;white-space:nowrap}td.day{white-space:nowrap}td .faint{font-size:.85em}
-code{font-size:.85em;white-space:nowrap}svg{display:block;width:100%;height:auto;max-width:44rem}summary{cursor:pointer;padding:.4rem 0}";
+@media(max-width:30rem){table{font-size:.8rem}th,td{padding-right:.35rem}th:last-child,td:last-child{padding-right:0}}code{font-size:.85em;white-space:nowrap}svg{display:block;width:100%;height:auto;max-width:44rem}summary{cursor:pointer;padding:.4rem 0}";
 
 /// The page as text.
 pub fn html(picture: &Picture) -> String {
