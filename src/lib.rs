@@ -4,6 +4,9 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::too_many_lines))]
 
+#[macro_use]
+extern crate text_macro;
+
 pub mod types;
 pub mod features;
 pub mod labels;

@@ -19,7 +19,7 @@ impl Matrix {
     }
     pub fn from_vec(rows: usize, cols: usize, data: Vec<f64>) -> Result<Self> {
         if data.len() != rows * cols {
-            return Err(Error::bug(format!("{} values do not make a {rows} x {cols} matrix", data.len())));
+            return Err(Error::bug(text!("{} values do not make a {rows} x {cols} matrix", data.len())));
         }
         Ok(Self { rows, cols, data })
     }
@@ -169,7 +169,7 @@ pub fn defined(value: f64, name: &str, reason: &str) -> Result<f64> {
     if value.is_finite() {
         return Ok(value);
     }
-    Err(Error::new(code::ML_UNDEFINED, format!("{name} is undefined")).cause(reason))
+    Err(Error::new(code::ML_UNDEFINED, text!("{name} is undefined")).cause(reason))
 }
 
 /// Progress of a long act: `done` of `total` units. Implemented by the wizard kit; ignored in tests.

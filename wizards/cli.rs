@@ -120,6 +120,8 @@ pub enum Command {
         #[arg(add = complete::codes())]
         code: Option<String>,
     },
+    /// Every text that people read, in the shape of a translation (docs/translating.md)
+    Text,
     /// Names of the points at which TRADEML_FAILPOINT can stop the process
     Failpoints,
     /// Write the generated pages under docs/

@@ -4,6 +4,9 @@
 //!
 //! Start with [`pi_data_node`] or [`train`]: each file is a runbook and reads from top to bottom.
 
+#[macro_use]
+extern crate text_macro;
+
 pub mod dashboard;
 pub mod cli;
 pub mod commands;
@@ -52,5 +55,5 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 fn cli_for(wizard: &str, root: &str) -> data_layer::error::Result<cli::Command> {
     cli::Cli::try_parse_from(["trademl", wizard, "--root", root])
         .map(|cli| cli.command)
-        .map_err(|e| data_layer::error::Error::new(data_layer::error::code::USE_NO_RUN, format!("this build has no wizard '{wizard}'")).cause(e.to_string()))
+        .map_err(|e| data_layer::error::Error::new(data_layer::error::code::USE_NO_RUN, text!("this build has no wizard '{wizard}'")).cause(e.to_string()))
 }

@@ -131,7 +131,7 @@ impl Calendar {
 }
 
 fn out_of_range(day: TradingDay) -> Error {
-    Error::new(code::CFG_VALUE, format!("no session that far from {day}")).cause(format!("the built-in exchange calendar covers {} to {}", YEARS.0, YEARS.1))
+    Error::new(code::CFG_VALUE, text!("no session that far from {day}")).cause(text!("the built-in exchange calendar covers {} to {}", YEARS.0, YEARS.1))
 }
 
 fn wall(day: TradingDay, hour: i8, minute: i8) -> UtcTime {

@@ -118,6 +118,16 @@ pub const ALL: &[EnvVar] = &[
     plain(Screen, "CLICOLOR_FORCE", "unset", "1", "Colour even when the output is not a terminal."),
     plain(Screen, "ACCESSIBLE", "unset", "1", "The plain line-by-line front end, as `--plain`."),
     plain(Screen, "TERM", "set by the terminal", "xterm-256color", "`dumb` selects the plain front end."),
+    plain(
+        Screen,
+        "TRADEML_LANG",
+        "the locale",
+        "de",
+        "The language of what people read (`text/<language>.yml` in the configuration folder); English without it.",
+    ),
+    plain(Screen, "LC_ALL", "unset", "de_AT.UTF-8", "The locale, where `TRADEML_LANG` names no language; before `LC_MESSAGES` and `LANG`."),
+    plain(Screen, "LC_MESSAGES", "unset", "de_AT.UTF-8", "The same, before `LANG`."),
+    plain(Screen, "LANG", "set by the system", "de_AT.UTF-8", "The same."),
     plain(Screen, "TRADEML_LOG", "info", "debug", "Which log lines are kept (a `tracing` filter)."),
     plain(
         Testing,

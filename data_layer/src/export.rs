@@ -60,7 +60,7 @@ pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport
         let target = folder.join(file.path.as_str())?;
         let bytes = store::read(root, &file.path)?.unwrap_or_default();
         if store::sha256_hex(&bytes) != file.sha256 {
-            return Err(Error::new(code::DATA_CONFLICT, format!("{} changed while it was exported", file.path)).fix("run the export again"));
+            return Err(Error::new(code::DATA_CONFLICT, text!("{} changed while it was exported", file.path)).fix("run the export again"));
         }
         ledger::store_if_changed(root, &target, bytes)?;
         wanted.insert(target);
@@ -120,8 +120,8 @@ pub fn import(root: &DataRoot, db: &Db, folder: &Path) -> Result<ExportReport> {
             continue;
         }
         if !manifest.full && last.as_ref().map(|l| (&l.drive_id, Some(l.day))) != Some((&manifest.drive_id, manifest.since)) {
-            return Err(Error::new(code::DATA_MISSING, format!("the export of {} builds on one that was not imported here", manifest.day))
-                .found(manifest.since.map_or_else(String::new, |d| format!("it needs the one of {d}")))
+            return Err(Error::new(code::DATA_MISSING, text!("the export of {} builds on one that was not imported here", manifest.day))
+                .found(manifest.since.map_or_else(String::new, |d| text!("it needs the one of {d}")))
                 .fix("import the whole exports/nightly folder"));
         }
         apply_night(root, &dir, &manifest, &mut report)?;
@@ -170,14 +170,14 @@ fn find_nights(folder: &Path) -> Result<Vec<(std::path::PathBuf, ExportManifest)
 fn apply_night(root: &DataRoot, dir: &Path, manifest: &ExportManifest, report: &mut ExportReport) -> Result<()> {
     let allowed = |p: &DataPath| PARTS.iter().any(|part| p.as_str().starts_with(&format!("{part}/")));
     if let Some(bad) = manifest.files.iter().map(|f| &f.path).chain(&manifest.removed).find(|p| !allowed(p)) {
-        return Err(Error::new(code::SSD_PATH, format!("an export may not write {bad}")));
+        return Err(Error::new(code::SSD_PATH, text!("an export may not write {bad}")));
     }
     let read = |file: &FileInfo| -> Result<Vec<u8>> {
         let bytes = std::fs::read(dir.join(file.path.as_str()))?;
         if store::sha256_hex(&bytes) == file.sha256 {
             return Ok(bytes);
         }
-        Err(Error::new(code::SSD_DAMAGED, format!("{} of the export of {} does not match its digest", file.path, manifest.day)).fix("copy the export again"))
+        Err(Error::new(code::SSD_DAMAGED, text!("{} of the export of {} does not match its digest", file.path, manifest.day)).fix("copy the export again"))
     };
     for file in &manifest.files {
         read(file)?;

@@ -6,11 +6,11 @@ pub use polars::prelude::DataFrame;
 use polars::prelude::{Column, DataType, IntoColumn, IntoSeries, NamedFrom, Series, TimeUnit, TimeZone};
 
 fn column<'a>(frame: &'a DataFrame, name: &str) -> Result<&'a Column> {
-    frame.column(name).map_err(|_| Error::new(code::SSD_DAMAGED, format!("a table lacks its column '{name}'")))
+    frame.column(name).map_err(|_| Error::new(code::SSD_DAMAGED, text!("a table lacks its column '{name}'")))
 }
 
 fn wrong(name: &str, have: &DataType, want: &str) -> Error {
-    Error::new(code::SSD_DAMAGED, format!("column '{name}' is {have}, not {want}"))
+    Error::new(code::SSD_DAMAGED, text!("column '{name}' is {have}, not {want}"))
 }
 
 /// A text column; null stays `None`. A column of nothing but nulls may have any type.
@@ -65,14 +65,14 @@ pub fn stamps(frame: &DataFrame, name: &str) -> Result<Vec<Option<UtcTime>>> {
 /// A text or categorical column without nulls.
 pub fn labels(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
     let cast = column(frame, name)?.cast(&DataType::String)?;
-    cast.str()?.iter().map(|v| v.map(str::to_string).ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("column '{name}' has a null")))).collect()
+    cast.str()?.iter().map(|v| v.map(str::to_string).ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("column '{name}' has a null")))).collect()
 }
 
 /// A true/false column without nulls.
 pub fn flags(frame: &DataFrame, name: &str) -> Result<Vec<bool>> {
     let column = column(frame, name)?;
     let values = column.bool().map_err(|_| wrong(name, column.dtype(), "true or false"))?;
-    values.iter().map(|v| v.ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("column '{name}' has a null")))).collect()
+    values.iter().map(|v| v.ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("column '{name}' has a null")))).collect()
 }
 
 /// A text column of a new frame.

@@ -96,7 +96,7 @@ pub fn run(root: &DataRoot) -> Result<Vec<Finding>> {
 fn worlds(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) {
     let what = "every manifest belongs to this drive's dataset";
     match manifests.iter().find(|(_, m)| root.require_dataset(&m.world).is_err()) {
-        Some((path, m)) => out.push(Finding::fail("dataset", what, format!("{path} holds '{}' data", m.world), "move that data to a root of its own")),
+        Some((path, m)) => out.push(Finding::fail("dataset", what, text!("{path} holds '{}' data", m.world), "move that data to a root of its own")),
         None => out.push(Finding::pass("dataset", what)),
     }
 }
@@ -110,13 +110,13 @@ fn segments(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Vec<F
                 continue;
             }
             if let Err(code) = sources::read(root, segment)? {
-                let what = format!("{} is what {path} says", segment.path);
+                let what = text!("{} is what {path} says", segment.path);
                 out.push(Finding::fail("segment", what, code.as_str(), "trademl node audit --full (it asks the vendor again)"));
             }
         }
     }
     if !out.iter().any(|f| f.id == "segment") {
-        out.push(Finding::pass("segment", format!("{} raw segments match their manifests", checked.len())));
+        out.push(Finding::pass("segment", text!("{} raw segments match their manifests", checked.len())));
     }
     Ok(())
 }
@@ -128,16 +128,16 @@ fn curated(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
         files += 1;
         match store::read(root, path)? {
             Some(bytes) if store::sha256_hex(&bytes) == sha256 => {}
-            Some(_) => out.push(Finding::fail("curated", format!("{path} matches its digest"), "other bytes", "trademl node audit --full (it is made again)")),
-            None => out.push(Finding::fail("curated", format!("{path} is there"), "no such file", "trademl node audit --full (it is made again)")),
+            Some(_) => out.push(Finding::fail("curated", text!("{path} matches its digest"), "other bytes", "trademl node audit --full (it is made again)")),
+            None => out.push(Finding::fail("curated", text!("{path} is there"), "no such file", "trademl node audit --full (it is made again)")),
         }
     }
     if let Some(path) = deps.pending().next() {
-        let found = format!("{path} and others were being made");
+        let found = text!("{path} and others were being made");
         out.push(Finding::warn("curated.pending", "no curation is under way", found, "trademl node audit (it finishes the curation)"));
     }
     if !out.iter().any(|f| f.id == "curated") {
-        out.push(Finding::pass("curated", format!("{files} curated files match their digests")));
+        out.push(Finding::pass("curated", text!("{files} curated files match their digests")));
     }
     Ok(())
 }
@@ -149,14 +149,14 @@ fn stray_files(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Ve
         store::list(root, &DataPath::new("raw")?)?.into_iter().filter(|p| p.as_str().ends_with(".parquet") && !named.contains(p)).collect();
     match orphans.first() {
         Some(first) => {
-            let found = format!("{} files, the first is {first}", orphans.len());
+            let found = text!("{} files, the first is {first}", orphans.len());
             out.push(Finding::warn("orphans", "every raw file has a manifest", found, "nothing: the unfinished task writes it again"));
         }
         None => out.push(Finding::pass("orphans", "every raw file has a manifest")),
     }
     let temps = temporary(root.base())?;
     if temps > 0 {
-        out.push(Finding::warn("temporary", "no temporary files are left", format!("{temps} files"), "nothing: they are never read"));
+        out.push(Finding::warn("temporary", "no temporary files are left", text!("{temps} files"), "nothing: they are never read"));
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ fn snapshots(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
         let Some(id) = path.file_name().strip_suffix(".txt") else { continue };
         match snapshot::files(root, id) {
             Ok(_) => good += 1,
-            Err(error) => out.push(Finding::of_error("snapshot", &format!("{path} matches its name"), &error)),
+            Err(error) => out.push(Finding::of_error("snapshot", &text!("{path} matches its name"), &error)),
         }
     }
     let mut files = 0;
@@ -193,14 +193,14 @@ fn snapshots(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
             Some(_) => files += 1,
             None => out.push(Finding::fail(
                 "snapshot",
-                format!("{path} matches its name"),
+                text!("{path} matches its name"),
                 "other bytes",
                 "restore it from a copy of the drive, or train again: trademl train",
             )),
         }
     }
     if !out.iter().any(|f| f.id == "snapshot") {
-        out.push(Finding::pass("snapshot", format!("{good} data snapshots and {files} kept files match their names")));
+        out.push(Finding::pass("snapshot", text!("{good} data snapshots and {files} kept files match their names")));
     }
     Ok(())
 }

@@ -368,11 +368,11 @@ impl Host {
 
     /// `STEP <n> <id>` on stderr when `TRADEML_TRACE=steps`.
     pub fn trace_step(&self, n: usize, id: &str) {
-        self.trace_line(|| format!("STEP {n} {id}"));
+        self.trace_line(|| text!("STEP {n} {id}"));
     }
     /// `ACK <kind> <id>` on stderr when `TRADEML_TRACE=steps`: the named thing is durable.
     pub fn ack(&self, kind: &str, id: &str) {
-        self.trace_line(|| format!("ACK {kind} {id}"));
+        self.trace_line(|| text!("ACK {kind} {id}"));
     }
     #[allow(clippy::print_stderr)] // the documented trace channel
     fn trace_line(&self, line: impl FnOnce() -> String) {

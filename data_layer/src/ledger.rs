@@ -40,7 +40,7 @@ impl Status {
             "GREEN" => Ok(Self::Green),
             "AMBER" => Ok(Self::Amber),
             "RED" => Ok(Self::Red),
-            other => Err(Error::new(code::SSD_DAMAGED, format!("'{other}' is not a partition status"))),
+            other => Err(Error::new(code::SSD_DAMAGED, text!("'{other}' is not a partition status"))),
         }
     }
 }

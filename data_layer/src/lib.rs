@@ -5,7 +5,12 @@
 // Tests build their worlds out of plain files; the product may not.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::too_many_lines))]
 
+#[macro_use]
+extern crate text_macro;
+extern crate self as data_layer;
+
 pub mod error;
+pub mod words;
 pub mod time;
 pub mod calendar;
 pub mod schema;

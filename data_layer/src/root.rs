@@ -22,7 +22,7 @@ impl DataPath {
         let path = path.into();
         let bad_part = |p: &str| p.is_empty() || p == "." || p == "..";
         if path.is_empty() || path.contains([':', '\\', '\0']) || path.split('/').any(bad_part) {
-            return Err(Error::new(code::SSD_PATH, format!("'{path}' is not a path inside a data root")));
+            return Err(Error::new(code::SSD_PATH, text!("'{path}' is not a path inside a data root")));
         }
         Ok(Self(path))
     }
@@ -64,7 +64,7 @@ impl fmt::Debug for DataPath {
 /// Symbols of more than 32 bytes are refused.
 pub fn encode_symbol(symbol: &str) -> Result<String> {
     if symbol.is_empty() || symbol.len() > 32 {
-        return Err(Error::new(code::SSD_PATH, format!("'{symbol}' is not an acceptable symbol (1 to 32 bytes)")));
+        return Err(Error::new(code::SSD_PATH, text!("'{symbol}' is not an acceptable symbol (1 to 32 bytes)")));
     }
     let mut out = String::with_capacity(symbol.len());
     for byte in symbol.bytes() {
@@ -159,18 +159,24 @@ impl DataRoot {
         refuse_checkout(base)?;
         let sentinel = base.join(SENTINEL);
         let text = std::fs::read_to_string(&sentinel).map_err(|e| {
-            let error = Error::new(code::SSD_NO_ROOT, format!("{} is not a TradeML data root", base.display())).fix("trademl pi-data-node");
-            if e.kind() == std::io::ErrorKind::NotFound { error.cause(format!("it holds no {SENTINEL}")) } else { error.cause(e.to_string()) }
+            let error = Error::new(code::SSD_NO_ROOT, text!("{} is not a TradeML data root", base.display())).fix("trademl pi-data-node");
+            if e.kind() == std::io::ErrorKind::NotFound { error.cause(text!("it holds no {SENTINEL}")) } else { error.cause(e.to_string()) }
         })?;
         let drive: Drive = serde_json::from_str(&text)
-            .map_err(|e| Error::new(code::SSD_DAMAGED, format!("{SENTINEL} cannot be read")).cause(e.to_string()).fix("trademl fsck"))?;
+            .map_err(|e| Error::new(code::SSD_DAMAGED, text!("{SENTINEL} cannot be read")).cause(e.to_string()).fix("trademl fsck"))?;
         let ours = crate::schema::VERSIONS;
         let theirs = &drive.schema;
         if theirs.node > ours.node || theirs.journal > ours.journal || theirs.registry > ours.registry || drive.v > 1 {
             return Err(Error::new(code::SSD_NEWER, "this drive was written by a newer TradeML")
-                .found(format!(
+                .found(text!(
                     "{} wrote schema {}/{}/{}, this binary knows {}/{}/{}",
-                    drive.created_by, theirs.node, theirs.journal, theirs.registry, ours.node, ours.journal, ours.registry
+                    drive.created_by,
+                    theirs.node,
+                    theirs.journal,
+                    theirs.registry,
+                    ours.node,
+                    ours.journal,
+                    ours.registry
                 ))
                 .fix("install the newer version, then run the same command"));
         }
@@ -230,7 +236,7 @@ impl DataRoot {
         if self.0.drive.dataset == dataset {
             return Ok(());
         }
-        Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{}' data; '{dataset}' data may not enter it", self.0.drive.dataset))
+        Err(Error::new(code::CFG_DATASET_MIXED, text!("this drive holds '{}' data; '{dataset}' data may not enter it", self.0.drive.dataset))
             .fix("use another data root: --root DIR"))
     }
     /// Whether the root belongs to a simulated world rather than to real markets.

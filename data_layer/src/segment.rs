@@ -161,7 +161,7 @@ fn read_below(root: &DataRoot, folder: &str) -> Result<Vec<(DataPath, Manifest)>
         }
         let bytes = store::read(root, &path)?.unwrap_or_default();
         let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::new(code::SSD_DAMAGED, format!("{path} cannot be read")).cause(e.to_string()).fix("trademl fsck"))?;
+            .map_err(|e| Error::new(code::SSD_DAMAGED, text!("{path} cannot be read")).cause(e.to_string()).fix("trademl fsck"))?;
         root.require_dataset(&manifest.world)?;
         out.push((path, manifest));
     }

@@ -28,18 +28,18 @@ pub fn pin(root: &DataRoot, window: DateRange) -> Result<SnapshotId> {
     for path in store::list(root, &DataPath::new(table::CURATED_EQUITIES)?)?.into_iter().filter(|p| within(p, window)) {
         let sha256 = digest(root, &path)?;
         if made.get(&path).is_none_or(|d| *d != sha256) {
-            return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl node audit --full"));
+            return Err(Error::new(code::SSD_DAMAGED, text!("{path} does not match its recorded digest")).fix("trademl node audit --full"));
         }
         lines.push(format!("{path} {sha256}"));
     }
     if let Some((path, _)) = made.iter().find(|(p, _)| within(p, window) && !lines.iter().any(|l| l.starts_with(p.as_str()))) {
-        return Err(Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl node audit --full"));
+        return Err(Error::new(code::DATA_MISSING, text!("{path} is not on the drive")).fix("trademl node audit --full"));
     }
     for path in store::list(root, &DataPath::new("reference")?)?.into_iter().filter(|p| p.as_str().ends_with(".parquet")) {
         lines.push(format!("{path} {}", digest(root, &path)?));
     }
     lines.sort();
-    let text = lines.join("\n") + &format!("\nschema {}\n", TABLES_VERSION);
+    let text = lines.join("\n") + &text!("\nschema {}\n", TABLES_VERSION);
     let id = format!("snap-{}", &store::sha256_hex(text.as_bytes())[..16]);
     let path = DataPath::new(format!("{FOLDER}/{id}.txt"))?;
     if store::read(root, &path)?.as_deref() != Some(text.as_bytes()) {
@@ -55,18 +55,18 @@ fn within(path: &DataPath, window: DateRange) -> bool {
 }
 
 fn digest(root: &DataRoot, path: &DataPath) -> Result<String> {
-    let bytes = store::read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} vanished while it was read")))?;
+    let bytes = store::read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{path} vanished while it was read")))?;
     Ok(store::sha256_hex(&bytes))
 }
 
 /// The files of a snapshot with their digests, in order of the path. The list itself is verified against the id.
 pub fn files(root: &DataRoot, id: &str) -> Result<Vec<(DataPath, String)>> {
     if !id.strip_prefix("snap-").is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit())) {
-        return Err(Error::new(code::USE_ARGUMENT, format!("'{id}' is not a data snapshot id")));
+        return Err(Error::new(code::USE_ARGUMENT, text!("'{id}' is not a data snapshot id")));
     }
     let path = DataPath::new(format!("{FOLDER}/{id}.txt"))?;
-    let bytes = store::read(root, &path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("there is no data snapshot {id} on this drive")))?;
-    let damaged = || Error::new(code::SSD_DAMAGED, format!("{path} does not match its own name")).fix("trademl fsck");
+    let bytes = store::read(root, &path)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("there is no data snapshot {id} on this drive")))?;
+    let damaged = || Error::new(code::SSD_DAMAGED, text!("{path} does not match its own name")).fix("trademl fsck");
     if format!("snap-{}", &store::sha256_hex(&bytes)[..16]) != id {
         return Err(damaged());
     }
@@ -80,7 +80,7 @@ pub fn files(root: &DataRoot, id: &str) -> Result<Vec<(DataPath, String)>> {
 pub fn keep(root: &DataRoot, id: &str) -> Result<()> {
     for (path, sha256) in files(root, id)? {
         if !store::is_kept(root, &sha256)? && digest(root, &path)? != sha256 {
-            return Err(Error::new(code::DATA_CONFLICT, format!("{path} was replaced while it was pinned")).fix("the same command again"));
+            return Err(Error::new(code::DATA_CONFLICT, text!("{path} was replaced while it was pinned")).fix("the same command again"));
         }
         store::keep(root, &path, &sha256)?;
     }
@@ -96,7 +96,7 @@ pub fn is_kept(root: &DataRoot, id: &str) -> Result<bool> {
 /// Read one file of a snapshot; refused unless its bytes are the pinned ones.
 pub fn read(root: &DataRoot, id: &str, path: &DataPath) -> Result<DataFrame> {
     let sha256 = files(root, id)?.into_iter().find(|(p, _)| p == path).map(|(_, d)| d);
-    let sha256 = sha256.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not part of {id}")))?;
+    let sha256 = sha256.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{path} is not part of {id}")))?;
     store::read_parquet_verified(root, path, &sha256)
 }
 

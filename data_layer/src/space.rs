@@ -52,12 +52,12 @@ impl Room {
     /// What a person is told when collecting has stopped for want of room.
     pub fn refusal(&self, limits: &Disk) -> Error {
         Error::new(code::SSD_FULL, "the drive is nearly full: nothing new is fetched")
-            .cause(format!(
+            .cause(text!(
                 "{:.1} % of it is in use, and collecting stops at {:.0} % so that databases and reports still have room",
                 self.used * 100.0,
                 limits.stop * 100.0
             ))
-            .found(format!("{} MB are free", self.free_bytes / 1_000_000))
+            .found(text!("{} MB are free", self.free_bytes / 1_000_000))
             .fix("free some space on the drive, then run the same command again")
     }
 }

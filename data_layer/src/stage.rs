@@ -121,7 +121,7 @@ impl Stage {
     }
     /// The target of the current stage.
     pub fn target(&self) -> Result<&Target> {
-        self.targets.get(&self.stage).ok_or_else(|| Error::new(code::CFG_VALUE, format!("{PATH} has no targets for stage {}", self.stage)))
+        self.targets.get(&self.stage).ok_or_else(|| Error::new(code::CFG_VALUE, text!("{PATH} has no targets for stage {}", self.stage)))
     }
     /// Whether a dataset is collected; one that the file does not name is.
     pub fn is_active(&self, dataset: &str) -> bool {
@@ -142,13 +142,13 @@ impl Stage {
 
     /// The file's text, digest line included.
     pub fn render(&self) -> String {
-        let mut out = format!("version: {}\nstage: {}\nsince: {}\ntargets:\n", self.version, self.stage, quoted(&self.since.to_string()));
+        let mut out = text!("version: {}\nstage: {}\nsince: {}\ntargets:\n", self.version, self.stage, quoted(&self.since.to_string()));
         for (n, t) in &self.targets {
             let _ = writeln!(out, "  {n}: {{symbols: {}, eod_years: {}, minute_years: {}}}", t.symbols, t.eod_years, t.minute_years);
         }
         let lanes: Vec<String> = self.lanes.iter().map(|(name, lane)| format!("{name}: {}", lane_text(lane))).collect();
         let history: Vec<String> =
-            self.history.iter().map(|h| format!("{{stage: {}, on: {}, why: {}}}", h.stage, quoted(&h.on.to_string()), quoted(&h.why))).collect();
+            self.history.iter().map(|h| text!("{{stage: {}, on: {}, why: {}}}", h.stage, quoted(&h.on.to_string()), quoted(&h.why))).collect();
         let _ = writeln!(out, "promote: {{green: {}, datasets: [{}]}}", self.promote.green, self.promote.datasets.join(", "));
         let _ = writeln!(out, "lanes: {{{}}}", lanes.join(", "));
         let symbols: Vec<String> = self.universe.symbols.iter().map(|s| quoted(s)).collect();
@@ -162,7 +162,7 @@ impl Stage {
 
     /// Parse and verify the file's text.
     pub fn parse(text: &str) -> Result<Self> {
-        let damaged = |why: &str| Error::new(code::CFG_STAGE_DAMAGED, format!("{PATH} does not match its own digest")).cause(why.to_string());
+        let damaged = |why: &str| Error::new(code::CFG_STAGE_DAMAGED, text!("{PATH} does not match its own digest")).cause(why.to_string());
         let body_end = text.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
         let (body, last) = text.split_at(body_end);
         let recorded = last.trim_end().strip_prefix("# sha256: ").ok_or_else(|| damaged("its last line is not a digest"))?;
@@ -172,10 +172,10 @@ impl Stage {
         let stage: Self = serde_yaml::from_str(body).map_err(|e| {
             let text = e.to_string();
             let code = if text.contains("unknown field") { code::CFG_UNKNOWN_KEY } else { code::CFG_PARSE };
-            Error::new(code, format!("{PATH} cannot be understood")).cause(text)
+            Error::new(code, text!("{PATH} cannot be understood")).cause(text)
         })?;
         if stage.version != 1 {
-            return Err(Error::new(code::SSD_NEWER, format!("{PATH} has version {}, this binary knows 1", stage.version)).fix("install the newer version"));
+            return Err(Error::new(code::SSD_NEWER, text!("{PATH} has version {}, this binary knows 1", stage.version)).fix("install the newer version"));
         }
         if stage.universe.sha256 != Universe::digest(&stage.universe.symbols) {
             return Err(damaged("its list of symbols does not match the digest beside it"));
@@ -195,8 +195,8 @@ fn lane_text(lane: &Lane) -> String {
         Lane::Plain(LaneState::Off) => quoted("off"),
         Lane::Plain(state) => word(*state).to_string(),
         Lane::Explained(l) => {
-            let from = l.from.map_or(String::new(), |d| format!(", from: {}", quoted(&d.to_string())));
-            format!("{{state: {}, reason: {}, on: {}{from}}}", quoted(word(l.state)), quoted(&l.reason), quoted(&l.on.to_string()))
+            let from = l.from.map_or(String::new(), |d| text!(", from: {}", quoted(&d.to_string())));
+            text!("{{state: {}, reason: {}, on: {}{from}}}", quoted(word(l.state)), quoted(&l.reason), quoted(&l.on.to_string()))
         }
     }
 }
@@ -209,20 +209,20 @@ fn quoted(text: &str) -> String {
 /// Read and verify the stage file. A damaged one is refused with the name of the backup, if that one is good.
 pub fn load(root: &DataRoot) -> Result<Stage> {
     load_optional(root)?
-        .ok_or_else(|| Error::new(code::DATA_MISSING, "this drive has no stage yet").cause(format!("{PATH} is not there")).fix("trademl pi-data-node"))
+        .ok_or_else(|| Error::new(code::DATA_MISSING, "this drive has no stage yet").cause(text!("{PATH} is not there")).fix("trademl pi-data-node"))
 }
 
 /// As [`load`], with `None` where a drive has not been given a stage yet.
 pub fn load_optional(root: &DataRoot) -> Result<Option<Stage>> {
     let Some(bytes) = store::read(root, &DataPath::new(PATH)?)? else { return Ok(None) };
-    let parsed = String::from_utf8(bytes).map_err(|_| Error::new(code::CFG_STAGE_DAMAGED, format!("{PATH} is not text"))).and_then(|t| Stage::parse(&t));
+    let parsed = String::from_utf8(bytes).map_err(|_| Error::new(code::CFG_STAGE_DAMAGED, text!("{PATH} is not text"))).and_then(|t| Stage::parse(&t));
     match parsed {
         Err(error) if error.is(code::CFG_STAGE_DAMAGED) => {
             let good = store::read(root, &DataPath::new(BACKUP)?)?.and_then(|b| String::from_utf8(b).ok()).is_some_and(|t| Stage::parse(&t).is_ok());
             let fix = if good {
-                format!("cp {BACKUP} {PATH} (inside the data root): the previous version is good")
+                text!("cp {BACKUP} {PATH} (inside the data root): the previous version is good")
             } else {
-                format!("rm {PATH} (inside the data root), then: trademl pi-data-node; it is written again")
+                text!("rm {PATH} (inside the data root), then: trademl pi-data-node; it is written again")
             };
             Err(error.fix(fix))
         }

@@ -38,7 +38,7 @@ pub fn digest_of<T: Serialize>(value: &T) -> Result<String> {
 
 /// Write a whole file, or nothing. Replaces an existing file atomically.
 pub fn write_atomic(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<FileInfo> {
-    disk::replace(root.host(), &root.locate(path), bytes).map_err(|e| e.during(&format!("writing {path}")))?;
+    disk::replace(root.host(), &root.locate(path), bytes).map_err(|e| e.during(&text!("writing {path}")))?;
     root.host().ack("file", path.as_str());
     Ok(FileInfo { path: path.clone(), sha256: sha256_hex(bytes), bytes: bytes.len() as u64 })
 }
@@ -46,7 +46,7 @@ pub fn write_atomic(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<Fi
 /// [`write_atomic`] of many files: the drive is waited for twice, not once a file.
 pub fn write_all(root: &DataRoot, files: &[(&DataPath, &[u8])]) -> Result<()> {
     let places: Vec<(std::path::PathBuf, &[u8])> = files.iter().map(|(path, bytes)| (root.locate(path), *bytes)).collect();
-    disk::replace_all(root.host(), &places).map_err(|e| e.during(&format!("writing {} files", files.len())))?;
+    disk::replace_all(root.host(), &places).map_err(|e| e.during(&text!("writing {} files", files.len())))?;
     files.iter().for_each(|(path, _)| root.host().ack("file", path.as_str()));
     Ok(())
 }
@@ -56,13 +56,13 @@ pub fn read(root: &DataRoot, path: &DataPath) -> Result<Option<Vec<u8>>> {
     match fs::read(root.locate(path)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::from(e).during(&format!("reading {path}"))),
+        Err(e) => Err(Error::from(e).during(&text!("reading {path}"))),
     }
 }
 
 /// Give a file its final name, durably and without reading it: for files that are too large for memory.
 pub fn rename(root: &DataRoot, from: &DataPath, to: &DataPath) -> Result<()> {
-    disk::rename(root.host(), &root.locate(from), &root.locate(to)).map_err(|e| e.during(&format!("naming {to}")))
+    disk::rename(root.host(), &root.locate(from), &root.locate(to)).map_err(|e| e.during(&text!("naming {to}")))
 }
 
 /// A file of that many bytes which really takes the room.
@@ -140,8 +140,8 @@ pub fn parquet_columns(bytes: Vec<u8>, names: &[&str]) -> Result<DataFrame> {
 
 /// Read a Parquet file; an absent file is `DATA_MISSING`.
 pub fn read_parquet(root: &DataRoot, path: &DataPath) -> Result<DataFrame> {
-    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")).fix("trademl fsck"))?;
-    parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
+    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{path} is not on the drive")).fix("trademl fsck"))?;
+    parquet_frame(bytes).map_err(|e| e.during(&text!("reading {path}")))
 }
 
 /// Read a Parquet file as it was when its digest was `sha256`: the file itself, else the copy that [`keep`] made. Refused
@@ -154,11 +154,11 @@ pub fn read_parquet_verified(root: &DataRoot, path: &DataPath, sha256: &str) -> 
     };
     let Some(bytes) = found else {
         if !root.locate(path).exists() {
-            return Err(Error::new(code::DATA_MISSING, format!("{path} is not on the drive")));
+            return Err(Error::new(code::DATA_MISSING, text!("{path} is not on the drive")));
         }
-        return Err(Error::new(code::SSD_DAMAGED, format!("{path} does not match its recorded digest")).fix("trademl fsck"));
+        return Err(Error::new(code::SSD_DAMAGED, text!("{path} does not match its recorded digest")).fix("trademl fsck"));
     };
-    parquet_frame(bytes).map_err(|e| e.during(&format!("reading {path}")))
+    parquet_frame(bytes).map_err(|e| e.during(&text!("reading {path}")))
 }
 
 /// Where files stay as they were when they were pinned, by digest.
@@ -175,7 +175,7 @@ pub fn keep(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<()> {
     if root.locate(&target).exists() || disk::link(&root.locate(path), &root.locate(&target))? {
         return Ok(());
     }
-    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{path} is not on the drive")))?;
+    let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{path} is not on the drive")))?;
     write_atomic(root, &target, &bytes).map(drop)
 }
 

@@ -26,7 +26,7 @@ impl UtcTime {
     /// Parse RFC 3339; anything finer than a microsecond is cut off.
     pub fn parse(text: &str) -> Result<Self> {
         let ts: Timestamp =
-            text.parse().map_err(|e: jiff::Error| Error::new(code::CFG_VALUE, format!("'{text}' is not an RFC 3339 time")).cause(e.to_string()))?;
+            text.parse().map_err(|e: jiff::Error| Error::new(code::CFG_VALUE, text!("'{text}' is not an RFC 3339 time")).cause(e.to_string()))?;
         Ok(Self(ts.as_microsecond()))
     }
     /// This instant moved by a signed number of seconds.
@@ -141,7 +141,7 @@ impl fmt::Debug for TradingDay {
 impl FromStr for TradingDay {
     type Err = Error;
     fn from_str(s: &str) -> Result<Self> {
-        let bad = || Error::new(code::CFG_VALUE, format!("'{s}' is not a date of the form YYYY-MM-DD"));
+        let bad = || Error::new(code::CFG_VALUE, text!("'{s}' is not a date of the form YYYY-MM-DD"));
         if s.len() != 10 {
             return Err(bad());
         }
@@ -179,7 +179,7 @@ impl DateRange {
     /// A window; `start` must be before `end`.
     pub fn new(start: TradingDay, end: TradingDay) -> Result<Self> {
         if start >= end {
-            return Err(Error::new(code::CFG_VALUE, format!("the window [{start}, {end}) is empty")));
+            return Err(Error::new(code::CFG_VALUE, text!("the window [{start}, {end}) is empty")));
         }
         Ok(Self { start, end })
     }

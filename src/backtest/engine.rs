@@ -77,7 +77,7 @@ pub fn run(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, 
         return Err(Error::bug("the scores do not have the shape of the panel"));
     }
     if days.end > panel.n_days() || days.len() < 2 {
-        return Err(Error::new(code::ML_UNDEFINED, "a simulation needs at least two sessions").found(format!("{} of {}", days.len(), panel.n_days())));
+        return Err(Error::new(code::ML_UNDEFINED, "a simulation needs at least two sessions").found(text!("{} of {}", days.len(), panel.n_days())));
     }
     let account = Account::opened(panel.days[days.start], rule.capital_usd)?;
     let mut sim =
@@ -152,7 +152,7 @@ impl Simulation<'_> {
                 decision.weights
             }
             Err(e) if e.is(code::ML_UNDEFINED) => {
-                self.note(t, None, format!("no rebalance: {}", e.body().found.clone().unwrap_or_default()));
+                self.note(t, None, text!("no rebalance: {}", e.body().found.clone().unwrap_or_default()));
                 return Ok(());
             }
             Err(e) => return Err(e),
@@ -178,7 +178,7 @@ impl Simulation<'_> {
         for line in std::mem::take(&mut self.pending) {
             match price(&self.panel.open, line.symbol, t) {
                 Some(open) => self.fill(t, line.symbol, line.side, line.qty, open)?,
-                None => self.note(t, Some(line.symbol), format!("order dropped, no open: {} {}", line.side.as_str(), line.qty)),
+                None => self.note(t, Some(line.symbol), text!("order dropped, no open: {} {}", line.side.as_str(), line.qty)),
             }
         }
         self.close_delisted(t)?;
@@ -251,11 +251,11 @@ impl Simulation<'_> {
             if let Some(price) = value {
                 self.account.apply(day, Event::Removal { symbol, per_share: price })?;
                 self.fills.push(FillRecord { day, symbol, side, qty, price, cost: 0.0 });
-                self.note(t, Some(symbol), format!("delisted: a share was worth {price} in the end"));
+                self.note(t, Some(symbol), text!("delisted: a share was worth {price} in the end"));
             } else {
                 let last = self.account.mark_of(&symbol).map_or(0.0, |m| m.1);
                 self.fill(t, symbol, side, qty, last)?;
-                self.note(t, Some(symbol), format!("delisted: the position was closed at its last price of {last}"));
+                self.note(t, Some(symbol), text!("delisted: the position was closed at its last price of {last}"));
             }
         }
         Ok(())
@@ -266,11 +266,11 @@ impl Simulation<'_> {
         let worst = self.account.trades().into_iter().reduce(|a, b| if b.pnl < a.pnl { b } else { a });
         let worst = worst.map_or(String::new(), |t| {
             let side = if t.long { "long" } else { "short" };
-            format!("; largest loss {:.2} on a {side} position in {}, opened {}", t.pnl, self.panel.symbols[t.symbol], t.opened)
+            text!("; largest loss {:.2} on a {side} position in {}, opened {}", t.pnl, self.panel.symbols[t.symbol], t.opened)
         });
         Error::new(code::ML_UNDEFINED, "the book lost all its money")
             .cause("returns are undefined from that session on; a rule that can be ruined is refused")
-            .found(format!("equity {equity:.2} on {day}{worst}"))
+            .found(text!("equity {equity:.2} on {day}{worst}"))
             .fix("bound what one name can lose: portfolio.limits in the training configuration")
     }
 }

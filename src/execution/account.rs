@@ -273,7 +273,7 @@ impl<K: Ord + Clone> Account<K> {
             return Err(Error::new(code::DATA_MISSING, "a position cannot be marked at a price that is missing").found(price.to_string()));
         }
         if self.marks.get(symbol).is_some_and(|(held, _)| *held > day) {
-            return Err(Error::bug(format!("a mark of {day} is older than the one held")));
+            return Err(Error::bug(text!("a mark of {day} is older than the one held")));
         }
         self.marks.insert(symbol.clone(), (day, price));
         Ok(())

@@ -146,7 +146,7 @@ pub fn check(c: &GateContext<'_>) -> Verdict {
         return refuse(Gate::Mode, why);
     }
     if let Err(why) = &c.readable {
-        return refuse(Gate::Readable, format!("{why}; nothing is sent. Flatten at the broker's own site if you must"));
+        return refuse(Gate::Readable, text!("{why}; nothing is sent. Flatten at the broker's own site if you must"));
     }
     if let Some(why) = clock(c) {
         return refuse(Gate::Clock, why);
@@ -156,10 +156,10 @@ pub fn check(c: &GateContext<'_>) -> Verdict {
     }
     let reduce_only = reduces(c.intent, c.broker_position, c.open_same_side);
     let increases: [(bool, Gate, String); 5] = [
-        (c.kill.stopped, Gate::KillSwitch, format!("the kill switch is {}: {}", c.kill.state, c.kill.reason)),
-        (c.breaker.stopped, Gate::CircuitBreaker, format!("the circuit breaker is {}: {}", c.breaker.state, c.breaker.reason)),
-        (c.quarantined, Gate::Quarantine, format!("{} is in quarantine", c.intent.symbol)),
-        (c.unknown_in_symbol, Gate::Quarantine, format!("an order for {} has an outcome that is not known yet", c.intent.symbol)),
+        (c.kill.stopped, Gate::KillSwitch, text!("the kill switch is {}: {}", c.kill.state, c.kill.reason)),
+        (c.breaker.stopped, Gate::CircuitBreaker, text!("the circuit breaker is {}: {}", c.breaker.state, c.breaker.reason)),
+        (c.quarantined, Gate::Quarantine, text!("{} is in quarantine", c.intent.symbol)),
+        (c.unknown_in_symbol, Gate::Quarantine, text!("an order for {} has an outcome that is not known yet", c.intent.symbol)),
         (!c.reconciled, Gate::Reconciled, "the account was not reconciled yet".into()),
     ];
     for (stop, gate, why) in increases {
@@ -195,10 +195,10 @@ fn clock(c: &GateContext<'_>) -> Option<String> {
     let ahead = c.local_now.seconds_since(broker);
     let allowed_ahead = if c.clock_is_simulated { SIMULATED_LEAD_S } else { c.limits.clock_skew_s };
     if ahead > allowed_ahead || -ahead > c.limits.clock_skew_s {
-        return Some(format!("this machine's clock is {ahead:.1} s from the broker's"));
+        return Some(text!("this machine's clock is {ahead:.1} s from the broker's"));
     }
     match c.newest_stamp {
-        Some(newest) if c.local_now < newest => Some(format!("the clock ({}) is behind the journal ({newest})", c.local_now)),
+        Some(newest) if c.local_now < newest => Some(text!("the clock ({}) is behind the journal ({newest})", c.local_now)),
         _ => None,
     }
 }
@@ -206,21 +206,21 @@ fn clock(c: &GateContext<'_>) -> Option<String> {
 fn tradable(c: &GateContext<'_>, reduce_only: bool) -> Option<String> {
     let symbol = &c.intent.symbol;
     if c.tradable != Some(true) {
-        return Some(format!("{symbol} is not known to be tradable"));
+        return Some(text!("{symbol} is not known to be tradable"));
     }
     if !c.session_allows || c.local_now >= c.intent.expires_at {
-        return Some(format!("the session {} does not take this order any more", c.intent.trading_day));
+        return Some(text!("the session {} does not take this order any more", c.intent.trading_day));
     }
     if reduce_only {
         return None;
     }
     if c.limits.blacklist.contains(symbol) {
-        return Some(format!("{symbol} is on the blacklist"));
+        return Some(text!("{symbol} is on the blacklist"));
     }
     match c.price_age_s {
         Some(age) if age <= c.limits.price_age_s => None,
-        Some(age) => Some(format!("the reference price of {symbol} is {age:.0} s of open market old, {:.0} s are allowed", c.limits.price_age_s)),
-        None => Some(format!("the age of the reference price of {symbol} is not known")),
+        Some(age) => Some(text!("the reference price of {symbol} is {age:.0} s of open market old, {:.0} s are allowed", c.limits.price_age_s)),
+        None => Some(text!("the age of the reference price of {symbol} is not known")),
     }
 }
 
@@ -229,24 +229,24 @@ fn fat_finger(c: &GateContext<'_>, reduce_only: bool) -> Option<String> {
     if matches!(i.order_type, OrderType::Limit | OrderType::StopLimit) {
         let off = i.limit_price.map_or(f64::INFINITY, |p| (p / i.reference_price - 1.0).abs());
         if off > l.limit_price_band {
-            return Some(format!("the limit price is {:.1} % from the reference, {:.1} % are allowed", 100.0 * off, 100.0 * l.limit_price_band));
+            return Some(text!("the limit price is {:.1} % from the reference, {:.1} % are allowed", 100.0 * off, 100.0 * l.limit_price_band));
         }
     }
     if reduce_only {
         return None;
     }
     if i.notional_usd() > l.order_notional_usd {
-        return Some(format!("${:.0} in one order, ${:.0} are allowed", i.notional_usd(), l.order_notional_usd));
+        return Some(text!("${:.0} in one order, ${:.0} are allowed", i.notional_usd(), l.order_notional_usd));
     }
     if i.qty > l.order_qty {
-        return Some(format!("{} shares in one order, {} are allowed", i.qty, l.order_qty));
+        return Some(text!("{} shares in one order, {} are allowed", i.qty, l.order_qty));
     }
     match c.adv_shares {
         Some(adv) if adv.is_finite() && adv > 0.0 && i.qty <= l.order_adv_share * adv => None,
         Some(adv) if adv.is_finite() && adv > 0.0 => {
-            Some(format!("{} shares are more than {:.0} % of the average daily volume of {adv:.0}", i.qty, 100.0 * l.order_adv_share))
+            Some(text!("{} shares are more than {:.0} % of the average daily volume of {adv:.0}", i.qty, 100.0 * l.order_adv_share))
         }
-        _ => Some(format!("the average daily volume of {} is not known", i.symbol)),
+        _ => Some(text!("the average daily volume of {} is not known", i.symbol)),
     }
 }
 
@@ -255,7 +255,7 @@ fn limits(c: &GateContext<'_>, reduce_only: bool) -> Option<String> {
         return None;
     }
     if c.orders_today >= c.orders_allowed {
-        return Some(format!("{} orders today, {} are allowed", c.orders_today, c.orders_allowed));
+        return Some(text!("{} orders today, {} are allowed", c.orders_today, c.orders_allowed));
     }
     match risk::breach(c.intent, c.lines, c.prices, c.equity, c.limits) {
         Ok(breach) => breach,

@@ -160,7 +160,7 @@ impl<'a> OrderLog<'a> {
             lines: self.orders_of(run_key)?.into_iter().map(|o| o.intent).collect(),
         };
         if set.compute_hash()? != set.order_set_hash {
-            return Err(Error::new(data_layer::error::code::SSD_DAMAGED, format!("the order set {run_key} does not match its recorded digest"))
+            return Err(Error::new(data_layer::error::code::SSD_DAMAGED, text!("the order set {run_key} does not match its recorded digest"))
                 .fix("send nothing; look at the journal: trademl fsck"));
         }
         Ok(Some(set))

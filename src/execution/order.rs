@@ -134,8 +134,13 @@ impl Intent {
         if positive(self.qty) && positive(self.reference_price) && price_ok(self.limit_price, limit) && price_ok(self.stop_price, stop) {
             return Ok(());
         }
-        Err(Error::new(code::ORD_REFUSED, format!("the order for {} has no usable quantity or price", self.symbol))
-            .found(format!("qty {}, reference {}, limit {:?}, stop {:?}", self.qty, self.reference_price, self.limit_price, self.stop_price)))
+        Err(Error::new(code::ORD_REFUSED, text!("the order for {} has no usable quantity or price", self.symbol)).found(text!(
+            "qty {}, reference {}, limit {:?}, stop {:?}",
+            self.qty,
+            self.reference_price,
+            self.limit_price,
+            self.stop_price
+        )))
     }
 }
 

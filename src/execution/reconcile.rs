@@ -159,21 +159,21 @@ impl Run<'_> {
         }
         let applied = absorb(&self.log, order, Source::Reconcile, now)?;
         if order.filled_qty > order.qty + TOLERANCE_SHARES {
-            self.differs("overfill", row.id(), format!("{} shares of {} were filled", order.filled_qty, order.qty));
+            self.differs("overfill", row.id(), text!("{} shares of {} were filled", order.filled_qty, order.qty));
             self.out.quarantined.push(order.symbol.clone());
         }
         if applied.reopened {
-            self.differs("reopened", row.id(), format!("it was {}, the broker says {}", row.state, order.status));
+            self.differs("reopened", row.id(), text!("it was {}, the broker says {}", row.state, order.status));
         }
         if applied.unknown_status {
-            self.differs("unknown_order", row.id(), format!("the status '{}' is in no specification", order.status));
+            self.differs("unknown_order", row.id(), text!("the status '{}' is in no specification", order.status));
         }
         Ok(())
     }
 
     fn orphan(&mut self, order: &BrokerOrder) -> Result<()> {
         if orphan::record(self.log.db(), order, self.host.now())? {
-            self.differs("orphan_order", &order.id, format!("{} {} {} is not ours", order.side.as_str(), order.qty, order.symbol));
+            self.differs("orphan_order", &order.id, text!("{} {} {} is not ours", order.side.as_str(), order.qty, order.symbol));
             self.out.quarantined.push(order.symbol.clone());
         }
         Ok(())
@@ -188,7 +188,7 @@ impl Run<'_> {
             match self.broker.find_by_client_id(row.id()) {
                 Lookup::Found(order) => self.take_in(&order)?,
                 Lookup::NotFound => self.not_found(row)?,
-                Lookup::Unknown(why) => return Err(Error::new(code::NET_UNREACHABLE, format!("the broker did not say what became of {}", row.id())).cause(why)),
+                Lookup::Unknown(why) => return Err(Error::new(code::NET_UNREACHABLE, text!("the broker did not say what became of {}", row.id())).cause(why)),
             }
         }
         Ok(())
@@ -219,7 +219,7 @@ impl Run<'_> {
     /// The broker had acknowledged the order and denies it now. Its symbol takes no increase until somebody has looked; an
     /// order for a session that is over can do nothing any more, and is taken for expired.
     fn vanished(&mut self, row: &OrderRow, over: bool) -> Result<()> {
-        self.differs("vanished", row.id(), format!("it was {}, and the broker does not know it any more", row.state));
+        self.differs("vanished", row.id(), text!("it was {}, and the broker does not know it any more", row.state));
         self.hold(&row.intent.symbol, "the broker denies an order that it had accepted")?;
         if over && row.intent.tif != Tif::Gtc {
             self.log.apply(&Report {
@@ -260,7 +260,7 @@ impl Run<'_> {
                 account: self.account.to_string(),
                 strategy: EXTERNAL.into(),
             })?;
-            self.differs("adopted", &p.symbol, format!("{} shares were there before", p.qty));
+            self.differs("adopted", &p.symbol, text!("{} shares were there before", p.qty));
         }
         Ok(())
     }
@@ -271,7 +271,7 @@ impl Run<'_> {
             self.differs(
                 "wrong_fill",
                 &fill.id,
-                format!("{} {} on an order to {} {}", fill.side.as_str(), fill.symbol, row.intent.side.as_str(), row.intent.symbol),
+                text!("{} {} on an order to {} {}", fill.side.as_str(), fill.symbol, row.intent.side.as_str(), row.intent.symbol),
             );
             self.hold(&fill.symbol, "an execution does not belong to its order")?;
             return self.hold(&row.intent.symbol, "an execution does not belong to its order");
@@ -295,7 +295,7 @@ impl Run<'_> {
         })?;
         self.out.new_fills += usize::from(new);
         if new && fill.kind != FillKind::Fill {
-            self.differs("bust", &fill.id, format!("an execution of {} was taken back or corrected", fill.symbol));
+            self.differs("bust", &fill.id, text!("an execution of {} was taken back or corrected", fill.symbol));
             self.hold(&fill.symbol, "an execution was taken back or corrected")?;
         }
         Ok(())
@@ -322,7 +322,7 @@ impl Run<'_> {
             strategy: EXTERNAL.into(),
         })?;
         if new {
-            self.differs("orphan_fill", &fill.id, format!("{} {} {} of an order that is not ours", fill.side.as_str(), fill.qty, fill.symbol));
+            self.differs("orphan_fill", &fill.id, text!("{} {} {} of an order that is not ours", fill.side.as_str(), fill.qty, fill.symbol));
             self.hold(&fill.symbol, "an execution of an order that is not ours")?;
         }
         Ok(())
@@ -363,7 +363,7 @@ impl Run<'_> {
                 account: self.account.to_string(),
                 strategy: row.intent.strategy.clone(),
             })?;
-            self.differs("missed_fill", &id, format!("{missing} of {} filled shares had no execution", row.filled_qty));
+            self.differs("missed_fill", &id, text!("{missing} of {} filled shares had no execution", row.filled_qty));
         }
         Ok(())
     }
@@ -413,7 +413,7 @@ impl Run<'_> {
                 continue;
             }
             if (mine - broker).abs() > TOLERANCE_SHARES {
-                self.differs("quantity", symbol, format!("the journal has {mine}, the broker {broker}"));
+                self.differs("quantity", symbol, text!("the journal has {mine}, the broker {broker}"));
                 self.hold(symbol, QUANTITY)?;
             } else if held.get(symbol).is_some_and(|reason| reason == QUANTITY) {
                 release(self.log.db(), symbol, "reconcile", "the quantities are equal again", self.host.now())?;

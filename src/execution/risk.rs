@@ -91,7 +91,7 @@ impl Limits {
         ];
         for (name, value) in numbers {
             if !(value.is_finite() && value > 0.0) {
-                return Err(Error::new(code::CFG_VALUE, format!("the limit {name} must be a positive number")).found(value.to_string()));
+                return Err(Error::new(code::CFG_VALUE, text!("the limit {name} must be a positive number")).found(value.to_string()));
             }
         }
         if !(self.drawdown_soft < self.drawdown_trip && self.drawdown_trip < self.drawdown_flatten) {
@@ -157,7 +157,7 @@ pub fn exposure(lines: &BTreeMap<String, Line>, prices: &BTreeMap<String, f64>) 
             continue;
         }
         let price = prices.get(symbol).copied().filter(|p| p.is_finite() && *p > 0.0);
-        let price = price.ok_or_else(|| Error::new(code::ORD_REFUSED, format!("there is no price for {symbol}, so the exposure is not known")))?;
+        let price = price.ok_or_else(|| Error::new(code::ORD_REFUSED, text!("there is no price for {symbol}, so the exposure is not known")))?;
         out.long_usd += long * price;
         out.short_usd += short * price;
         out.gross_usd += long.max(short) * price;
@@ -171,16 +171,16 @@ pub fn breach(intent: &Intent, lines: &BTreeMap<String, Line>, prices: &BTreeMap
     let (long, short) = after.get(&intent.symbol).map_or((0.0, 0.0), Line::worst);
     let shares = long.max(short);
     if shares > limits.symbol_shares {
-        return Ok(Some(format!("{shares} shares of {} where {} are allowed", intent.symbol, limits.symbol_shares)));
+        return Ok(Some(text!("{shares} shares of {} where {} are allowed", intent.symbol, limits.symbol_shares)));
     }
     let value = shares * intent.reference_price;
     if !(equity.is_finite() && equity > 0.0) || value > limits.symbol_equity_share * equity {
-        return Ok(Some(format!("${value:.0} of {} would be more than {:.0} % of ${equity:.0}", intent.symbol, 100.0 * limits.symbol_equity_share)));
+        return Ok(Some(text!("${value:.0} of {} would be more than {:.0} % of ${equity:.0}", intent.symbol, 100.0 * limits.symbol_equity_share)));
     }
     let e = exposure(&after, prices)?;
     for (name, value, limit) in [("gross", e.gross_usd, limits.gross_usd), ("long", e.long_usd, limits.long_usd), ("short", e.short_usd, limits.short_usd)] {
         if value > limit {
-            return Ok(Some(format!("the {name} exposure could reach ${value:.0} where ${limit:.0} are allowed")));
+            return Ok(Some(text!("the {name} exposure could reach ${value:.0} where ${limit:.0} are allowed")));
         }
     }
     Ok(None)

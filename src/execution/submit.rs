@@ -49,7 +49,7 @@ impl Sender<'_> {
     pub fn send(&self, id: &str) -> Result<Outcome> {
         if !self.log.intend(id, self.host.now())? {
             let state = self.require(id)?.state;
-            return Err(Error::new(code::ORD_REFUSED, format!("order {id} is {state}, not planned: it is not sent")));
+            return Err(Error::new(code::ORD_REFUSED, text!("order {id} is {state}, not planned: it is not sent")));
         }
         self.host.failpoint("order.intent.after")?;
         let row = self.require(id)?;
@@ -96,7 +96,7 @@ impl Sender<'_> {
         }
         let old = row.intent.parent.as_deref().map(|id| self.require(id)).transpose()?;
         let id = old.and_then(|o| o.broker_order_id);
-        id.map(Some).ok_or_else(|| Error::new(code::ORD_REFUSED, format!("{} replaces an order that the broker never named", row.id())))
+        id.map(Some).ok_or_else(|| Error::new(code::ORD_REFUSED, text!("{} replaces an order that the broker never named", row.id())))
     }
 
     /// A replacement that the broker took ends the old order: fetch what became of it.
@@ -141,8 +141,8 @@ impl Sender<'_> {
             return self.accept(row, order);
         }
         quarantine(self.log.db(), &row.intent.symbol, "the broker holds another order under one of our ids", self.host.now())?;
-        Err(Error::new(code::ORD_HALT, format!("order {} is another order at the broker", row.id()))
-            .found(format!("{:?} {} {} instead of {:?} {} {}", order.side, order.qty, order.symbol, row.intent.side, row.intent.qty, row.intent.symbol))
+        Err(Error::new(code::ORD_HALT, text!("order {} is another order at the broker", row.id()))
+            .found(text!("{:?} {} {} instead of {:?} {} {}", order.side, order.qty, order.symbol, row.intent.side, row.intent.qty, row.intent.symbol))
             .fix("look at the order at the broker's own site before anything else"))
     }
 
@@ -171,7 +171,7 @@ impl Sender<'_> {
     }
 
     fn require(&self, id: &str) -> Result<OrderRow> {
-        self.log.order(id)?.ok_or_else(|| Error::bug(format!("order {id} is not in the journal")))
+        self.log.order(id)?.ok_or_else(|| Error::bug(text!("order {id} is not in the journal")))
     }
 }
 

@@ -74,14 +74,14 @@ pub fn read(db: &Db, switch: Switch, account: &str) -> SwitchState {
     if switch == Switch::Kill {
         match DataPath::new(STOP_FILE).and_then(|p| store::read(db.root(), &p)) {
             Ok(None) => {}
-            Ok(Some(_)) => return stopped(switch, format!("the file {STOP_FILE} is there")),
-            Err(e) => return stopped(switch, format!("{STOP_FILE} cannot be looked at: {e}")),
+            Ok(Some(_)) => return stopped(switch, text!("the file {STOP_FILE} is there")),
+            Err(e) => return stopped(switch, text!("{STOP_FILE} cannot be looked at: {e}")),
         }
     }
     match newest(db, switch, account) {
         Ok(Some(state)) => state,
         Ok(None) => stopped(switch, "it was never set for this account"),
-        Err(e) => stopped(switch, format!("it cannot be read: {e}")),
+        Err(e) => stopped(switch, text!("it cannot be read: {e}")),
     }
 }
 
@@ -163,10 +163,10 @@ pub fn arm(db: &Db, account: &str, operator: &str, now: UtcTime) -> Result<()> {
 /// What has to be typed to let increases through again: the account for the kill switch, the reason for the breaker.
 pub fn reset_token(db: &Db, switch: Switch, account: &str) -> String {
     match switch {
-        Switch::Kill => format!("RESET {account}"),
+        Switch::Kill => text!("RESET {account}"),
         Switch::Breaker => {
             let state = read(db, switch, account);
-            format!("RESET {}", state.reason.split(':').next().unwrap_or("-"))
+            text!("RESET {}", state.reason.split(':').next().unwrap_or("-"))
         }
     }
 }
@@ -175,7 +175,7 @@ pub fn reset_token(db: &Db, switch: Switch, account: &str) -> String {
 pub fn reset(db: &Db, switch: Switch, account: &str, typed: &str, operator: &str, reason: &str, now: UtcTime) -> Result<()> {
     let wanted = reset_token(db, switch, account);
     if typed != wanted {
-        return Err(Error::new(code::GATE_REFUSED, format!("the {} stays {}", switch.name(), switch.stop())).fix(format!("type exactly: {wanted}")));
+        return Err(Error::new(code::GATE_REFUSED, text!("the {} stays {}", switch.name(), switch.stop())).fix(text!("type exactly: {wanted}")));
     }
     append(db, switch, account, switch.go(), reason, operator, now)
 }

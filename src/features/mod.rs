@@ -38,7 +38,7 @@ pub fn build(set: &str, panel: &Panel) -> Result<FeatureBlock> {
 
 /// The refusal of a set that nobody builds.
 pub fn unknown_set(name: &str) -> Error {
-    Error::new(code::CFG_VALUE, format!("there is no feature set '{name}'")).found(format!("known: {}", SETS.join(", "))).fix("set features.set to one of them")
+    Error::new(code::CFG_VALUE, text!("there is no feature set '{name}'")).found(text!("known: {}", SETS.join(", "))).fix("set features.set to one of them")
 }
 
 /// How a feature reaches the model.
@@ -98,12 +98,12 @@ impl FeatureBlock {
     pub fn check_shape(&self, panel: &Panel) -> Result<()> {
         if self.names.len() != self.columns.len() || self.units.len() != self.columns.len() {
             let (n, u, c) = (self.names.len(), self.units.len(), self.columns.len());
-            return Err(Error::bug(format!("a feature block has {n} names, {u} units and {c} columns")));
+            return Err(Error::bug(text!("a feature block has {n} names, {u} units and {c} columns")));
         }
         for (name, m) in self.names.iter().zip(&self.columns) {
             if m.rows() != panel.n_symbols() || m.cols() != panel.n_days() {
                 let (rows, cols) = (panel.n_symbols(), panel.n_days());
-                return Err(Error::bug(format!("feature {name} is {} x {}, its panel is {rows} x {cols}", m.rows(), m.cols())));
+                return Err(Error::bug(text!("feature {name} is {} x {}, its panel is {rows} x {cols}", m.rows(), m.cols())));
             }
         }
         Ok(())

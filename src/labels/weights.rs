@@ -18,7 +18,7 @@ pub fn time_decay_checked(days: &[TradingDay], asof: TradingDay, half_life_month
         return Err(Error::new(code::CFG_VALUE, "the half-life of sample weights must be a positive number of months").found(half_life_months.to_string()));
     }
     match days.iter().find(|day| **day > asof) {
-        Some(day) => Err(Error::new(code::CFG_VALUE, format!("a training row of {day} lies after the training day {asof}"))),
+        Some(day) => Err(Error::new(code::CFG_VALUE, text!("a training row of {day} lies after the training day {asof}"))),
         None => Ok(time_decay(days, asof, half_life_months)),
     }
 }

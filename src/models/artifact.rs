@@ -124,38 +124,38 @@ pub struct Verified {
 
 impl Verified {
     pub fn file(&self, name: &str) -> Result<&[u8]> {
-        self.files.get(name).map(Vec::as_slice).ok_or_else(|| refused(format!("the model has no {name}")))
+        self.files.get(name).map(Vec::as_slice).ok_or_else(|| refused(text!("the model has no {name}")))
     }
     pub fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
-        serde_json::from_slice(self.file(name)?).map_err(|e| refused(format!("the model's {name} is not what it should be")).cause(e.to_string()))
+        serde_json::from_slice(self.file(name)?).map_err(|e| refused(text!("the model's {name} is not what it should be")).cause(e.to_string()))
     }
     pub fn parquet(&self, name: &str) -> Result<DataFrame> {
         store::parquet_frame(self.file(name)?.to_vec())
     }
     pub fn text(&self, name: &str) -> Result<&str> {
-        std::str::from_utf8(self.file(name)?).map_err(|_| refused(format!("the model's {name} is not text")))
+        std::str::from_utf8(self.file(name)?).map_err(|_| refused(text!("the model's {name} is not text")))
     }
 }
 
 /// Read and verify a registered model's files. A model of another world is refused.
 pub fn verify(root: &DataRoot, row: &ModelRow) -> Result<Verified> {
     let path = row.path.join("manifest.json")?;
-    let bytes = store::read(root, &path)?.ok_or_else(|| refused(format!("{path} is not on the drive")))?;
+    let bytes = store::read(root, &path)?.ok_or_else(|| refused(text!("{path} is not on the drive")))?;
     let found = store::sha256_hex(&bytes);
     if found != row.sha256 {
-        return Err(refused(format!("{path} does not match the registry")).found(format!("SHA-256 {found}, registered {}", row.sha256)));
+        return Err(refused(text!("{path} does not match the registry")).found(text!("SHA-256 {found}, registered {}", row.sha256)));
     }
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| refused(format!("{path} cannot be read")).cause(e.to_string()))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| refused(text!("{path} cannot be read")).cause(e.to_string()))?;
     if manifest.strategy != row.strategy || manifest.version != row.version {
-        return Err(refused(format!("{path} belongs to {} {}", manifest.strategy, manifest.version)));
+        return Err(refused(text!("{path} belongs to {} {}", manifest.strategy, manifest.version)));
     }
     root.require_dataset(&manifest.dataset).map_err(|e| e.during("loading a model"))?;
     let mut files = BTreeMap::new();
     for (name, sha256) in &manifest.files {
         let path = row.path.join(name)?;
-        let bytes = store::read(root, &path)?.ok_or_else(|| refused(format!("{path} is not on the drive")))?;
+        let bytes = store::read(root, &path)?.ok_or_else(|| refused(text!("{path} is not on the drive")))?;
         if store::sha256_hex(&bytes) != *sha256 {
-            return Err(refused(format!("{path} does not match the model's manifest")));
+            return Err(refused(text!("{path} does not match the model's manifest")));
         }
         files.insert(name.clone(), bytes);
     }
@@ -199,7 +199,7 @@ fn check_golden(forest: &Forest, features: &FeatureList, golden: &DataFrame) -> 
         let row: Vec<f32> = columns.iter().map(|c| c[i] as f32).collect();
         let got = forest.predict(&row);
         if got != want {
-            return Err(refused("the model does not reproduce its golden rows".into()).found(format!("row {i}: {got} in place of {want}")));
+            return Err(refused("the model does not reproduce its golden rows".into()).found(text!("row {i}: {got} in place of {want}")));
         }
     }
     Ok(())

@@ -39,7 +39,7 @@ impl Opened {
     /// One line for every later report.
     pub fn sentence(&self) -> String {
         let number = |v: Option<f64>, digits: usize| v.map_or("undefined".to_string(), |v| format!("{v:.digits$}"));
-        format!(
+        text!(
             "the dark holdout {} was opened for {}: mean rank IC {} (t {}), net Sharpe {}, drawdown {} over {} sessions; it cannot be opened again",
             self.window,
             self.version,
@@ -101,7 +101,7 @@ impl Registry {
 
 /// The refusal of a second look.
 pub fn already_open(known: &Opened) -> Error {
-    Error::new(code::GATE_REFUSED, format!("the dark holdout of '{}' has been opened", known.family))
+    Error::new(code::GATE_REFUSED, text!("the dark holdout of '{}' has been opened", known.family))
         .cause("a second look would turn it into one more fold of the search")
         .found(known.sentence())
         .fix("judge the model in shadow: trademl shadow")

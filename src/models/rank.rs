@@ -27,7 +27,7 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
 pub fn spearman(a: &[f64], b: &[f64]) -> Result<f64> {
     let undefined = |why: &str| Error::new(code::ML_UNDEFINED, "a rank correlation is undefined").cause(why);
     if a.len() != b.len() || a.len() < MIN_BREADTH {
-        return Err(undefined(&format!("{} names are fewer than {MIN_BREADTH}", a.len().min(b.len()))));
+        return Err(undefined(&text!("{} names are fewer than {MIN_BREADTH}", a.len().min(b.len()))));
     }
     let (ra, rb) = (ranks(a), ranks(b));
     let mean = (a.len() + 1) as f64 / 2.0;

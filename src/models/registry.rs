@@ -39,7 +39,7 @@ impl Stage {
     }
     fn parse(text: &str) -> Result<Self> {
         let all = [Self::Candidate, Self::Challenger, Self::Shadow, Self::Champion, Self::Retired, Self::Rejected];
-        all.into_iter().find(|s| s.as_str() == text).ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("the registry holds the unknown stage '{text}'")))
+        all.into_iter().find(|s| s.as_str() == text).ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("the registry holds the unknown stage '{text}'")))
     }
 }
 
@@ -114,8 +114,8 @@ impl Registry {
                 if known.sha256 == row.sha256 {
                     return Ok(());
                 }
-                return Err(Error::new(code::DATA_CONFLICT, format!("{} {} is registered with other contents", row.strategy, row.version))
-                    .found(format!("{} against {}", known.sha256, row.sha256))
+                return Err(Error::new(code::DATA_CONFLICT, text!("{} {} is registered with other contents", row.strategy, row.version))
+                    .found(text!("{} against {}", known.sha256, row.sha256))
                     .fix("train again: another configuration or snapshot makes another version"));
             }
             insert_model(tx, row)?;
@@ -152,12 +152,12 @@ impl Registry {
     /// The champion, which is what is served. None: `ML_NO_CHAMPION`.
     pub fn champion(&self, strategy: &str) -> Result<ModelRow> {
         self.champion_if_any(strategy)?
-            .ok_or_else(|| Error::new(code::ML_NO_CHAMPION, format!("the registry has no champion for '{strategy}'")).fix("trademl train"))
+            .ok_or_else(|| Error::new(code::ML_NO_CHAMPION, text!("the registry has no champion for '{strategy}'")).fix("trademl train"))
     }
 
     pub fn champion_if_any(&self, strategy: &str) -> Result<Option<ModelRow>> {
         let conn = self.db.lock()?;
-        conn.query_row(&format!("{SELECT_MODEL} WHERE strategy = ?1 AND stage = 'champion'"), [strategy], read_model)
+        conn.query_row(&text!("{SELECT_MODEL} WHERE strategy = ?1 AND stage = 'champion'"), [strategy], read_model)
             .optional()?
             .map(RawModel::finish)
             .transpose()
@@ -180,7 +180,7 @@ impl Registry {
                         "UPDATE models SET stage = 'retired', deactivated_at = ?3 WHERE strategy = ?1 AND version = ?2",
                         params![strategy, old, at.to_string()],
                     )?;
-                    insert_event(tx, &event(&old, Some(Stage::Champion), Stage::Retired, &format!("replaced by {version}")))?;
+                    insert_event(tx, &event(&old, Some(Stage::Champion), Stage::Retired, &text!("replaced by {version}")))?;
                 }
                 tx.execute(
                     "UPDATE models SET stage = 'champion', activated_at = ?3, deactivated_at = NULL WHERE strategy = ?1 AND version = ?2",
@@ -216,7 +216,7 @@ impl Registry {
 
     /// One event by its number.
     pub fn event(&self, seq: i64) -> Result<ModelEvent> {
-        self.db.lock()?.query_row(&format!("{SELECT_EVENT} WHERE seq = ?1"), [seq], read_event)?
+        self.db.lock()?.query_row(&text!("{SELECT_EVENT} WHERE seq = ?1"), [seq], read_event)?
     }
 
     /// What was decided about a strategy's models, oldest first.
@@ -255,7 +255,7 @@ impl Decision<'_> {
 }
 
 fn unknown(strategy: &str, version: &str) -> Error {
-    Error::new(code::ML_ARTIFACT, format!("the registry has no model {strategy} {version}")).fix("trademl train")
+    Error::new(code::ML_ARTIFACT, text!("the registry has no model {strategy} {version}")).fix("trademl train")
 }
 
 const SELECT_MODEL: &str = "SELECT strategy, version, path, sha256, stage, family, metrics_json, config_json, data_snapshot, run_id, created_at, activated_at,
@@ -294,10 +294,7 @@ impl RawModel {
 }
 
 fn find(conn: &Connection, strategy: &str, version: &str) -> Result<Option<ModelRow>> {
-    conn.query_row(&format!("{SELECT_MODEL} WHERE strategy = ?1 AND version = ?2"), [strategy, version], read_model)
-        .optional()?
-        .map(RawModel::finish)
-        .transpose()
+    conn.query_row(&text!("{SELECT_MODEL} WHERE strategy = ?1 AND version = ?2"), [strategy, version], read_model).optional()?.map(RawModel::finish).transpose()
 }
 
 fn insert_model(conn: &Connection, row: &ModelRow) -> Result<()> {

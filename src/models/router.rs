@@ -97,11 +97,11 @@ impl RouterConfig {
     pub fn validate(&self) -> Result<()> {
         let bad = |what: String, found: String| Err(Error::new(code::CFG_VALUE, what).found(found).fix("compare it with configs/router.yml"));
         if self.version != 1 || self.sleeves.is_empty() {
-            return bad("the router needs version 1 and at least one sleeve".into(), format!("version {}, {} sleeves", self.version, self.sleeves.len()));
+            return bad("the router needs version 1 and at least one sleeve".into(), text!("version {}, {} sleeves", self.version, self.sleeves.len()));
         }
         for (name, s) in &self.sleeves {
             if !(s.min_green > 0.0 && s.min_green <= 1.0) || s.liquidity_tiers.is_empty() {
-                return bad(format!("the sleeve '{name}' needs a GREEN share above 0 and at least one tier"), format!("{s:?}"));
+                return bad(text!("the sleeve '{name}' needs a GREEN share above 0 and at least one tier"), format!("{s:?}"));
             }
         }
         let falling = self.liquidity.tier_usd.windows(2).all(|w| w[0] > w[1]);
@@ -112,7 +112,7 @@ impl RouterConfig {
         let named = self.regimes.values().flat_map(BTreeMap::iter).chain(&self.stacker.weights);
         for (name, value) in named {
             if !self.sleeves.contains_key(name) || !(value.is_finite() && *value >= 0.0) {
-                return bad(format!("a weight belongs to a known sleeve and is at least 0: '{name}'"), value.to_string());
+                return bad(text!("a weight belongs to a known sleeve and is at least 0: '{name}'"), value.to_string());
             }
         }
         Ok(())
@@ -160,13 +160,13 @@ impl RouterConfig {
         match state.green {
             None => return Err("the GREEN share of its tables is not known".into()),
             Some(green) if !(green >= sleeve.min_green) => {
-                return Err(format!("{:.2} % of its tables are GREEN, {:.2} % are needed", green * 100.0, sleeve.min_green * 100.0));
+                return Err(text!("{:.2} % of its tables are GREEN, {:.2} % are needed", green * 100.0, sleeve.min_green * 100.0));
             }
             Some(_) => {}
         }
         let factor = regime.and_then(|r| self.regimes.get(r)).and_then(|f| f.get(state.name)).copied().unwrap_or(1.0);
         if factor == 0.0 {
-            return Err(format!("the regime {} silences it", regime.unwrap_or_default()));
+            return Err(text!("the regime {} silences it", regime.unwrap_or_default()));
         }
         Ok((sleeve, factor))
     }

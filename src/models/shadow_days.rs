@@ -41,7 +41,7 @@ impl Registry {
             if known.as_ref() == Some(day) {
                 return Ok(());
             }
-            Err(Error::new(code::DATA_CONFLICT, format!("{} of {} {} was shadowed before with another outcome", day.session, day.strategy, day.version))
+            Err(Error::new(code::DATA_CONFLICT, text!("{} of {} {} was shadowed before with another outcome", day.session, day.strategy, day.version))
                 .fix("trademl fsck"))
         })
     }

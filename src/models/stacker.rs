@@ -82,7 +82,7 @@ pub fn fit(scores: &Scores, labels: &[f64], rows: impl Iterator<Item = usize>, m
     match method {
         Method::Manual { weights } if weights.len() == scores.of.len() => Ok(Blend::Weights(weights.clone())),
         Method::Manual { weights } => {
-            Err(Error::new(code::CFG_VALUE, "a blend has a weight for each model").found(format!("{} weights, {} models", weights.len(), scores.of.len())))
+            Err(Error::new(code::CFG_VALUE, "a blend has a weight for each model").found(text!("{} weights, {} models", weights.len(), scores.of.len())))
         }
         Method::Linear => Ok(Blend::Weights(non_negative(scores, labels, &rows))),
         Method::Trees => trees(scores, labels, &rows, seed),

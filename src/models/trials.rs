@@ -124,7 +124,7 @@ impl Registry {
         let (mut expected, mut prev) = (1, String::new());
         for (seq, trial, prev_hash, hash) in all(&*self.db().lock()?)? {
             if seq != expected || prev_hash != prev || chain(seq, &prev, &trial)? != hash {
-                return Err(Error::new(code::SSD_CHAIN, format!("the trial ledger's chain is broken at row {seq}"))
+                return Err(Error::new(code::SSD_CHAIN, text!("the trial ledger's chain is broken at row {seq}"))
                     .cause("a row was changed, inserted or removed outside the program")
                     .fix("restore models/registry.sqlite from control/backup, then run the same command"));
             }

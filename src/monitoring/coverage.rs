@@ -32,7 +32,7 @@ pub fn require(health: &BTreeMap<String, DatasetHealth>, thresholds: &BTreeMap<S
             Ok(f) if f >= *minimum => {}
             other => {
                 let found = other.map_or_else(|e| e.to_string(), |f| format!("{:.2} % GREEN", 100.0 * f));
-                return Err(Error::new(code::GATE_GREEN, format!("{dataset} is not GREEN enough: {:.2} % are needed", 100.0 * minimum))
+                return Err(Error::new(code::GATE_GREEN, text!("{dataset} is not GREEN enough: {:.2} % are needed", 100.0 * minimum))
                     .found(found)
                     .fix("trademl node once"));
             }

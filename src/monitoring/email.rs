@@ -29,7 +29,7 @@ impl Mail {
         let address = |text: &str| {
             text.trim().parse::<Mailbox>().map_err(|_| Error::new(code::CFG_VALUE, "a notification's sender or receiver is not an e-mail address"))
         };
-        let needed = |name: &str| read(name).ok_or_else(|| Error::new(code::CFG_VALUE, format!("e-mail needs {name} beside TRADEML_NOTIFY_SMTP_URL")));
+        let needed = |name: &str| read(name).ok_or_else(|| Error::new(code::CFG_VALUE, text!("e-mail needs {name} beside TRADEML_NOTIFY_SMTP_URL")));
         let to = needed("TRADEML_NOTIFY_EMAIL_TO")?.split(',').map(address).collect::<Result<Vec<_>>>()?;
         Ok(Some(Self { server: server.to_string().into(), from: address(needed("TRADEML_NOTIFY_EMAIL_FROM")?)?, to }))
     }
@@ -49,12 +49,12 @@ impl Mail {
             .subject(format!("{mark}{}", m.title.replace(['\r', '\n'], " ")))
             .header(ContentType::TEXT_PLAIN);
         let letter = self.to.iter().cloned().fold(letter, |l, to| l.to(to));
-        letter.body(m.text.clone()).map_err(|e| Error::bug(format!("a letter could not be written: {e}")))
+        letter.body(m.text.clone()).map_err(|e| Error::bug(text!("a letter could not be written: {e}")))
     }
 
     /// Hand the letter over. Its error never carries the server's address, which holds the password.
     pub(super) fn send(&self, host: &Host, message: &Message) -> Result<()> {
-        let failed = |what: &str| Error::new(code::NET_UNREACHABLE, format!("email: {what}"));
+        let failed = |what: &str| Error::new(code::NET_UNREACHABLE, text!("email: {what}"));
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(self.server.expose_secret())
             .map_err(|_| failed("the server's address cannot be used"))?
             .hello_name(ClientId::Domain("localhost".into()))
@@ -62,7 +62,7 @@ impl Mail {
             .build();
         let letter = self.letter(message)?;
         let sent = host.block_on(async { transport.send(letter).await })?;
-        let said = sent.map_err(|e| failed(&e.status().map_or_else(|| "no answer".to_string(), |status| format!("status {status}"))))?;
+        let said = sent.map_err(|e| failed(&e.status().map_or_else(|| "no answer".to_string(), |status| text!("status {status}"))))?;
         if said.is_positive() { Ok(()) } else { Err(failed("the letter was not taken")) }
     }
 }

@@ -260,7 +260,7 @@ fn post(host: &Host, channel: &Channel, message: &Message) -> Result<()> {
     let sending = async { request.body(body).send().await.map(|r| r.status().as_u16()).map_err(|_| failed("no answer".into())) };
     match host.block_on(sending)?? {
         200..=299 => Ok(()),
-        status => Err(failed(format!("status {status}"))),
+        status => Err(failed(text!("status {status}"))),
     }
 }
 

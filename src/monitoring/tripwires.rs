@@ -70,7 +70,7 @@ pub fn judge(m: &Measures, limits: &Limits) -> Vec<Touched> {
             let drawdown = 1.0 - equity / peak.max(equity);
             let bands = [(limits.drawdown_flatten, Action::FlattenPlan), (limits.drawdown_trip, Action::Trip), (limits.drawdown_soft, Action::Warn)];
             if let Some((band, action)) = bands.into_iter().find(|(band, _)| drawdown >= *band) {
-                add(TripReason::MaxDrawdown, action, format!("the drawdown is {:.1} %, the band begins at {:.0} %", 100.0 * drawdown, 100.0 * band));
+                add(TripReason::MaxDrawdown, action, text!("the drawdown is {:.1} %, the band begins at {:.0} %", 100.0 * drawdown, 100.0 * band));
             }
         }
         _ => add(TripReason::MaxDrawdown, Action::Trip, "the drawdown cannot be computed: equity or its peak is missing".into()),
@@ -79,21 +79,21 @@ pub fn judge(m: &Measures, limits: &Limits) -> Vec<Touched> {
         (Some(equity), Some(start)) => {
             let (loss, allowed) = (start - equity, limits.daily_loss_usd.min(limits.daily_loss_share * start));
             if loss >= allowed {
-                add(TripReason::DailyLossExceeded, Action::Trip, format!("${loss:.0} were lost today, ${allowed:.0} are allowed"));
+                add(TripReason::DailyLossExceeded, Action::Trip, text!("${loss:.0} were lost today, ${allowed:.0} are allowed"));
             }
         }
         _ => add(TripReason::DailyLossExceeded, Action::Trip, "the day's loss cannot be computed".into()),
     }
     match m.data_age_s {
         Some(age) if age.is_finite() && age <= limits.data_age_s => {}
-        Some(age) => add(TripReason::DataStale, Action::Trip, format!("the data are {age:.0} s of open market old, {:.0} s are allowed", limits.data_age_s)),
+        Some(age) => add(TripReason::DataStale, Action::Trip, text!("the data are {age:.0} s of open market old, {:.0} s are allowed", limits.data_age_s)),
         None => add(TripReason::DataStale, Action::Trip, "the age of the data is not known".into()),
     }
     if m.broker_errors_in_row >= limits.broker_errors_in_row {
-        add(TripReason::BrokerErrors, Action::Trip, format!("{} broker errors in a row", m.broker_errors_in_row));
+        add(TripReason::BrokerErrors, Action::Trip, text!("{} broker errors in a row", m.broker_errors_in_row));
     }
     if let Some(least) = slippage_at_least(&m.slippage_bps).filter(|least| *least > limits.slippage_bps) {
-        add(TripReason::Slippage, Action::Trip, format!("own fills cost at least {least:.0} bps, {:.0} are tolerated", limits.slippage_bps));
+        add(TripReason::Slippage, Action::Trip, text!("own fills cost at least {least:.0} bps, {:.0} are tolerated", limits.slippage_bps));
     }
     out.sort_by_key(|t| std::cmp::Reverse(t.action));
     out

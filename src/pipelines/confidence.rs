@@ -29,9 +29,13 @@ pub struct Confidence {
 
 impl Confidence {
     pub fn sentence(&self) -> String {
-        format!(
+        text!(
             "confidence: over {} forecasts Brier score {:.4} (a coin: {:.4}), log loss {:.4}, mean gap of forecast and frequency {:.4}",
-            self.forecasts, self.brier, self.brier_of_a_coin, self.log_loss, self.ece
+            self.forecasts,
+            self.brier,
+            self.brier_of_a_coin,
+            self.log_loss,
+            self.ece
         )
     }
 }
@@ -57,8 +61,9 @@ pub fn measure(scores: &Matrix, labels: &Matrix, span: usize) -> Result<Confiden
         }
     }
     if forecasts.is_empty() {
-        return Err(Error::new(code::ML_UNDEFINED, "the confidence of scores is undefined")
-            .cause(format!("no bucket has {LEAST_OUTCOMES} outcomes before a later date")));
+        return Err(
+            Error::new(code::ML_UNDEFINED, "the confidence of scores is undefined").cause(text!("no bucket has {LEAST_OUTCOMES} outcomes before a later date"))
+        );
     }
     let bins = calibration::reliability(&outcomes, &forecasts, BUCKETS, Binning::Quantile)?;
     Ok(Confidence {

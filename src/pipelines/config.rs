@@ -181,7 +181,7 @@ impl TrainingConfig {
     pub fn built_in(family: &str) -> Result<Self> {
         match family {
             "equities_xs" => Self::parse(EQUITIES_XS),
-            other => Err(Error::new(code::CFG_VALUE, format!("there is no built-in training configuration for '{other}'")).found("known: equities_xs")),
+            other => Err(Error::new(code::CFG_VALUE, text!("there is no built-in training configuration for '{other}'")).found("known: equities_xs")),
         }
     }
 
@@ -199,7 +199,7 @@ impl TrainingConfig {
     /// Refuse values that cannot mean anything.
     pub fn validate(&self) -> Result<()> {
         let known = |what: &str, value: &str, only: &str| {
-            if value == only { Ok(()) } else { Err(Error::new(code::CFG_VALUE, format!("{what} can only be '{only}'")).found(value.to_string())) }
+            if value == only { Ok(()) } else { Err(Error::new(code::CFG_VALUE, text!("{what} can only be '{only}'")).found(value.to_string())) }
         };
         known("version", &self.version.to_string(), "1")?;
         if !features::SETS.contains(&self.features.set.as_str()) {
@@ -210,7 +210,7 @@ impl TrainingConfig {
         known("model.kind", &self.model.kind, "lightgbm")?;
         if !OBJECTIVES.contains(&self.model.objective.as_str()) {
             return Err(
-                Error::new(code::CFG_VALUE, format!("model.objective can only be one of {}", OBJECTIVES.join(", "))).found(self.model.objective.clone())
+                Error::new(code::CFG_VALUE, text!("model.objective can only be one of {}", OBJECTIVES.join(", "))).found(self.model.objective.clone())
             );
         }
         let positive = [
@@ -224,7 +224,7 @@ impl TrainingConfig {
         ];
         for (name, value) in positive {
             if !(value.is_finite() && value > 0.0) {
-                return Err(Error::new(code::CFG_VALUE, format!("{name} must be positive")).found(value.to_string()));
+                return Err(Error::new(code::CFG_VALUE, text!("{name} must be positive")).found(value.to_string()));
             }
         }
         if self.cpcv.groups <= self.cpcv.test_groups {

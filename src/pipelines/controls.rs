@@ -45,9 +45,9 @@ impl Control {
     pub const ALL: [Self; 3] = [Self::PermutedWithinDate, Self::PlaceboDates, Self::BeyondHorizon];
     fn tag(self) -> &'static str {
         match self {
-            Self::PermutedWithinDate => "permuted",
-            Self::PlaceboDates => "placebo",
-            Self::BeyondHorizon => "beyond",
+            Self::PermutedWithinDate => term!("permuted"),
+            Self::PlaceboDates => term!("placebo"),
+            Self::BeyondHorizon => term!("beyond"),
         }
     }
     /// Whether a score on these labels is proof of a leak, and not of a slow signal.
@@ -98,9 +98,9 @@ impl Doubts {
     /// Refuse when a control that must fail did not.
     pub fn require(&self) -> Result<()> {
         let Some(c) = self.controls.iter().find(|c| c.caught) else { return Ok(()) };
-        Err(Error::new(code::GATE_LEAK, format!("the model scores on {}", c.control.sentence()))
+        Err(Error::new(code::GATE_LEAK, text!("the model scores on {}", c.control.sentence()))
             .cause("there was nothing to learn in them: some part of training or judging has seen the answers")
-            .found(format!("mean rank IC {:.4}, t {:.1}", c.mean_ic.unwrap_or(f64::NAN), c.t.unwrap_or(f64::NAN)))
+            .found(text!("mean rank IC {:.4}, t {:.1}", c.mean_ic.unwrap_or(f64::NAN), c.t.unwrap_or(f64::NAN)))
             .fix("look for rows that are trained on and tested in one split"))
     }
 
@@ -110,19 +110,19 @@ impl Doubts {
         let mut out: Vec<String> = self
             .controls
             .iter()
-            .map(|c| format!("control: refitted on {}, mean rank IC {} (t {})", c.control.sentence(), number(c.mean_ic, 4), number(c.t, 1)))
+            .map(|c| text!("control: refitted on {}, mean rank IC {} (t {})", c.control.sentence(), number(c.mean_ic, 4), number(c.t, 1)))
             .collect();
         out.extend(self.baselines.iter().map(SimpleReport::sentence));
         if !self.controls.is_empty() {
-            out.push(format!(
+            out.push(text!(
                 "walk-forward, learning from the past alone: mean rank IC {} (t {})",
                 number(self.walk_forward_ic, 4),
                 number(self.walk_forward_t, 1)
             ));
-            out.push(format!("mean rank IC with the cell of each group chosen on the others: {}", number(self.nested_ic, 4)));
+            out.push(text!("mean rank IC with the cell of each group chosen on the others: {}", number(self.nested_ic, 4)));
         }
         if let Some(i) = &self.ic_interval {
-            out.push(format!(
+            out.push(text!(
                 "mean rank IC {:.4}, {:.0} % of resampled blocks of {} sessions between {:.4} and {:.4}",
                 i.value,
                 i.level * 100.0,
@@ -152,7 +152,7 @@ pub(crate) fn raise(work: &Work<'_>, reports: &[CellReport], chosen: usize) -> R
     }
     out.baselines = simple::compare(work, &some, &mut out.undefined)?;
     if let Some(walk) = or_note(walk_splits(work), "walk_forward", &mut out.undefined)? {
-        let daily = refit(work, "walk", &p.labels, cell, &walk)?;
+        let daily = refit(work, term!("walk"), &p.labels, cell, &walk)?;
         let summary = or_note(ic::summarise(&p.panel.days, &daily, lags(work)), "walk_forward", &mut out.undefined)?;
         (out.walk_forward_ic, out.walk_forward_t) = (summary.as_ref().map(|s| s.mean), summary.map(|s| s.t));
     }

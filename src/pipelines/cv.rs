@@ -123,11 +123,11 @@ fn notes(pinned: &Pinned, prepared: &Prepared) -> Vec<String> {
     out.extend(pinned.cap_note.clone());
     out.push("bin edges were found on all rows: they carry the distribution of held-out features, never a label".into());
     if let Some(window) = &pinned.holdout {
-        out.push(format!("the dark holdout {window} is sealed: nothing here has seen a label of it"));
+        out.push(text!("the dark holdout {window} is sealed: nothing here has seen a label of it"));
     }
     let months = prepared.cv_days.len() as f64 / pinned.config.cpcv.groups as f64 / (SESSIONS_PER_YEAR / 12.0);
     if months < pinned.config.cpcv.min_oos_months as f64 {
-        out.push(format!("a group has {months:.1} months; {} were asked for and the window does not allow them", pinned.config.cpcv.min_oos_months));
+        out.push(text!("a group has {months:.1} months; {} were asked for and the window does not allow them", pinned.config.cpcv.min_oos_months));
     }
     out
 }

@@ -114,7 +114,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
     let registry = Registry::open(root)?;
     let row = registry
         .model(strategy, version)?
-        .ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
+        .ok_or_else(|| Error::new(code::ML_ARTIFACT, text!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
     let verified = artifact::verify(root, &row)?;
     if verified.manifest.kind != Kind::Lightgbm {
         return Err(Error::new(code::ML_ARTIFACT, "a rule was not trained and has no out-of-sample scores to judge").fix("trademl train"));
@@ -191,19 +191,20 @@ fn notes(trained: &Trained, stats: &Overfitting, holdout: &holdout::Status) -> V
     out.extend(trained.cpcv.doubts.sentences());
     out.extend((trained.cpcv.drift.sessions > 0).then(|| trained.cpcv.drift.sentence()));
     if let Some(n) = stats.effective_trials {
-        out.push(format!(
+        out.push(text!(
             "the {} trials of this snapshot are as different as {n:.1} independent ones; the deflated Sharpe ratio counts all {}",
-            stats.columns, stats.trials
+            stats.columns,
+            stats.trials
         ));
     }
     match (&holdout.opened, &holdout.sealed) {
         (Some(opened), _) => out.push(opened.sentence()),
-        (None, Some(sealed)) => out.push(format!("the dark holdout {} is sealed since {} and has not been opened", sealed.window, sealed.asof)),
+        (None, Some(sealed)) => out.push(text!("the dark holdout {} is sealed since {} and has not been opened", sealed.window, sealed.asof)),
         (None, None) => out.push("no dark holdout is set aside".into()),
     }
     for row in &trained.gate.rows {
         if let Some(reason) = &row.stated {
-            out.push(format!("{} is done without: {reason}", row.table));
+            out.push(text!("{} is done without: {reason}", row.table));
         }
     }
     out
@@ -239,7 +240,7 @@ fn scored_days(scores: &Matrix, rule: &RuleConfig) -> Result<Range<usize>> {
     let last = days.next_back().or(first);
     match (first, last) {
         (Some(first), Some(last)) => Ok(first..last + 1),
-        _ => Err(Error::new(code::ML_UNDEFINED, "no session has enough scores for the portfolio rule").found(format!("{needed} names are needed"))),
+        _ => Err(Error::new(code::ML_UNDEFINED, "no session has enough scores for the portfolio rule").found(text!("{needed} names are needed"))),
     }
 }
 

@@ -198,7 +198,7 @@ fn oof_frame(root: &DataRoot, pinned: &Pinned, p: &Prepared, cv: &CvReport) -> R
     let mut entries: Vec<(u32, usize, i32, f64)> = Vec::new();
     for split in &p.splits {
         let scores = splits::load(root, pinned, p, "", &cv.chosen().cell, split)?
-            .ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("the checkpoint of split {} is gone", split.id)).fix("trademl train"))?;
+            .ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("the checkpoint of split {} is gone", split.id)).fix("trademl train"))?;
         for (row, score) in scores {
             let at = p.day[row as usize] as usize - p.cv_days.start;
             let group = groups.iter().position(|g| g.contains(&at)).unwrap_or(usize::MAX);

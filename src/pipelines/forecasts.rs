@@ -29,9 +29,11 @@ pub struct ForecastTest {
 impl ForecastTest {
     pub fn sentence(&self) -> String {
         let better = if self.mean_loss_difference < 0.0 { "challenger" } else { "champion" };
-        format!(
+        text!(
             "Diebold-Mariano test of the rankings over {} dates: the {better}'s is closer to what happened, statistic {:.2}, p {:.3}",
-            self.dates, self.statistic, self.p_two_sided
+            self.dates,
+            self.statistic,
+            self.p_two_sided
         )
     }
 }
@@ -46,7 +48,7 @@ pub fn compare(ours: &Matrix, theirs: &Matrix, labels: &Matrix, days: Range<usiz
     }
     let (outcome, kernel) = diebold_mariano::test_or_bartlett(&a, &b, horizon, Loss::Mse)?;
     let statistic = outcome.statistic.ok_or_else(|| {
-        Error::new(code::ML_UNDEFINED, "the comparison of forecasts is undefined").cause(format!("the losses give no variance: {:?}", outcome.status))
+        Error::new(code::ML_UNDEFINED, "the comparison of forecasts is undefined").cause(text!("the losses give no variance: {:?}", outcome.status))
     })?;
     Ok(ForecastTest {
         dates: a.len(),

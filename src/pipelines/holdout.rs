@@ -57,12 +57,12 @@ pub fn open(root: &DataRoot, strategy: &str, version: &str, run_id: &str) -> Res
     let registry = Registry::open(root)?;
     let row = registry
         .model(strategy, version)?
-        .ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
+        .ok_or_else(|| Error::new(code::ML_ARTIFACT, text!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
     if let Some(known) = registry.opened_holdout(&row.family)? {
         return if known.version == version { Ok(known) } else { Err(already_open(&known)) };
     }
     let sealed = registry.sealed_holdout(&row.family)?.ok_or_else(|| {
-        Error::new(code::DATA_MISSING, format!("no holdout of '{}' is sealed", row.family))
+        Error::new(code::DATA_MISSING, text!("no holdout of '{}' is sealed", row.family))
             .fix("set holdout.months in the training configuration, then: trademl train")
     })?;
     let made = recall::recall(root, &row)?;

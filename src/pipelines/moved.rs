@@ -36,10 +36,10 @@ impl DriftReport {
     pub fn sentence(&self) -> String {
         let movers: Vec<String> = self.features.iter().filter(|f| f.psi > ALERT).take(3).map(|f| format!("{} {:.2}", f.name, f.psi)).collect();
         let alarming = self.features.iter().any(|f| f.psi > ALARM) || self.score_psi.is_some_and(|p| p > ALARM);
-        let what = if movers.is_empty() { "no feature has moved".to_string() } else { format!("moved: {}", movers.join(", ")) };
+        let what = if movers.is_empty() { "no feature has moved".to_string() } else { text!("moved: {}", movers.join(", ")) };
         let scores = self.score_psi.map_or("undefined".to_string(), |p| format!("{p:.2}"));
         let word = if alarming { "; ALARMING, the model knows another market" } else { "" };
-        format!("drift (PSI) of the last {} sessions against those before: {what}; scores {scores}{word}", self.sessions)
+        text!("drift (PSI) of the last {} sessions against those before: {what}; scores {scores}{word}", self.sessions)
     }
 }
 

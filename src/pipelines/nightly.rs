@@ -128,7 +128,7 @@ fn store(db: &Db, session: TradingDay, night: &Night) -> Result<()> {
 pub fn check(tasks: &[Task]) -> Result<()> {
     for (n, task) in tasks.iter().enumerate() {
         if let Some(need) = task.needs.iter().find(|need| !tasks[..n].iter().any(|t| t.name == **need)) {
-            return Err(Error::bug(format!("the task {} needs {need}, which does not come before it", task.name)));
+            return Err(Error::bug(text!("the task {} needs {need}, which does not come before it", task.name)));
         }
     }
     Ok(())
@@ -140,7 +140,7 @@ pub fn run(db: &Db, session: TradingDay, tasks: &[Task], only: Option<&str>, wor
     check(tasks)?;
     if let Some(name) = only.filter(|name| tasks.iter().all(|t| t.name != *name)) {
         let known: Vec<&str> = tasks.iter().map(|t| t.name).collect();
-        return Err(Error::new(code::USE_ARGUMENT, format!("the night has no task '{name}'")).found(known.join(", ")));
+        return Err(Error::new(code::USE_ARGUMENT, text!("the night has no task '{name}'")).found(known.join(", ")));
     }
     let mut night = load(db, session)?;
     for task in tasks.iter().filter(|t| only.is_none_or(|name| t.name == name)) {
@@ -151,7 +151,7 @@ pub fn run(db: &Db, session: TradingDay, tasks: &[Task], only: Option<&str>, wor
         if missing.is_empty() {
             attempt(db, session, task, &mut night, work)?;
         } else {
-            let record = Record { state: State::Blocked, detail: format!("needs {}", missing.join(", ")), ..Record::default() };
+            let record = Record { state: State::Blocked, detail: text!("needs {}", missing.join(", ")), ..Record::default() };
             night.tasks.insert(task.name.to_string(), record);
             store(db, session, &night)?;
         }
@@ -195,7 +195,7 @@ pub fn definition(scheduler: &str, tasks: &[Task]) -> Result<String> {
     match scheduler {
         "airflow" => Ok(airflow(tasks)),
         "prefect" => Ok(prefect(tasks)),
-        other => Err(Error::new(code::USE_ARGUMENT, format!("there is no definition for '{other}'")).found("known: airflow, prefect")),
+        other => Err(Error::new(code::USE_ARGUMENT, text!("there is no definition for '{other}'")).found("known: airflow, prefect")),
     }
 }
 
@@ -207,7 +207,7 @@ fn airflow(tasks: &[Task]) -> String {
     );
     for t in tasks {
         // The command retries by itself and records it; a second layer of retries would hide that.
-        out += &format!("    {0} = BashOperator(task_id=\"{0}\", bash_command=\"trademl nightly --only {0}\", retries=0", t.name);
+        out += &text!("    {0} = BashOperator(task_id=\"{0}\", bash_command=\"trademl nightly --only {0}\", retries=0", t.name);
         out += if t.needs.is_empty() && t.name != tasks[0].name { ", trigger_rule=\"all_done\")\n" } else { ")\n" };
     }
     for (t, need) in tasks.iter().flat_map(|t| t.needs.iter().map(move |need| (t, need))) {
@@ -227,7 +227,7 @@ fn prefect(tasks: &[Task]) -> String {
          import subprocess\n\nfrom prefect import flow, task\n\n\n",
     );
     for t in tasks {
-        out += &format!("@task(name=\"{0}\")\ndef {0}():\n    subprocess.run([\"trademl\", \"nightly\", \"--only\", \"{0}\"], check=True)\n\n\n", t.name);
+        out += &text!("@task(name=\"{0}\")\ndef {0}():\n    subprocess.run([\"trademl\", \"nightly\", \"--only\", \"{0}\"], check=True)\n\n\n", t.name);
     }
     out += "@flow(name=\"trademl-nightly\")\ndef trademl_nightly():\n";
     for t in tasks {
@@ -235,7 +235,7 @@ fn prefect(tasks: &[Task]) -> String {
         let all = format!("{0}_ = {0}.submit(wait_for=[{1}])", t.name, waits.join(", "));
         if t.needs.is_empty() && t.name != tasks[0].name {
             let others: Vec<String> = tasks.iter().filter(|o| o.name != t.name).map(|o| format!("{}_", o.name)).collect();
-            out += &format!("    for other in [{}]:\n        other.wait()\n", others.join(", "));
+            out += &text!("    for other in [{}]:\n        other.wait()\n", others.join(", "));
         }
         out += &format!("    {all}\n");
     }

@@ -34,9 +34,9 @@ pub fn load(root: &DataRoot, snapshot: &str, window: DateRange) -> Result<Panel>
 /// version. The id is the digest of the list.
 pub fn files(root: &DataRoot, snapshot: &str) -> Result<Files> {
     let path = DataPath::new(format!("manifests/snapshots/{snapshot}.txt"))?;
-    let missing = || Error::new(code::DATA_MISSING, format!("the snapshot {snapshot} is not on the drive")).fix("trademl train");
+    let missing = || Error::new(code::DATA_MISSING, text!("the snapshot {snapshot} is not on the drive")).fix("trademl train");
     let bytes = store::read(root, &path)?.ok_or_else(missing)?;
-    let damaged = || Error::new(code::SSD_DAMAGED, format!("{path} does not match its own name")).fix("trademl fsck");
+    let damaged = || Error::new(code::SSD_DAMAGED, text!("{path} does not match its own name")).fix("trademl fsck");
     if format!("snap-{}", &store::sha256_hex(&bytes)[..16]) != snapshot {
         return Err(damaged());
     }
@@ -74,18 +74,18 @@ pub fn load_files(root: &DataRoot, files: &Files, window: DateRange) -> Result<L
         collect(frame, window, &mut bars)?;
     }
     if bars.is_empty() || days.is_empty() {
-        return Err(Error::new(code::DATA_MISSING, format!("the snapshot holds no curated bars in {window}")).fix("trademl pi-data-node"));
+        return Err(Error::new(code::DATA_MISSING, text!("the snapshot holds no curated bars in {window}")).fix("trademl pi-data-node"));
     }
     let listings = listings(root, files)?;
     let mut notes = Vec::new();
     let unlisted = bars.keys().filter(|s| !listings.contains_key(*s)).count();
     if unlisted > 0 {
-        notes.push(format!("{unlisted} of {} symbols have no listing on this drive: members from their first to their last bar", bars.len()));
+        notes.push(text!("{unlisted} of {} symbols have no listing on this drive: members from their first to their last bar", bars.len()));
     }
     let panel = assemble(days, bars, &listings)?;
     let reused = panel.symbols.iter().filter(|s| s.contains(EARLIER)).count();
     if reused > 0 {
-        notes.push(format!("{reused} tickers belonged to another company before: each company is a row of its own"));
+        notes.push(text!("{reused} tickers belonged to another company before: each company is a row of its own"));
     }
     Ok(Loaded { panel, notes })
 }
@@ -201,10 +201,10 @@ pub(crate) fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, 
     for (s, (symbol, life)) in lives.iter().enumerate() {
         for bar in &life.bars {
             let Ok(at) = days.binary_search(&bar.day) else {
-                return Err(Error::new(code::QC_FAILED, format!("{symbol} has a curated bar on {}, which is no session", bar.day)).fix("trademl node audit"));
+                return Err(Error::new(code::QC_FAILED, text!("{symbol} has a curated bar on {}, which is no session", bar.day)).fix("trademl node audit"));
             };
             if matrices[CLOSE].at(s, at).is_finite() {
-                return Err(Error::new(code::DATA_CONFLICT, format!("{symbol} has two curated bars on {}", bar.day)).fix("trademl fsck"));
+                return Err(Error::new(code::DATA_CONFLICT, text!("{symbol} has two curated bars on {}", bar.day)).fix("trademl fsck"));
             }
             for (m, v) in matrices.iter_mut().zip(bar.values) {
                 m.set(s, at, v);

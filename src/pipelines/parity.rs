@@ -83,7 +83,7 @@ struct Replay<'a> {
 
 /// Replay the pinned set of `run_key` against the recorded `prices`.
 pub fn replay(log: &OrderLog<'_>, run_key: &str, prices: &dyn PriceSource) -> Result<ParityReport> {
-    let set = log.set(run_key)?.ok_or_else(|| Error::new(code::ORD_REFUSED, format!("there is no order set {run_key}")).fix("trademl paper-trade"))?;
+    let set = log.set(run_key)?.ok_or_else(|| Error::new(code::ORD_REFUSED, text!("there is no order set {run_key}")).fix("trademl paper-trade"))?;
     let rows = log.orders_of(run_key)?;
     let fills: Vec<FillRow> = log.fills(&set.account)?.into_iter().filter(|f| rows.iter().any(|r| r.id() == f.order_id)).collect();
     let states: Vec<_> = rows.iter().map(|r| (r.id(), &r.state, r.filled_qty)).collect();
@@ -123,10 +123,10 @@ impl Replay<'_> {
             match self.prices.last_close(&symbol, asof) {
                 Some(now) if now == pinned.price => {}
                 Some(now) if same(now, pinned.price) => {
-                    self.differs(&symbol, Cause::Rounding, format!("the close of {asof} is {now}, pinned was {}", pinned.price), 0.0)
+                    self.differs(&symbol, Cause::Rounding, text!("the close of {asof} is {now}, pinned was {}", pinned.price), 0.0)
                 }
-                Some(now) => self.differs(&symbol, Cause::DataRevised, format!("the close of {asof} is {now} now, it was {}", pinned.price), 0.0),
-                None => self.differs(&symbol, Cause::LateBar, format!("the drive has no close at or before {asof}"), 0.0),
+                Some(now) => self.differs(&symbol, Cause::DataRevised, text!("the close of {asof} is {now} now, it was {}", pinned.price), 0.0),
+                None => self.differs(&symbol, Cause::LateBar, text!("the drive has no close at or before {asof}"), 0.0),
             }
         }
     }
@@ -156,7 +156,7 @@ impl Replay<'_> {
             self.differs(
                 &intent.client_order_id,
                 Cause::Unexplained,
-                format!("{} {} {} does not follow from its pins", intent.side.as_str(), intent.qty, intent.symbol),
+                text!("{} {} {} does not follow from its pins", intent.side.as_str(), intent.qty, intent.symbol),
                 0.0,
             );
         }
@@ -164,7 +164,7 @@ impl Replay<'_> {
             self.differs(
                 &intent.client_order_id,
                 Cause::Unexplained,
-                format!("{} {} {} follows from the pins and was not ordered", intent.side.as_str(), intent.qty, intent.symbol),
+                text!("{} {} {} follows from the pins and was not ordered", intent.side.as_str(), intent.qty, intent.symbol),
                 0.0,
             );
         }
@@ -194,11 +194,11 @@ impl Replay<'_> {
         let (id, qty) = (row.id().to_string(), row.intent.qty);
         let filled: f64 = fills.iter().map(|f| f.qty).sum();
         if filled > qty + 1e-9 {
-            return self.differs(&id, Cause::Unexplained, format!("{filled} of {qty} shares were filled"), 0.0);
+            return self.differs(&id, Cause::Unexplained, text!("{filled} of {qty} shares were filled"), 0.0);
         }
         let Some(open) = open else {
             if filled > 0.0 {
-                self.differs(&id, Cause::LateBar, format!("{filled} shares were filled in a session without an open on the drive"), 0.0);
+                self.differs(&id, Cause::LateBar, text!("{filled} shares were filled in a session without an open on the drive"), 0.0);
             }
             return;
         };
@@ -211,9 +211,9 @@ impl Replay<'_> {
             match row.refusal_text.clone() {
                 Some(why) if filled == 0.0 => self.differs(&id, Cause::Rejection, format!("{}: {why}", row.state), worth),
                 _ if is_unknown(&row.state) || !is_closed(&row.state, row.intent.tif) => {
-                    self.differs(&id, Cause::Clock, format!("{missing} of {qty} shares are still {}", row.state), worth);
+                    self.differs(&id, Cause::Clock, text!("{missing} of {qty} shares are still {}", row.state), worth);
                 }
-                _ => self.differs(&id, Cause::FillModel, format!("{missing} of {qty} shares were not filled: {}", row.state), worth),
+                _ => self.differs(&id, Cause::FillModel, text!("{missing} of {qty} shares were not filled: {}", row.state), worth),
             }
         }
     }
@@ -223,15 +223,15 @@ impl Replay<'_> {
         let late = fill.ts.seconds_since(self.open);
         let id = fill.fill_id.as_str();
         if fill.kind != "fill" {
-            self.differs(id, Cause::FillModel, format!("a {} execution of {} shares", fill.kind, fill.qty), usd);
+            self.differs(id, Cause::FillModel, text!("a {} execution of {} shares", fill.kind, fill.qty), usd);
         } else if late.abs() > OPEN_S {
-            self.differs(id, Cause::Clock, format!("{} was filled {late:.0} s after the open, at {} where it was {open}", row.intent.symbol, fill.price), usd);
+            self.differs(id, Cause::Clock, text!("{} was filled {late:.0} s after the open, at {} where it was {open}", row.intent.symbol, fill.price), usd);
         } else if fill.price == open {
             // At the open's price and moment; a part of the order is said once, with what is missing.
         } else if same(fill.price, open) {
-            self.differs(id, Cause::Rounding, format!("filled at {}, the open is {open}", fill.price), usd);
+            self.differs(id, Cause::Rounding, text!("filled at {}, the open is {open}", fill.price), usd);
         } else {
-            self.differs(id, Cause::FillModel, format!("{} was filled at {}, the simulation fills at {open}", row.intent.symbol, fill.price), usd);
+            self.differs(id, Cause::FillModel, text!("{} was filled at {}, the simulation fills at {open}", row.intent.symbol, fill.price), usd);
         }
     }
 
@@ -241,7 +241,7 @@ impl Replay<'_> {
         for f in log.fills(&self.set.account)? {
             let today = f.ts >= self.open && f.ts <= close;
             if today && f.order_id.is_empty() && f.kind != "adopted" {
-                self.differs(&f.fill_id, Cause::Unexplained, format!("{} {} {} belongs to no order of ours", f.side.as_str(), f.qty, f.symbol), 0.0);
+                self.differs(&f.fill_id, Cause::Unexplained, text!("{} {} {} belongs to no order of ours", f.side.as_str(), f.qty, f.symbol), 0.0);
             }
         }
         Ok(())

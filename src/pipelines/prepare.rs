@@ -75,7 +75,7 @@ pub fn block(panel: &Panel, wanted: &config::Features) -> Result<Block> {
     let place = |name: &String| -> Result<usize> {
         built.names.iter().position(|n| n == name).ok_or_else(|| {
             let why = excluded.iter().find(|e| e.name == *name).map_or("the feature set has no such feature".to_string(), |e| e.reason.clone());
-            Error::new(code::DATA_MISSING, format!("the required feature '{name}' cannot be made on this drive"))
+            Error::new(code::DATA_MISSING, text!("the required feature '{name}' cannot be made on this drive"))
                 .cause(why)
                 .fix("take it out of features.required, or backfill the table it needs: trademl pi-data-node")
         })
@@ -145,7 +145,7 @@ pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<P
     }
     let (Some(first), Some(last)) = (p.day.first(), p.day.last()) else {
         return Err(Error::new(code::DATA_MISSING, "no symbol has a complete row on any day of the window")
-            .found(format!("{} symbols, {} sessions", p.panel.n_symbols(), p.panel.n_days()))
+            .found(text!("{} symbols, {} sessions", p.panel.n_symbols(), p.panel.n_days()))
             .fix("trademl pi-data-node"));
     };
     p.days = *first as usize..*last as usize + 1;
@@ -175,7 +175,7 @@ fn splits(p: &Prepared, pinned: &Pinned) -> Result<Vec<Split>> {
     let needed = cfg.cpcv.groups * (cfg.label.span() + 1);
     if p.cv_days.len() < needed {
         return Err(Error::new(code::DATA_MISSING, "the window is too short to cross-validate")
-            .found(format!("{} sessions with rows; {} groups of more than {} need {needed}", p.cv_days.len(), cfg.cpcv.groups, cfg.label.span()))
+            .found(text!("{} sessions with rows; {} groups of more than {} need {needed}", p.cv_days.len(), cfg.cpcv.groups, cfg.label.span()))
             .fix("trademl pi-data-node"));
     }
     let mut splits = cpcv::splits(p.cv_days.len(), cfg.label.span(), &cfg.cpcv())?;

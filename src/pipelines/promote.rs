@@ -42,7 +42,7 @@ pub fn auto_promote_enabled(host: &Host) -> Result<bool> {
     match host.env(AUTO_PROMOTE).map(str::to_ascii_lowercase).as_deref() {
         None | Some("false" | "0" | "no") => Ok(false),
         Some("true" | "1" | "yes") => Ok(true),
-        Some(other) => Err(Error::new(code::CFG_VALUE, format!("{AUTO_PROMOTE} must be true or false")).found(other.to_string())),
+        Some(other) => Err(Error::new(code::CFG_VALUE, text!("{AUTO_PROMOTE} must be true or false")).found(other.to_string())),
     }
 }
 
@@ -51,15 +51,15 @@ pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluati
     let mut out = Vec::new();
     let mut add = |name: &str, passed: bool, found: String| out.push(Condition { name: name.into(), passed, found });
     let failed = evaluation.verdict.failed();
-    add("bars", evaluation.verdict.passed, if failed.is_empty() { "every bar is met".into() } else { format!("not met: {}", failed.join(", ")) });
+    add("bars", evaluation.verdict.passed, if failed.is_empty() { "every bar is met".into() } else { text!("not met: {}", failed.join(", ")) });
     match &evaluation.comparison {
         None => add("beats_champion", false, "it was not compared with a champion".into()),
-        Some(c) => add("beats_champion", c.beats, format!("over {} common sessions against {}", c.sessions, c.champion_version)),
+        Some(c) => add("beats_champion", c.beats, text!("over {} common sessions against {}", c.sessions, c.champion_version)),
     }
     let needed = config.promotion.shadow_weeks as usize * SESSIONS_PER_WEEK;
     let ours = registry.shadow_days(&evaluation.strategy, &evaluation.version)?;
     let marked: Vec<&ShadowDay> = ours.iter().filter(|d| d.net_return.is_some()).collect();
-    add("shadow_weeks", marked.len() >= needed, format!("{} shadowed sessions with a return, {needed} needed", marked.len()));
+    add("shadow_weeks", marked.len() >= needed, text!("{} shadowed sessions with a return, {needed} needed", marked.len()));
     if needed > 0 {
         let theirs = evaluation.comparison.as_ref().map(|c| registry.shadow_days(&evaluation.strategy, &c.champion_version)).transpose()?.unwrap_or_default();
         let (passed, found) = shadow_lead(&marked, &theirs, needed);
@@ -73,13 +73,13 @@ pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluati
 fn shadow_lead(ours: &[&ShadowDay], theirs: &[ShadowDay], needed: usize) -> (bool, String) {
     let pairs: Vec<(f64, f64)> = ours.iter().filter_map(|d| Some((d.net_return?, theirs.iter().find(|t| t.session == d.session)?.net_return?))).collect();
     if pairs.len() < needed {
-        return (false, format!("{} sessions were shadowed by both, {needed} needed", pairs.len()));
+        return (false, text!("{} sessions were shadowed by both, {needed} needed", pairs.len()));
     }
     let grow = |values: &[(f64, f64)]| values.iter().fold((1.0, 1.0), |(a, b), (x, y)| (a * (1.0 + x), b * (1.0 + y)));
     let (a, b) = grow(&pairs);
     let weeks: Vec<(f64, f64)> = pairs.chunks(SESSIONS_PER_WEEK).map(grow).collect();
     let won = weeks.iter().filter(|(x, y)| x > y).count();
-    (a > b && won * 2 > weeks.len(), format!("net {:+.4} against {:+.4}; ahead in {won} of {} weeks", a - 1.0, b - 1.0, weeks.len()))
+    (a > b && won * 2 > weeks.len(), text!("net {:+.4} against {:+.4}; ahead in {won} of {} weeks", a - 1.0, b - 1.0, weeks.len()))
 }
 
 /// Judge, record the verdict as an event, and promote when everything passed and either `TRAINING_ENABLE_AUTO_PROMOTE` says
@@ -92,8 +92,8 @@ pub fn promote(root: &DataRoot, config: &TrainingConfig, evaluation: &Evaluation
     let failing: Vec<&str> = conditions.iter().filter(|c| !c.passed).map(|c| c.name.as_str()).collect();
     let reason = match (passed, allowed) {
         (true, true) => "every condition holds".to_string(),
-        (true, false) => format!("every condition holds; {AUTO_PROMOTE} is not set, so nothing moves"),
-        (false, _) => format!("refused by: {}", failing.join(", ")),
+        (true, false) => text!("every condition holds; {AUTO_PROMOTE} is not set, so nothing moves"),
+        (false, _) => text!("refused by: {}", failing.join(", ")),
     };
     let applied = passed && allowed;
     let promotion = Promotion { strategy: evaluation.strategy.clone(), version: evaluation.version.clone(), conditions, passed, applied, reason };
@@ -114,7 +114,7 @@ pub fn rollback(root: &DataRoot, strategy: &str, operator: &str, reason: &str) -
     }
     let registry = Registry::open(root)?;
     let previous = registry.events(strategy)?.into_iter().rev().find(|e| e.applied && e.from_stage == Some(Stage::Champion) && e.to_stage == Stage::Retired);
-    let previous = previous.ok_or_else(|| Error::new(code::ML_NO_CHAMPION, format!("'{strategy}' has no earlier champion to go back to")))?;
+    let previous = previous.ok_or_else(|| Error::new(code::ML_NO_CHAMPION, text!("'{strategy}' has no earlier champion to go back to")))?;
     registry.set_stage(strategy, &previous.version, Stage::Champion, &Decision { rule: "rollback", verdict: serde_json::Value::Null, operator, reason })?;
     Ok(previous.version)
 }

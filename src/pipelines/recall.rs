@@ -38,7 +38,7 @@ pub(crate) struct Recalled {
 pub fn find(registry: &Registry, strategy: &str, id: &str) -> Result<ModelRow> {
     let models = registry.models(strategy)?;
     models.into_iter().rev().find(|m| m.version == id || m.run_id == id).ok_or_else(|| {
-        Error::new(code::ML_ARTIFACT, format!("the registry has no model of '{strategy}' with the version or training run {id}")).fix("trademl model list")
+        Error::new(code::ML_ARTIFACT, text!("the registry has no model of '{strategy}' with the version or training run {id}")).fix("trademl model list")
     })
 }
 
@@ -46,7 +46,7 @@ pub fn find(registry: &Registry, strategy: &str, id: &str) -> Result<ModelRow> {
 pub(crate) fn recall(root: &DataRoot, row: &ModelRow) -> Result<Recalled> {
     let verified = artifact::verify(root, row)?;
     if verified.manifest.kind != Kind::Lightgbm {
-        return Err(Error::new(code::ML_ARTIFACT, format!("{} is a rule: it was not trained", row.version)).fix("trademl train"));
+        return Err(Error::new(code::ML_ARTIFACT, text!("{} is a rule: it was not trained", row.version)).fix("trademl train"));
     }
     let made: Made = verified.json("metrics.json")?;
     let stated: Value = verified.json("metrics.json")?;

@@ -112,7 +112,7 @@ fn compare(name: &str, then: &[u8], now: &[u8]) -> Result<Compared> {
     let mut differences = Vec::new();
     if !equal && name.ends_with(".json") {
         let read = |bytes: &[u8]| {
-            serde_json::from_slice::<Value>(bytes).map_err(|e| Error::new(code::ML_ARTIFACT, format!("{name} is not JSON")).cause(e.to_string()))
+            serde_json::from_slice::<Value>(bytes).map_err(|e| Error::new(code::ML_ARTIFACT, text!("{name} is not JSON")).cause(e.to_string()))
         };
         if !then.is_empty() {
             walk("", &read(then)?, &read(now)?, &mut differences);
@@ -120,12 +120,12 @@ fn compare(name: &str, then: &[u8], now: &[u8]) -> Result<Compared> {
     } else if !equal {
         let at = then.iter().zip(now).position(|(a, b)| a != b).unwrap_or(then.len().min(now.len()));
         let line = then[..at].iter().filter(|b| **b == b'\n').count() + 1;
-        differences.push(if name.ends_with(".txt") { format!("from line {line} on") } else { format!("from byte {at} on") });
+        differences.push(if name.ends_with(".txt") { text!("from line {line} on") } else { text!("from byte {at} on") });
     }
     let more = differences.len().saturating_sub(TOLD);
     differences.truncate(TOLD);
     if more > 0 {
-        differences.push(format!("and {more} more values"));
+        differences.push(text!("and {more} more values"));
     }
     Ok(Compared { name: name.to_string(), equal, bytes: [then.len(), now.len()], differences })
 }
@@ -141,7 +141,7 @@ fn walk(path: &str, then: &Value, now: &Value, out: &mut Vec<String>) {
         _ if then == now => {}
         _ => {
             let short = |v: &Value| v.to_string().chars().take(60).collect::<String>();
-            out.push(format!("{path}: {} then, {} now", short(then), short(now)));
+            out.push(text!("{path}: {} then, {} now", short(then), short(now)));
         }
     }
 }

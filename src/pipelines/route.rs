@@ -28,7 +28,7 @@ impl RoutedRange {
     /// Refuse when the sleeve may not speak on `day`.
     pub fn require(&self, sleeve: &str, day: TradingDay) -> Result<()> {
         let Some(why) = self.silenced.get(&day) else { return Ok(()) };
-        Err(Error::new(code::GATE_GREEN, format!("the router silences '{sleeve}' on {day}")).cause(why.clone()).fix("trademl node once").fix("trademl status"))
+        Err(Error::new(code::GATE_GREEN, text!("the router silences '{sleeve}' on {day}")).cause(why.clone()).fix("trademl node once").fix("trademl status"))
     }
 }
 
@@ -51,7 +51,7 @@ pub fn range(
         let state = SleeveState { name: sleeve, green: green(day)?, scores: &of_day };
         let routed = config.route(regime(config, panel, t), &[state], &tiers)?;
         for (symbol, score) in &routed.scores {
-            let s = panel.symbol_index(symbol).ok_or_else(|| Error::bug(format!("the router made up the name {symbol}")))?;
+            let s = panel.symbol_index(symbol).ok_or_else(|| Error::bug(text!("the router made up the name {symbol}")))?;
             out.scores.set(s, t, *score);
         }
         out.silenced.extend(routed.silenced.get(sleeve).map(|why| (day, why.clone())));
@@ -91,8 +91,8 @@ pub fn regime(config: &RouterConfig, panel: &Panel, t: usize) -> Option<&'static
 pub fn champion(registry: &Registry, config: &RouterConfig, sleeve: &str) -> Result<ModelRow> {
     let Some(version) = config.sleeves.get(sleeve).and_then(|s| s.champion.as_ref()) else { return registry.champion(sleeve) };
     registry.model(sleeve, version)?.ok_or_else(|| {
-        Error::new(code::ML_ARTIFACT, format!("the router names the model {version}, which the registry does not have"))
-            .fix(format!("take sleeves.{sleeve}.champion out of router.yml, or name a registered version"))
+        Error::new(code::ML_ARTIFACT, text!("the router names the model {version}, which the registry does not have"))
+            .fix(text!("take sleeves.{sleeve}.champion out of router.yml, or name a registered version"))
     })
 }
 

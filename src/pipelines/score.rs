@@ -10,7 +10,7 @@ use data_layer::time::TradingDay;
 /// Scores of every member at the close of `day`, in the order of the panel's symbols. Symbols without a score are absent.
 /// Nothing after `day` is looked at.
 pub fn score_day(model: &Model, panel: &Panel, day: TradingDay) -> Result<Vec<(String, f64)>> {
-    let at = panel.day_index(day).ok_or_else(|| Error::new(code::DATA_MISSING, format!("the panel has no session {day}")).fix("trademl pi-data-node"))?;
+    let at = panel.day_index(day).ok_or_else(|| Error::new(code::DATA_MISSING, text!("the panel has no session {day}")).fix("trademl pi-data-node"))?;
     let known = panel.truncated(at);
     let scores = score_range(model, &known, at..at + 1)?;
     Ok(known.symbols.iter().enumerate().map(|(s, name)| (name.clone(), scores.at(s, at))).filter(|x| x.1.is_finite()).collect())
@@ -35,7 +35,7 @@ pub fn score_range(model: &Model, panel: &Panel, days: std::ops::Range<usize>) -
     let block = prepare::block(panel, &config.features)?;
     if block.names != forest.features() {
         return Err(Error::new(code::ML_ARTIFACT, "this program makes other features than the model was trained on")
-            .found(format!("now {}, trained on {}", block.names.join(" "), forest.features().join(" ")))
+            .found(text!("now {}, trained on {}", block.names.join(" "), forest.features().join(" ")))
             .fix("trademl train"));
     }
     let mut row = Vec::with_capacity(block.names.len());

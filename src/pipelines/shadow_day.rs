@@ -96,7 +96,7 @@ pub fn shadow_models(registry: &Db) -> Result<Vec<ShadowModel>> {
 pub fn run(registry: &Db, input: &ShadowInput<'_>) -> Result<Vec<ShadowReport>> {
     shadow_models(registry)?
         .iter()
-        .map(|m| run_model(registry, m, input).map_err(|e| e.during(&format!("shadow book of {} {}", m.strategy, m.version))))
+        .map(|m| run_model(registry, m, input).map_err(|e| e.during(&text!("shadow book of {} {}", m.strategy, m.version))))
         .collect()
 }
 
@@ -132,7 +132,7 @@ fn store_row(registry: &Db, model: &ShadowModel, row: &ShadowRow, inputs: &str) 
             .optional()?;
         match stored {
             Some((weights, old_inputs)) if old_inputs == inputs && weights != row.weights_sha256 => {
-                Err(Error::new(code::DATA_CONFLICT, format!("the shadow book of {} {} has other weights for {}", model.strategy, model.version, row.session))
+                Err(Error::new(code::DATA_CONFLICT, text!("the shadow book of {} {} has other weights for {}", model.strategy, model.version, row.session))
                     .cause("the same model on the same data decided differently"))
             }
             // A newer data snapshot does not rewrite what was recorded at the time.
@@ -152,7 +152,7 @@ fn store_row(registry: &Db, model: &ShadowModel, row: &ShadowRow, inputs: &str) 
 /// Rows from the first session after registration to `asof`, and the weights for the session after it.
 fn compute(model: &ShadowModel, shadowed: &Shadowed, input: &ShadowInput<'_>) -> Result<(Vec<ShadowRow>, BTreeMap<String, f64>)> {
     let registered = Calendar::xnys().last_closed(model.created_at)?;
-    let missing = |day: TradingDay| Error::new(code::DATA_MISSING, format!("the panel does not reach {day}")).fix("trademl node once");
+    let missing = |day: TradingDay| Error::new(code::DATA_MISSING, text!("the panel does not reach {day}")).fix("trademl node once");
     let panel = input.panel;
     let last = panel.day_index(input.asof).ok_or_else(|| missing(input.asof))?;
     let first = if registered > input.asof { last } else { panel.day_index(registered).ok_or_else(|| missing(registered))? };

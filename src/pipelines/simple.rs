@@ -30,7 +30,7 @@ pub struct SimpleReport {
 impl SimpleReport {
     pub fn sentence(&self) -> String {
         let number = |v: Option<f64>, digits: usize| v.map_or("undefined".to_string(), |v| format!("{v:.digits$}"));
-        format!("baseline: {}, mean rank IC {} (t {}), net Sharpe {}", self.name, number(self.mean_ic, 4), number(self.t, 1), number(self.sharpe_annual, 2))
+        text!("baseline: {}, mean rank IC {} (t {}), net Sharpe {}", self.name, number(self.mean_ic, 4), number(self.t, 1), number(self.sharpe_annual, 2))
     }
 }
 

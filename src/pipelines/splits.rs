@@ -63,13 +63,13 @@ impl Work<'_> {
                 }
             }
         }
-        let what = if batch.tag.is_empty() { "cross-validation" } else { batch.tag };
+        let what = if batch.tag.is_empty() { term!("cross-validation") } else { batch.tag };
         let total = (batch.cells.len() * batch.splits.len()) as u64;
         let done = AtomicU64::new(total - pending.len() as u64);
         self.progress.tick(done.load(Ordering::SeqCst), total, what);
         let Some((first, _)) = pending.first() else { return Ok(()) };
         let binned = binned(p, batch.labels, &first.params)?;
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.max(1)).build().map_err(|e| Error::bug(format!("no worker threads: {e}")))?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.max(1)).build().map_err(|e| Error::bug(text!("no worker threads: {e}")))?;
         pool.install(|| {
             pending.par_iter().try_for_each(|(cell, split)| {
                 self.root.host().check_cancelled()?;
@@ -86,7 +86,7 @@ impl Work<'_> {
         let train = labelled_rows(p, batch.labels, &split.train_days);
         let test = test_rows(p, split);
         if train.is_empty() || test.is_empty() {
-            return Err(Error::new(code::DATA_MISSING, format!("split {} has no rows to train on or to test", split.id)).fix("trademl pi-data-node"));
+            return Err(Error::new(code::DATA_MISSING, text!("split {} has no rows to train on or to test", split.id)).fix("trademl pi-data-node"));
         }
         let features: Vec<f32> = test.iter().flat_map(|r| p.row(*r as usize).iter().copied()).collect();
         let params = stopped(pinned, p, batch.labels, binned, &cell.params, &split.train_days)?;
@@ -190,7 +190,7 @@ pub(crate) fn mean_scores(root: &DataRoot, pinned: &Pinned, p: &Prepared, tag: &
     let (mut sum, mut count) = (vec![0.0; p.n_rows()], vec![0u32; p.n_rows()]);
     for split in splits {
         let scores = load(root, pinned, p, tag, cell, split)?
-            .ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("the checkpoint of split {} is gone", split.id)).fix("trademl train"))?;
+            .ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("the checkpoint of split {} is gone", split.id)).fix("trademl train"))?;
         for (row, score) in scores {
             sum[row as usize] += score;
             count[row as usize] += 1;

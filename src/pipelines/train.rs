@@ -69,13 +69,13 @@ pub struct Windows {
 pub fn windows(config: &TrainingConfig, asof: TradingDay, held: DateRange) -> Result<Windows> {
     let end = asof.plus_days(1);
     let asked = DateRange::new(end.minus_years(config.window.years), end)?;
-    let nothing = || Error::new(code::DATA_MISSING, format!("the drive holds nothing of {asked}")).found(format!("held: {held}")).fix("trademl pi-data-node");
+    let nothing = || Error::new(code::DATA_MISSING, text!("the drive holds nothing of {asked}")).found(text!("held: {held}")).fix("trademl pi-data-node");
     let used = asked.intersect(&held).ok_or_else(nothing)?;
     if used.start <= asked.start.plus_days(7) {
         return Ok(Windows { asked, used, cap_note: None });
     }
     let years = f64::from(used.end.0 - used.start.0) / 365.25;
-    let note = format!("{} years were asked for; the drive holds {years:.1} of them, {used}", config.window.years);
+    let note = text!("{} years were asked for; the drive holds {years:.1} of them, {used}", config.window.years);
     if !config.window.cap_to_held {
         return Err(Error::new(code::GATE_GREEN, "the drive holds less history than the configuration asks for")
             .found(note)

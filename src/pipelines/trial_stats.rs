@@ -52,7 +52,7 @@ pub fn read_net(root: &DataRoot, path: &DataPath) -> Result<BTreeMap<TradingDay,
 }
 
 fn damaged(path: &DataPath) -> Error {
-    Error::new(code::SSD_DAMAGED, format!("{path} has empty cells")).fix("trademl train")
+    Error::new(code::SSD_DAMAGED, text!("{path} has empty cells")).fix("trademl train")
 }
 
 /// PBO and deflated Sharpe ratio of the chosen cell, from the ledger.

@@ -73,7 +73,7 @@ impl Barbell {
             let sleeve = self.sleeves.get(name).copied();
             if *weight < 0.0 || sleeve.is_none() {
                 let why = if *weight < 0.0 { "short weights are outside the barbell policy" } else { "it belongs to no sleeve" };
-                return Err(Error::new(code::CFG_VALUE, format!("{name} cannot be in a barbell book"))
+                return Err(Error::new(code::CFG_VALUE, text!("{name} cannot be in a barbell book"))
                     .cause(why)
                     .fix("name it in the policy's sleeves, or leave it out"));
             }
@@ -99,13 +99,13 @@ impl Barbell {
                 Sleeve::Core => self.core_name_cap,
                 Sleeve::Spec => self.spec_name_cap,
             };
-            constraints.push(Constraint::at_least(format!("{name} at least 0"), vec![(i, 1.0)], 0.0));
-            constraints.push(Constraint::at_most(format!("{name} at most"), vec![(i, 1.0)], cap));
+            constraints.push(Constraint::at_least(text!("{name} at least 0"), vec![(i, 1.0)], 0.0));
+            constraints.push(Constraint::at_most(text!("{name} at most"), vec![(i, 1.0)], cap));
         }
         for (group, g) in &self.groups {
             let members: Vec<(usize, f64)> = names.iter().enumerate().filter(|(_, n)| g.symbols.contains(n)).map(|(i, _)| (i, 1.0)).collect();
             if !members.is_empty() {
-                constraints.push(Constraint::at_most(format!("group {group}"), members, g.cap));
+                constraints.push(Constraint::at_most(text!("group {group}"), members, g.cap));
             }
         }
         // A sleeve without a name cannot be below its floor but by cash, and no sleeve at all cannot be above its ceiling.

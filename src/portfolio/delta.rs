@@ -22,8 +22,8 @@ pub enum Reason {
 impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Rebalance => "rebalance",
-            Self::Exit => "exit",
+            Self::Rebalance => term!("rebalance"),
+            Self::Exit => term!("exit"),
         }
     }
 }
@@ -88,7 +88,7 @@ pub fn delta<K: Ord + Clone>(
 /// As [`delta`], with the choice of fractional shares.
 pub fn plan<K: Ord + Clone>(input: &DeltaInput<'_, K>) -> Result<DeltaPlan<K>> {
     if !input.equity.is_finite() {
-        return Err(Error::bug(format!("orders cannot be sized from an equity of {}", input.equity)));
+        return Err(Error::bug(text!("orders cannot be sized from an equity of {}", input.equity)));
     }
     let union: BTreeSet<&K> = input.targets.keys().chain(input.positions.keys()).chain(input.open_remaining.keys()).collect();
     let mut plan = DeltaPlan { lines: Vec::new(), skipped: Vec::new() };

@@ -36,7 +36,7 @@ impl Limits {
         ];
         for (name, value) in named {
             if !(value.is_finite() && value > 0.0) {
-                return Err(Error::new(code::CFG_VALUE, format!("limits.{name} must be a positive number"))
+                return Err(Error::new(code::CFG_VALUE, text!("limits.{name} must be a positive number"))
                     .cause("a limit cannot be switched off with 0")
                     .found(value.to_string()));
             }
@@ -67,7 +67,7 @@ pub struct Limited<K = usize> {
 pub fn apply<K: Ord + Clone + std::fmt::Display>(weights: &BTreeMap<K, f64>, limits: &Limits) -> Result<Limited<K>> {
     limits.validate()?;
     if let Some((symbol, w)) = weights.iter().find(|(_, w)| !w.is_finite()) {
-        return Err(Error::bug(format!("the weight of symbol {symbol} is {w}")));
+        return Err(Error::bug(text!("the weight of symbol {symbol} is {w}")));
     }
     let mut out = Limited { weights: weights.clone(), bindings: Vec::new() };
     for (symbol, w) in &mut out.weights {

@@ -8,7 +8,7 @@ use data_layer::error::{Error, Result, code};
 pub fn moments(series: &Matrix, periods: f64) -> Result<(Vec<f64>, Matrix)> {
     let (n, t) = (series.rows(), series.cols());
     if t < 2 || series.values().iter().any(|v| !v.is_finite()) {
-        return Err(Error::new(code::ML_UNDEFINED, "a covariance is undefined").cause("it needs two complete observations").found(format!("{t} observations")));
+        return Err(Error::new(code::ML_UNDEFINED, "a covariance is undefined").cause("it needs two complete observations").found(text!("{t} observations")));
     }
     let mean: Vec<f64> = (0..n).map(|i| series.row(i).iter().sum::<f64>() / t as f64).collect();
     let mut cov = Matrix::missing(n, n);

@@ -167,7 +167,7 @@ impl Solver<'_> {
         let mut names: Vec<&str> = self.active.iter().map(|(a, _)| self.constraints[*a].name.as_str()).collect();
         names.push(&self.constraints[p].name);
         Error::new(code::CFG_VALUE, "no portfolio meets all constraints at once")
-            .cause(format!("these clash: {}", names.join(", ")))
+            .cause(text!("these clash: {}", names.join(", ")))
             .fix("loosen one of them in the configuration")
     }
 

@@ -127,7 +127,7 @@ pub fn targets(scores: &[(usize, f64)], rule: &RuleConfig) -> Result<Targets> {
     let (mut scored, mut seen) = (Vec::with_capacity(scores.len()), BTreeSet::new());
     for &(symbol, score) in scores {
         if !seen.insert(symbol) {
-            return Err(Error::bug(format!("symbol {symbol} was scored twice")));
+            return Err(Error::bug(text!("symbol {symbol} was scored twice")));
         }
         if score.is_finite() {
             scored.push((symbol, score));
@@ -140,8 +140,8 @@ pub fn targets(scores: &[(usize, f64)], rule: &RuleConfig) -> Result<Targets> {
     let (top_n, bottom_n) = sides(rule, scored.len());
     if top_n + bottom_n > scored.len() || top_n == 0 {
         return Err(Error::new(code::ML_UNDEFINED, "there are too few scores to build the portfolio")
-            .cause(format!("the rule needs {top_n} long and {bottom_n} short names"))
-            .found(format!("{} symbols with a score, {} without", scored.len(), out.excluded.len()))
+            .cause(text!("the rule needs {top_n} long and {bottom_n} short names"))
+            .found(text!("{} symbols with a score, {} without", scored.len(), out.excluded.len()))
             .fix("lower portfolio.top_n and portfolio.bottom_n, or widen the universe"));
     }
     scored.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0)));
@@ -172,7 +172,7 @@ fn assign(out: &mut Targets, longs: &BTreeSet<usize>, shorts: &[usize], bottom_n
         let each = 1.0 / bottom_n as f64;
         if shorts.len() < bottom_n {
             gross_long = each * shorts.len() as f64;
-            out.notes.push(format!("{} of {bottom_n} short names are also long: both sides shrink to {gross_long:.4} of equity", bottom_n - shorts.len()));
+            out.notes.push(text!("{} of {bottom_n} short names are also long: both sides shrink to {gross_long:.4} of equity", bottom_n - shorts.len()));
         }
         out.weights.extend(shorts.iter().map(|s| (*s, -each)));
     }

@@ -44,7 +44,7 @@ pub fn interval(values: &[f64], plan: Plan, statistic: impl Fn(&[f64]) -> Result
     let undefined = |cause: String| Err(Error::new(code::ML_UNDEFINED, "the bootstrap interval is undefined").cause(cause));
     let n = values.len();
     if n < 2 * plan.block || plan.draws == 0 || !(plan.level > 0.0 && plan.level < 1.0) {
-        return undefined(format!("{n} values, blocks of {}, {} draws", plan.block, plan.draws));
+        return undefined(text!("{n} values, blocks of {}, {} draws", plan.block, plan.draws));
     }
     let value = statistic(values)?;
     let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
@@ -64,7 +64,7 @@ pub fn interval(values: &[f64], plan: Plan, statistic: impl Fn(&[f64]) -> Result
         }
     }
     if found.len() * 2 < plan.draws {
-        return undefined(format!("the statistic is undefined on {} of {} draws", plan.draws - found.len(), plan.draws));
+        return undefined(text!("the statistic is undefined on {} of {} draws", plan.draws - found.len(), plan.draws));
     }
     found.sort_by(f64::total_cmp);
     let tail = 50.0 * (1.0 - plan.level);

@@ -29,7 +29,7 @@ fn check(outcomes: &[bool], p: &[f64]) -> Result<()> {
         return undefined("there are no forecasts");
     }
     if outcomes.len() != p.len() {
-        return Err(Error::bug(format!("{} outcomes and {} forecasts", outcomes.len(), p.len())));
+        return Err(Error::bug(text!("{} outcomes and {} forecasts", outcomes.len(), p.len())));
     }
     if p.iter().any(|p| !(0.0..=1.0).contains(p)) {
         return undefined("a forecast is not a probability");

@@ -26,7 +26,7 @@ fn tail(statistic: f64, degrees: usize) -> Result<f64> {
 pub fn autocorrelations(x: &[f64], lags: usize) -> Result<Vec<f64>> {
     let m = moments(x)?;
     if lags >= x.len() {
-        return Err(Error::new(code::ML_UNDEFINED, "the autocorrelation is undefined").cause(format!("{} values and a lag of {lags}", x.len())));
+        return Err(Error::new(code::ML_UNDEFINED, "the autocorrelation is undefined").cause(text!("{} values and a lag of {lags}", x.len())));
     }
     let product = |lag: usize| (lag..x.len()).map(|t| (x[t] - m.mean) * (x[t - lag] - m.mean)).sum::<f64>();
     let spread = product(0);
@@ -46,7 +46,7 @@ pub fn ljung_box(x: &[f64], lags: usize, fitted: usize) -> Result<Tested> {
     let statistic = n * (n + 2.0) * terms;
     match lags.checked_sub(fitted).filter(|d| *d > 0) {
         Some(degrees) => Ok(Tested { statistic, p: tail(statistic, degrees)? }),
-        None => Err(Error::new(code::ML_UNDEFINED, "the test has no degree of freedom left").found(format!("{lags} lags, {fitted} fitted parameters"))),
+        None => Err(Error::new(code::ML_UNDEFINED, "the test has no degree of freedom left").found(text!("{lags} lags, {fitted} fitted parameters"))),
     }
 }
 

@@ -85,11 +85,11 @@ fn undefined(cause: String) -> Error {
 /// Undefined with fewer than two outcomes, a missing error, or a horizon of 0 or not below the number of outcomes.
 pub fn test(e1: &[f64], e2: &[f64], horizon: usize, loss: Loss, kernel: Kernel) -> Result<Outcome> {
     if e1.len() != e2.len() {
-        return Err(Error::bug(format!("{} errors and {} errors", e1.len(), e2.len())));
+        return Err(Error::bug(text!("{} errors and {} errors", e1.len(), e2.len())));
     }
     let n = e1.len();
     if n < 2 || horizon == 0 || horizon >= n {
-        return Err(undefined(format!("{n} outcomes and a horizon of {horizon}")));
+        return Err(undefined(text!("{n} outcomes and a horizon of {horizon}")));
     }
     let d: Vec<f64> = e1.iter().zip(e2).map(|(a, b)| loss.of(*a) - loss.of(*b)).collect();
     if d.iter().any(|v| !v.is_finite()) {
@@ -111,7 +111,7 @@ pub fn test(e1: &[f64], e2: &[f64], horizon: usize, loss: Loss, kernel: Kernel) 
     let uncorrected = mean / (long_run / size).sqrt();
     let factor = (size + 1.0 - 2.0 * h + h * (h - 1.0) / size) / size;
     if factor <= 0.0 {
-        return Err(undefined(format!("the small-sample correction needs more than {n} outcomes for a horizon of {horizon}")));
+        return Err(undefined(text!("the small-sample correction needs more than {n} outcomes for a horizon of {horizon}")));
     }
     let corrected = uncorrected * factor.sqrt();
     let t = StudentsT::new(0.0, 1.0, size - 1.0).map_err(|e| undefined(e.to_string()))?;

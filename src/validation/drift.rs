@@ -45,7 +45,7 @@ pub fn compare(reference: &[f64], current: &[f64]) -> Result<Drift> {
 pub fn compare_with(reference: &[f64], current: &[f64], bins: usize, floor: f64) -> Result<Drift> {
     let undefined = |cause: &str| Err(Error::new(code::ML_UNDEFINED, "drift is undefined").cause(cause));
     if bins < 2 || !(floor > 0.0 && floor < 1.0) {
-        return Err(Error::new(code::CFG_VALUE, "drift needs at least two bins and a floor between 0 and 1").found(format!("{bins} bins, floor {floor}")));
+        return Err(Error::new(code::CFG_VALUE, "drift needs at least two bins and a floor between 0 and 1").found(text!("{bins} bins, floor {floor}")));
     }
     let mut sorted: Vec<f64> = reference.iter().copied().filter(|v| !v.is_nan()).collect();
     if sorted.is_empty() {

@@ -67,7 +67,7 @@ pub fn judge(dependencies: &BTreeMap<String, f64>, window: DateRange, no_lane: N
     let mut rows = Vec::new();
     for (table, threshold) in dependencies {
         if !(*threshold > 0.0 && *threshold <= 1.0) {
-            return Err(Error::new(code::CFG_VALUE, format!("the threshold of {table} is not in (0, 1]")).found(threshold.to_string()));
+            return Err(Error::new(code::CFG_VALUE, text!("the threshold of {table} is not in (0, 1]")).found(threshold.to_string()));
         }
         rows.push(judge_one(table, *threshold, window, no_lane, source)?);
     }
@@ -93,7 +93,7 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
         fix: None,
     };
     if let Some(reason) = source.no_lane(table)? {
-        let found = format!("no entitled lane serves it: {reason}");
+        let found = text!("no entitled lane serves it: {reason}");
         return Ok(match no_lane {
             NoLane::State => GateRow { stated: Some(reason), found, ..base },
             NoLane::Refuse => GateRow {
@@ -112,7 +112,7 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
         Some(f) => {
             let worst: Vec<String> = coverage.codes.iter().filter(|(c, _)| *c != "OK").map(|(c, n)| format!("{n} {c}")).collect();
             let detail = if worst.is_empty() { String::new() } else { format!(" ({})", worst.join(", ")) };
-            format!("{f:.4}: {} of {} partitions GREEN{detail}", coverage.green, coverage.expected)
+            text!("{f:.4}: {} of {} partitions GREEN{detail}", coverage.green, coverage.expected)
         }
     };
     let fix = (!passed).then(|| format!("trademl node once   (asks again for what {table} lacks in {window})"));
@@ -127,8 +127,8 @@ impl GateReport {
         }
         let failing: Vec<&GateRow> = self.rows.iter().filter(|r| !r.passed && r.stated.is_none()).collect();
         let names: Vec<&str> = failing.iter().map(|r| r.table.as_str()).collect();
-        let what = if names.is_empty() { "no dependency is served by an entitled lane".to_string() } else { format!("not GREEN enough: {}", names.join(", ")) };
-        let found: Vec<String> = failing.iter().map(|r| format!("{} over {}: {} (rule: {})", r.table, r.window, r.found, r.rule)).collect();
+        let what = if names.is_empty() { "no dependency is served by an entitled lane".to_string() } else { text!("not GREEN enough: {}", names.join(", ")) };
+        let found: Vec<String> = failing.iter().map(|r| text!("{} over {}: {} (rule: {})", r.table, r.window, r.found, r.rule)).collect();
         let mut error =
             Error::new(code::GATE_GREEN, what).cause("models train only on windows whose contents were read and found complete").found(found.join("; "));
         for row in failing {

@@ -27,7 +27,7 @@ impl Bars {
     /// A bar that everything passes is a configuration error. DSR and PBO are probabilities; a DSR bar of 0 says nothing, and
     /// one of 0.5 is what luck gives.
     pub fn validate(&self) -> Result<()> {
-        let bad = |name: &str, rule: &str, found: f64| Err(Error::new(code::CFG_VALUE, format!("bars.{name} must be {rule}")).found(found.to_string()));
+        let bad = |name: &str, rule: &str, found: f64| Err(Error::new(code::CFG_VALUE, text!("bars.{name} must be {rule}")).found(found.to_string()));
         if !(self.sharpe.is_finite() && self.sharpe > 0.0) {
             return bad("sharpe", "a positive number", self.sharpe);
         }
@@ -47,7 +47,7 @@ impl Bars {
         let mut out = Vec::new();
         let mut note = |name: &str, ours: f64, theirs: f64, looser: bool| {
             if looser {
-                out.push(format!("bars.{name} was loosened from {theirs} to {ours}"));
+                out.push(text!("bars.{name} was loosened from {theirs} to {ours}"));
             }
         };
         note("sharpe", self.sharpe, other.sharpe, self.sharpe < other.sharpe);
@@ -189,9 +189,9 @@ fn row(name: &str, m: &Measure, bar: String, meaning: &str, pass: impl Fn(f64) -
     let value = m.value();
     let passed = value.is_some_and(pass);
     let reason = match (value, passed) {
-        (None, _) => format!("the {meaning} is missing: {}", m.reason().unwrap_or_default()),
-        (Some(v), true) => format!("the {meaning} is {v:.4}"),
-        (Some(v), false) => format!("the {meaning} is {v:.4}, the bar is {bar}"),
+        (None, _) => text!("the {meaning} is missing: {}", m.reason().unwrap_or_default()),
+        (Some(v), true) => text!("the {meaning} is {v:.4}"),
+        (Some(v), false) => text!("the {meaning} is {v:.4}, the bar is {bar}"),
     };
     Row { name: name.into(), value, bar, passed, reason }
 }
@@ -207,10 +207,10 @@ fn plausible_drawdown(m: &Measure) -> Row {
 
 /// Two tests of the same question must not give opposite answers.
 fn consistent(dsr: &Measure, pbo: &Measure, bars: &Bars) -> Row {
-    let bar = format!("not (dsr > {} and pbo > {})", bars.dsr, bars.pbo);
+    let bar = text!("not (dsr > {} and pbo > {})", bars.dsr, bars.pbo);
     let (passed, reason) = match (dsr.value(), pbo.value()) {
         (Some(d), Some(p)) if d > bars.dsr && p > bars.pbo => {
-            (false, format!("DSR {d:.4} says skill and PBO {p:.4} says overfitting: the number of trials or the trial matrix is wrong"))
+            (false, text!("DSR {d:.4} says skill and PBO {p:.4} says overfitting: the number of trials or the trial matrix is wrong"))
         }
         (Some(_), Some(_)) => (true, "DSR and PBO do not contradict each other".to_string()),
         _ => (false, "DSR or PBO is missing, so they cannot be compared".to_string()),

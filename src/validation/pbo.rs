@@ -53,13 +53,13 @@ pub fn cscv_excess(returns: &Matrix, blocks: usize, rf_per_period: f64) -> Resul
     let (n, days) = (returns.rows(), returns.cols());
     let undefined = |cause: String| Err(Error::new(code::ML_UNDEFINED, "the probability of backtest overfitting is undefined").cause(cause));
     if !(2..=MOST_BLOCKS).contains(&blocks) || blocks % 2 == 1 {
-        return Err(Error::new(code::CFG_VALUE, format!("the number of blocks must be even and from 2 to {MOST_BLOCKS}")).found(blocks.to_string()));
+        return Err(Error::new(code::CFG_VALUE, text!("the number of blocks must be even and from 2 to {MOST_BLOCKS}")).found(blocks.to_string()));
     }
     if n < 2 {
-        return undefined(format!("it compares trials, and there is {n}; search a grid of at least two configurations"));
+        return undefined(text!("it compares trials, and there is {n}; search a grid of at least two configurations"));
     }
     if days < 2 * blocks {
-        return undefined(format!("{days} days do not make {blocks} blocks of at least 2"));
+        return undefined(text!("{days} days do not make {blocks} blocks of at least 2"));
     }
     if returns.values().iter().any(|r| !r.is_finite()) {
         return undefined("a trial has a day without a return; all trials must cover the same days".into());

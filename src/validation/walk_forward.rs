@@ -22,8 +22,8 @@ pub struct WalkForward {
 pub fn splits(n_days: usize, span: usize, cfg: &WalkForward) -> Result<Vec<Split>> {
     let first = cfg.least_training_sessions + span;
     if cfg.blocks == 0 || cfg.least_training_sessions == 0 || n_days < first + cfg.blocks {
-        return Err(Error::new(code::ML_UNDEFINED, format!("{n_days} sessions cannot be walked forward"))
-            .found(format!("{} blocks after {} sessions of training with labels of {span}", cfg.blocks, cfg.least_training_sessions))
+        return Err(Error::new(code::ML_UNDEFINED, text!("{n_days} sessions cannot be walked forward"))
+            .found(text!("{} blocks after {} sessions of training with labels of {span}", cfg.blocks, cfg.least_training_sessions))
             .fix("choose a longer window, or fewer blocks"));
     }
     let length = (n_days - first) / cfg.blocks;

@@ -16,3 +16,4 @@ mod terminal;
 mod tidy;
 mod twin;
 mod undo;
+mod words;

@@ -31,7 +31,7 @@ pub fn answered(args: &[OsString]) -> bool {
 pub fn script(shell: Shell) -> Result<String> {
     let name = shell.to_string();
     let shells = Shells::builtins();
-    let completer = shells.completer(&name).ok_or_else(|| Error::new(code::USE_ARGUMENT, format!("there are no completions for {name}")))?;
+    let completer = shells.completer(&name).ok_or_else(|| Error::new(code::USE_ARGUMENT, text!("there are no completions for {name}")))?;
     let mut out = Vec::new();
     completer.write_registration("COMPLETE", "trademl", "trademl", "trademl", &mut out)?;
     Ok(String::from_utf8_lossy(&out).trim_end().to_string())
@@ -41,7 +41,7 @@ pub fn script(shell: Shell) -> Result<String> {
 pub fn runs() -> ArgValueCandidates {
     from_drive(|root| {
         let journal = crate::kit::journal::Journal::unverified(root)?;
-        Ok(journal.runs()?.into_iter().map(|(first, _)| (first.run_id, format!("{} of {}", first.wizard, first.at))).collect())
+        Ok(journal.runs()?.into_iter().map(|(first, _)| (first.run_id, text!("{} of {}", first.wizard, first.at))).collect())
     })
 }
 
@@ -71,7 +71,7 @@ pub fn open_orders() -> ArgValueCandidates {
         let mut out = Vec::new();
         for (account, _) in accounts {
             let open = engine::execution::log::OrderLog::new(&db).open_orders(&account)?;
-            out.extend(open.iter().map(|o| (o.id().to_string(), format!("{} {} {}", o.intent.side.as_str(), o.intent.qty, o.intent.symbol))));
+            out.extend(open.iter().map(|o| (o.id().to_string(), text!("{} {} {}", o.intent.side.as_str(), o.intent.qty, o.intent.symbol))));
         }
         Ok(out)
     })

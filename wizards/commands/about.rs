@@ -35,18 +35,18 @@ pub fn manual(folder: &Path) -> Result<u8> {
     for (name, page) in pages()? {
         std::fs::write(folder.join(format!("{name}.1")), page)?;
     }
-    say(&format!("written; look at them with: man -l {}/trademl.1", folder.display()));
+    say(&text!("written; look at them with: man -l {}/trademl.1", folder.display()));
     Ok(0)
 }
 
 /// The page of an error code, as it is under `docs/errors/`; without one, the list.
 pub fn explain(wanted: Option<&str>) -> Result<u8> {
     let Some(wanted) = wanted else {
-        code::ALL.iter().for_each(|c| say(&format!("{}  exit {:<3}  {}", c.id, c.exit.status(), c.title)));
+        code::ALL.iter().for_each(|c| say(&text!("{}  exit {:<3}  {}", c.id, c.exit.status(), c.title)));
         return Ok(0);
     };
     let found = code::ALL.iter().find(|c| c.id.eq_ignore_ascii_case(wanted));
-    let found = found.ok_or_else(|| Error::new(code::USE_ARGUMENT, format!("'{wanted}' is no error code of this program")).fix("trademl explain"))?;
+    let found = found.ok_or_else(|| Error::new(code::USE_ARGUMENT, text!("'{wanted}' is no error code of this program")).fix("trademl explain"))?;
     say(docs::error_page(found).trim_end());
     Ok(0)
 }
@@ -98,15 +98,15 @@ fn closing() -> String {
     ];
     let mut out = String::from(".SH \"EXIT STATUS\"\n");
     for (number, meaning) in statuses {
-        out.push_str(&format!(".TP\n\\fB{number}\\fR\n{meaning}\n"));
+        out.push_str(&text!(".TP\n\\fB{number}\\fR\n{meaning}\n"));
     }
     out.push_str(".SH ENVIRONMENT\n");
     for v in env_vars::ALL.iter().filter(|v| v.scope != env_vars::Scope::Testing) {
-        out.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", v.name, v.meaning.replace('`', "")));
+        out.push_str(&text!(".TP\n\\fB{}\\fR\n{}\n", v.name, v.meaning.replace('`', "")));
     }
     out.push_str(".SH FILES\n.TP\n\\fI$XDG_CONFIG_HOME/trademl/.env\\fR\nkeys and settings of this machine (mode 0600)\n");
     out.push_str(".TP\n\\fI$XDG_STATE_HOME/trademl/log\\fR\nlogs until the drive is known; then \\fIlogs/\\fR on the drive\n");
-    out.push_str(&format!(".SH \"DRIVE SCHEMA\"\nnode {}, journal {}, registry {}\n", VERSIONS.node, VERSIONS.journal, VERSIONS.registry));
+    out.push_str(&text!(".SH \"DRIVE SCHEMA\"\nnode {}, journal {}, registry {}\n", VERSIONS.node, VERSIONS.journal, VERSIONS.registry));
     out
 }
 

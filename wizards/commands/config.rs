@@ -37,7 +37,7 @@ fn show(host: &Host, args: &ConfigArgs, key: Option<&str>, origin: bool, as_json
     all.extend(layered(host, args)?);
     let chosen: Vec<&Setting> = all.iter().filter(|s| key.is_none_or(|k| s.key == k || s.key.starts_with(&format!("{k}.")))).collect();
     if let Some(key) = key.filter(|_| chosen.is_empty()) {
-        return Err(Error::new(code::USE_ARGUMENT, format!("'{key}' is not set, and has no default")).fix("trademl config show"));
+        return Err(Error::new(code::USE_ARGUMENT, text!("'{key}' is not set, and has no default")).fix("trademl config show"));
     }
     if as_json {
         let rows: Vec<Value> = chosen.iter().map(|s| json!({"key": s.key, "value": s.value, "origin": s.origin})).collect();
@@ -46,7 +46,7 @@ fn show(host: &Host, args: &ConfigArgs, key: Option<&str>, origin: bool, as_json
     }
     for s in chosen {
         let tail = if origin { format!("   ({})", s.origin) } else { String::new() };
-        say(&format!("{} = {}{tail}", s.key, s.value));
+        say(&text!("{} = {}{tail}", s.key, s.value));
     }
     Ok(0)
 }
@@ -59,7 +59,7 @@ fn variables(host: &Host) -> Result<Vec<Setting>> {
     let mut out = Vec::new();
     for (key, value) in env_file::load(host)?.into_iter().filter(|(k, _)| env_vars::find(k).is_some()) {
         let origin = match (host.env(&key).is_some(), file.contains_key(&key)) {
-            (true, true) => format!("environment (it wins over {})", line_of(&text, &key, &place)),
+            (true, true) => text!("environment (it wins over {})", line_of(&text, &key, &place)),
             (true, false) => "environment".to_string(),
             (false, _) => line_of(&text, &key, &place),
         };
@@ -97,7 +97,7 @@ fn leaves(name: &str, loaded: &Loaded<Value>) -> Vec<Setting> {
     loaded
         .origins
         .iter()
-        .map(|(path, layer)| Setting { key: format!("{name}.{path}"), value: at(path).to_string(), origin: format!("{layer} {name}.yml") })
+        .map(|(path, layer)| Setting { key: format!("{name}.{path}"), value: at(path).to_string(), origin: text!("{layer} {name}.yml") })
         .collect()
 }
 
@@ -106,23 +106,23 @@ fn set(host: &Host, setting: &str) -> Result<u8> {
     if let Some(value) = given
         && let Some(changed) = layer::set(host, key, value)?
     {
-        say(&format!("{key}: {} -> {}", changed.before, changed.after));
-        say(&format!("{} written; every comment is kept", changed.place.display()));
+        say(&text!("{key}: {} -> {}", changed.before, changed.after));
+        say(&text!("{} written; every comment is kept", changed.place.display()));
         return Ok(0);
     }
     if env_vars::find(key).is_none() {
-        return Err(Error::new(code::USE_ARGUMENT, format!("'{key}' is no setting of this program")).fix("docs/reference/environment.md lists them"));
+        return Err(Error::new(code::USE_ARGUMENT, text!("'{key}' is no setting of this program")).fix("docs/reference/environment.md lists them"));
     }
     let value = match given {
         Some(_) if env_vars::is_secret(key) => {
-            return Err(Error::new(code::USE_ARGUMENT, format!("{key} is a secret: a command line can be read by every process of this machine"))
+            return Err(Error::new(code::USE_ARGUMENT, text!("{key} is a secret: a command line can be read by every process of this machine"))
                 .fix(format!("trademl config set {key} < FILE")));
         }
         Some(value) => value.to_string(),
         None => typed(key)?,
     };
     if value.trim().is_empty() {
-        return Err(Error::new(code::USE_ARGUMENT, format!("{key} was given no value")).fix(format!("trademl config unset {key}")));
+        return Err(Error::new(code::USE_ARGUMENT, text!("{key} was given no value")).fix(format!("trademl config unset {key}")));
     }
     let mut file = env_file::read(host)?;
     file.set(key, value.trim());
@@ -133,7 +133,7 @@ fn set(host: &Host, setting: &str) -> Result<u8> {
 fn typed(key: &str) -> Result<String> {
     if std::io::stdin().is_terminal() {
         let term = console::Term::stderr();
-        term.write_str(&format!("{key} (not shown): "))?;
+        term.write_str(&text!("{key} (not shown): "))?;
         return Ok(crate::kit::prompter::words::clean_paste(&term.read_secure_line()?));
     }
     Ok(crate::kit::prompter::words::clean_paste(&std::io::read_to_string(std::io::stdin())?))
@@ -142,7 +142,7 @@ fn typed(key: &str) -> Result<String> {
 fn unset(host: &Host, key: &str) -> Result<u8> {
     let mut file = env_file::read(host)?;
     if !file.remove(key) {
-        say(&format!("{key} was not set in {}", env_file::path(host).display()));
+        say(&text!("{key} was not set in {}", env_file::path(host).display()));
         return Ok(0);
     }
     report(&env_file::save(host, &file)?)
@@ -151,8 +151,8 @@ fn unset(host: &Host, key: &str) -> Result<u8> {
 fn report(saved: &env_file::SaveReport) -> Result<u8> {
     for change in &saved.changes {
         let text = |v: &Option<String>| v.clone().unwrap_or_else(|| "(unset)".into());
-        say(&format!("{}: {} -> {}", change.key, text(&change.before), text(&change.after)));
+        say(&text!("{}: {} -> {}", change.key, text(&change.before), text(&change.after)));
     }
-    say(&format!("{} {}", saved.path.display(), if saved.written { "written; every comment is kept" } else { "is as it was" }));
+    say(&text!("{} {}", saved.path.display(), if saved.written { "written; every comment is kept" } else { "is as it was" }));
     Ok(0)
 }

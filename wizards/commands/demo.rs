@@ -65,7 +65,7 @@ pub fn run(host: &Host, log: &Log, args: &DemoArgs) -> Result<u8> {
     let shown = log.shown(host);
     let say = Reporter::new(&lived, voice, "demo", Some(shown.clone()));
     let demo = Demo { host: lived.clone(), journal: Journal::open(&root)?, root, voice, log: &shown, base: sandbox.base(), say };
-    demo.say.note(&format!("Practice drive: {}   (kill this at any moment; the same command continues it)", place.display()));
+    demo.say.note(&text!("Practice drive: {}   (kill this at any moment; the same command continues it)", place.display()));
     demo.set_up()?;
     demo.live(args.sessions)?;
     demo.serve()?;
@@ -102,14 +102,14 @@ impl Demo<'_> {
         let count = only.map_or(sessions.len(), |n| (n + 1).min(sessions.len()));
         for (i, day) in sessions[..count].iter().enumerate() {
             self.host.check_cancelled()?;
-            let tag = format!("demo {day}");
+            let tag = text!("demo {day}");
             if self.journal.closed_with_tag(crate::paper_trade::WIZARD.name, &tag)? {
                 continue;
             }
             if i > 0 {
                 // The open fills what was sent the evening before, and with it frees the money for what had to wait.
                 self.advance(calendar.open(*day).plus_seconds(MORNING))?;
-                self.play(&crate::paper_trade::WIZARD, crate::paper_trade::run, &format!("{tag} morning"), &[], Voice::Silent)?;
+                self.play(&crate::paper_trade::WIZARD, crate::paper_trade::run, &text!("{tag} morning"), &[], Voice::Silent)?;
             }
             self.advance(calendar.close(*day).plus_seconds(EVENING))?;
             if i > 0 {
@@ -153,7 +153,7 @@ impl Demo<'_> {
     /// Run one wizard to its end unless the drive says that it was; a recorded refusal is an outcome, not a failure.
     fn play(&self, wizard: &'static Wizard, body: Body, tag: &str, sets: &[String], voice: Voice) -> Result<()> {
         if self.journal.closed_with_tag(wizard.name, tag)? {
-            self.say.note(&format!("  {} was finished before", wizard.name));
+            self.say.note(&text!("  {} was finished before", wizard.name));
             return Ok(());
         }
         let report = Reporter::new(&self.host, voice, wizard.name, Some(self.log.to_string()));
@@ -164,7 +164,7 @@ impl Demo<'_> {
         {
             self.say.note(&format!("  {}", outcome.summary));
             for (name, path) in &outcome.links {
-                self.say.note(&format!("  {name}: {path}"));
+                self.say.note(&text!("  {name}: {path}"));
             }
         }
         result.map(drop).map_err(|e| e.during(wizard.name))
@@ -181,6 +181,6 @@ impl Demo<'_> {
 
     fn chapter(&self, title: &str) {
         self.say.note("");
-        self.say.note(&format!("== {title}"));
+        self.say.note(&text!("== {title}"));
     }
 }

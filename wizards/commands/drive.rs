@@ -49,21 +49,21 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
         emit(&out.to_string());
         return Ok(0);
     }
-    let held = stage.as_ref().map_or("no stage yet".to_string(), |s| format!("stage {}, {} symbols", s.stage, s.universe.symbols.len()));
-    say(&format!("drive {} at {}\n  dataset {}, {held}", root.drive().drive_id, root.base().display(), root.drive().dataset));
+    let held = stage.as_ref().map_or("no stage yet".to_string(), |s| text!("stage {}, {} symbols", s.stage, s.universe.symbols.len()));
+    say(&text!("drive {} at {}\n  dataset {}, {held}", root.drive().drive_id, root.base().display(), root.drive().dataset));
     for (name, c) in &coverage {
         let (green, expected) = (c["green"].as_u64().unwrap_or(0), c["expected"].as_u64().unwrap_or(0));
         let share = crate::kit::percent(green, expected);
-        say(&format!("  {name:<20} {share:>9} GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], codes(&c["codes"])));
+        say(&text!("  {name:<20} {share:>9} GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], codes(&c["codes"])));
     }
     for row in &queued {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
-        say(&format!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
+        say(&text!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
     }
     let keyed = |b: &&Standing| b.spent + b.held_back + b.refused > 0 || b.frozen.is_some();
     budgets.iter().filter(keyed).for_each(|b| say(&budget_line(b)));
     forecast.iter().flat_map(forecast_lines).for_each(|line| say(&line));
-    loops.iter().for_each(|l| say(&format!("  loop  {:<14} {}   {}", l.name, short(l.at), l.detail)));
+    loops.iter().for_each(|l| say(&text!("  loop  {:<14} {}   {}", l.name, short(l.at), l.detail)));
     Ok(0)
 }
 
@@ -92,26 +92,26 @@ fn short(t: UtcTime) -> String {
 fn forecast_lines(f: &Forecast) -> Vec<String> {
     let at = |t: Option<UtcTime>| t.map_or("beyond two years, or never at these limits".to_string(), short);
     let row =
-        |o: &Outlook| format!("  ahead {:<18} {:<14} {:>6} tasks, {} calls: {} (held by {})", o.dataset, o.vendor, o.tasks, o.calls, at(o.ready_at), o.held_by);
+        |o: &Outlook| text!("  ahead {:<18} {:<14} {:>6} tasks, {} calls: {} (held by {})", o.dataset, o.vendor, o.tasks, o.calls, at(o.ready_at), o.held_by);
     let mut out: Vec<String> = f.datasets.iter().map(row).collect();
-    out.push(if f.datasets.is_empty() { "  ahead nothing is waiting".into() } else { format!("  ahead all that is asked for: {}", at(f.complete_at)) });
+    out.push(if f.datasets.is_empty() { "  ahead nothing is waiting".into() } else { text!("  ahead all that is asked for: {}", at(f.complete_at)) });
     if f.stage_1_at != f.complete_at {
-        out.push(format!("  ahead stage 1, if it began now: {}", at(f.stage_1_at)));
+        out.push(text!("  ahead stage 1, if it began now: {}", at(f.stage_1_at)));
     }
     out
 }
 
 fn budget_line(b: &Standing) -> String {
-    let limit = b.limit.map_or("no stated limit".to_string(), |n| format!("of {n}"));
-    let resets = b.resets_at.map_or(String::new(), |at| format!("   begins again {}", short(at)));
-    let refused = if b.held_back + b.refused > 0 { format!("   {} held back, {} refused", b.held_back, b.refused) } else { String::new() };
-    let frozen = b.frozen.as_ref().map_or(String::new(), |(until, why)| format!("   FROZEN until {}: {why}", short(*until)));
-    format!("  budget {:<14} {:<6} {:>6} calls {limit}{resets}{refused}{frozen}", b.vendor, b.window, b.spent)
+    let limit = b.limit.map_or("no stated limit".to_string(), |n| text!("of {n}"));
+    let resets = b.resets_at.map_or(String::new(), |at| text!("   begins again {}", short(at)));
+    let refused = if b.held_back + b.refused > 0 { text!("   {} held back, {} refused", b.held_back, b.refused) } else { String::new() };
+    let frozen = b.frozen.as_ref().map_or(String::new(), |(until, why)| text!("   FROZEN until {}: {why}", short(*until)));
+    text!("  budget {:<14} {:<6} {:>6} calls {limit}{resets}{refused}{frozen}", b.vendor, b.window, b.spent)
 }
 
 /// Everything but `OK`, in words.
 fn codes(codes: &Value) -> String {
-    let all: Vec<String> = codes.as_object().into_iter().flatten().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
+    let all: Vec<String> = codes.as_object().into_iter().flatten().filter(|(code, _)| *code != "OK").map(|(code, n)| text!("{n} {code}")).collect();
     all.join(", ")
 }
 
@@ -133,16 +133,16 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
         emit(&json!({"v": 1, "ok": sound, "checks": findings.iter().map(finding_json).collect::<Vec<_>>()}).to_string());
     } else {
         for f in &findings {
-            say(&format!("{:<5} {:<24} {}", f.status.as_str(), f.id, f.what));
+            say(&text!("{:<5} {:<24} {}", f.status.as_str(), f.id, f.what));
             if let Some(found) = f.found.as_ref().filter(|_| f.status != Level::Pass) {
-                say(&format!("      found: {found}"));
+                say(&text!("      found: {found}"));
             }
         }
         let failed = findings.iter().filter(|f| f.status == Level::Fail).count();
         say(&if sound {
-            format!("sound: {} checks, nothing is missing or changed", findings.len())
+            text!("sound: {} checks, nothing is missing or changed", findings.len())
         } else {
-            format!("DAMAGED: {failed} of {} checks failed", findings.len())
+            text!("DAMAGED: {failed} of {} checks failed", findings.len())
         });
     }
     if sound {
@@ -159,15 +159,15 @@ fn finding_json(f: &Finding) -> Value {
 pub fn rebuild(host: &Host, args: &RootArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let report = rebuilding::node_db(&root)?;
-    say(&format!("rebuilt from {} manifests: {} segments, {} ledger rows", report.manifests, report.segments, report.partitions));
+    say(&text!("rebuilt from {} manifests: {} segments, {} ledger rows", report.manifests, report.segments, report.partitions));
     for path in &report.lost {
-        say(&format!("  lost: {path} (its partitions are RED)"));
+        say(&text!("  lost: {path} (its partitions are RED)"));
     }
     for path in &report.removed {
-        say(&format!("  removed: {path} (no manifest names it)"));
+        say(&text!("  removed: {path} (no manifest names it)"));
     }
     if let Some(aside) = &report.set_aside {
-        say(&format!("  the old database is kept as {aside}"));
+        say(&text!("  the old database is kept as {aside}"));
     }
     Ok(0)
 }
@@ -178,7 +178,7 @@ pub fn import(host: &Host, args: &ImportArgs) -> Result<u8> {
     let db = Db::open(&root, Which::Node)?;
     let report = export::import(&root, &db, &host.cwd().join(&args.dir))?;
     let (whole, size) = (if report.full { "all of it" } else { "what had changed" }, detect::human_bytes(report.bytes));
-    say(&format!("{}: {} files brought in ({size}, {whole}), {} removed", report.folder, report.files, report.removed));
+    say(&text!("{}: {} files brought in ({size}, {whole}), {} removed", report.folder, report.files, report.removed));
     Ok(0)
 }
 
@@ -205,7 +205,7 @@ pub fn eject(host: &Host, args: &RootArgs) -> Result<u8> {
         && !drive.is_system
         && host.env("HOME").is_none_or(|home| !std::path::Path::new(home).starts_with(&drive.mount_point))
     {
-        say(&format!("first unmount it: sudo umount {}", drive.mount_point));
+        say(&text!("first unmount it: sudo umount {}", drive.mount_point));
     }
     Ok(0)
 }

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod about;
 pub mod config;
 pub mod docs;
+pub mod language;
 pub mod doctor;
 pub mod drive;
 #[cfg(feature = "research")]
@@ -39,6 +40,7 @@ use crate::steps;
 use data_layer::error::{Error, Result};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
+use data_layer::words::tell;
 
 /// Do what the command line asks for; the exit status.
 pub fn dispatch(command: Command) -> u8 {
@@ -46,6 +48,9 @@ pub fn dispatch(command: Command) -> u8 {
         Ok(host) => host,
         Err(error) => return complain(&error, None),
     };
+    if let Err(error) = language::choose(&host) {
+        return complain(&error, None);
+    }
     let log = Log::start(&host, name(&command));
     if let Err(error) = signals::listen(&host) {
         return complain(&error, None);
@@ -109,6 +114,10 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         Command::Completions { shell } => about::completions(shell),
         Command::Man { folder } => about::manual(&folder),
         Command::Explain { code } => about::explain(code.as_deref()),
+        Command::Text => {
+            emit(language::ENGLISH.trim_end());
+            Ok(0)
+        }
         Command::Failpoints => {
             say(&data_layer::host::FAILPOINTS.join("\n"));
             Ok(0)
@@ -169,7 +178,7 @@ pub fn open_root(host: &Host, root: Option<std::path::PathBuf>) -> Result<DataRo
 
 /// A line for a person: long ones are broken between words where there is a screen.
 pub fn say(text: &str) {
-    emit(&wrapped(text, width_of(&console::Term::stdout())));
+    emit(&wrapped(&tell(text), width_of(&console::Term::stdout())));
 }
 
 /// Columns of a screen; `None` where there is none.

@@ -28,7 +28,7 @@ pub fn run(host: &Host, log: &Log, args: &ModelArgs) -> Result<u8> {
             let held = steps::preamble::hold(&root, "model", false)?;
             let (root, _world) = steps::world::of_root(host, &root)?;
             let version = promote::rollback(&root, &args.strategy, OPERATOR, reason)?;
-            say(&format!("{} {version} is champion again; the decision and its reason are in the history", args.strategy));
+            say(&text!("{} {version} is champion again; the decision and its reason are in the history", args.strategy));
             drop(held);
             // The registry has changed already; a copy that waits is no failure.
             if let Ok(Some(delivered)) = mlflow::deliver(&root) {
@@ -45,9 +45,9 @@ fn mirror(host: &Host, root: &DataRoot, json: bool) -> Result<u8> {
     let held = steps::preamble::hold(root, "model", false)?;
     let (root, _world) = steps::world::of_root(host, root)?;
     let delivered = mlflow::deliver(&root)?.ok_or_else(|| {
-        Error::new(code::USE_ANSWER_MISSING, format!("no MLflow server is named: {} is not set", mlflow::TRACKING_URI))
-            .found(format!("{} entries would be sent", mlflow::waiting(&root).unwrap_or(0)))
-            .fix(format!("{}=http://127.0.0.1:5000 trademl model mirror", mlflow::TRACKING_URI))
+        Error::new(code::USE_ANSWER_MISSING, text!("no MLflow server is named: {} is not set", mlflow::TRACKING_URI))
+            .found(text!("{} entries would be sent", mlflow::waiting(&root).unwrap_or(0)))
+            .fix(text!("{}=http://127.0.0.1:5000 trademl model mirror", mlflow::TRACKING_URI))
     })?;
     drop(held);
     if json {
@@ -71,15 +71,15 @@ fn list(root: &DataRoot, strategy: &str, json: bool) -> Result<()> {
         return Ok(());
     }
     if models.is_empty() {
-        return Err(Error::new(code::ML_NO_CHAMPION, format!("no model of '{strategy}' is registered on this drive")).fix("trademl train"));
+        return Err(Error::new(code::ML_NO_CHAMPION, text!("no model of '{strategy}' is registered on this drive")).fix("trademl train"));
     }
     models.iter().for_each(|m| say(&model_line(m)));
     Ok(())
 }
 
 fn model_line(m: &ModelRow) -> String {
-    let since = m.activated_at.map_or(String::new(), |t| format!(", since {}", minute(t)));
-    format!("{:<11} {:<24} registered {}{since}", m.stage.as_str(), m.version, minute(m.created_at))
+    let since = m.activated_at.map_or(String::new(), |t| text!(", since {}", minute(t)));
+    text!("{:<11} {:<24} registered {}{since}", m.stage.as_str(), m.version, minute(m.created_at))
 }
 
 fn history(root: &DataRoot, strategy: &str, json: bool) -> Result<()> {
@@ -95,7 +95,7 @@ fn history(root: &DataRoot, strategy: &str, json: bool) -> Result<()> {
 fn event_line(e: &ModelEvent) -> String {
     let from = e.from_stage.map_or("new", |s| s.as_str());
     let applied = if e.applied { "" } else { " (not applied)" };
-    format!("{}  {:<24} {from} -> {}{applied} by {} ({}): {}", minute(e.at), e.version, e.to_stage.as_str(), e.operator, e.rule, e.reason)
+    text!("{}  {:<24} {from} -> {}{applied} by {} ({}): {}", minute(e.at), e.version, e.to_stage.as_str(), e.operator, e.rule, e.reason)
 }
 
 /// `2026-11-21 17:42Z`

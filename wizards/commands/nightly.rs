@@ -52,7 +52,7 @@ pub fn run(host: &Host, log: &Log, args: &NightlyArgs) -> Result<u8> {
     let db = Db::open(&root, Which::Journal)?;
     let night = nightly::run(&db, session, TASKS, args.only.as_deref(), &mut |task, night| shift.work(&db, task, night))?;
     page(&root, session, &night)?;
-    say(&format!("night of {session}\n{}", night.lines(TASKS).join("\n")));
+    say(&text!("night of {session}\n{}", night.lines(TASKS).join("\n")));
     drop(held);
     let refused = night.tasks.values().any(|r| r.state == State::Refused);
     let asked = |name: &String| args.only.as_ref().is_none_or(|only| only == name);
@@ -78,7 +78,7 @@ fn page(root: &DataRoot, session: TradingDay, night: &Night) -> Result<()> {
         .map(|t| {
             let r = night.tasks.get(t.name).cloned().unwrap_or_default();
             let state = serde_json::to_value(r.state).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default();
-            format!("| {} | {} | {state} | {} | {} |", t.name, t.what, r.attempts, r.detail.replace('|', "/"))
+            text!("| {} | {} | {state} | {} | {} |", t.name, t.what, r.attempts, r.detail.replace('|', "/"))
         })
         .collect();
     let text = format!("# Night of {session}\n\n| task | what | state | tries | detail |\n|---|---|---|---|---|\n{}\n", rows.join("\n"));
@@ -95,9 +95,9 @@ impl Shift<'_> {
             "refresh" => {
                 let newest = steps::node::once(&self.host, &self.root, &self.reporter("node"), true)?;
                 if newest < self.session {
-                    return Err(Error::new(code::DATA_MISSING, format!("the drive reaches {newest}, the session is {}", self.session)).fix("trademl node once"));
+                    return Err(Error::new(code::DATA_MISSING, text!("the drive reaches {newest}, the session is {}", self.session)).fix("trademl node once"));
                 }
-                Ok(Said::Done(format!("prices up to {newest}")))
+                Ok(Said::Done(text!("prices up to {newest}")))
             }
             "train" => self.train(),
             "evaluate" if night.tasks.get("train").is_some_and(|r| r.state == State::Skipped) => Ok(Said::Skipped("no challenger was trained".into())),
@@ -107,7 +107,7 @@ impl Shift<'_> {
             "parity" => self.parity(),
             "mirror" => self.mirror(),
             "notify" => self.notify(db, night),
-            other => Err(Error::bug(format!("the night has a task '{other}' that nobody does"))),
+            other => Err(Error::bug(text!("the night has a task '{other}' that nobody does"))),
         }
     }
 
@@ -130,7 +130,7 @@ impl Shift<'_> {
         if let Some(token) = confirm {
             answers["wizards"][wizard.name]["confirm"] = json!([token]);
         }
-        let tag = format!("nightly {}", self.session);
+        let tag = text!("nightly {}", self.session);
         let mut session = Session::headless(&self.host, wizard, &answers.to_string(), &[], &tag, self.reporter(wizard.name))?;
         let outcome = session.run(&self.root, body)?;
         Ok(Said::Done(outcome.summary))
@@ -144,7 +144,7 @@ impl Shift<'_> {
         };
         let due = newest.utc_day().plus_days(RETRAIN_DAYS);
         if self.session < due {
-            return Ok(Said::Skipped(format!("the next challenger is due on {due}")));
+            return Ok(Said::Skipped(text!("the next challenger is due on {due}")));
         }
         self.play(&crate::train::WIZARD, crate::train::run, None)
     }
@@ -179,7 +179,7 @@ impl Shift<'_> {
         let account = desk.account(&act)?;
         match desk.parity(&act, &account)? {
             None => Ok(Said::Skipped("nothing was ordered for the session".into())),
-            Some(p) if p.unexplained == 0 => Ok(Said::Done(format!(
+            Some(p) if p.unexplained == 0 => Ok(Said::Done(text!(
                 "{} of {} orders and {} of {} fills reproduced; {} differences, all explained",
                 p.orders_reproduced,
                 p.orders,
@@ -187,8 +187,8 @@ impl Shift<'_> {
                 p.fills,
                 p.differences.len()
             ))),
-            Some(p) => Err(Error::new(code::GATE_REFUSED, format!("{} differences between the recorded day and its replay have no cause", p.unexplained))
-                .fix(format!("read reports/parity/{}/{}.json on the drive", p.trading_day, account.account))),
+            Some(p) => Err(Error::new(code::GATE_REFUSED, text!("{} differences between the recorded day and its replay have no cause", p.unexplained))
+                .fix(text!("read reports/parity/{}/{}.json on the drive", p.trading_day, account.account))),
         }
     }
 
@@ -204,8 +204,8 @@ impl Shift<'_> {
             Err(e) if e.is(code::DATA_MISSING) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let title = format!("TradeML, week of {} to {}", week.first, week.last);
-        Ok(Some(Message { id: format!("weekly {} {account}", week.last), level: Level::Info, title, text: week.markdown(), at: self.host.now() }))
+        let title = text!("TradeML, week of {} to {}", week.first, week.last);
+        Ok(Some(Message { id: text!("weekly {} {account}", week.last), level: Level::Info, title, text: week.markdown(), at: self.host.now() }))
     }
 
     fn notify(&self, db: &Db, night: &Night) -> Result<Said> {
@@ -216,9 +216,9 @@ impl Shift<'_> {
         let before: Vec<Task> = TASKS.iter().filter(|t| t.name != "notify").copied().collect();
         let good = before.iter().all(|t| night.tasks.get(t.name).is_some_and(|r| r.state.satisfies()));
         let message = Message {
-            id: format!("nightly {} {}", self.session, store::digest_of(&night.lines(&before))?),
+            id: text!("nightly {} {}", self.session, store::digest_of(&night.lines(&before))?),
             level: if good { Level::Info } else { Level::Alarm },
-            title: format!("TradeML, night of {}: {}", self.session, if good { "all done" } else { "needs a look" }),
+            title: text!("TradeML, night of {}: {}", self.session, if good { "all done" } else { "needs a look" }),
             text: night.lines(&before).join("\n"),
             at: self.host.now(),
         };
@@ -229,8 +229,8 @@ impl Shift<'_> {
         }
         let done = outbox.deliver(&channels)?;
         if done.waiting > 0 {
-            return Err(Error::new(code::NET_UNREACHABLE, format!("{} messages wait for another try", done.waiting)));
+            return Err(Error::new(code::NET_UNREACHABLE, text!("{} messages wait for another try", done.waiting)));
         }
-        Ok(Said::Done(format!("{} messages sent", done.sent)))
+        Ok(Said::Done(text!("{} messages sent", done.sent)))
     }
 }

@@ -31,7 +31,7 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
         NodeCommand::Audit { full } => {
             let scope = if *full { AuditScope::Full } else { AuditScope::Incremental };
             let found = steps::node::audit(&world.host, &root, &report, scope)?;
-            say(&format!("{} partitions judged, {} rows healed, {} gaps remain", found.partitions, found.healed, found.still_missing));
+            say(&text!("{} partitions judged, {} rows healed, {} gaps remain", found.partitions, found.healed, found.still_missing));
         }
         NodeCommand::Run => keep_running(host, &world.host, &root, &report)?,
         NodeCommand::Once => round(&world.host, &root, &report, true)?,
@@ -51,8 +51,8 @@ fn fetch(node: &Node, report: &Reporter, dataset: &str, symbols: &[String], wind
     let done = node.work(DrainUntil::Empty, &Quiet)?;
     done.notices.iter().for_each(|e| report.note(&error_text(e.body(), None)));
     reference::refresh_reference(node.root(), node.db())?;
-    let rest = done.waiting_until.map_or(String::new(), |t| format!("; more is due at {t}"));
-    say(&format!("{} tasks done, {} rows in {} calls, {} failed{rest}", done.tasks_done, done.rows, done.calls, done.failed));
+    let rest = done.waiting_until.map_or(String::new(), |t| text!("; more is due at {t}"));
+    say(&text!("{} tasks done, {} rows in {} calls, {} failed{rest}", done.tasks_done, done.rows, done.calls, done.failed));
     Ok(())
 }
 
@@ -70,7 +70,7 @@ fn findings_of(root: &DataRoot, json: bool) -> Result<()> {
 /// The four loops, until stopped. Trouble with a vendor is said and lived with; trouble with the drive ends it.
 fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter) -> Result<()> {
     if let Some(made) = rebuild::ensure_node_db(root)? {
-        report.note(&format!("control/node.sqlite was damaged: made again from the files, the old one is {}", made.set_aside.unwrap_or_default()));
+        report.note(&text!("control/node.sqlite was damaged: made again from the files, the old one is {}", made.set_aside.unwrap_or_default()));
     }
     let zone = TimeZone::system();
     let times = Times::new(&EdgeConfig::load(machine)?.loops, maintenance_time(machine, root)?.as_deref(), zone.clone())?;
@@ -84,12 +84,12 @@ fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter)
             }
             round => round?,
         };
-        round.said.iter().for_each(|(which, said)| report.note(&format!("{:<14} {said}", which.as_str())));
+        round.said.iter().for_each(|(which, said)| report.note(&text!("{:<14} {said}", which.as_str())));
         // The same trouble is told once, until it is over.
         let trouble: BTreeSet<String> = round.notices.iter().map(|e| error_text(e.body(), None)).collect();
         trouble.difference(&told).for_each(|text| report.note(text));
         told = trouble;
-        notify::status(machine, &format!("next look at {}", round.next));
+        notify::status(machine, &text!("next look at {}", round.next));
         service.rest(&round)?;
     }
     report.note("stopped; everything acknowledged is on the drive");
@@ -105,6 +105,6 @@ fn maintenance_time(machine: &Host, root: &DataRoot) -> Result<Option<String>> {
 
 fn round(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Result<()> {
     let day = steps::node::once(host, root, report, exports)?;
-    report.note(&format!("complete up to {day}"));
+    report.note(&text!("complete up to {day}"));
     Ok(())
 }

@@ -41,11 +41,11 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
             }
             let typed = confirm.clone().unwrap_or_default();
             switches::reset(&db, switch, account, &typed, OPERATOR, reason, now)?;
-            say(&format!("the {} of {account} lets increases through again", switch.name()));
+            say(&text!("the {} of {account} lets increases through again", switch.name()));
         }
         PaperCommand::Release { symbol, reason } => {
             quarantine::release(&db, symbol, OPERATOR, reason, now)?;
-            say(&format!("{symbol} is out of quarantine"));
+            say(&text!("{symbol} is out of quarantine"));
         }
         PaperCommand::Broker => say(&serde_json::to_string_pretty(&steps::paper::view(&world.host, &root)?)?),
         PaperCommand::Digest { account, until } => {
@@ -63,13 +63,14 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         PaperCommand::Standing { until, revoke, confirm, broker, max_orders } => {
             let (until, typed) = (until.filter(|_| !revoke), confirm.as_deref().unwrap_or_default());
             at_desk(&world.host, &root, "standing", broker, *max_orders, |desk, act, account| match until {
-                _ if *revoke => Ok(format!("{} standing consents of {} are ended", desk.revoke_standing(act, account)?, account.account)),
+                _ if *revoke => Ok(text!("{} standing consents of {} are ended", desk.revoke_standing(act, account)?, account.account)),
                 None => Err(Error::new(code::USE_ARGUMENT, "a standing consent needs its last day").fix("trademl paper standing --until YYYY-MM-DD")),
                 Some(until) => {
                     let given = desk.grant_standing(act, account, until, typed)?;
-                    Ok(format!(
+                    Ok(text!(
                         "unattended paper trading of {} is allowed until {}; a change of champion, limits, account or configuration ends it",
-                        given.account, given.until
+                        given.account,
+                        given.until
                     ))
                 }
             })?;
@@ -99,14 +100,14 @@ fn at_desk(
 /// Stop everything. The file first: it works whatever holds the drive or the journal. Then the journal, for the record; the
 /// inner result says whether that worked.
 pub fn engage(root: &DataRoot, operator: &str, reason: &str) -> Result<Result<()>> {
-    store::write_atomic(root, &DataPath::new(STOP_FILE)?, format!("{operator}: {reason}\n").as_bytes())?;
+    store::write_atomic(root, &DataPath::new(STOP_FILE)?, text!("{operator}: {reason}\n").as_bytes())?;
     Ok(Db::open(root, Which::Journal).and_then(|db| switches::engage(&db, ALL_ACCOUNTS, reason, operator, root.host().now())))
 }
 
 fn stop(root: &DataRoot, reason: &str) -> Result<u8> {
     say(&match engage(root, OPERATOR, reason)? {
         Ok(()) => "stopped: no account takes an increase; reductions and cancels pass".to_string(),
-        Err(e) => format!("stopped by the file {STOP_FILE}; the journal could not be written: {e}"),
+        Err(e) => text!("stopped by the file {STOP_FILE}; the journal could not be written: {e}"),
     });
     Ok(0)
 }
@@ -114,16 +115,16 @@ fn stop(root: &DataRoot, reason: &str) -> Result<u8> {
 fn status(db: &Db, account: &str) -> Result<()> {
     for switch in [Switch::Kill, Switch::Breaker] {
         let s = switches::read(db, switch, account);
-        say(&format!("{:<16} {:<8} {} ({})", switch.name(), s.state, s.reason, s.operator));
+        say(&text!("{:<16} {:<8} {} ({})", switch.name(), s.state, s.reason, s.operator));
         if s.stopped {
-            say(&format!("{:<16} to reset, type: {}", "", switches::reset_token(db, switch, account)));
+            say(&text!("{:<16} to reset, type: {}", "", switches::reset_token(db, switch, account)));
         }
     }
     for (symbol, reason) in quarantine::quarantined(db)? {
-        say(&format!("quarantine       {symbol:<8} {reason}"));
+        say(&text!("quarantine       {symbol:<8} {reason}"));
     }
     for o in OrderLog::new(db).open_orders(account)? {
-        say(&format!("open             {:<8} {} {} of {}, {} ({})", o.intent.symbol, o.intent.side.as_str(), o.remaining(), o.intent.qty, o.state, o.id()));
+        say(&text!("open             {:<8} {} {} of {}, {} ({})", o.intent.symbol, o.intent.side.as_str(), o.remaining(), o.intent.qty, o.state, o.id()));
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ fn line(to: Moment, face: &ClockFace) -> String {
     let clock: String = face.now.to_string().replace('T', " ").chars().take(16).collect();
     let day = face.now.day_in(&new_york());
     match to {
-        Moment::Open => format!("practice time {clock}Z: {day} has opened; orders that waited for the opening are filled"),
-        Moment::Close => format!("practice time {clock}Z: {day} is over, and its prices can be asked for"),
+        Moment::Open => text!("practice time {clock}Z: {day} has opened; orders that waited for the opening are filled"),
+        Moment::Close => text!("practice time {clock}Z: {day} is over, and its prices can be asked for"),
     }
 }

@@ -46,11 +46,11 @@ fn list(root: &DataRoot, json: bool) -> Result<()> {
 }
 
 fn nothing(what: &str) -> Error {
-    Error::new(code::DATA_MISSING, format!("the drive has no {what} yet")).fix("trademl evaluate").fix("trademl paper-trade")
+    Error::new(code::DATA_MISSING, text!("the drive has no {what} yet")).fix("trademl evaluate").fix("trademl paper-trade")
 }
 
 fn open(host: &Host, root: &DataRoot, kind: PageKind) -> Result<()> {
-    let page = pages(root, kind)?.pop().ok_or_else(|| nothing(&format!("page below reports/{}", kind.folder())))?;
+    let page = pages(root, kind)?.pop().ok_or_else(|| nothing(&text!("page below reports/{}", kind.folder())))?;
     let place = root.locate(&page);
     let display = host.env("DISPLAY").or_else(|| host.env("WAYLAND_DISPLAY")).is_some();
     let openers: &[&str] = match (cfg!(target_os = "macos"), display) {
@@ -72,9 +72,9 @@ fn open(host: &Host, root: &DataRoot, kind: PageKind) -> Result<()> {
 fn sheet(root: &DataRoot, strategy: &str, version: &str) -> Result<TearSheet> {
     let path = DataPath::new(format!("reports/evaluations/{strategy}/{version}/tear_sheet.json"))?;
     let bytes = store::read(root, &path)?.ok_or_else(|| {
-        Error::new(code::DATA_MISSING, format!("{strategy} {version} has not been evaluated")).fix("trademl evaluate").fix("trademl report list")
+        Error::new(code::DATA_MISSING, text!("{strategy} {version} has not been evaluated")).fix("trademl evaluate").fix("trademl report list")
     })?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::new(code::SSD_DAMAGED, format!("{path} cannot be read")).cause(e.to_string()).fix("trademl evaluate"))
+    serde_json::from_slice(&bytes).map_err(|e| Error::new(code::SSD_DAMAGED, text!("{path} cannot be read")).cause(e.to_string()).fix("trademl evaluate"))
 }
 
 fn side_by_side(root: &DataRoot, strategy: &str, a: &str, b: &str, json: bool) -> Result<()> {
@@ -85,8 +85,8 @@ fn side_by_side(root: &DataRoot, strategy: &str, a: &str, b: &str, json: bool) -
         return Ok(());
     }
     let word = |sheet: &TearSheet| if sheet.verdict.passed { "passed" } else { "refused" };
-    say(&format!("{:<34} {a:>24} {b:>24}", strategy));
-    say(&format!("{:<34} {:>24} {:>24}", "verdict", word(&first), word(&second)));
+    say(&text!("{:<34} {a:>24} {b:>24}", strategy));
+    say(&text!("{:<34} {:>24} {:>24}", "verdict", word(&first), word(&second)));
     rows.iter().for_each(|r| say(&line(r)));
     compare::cautions(&first, &second).iter().for_each(|text| say(&format!("  {text}")));
     Ok(())
@@ -94,5 +94,5 @@ fn side_by_side(root: &DataRoot, strategy: &str, a: &str, b: &str, json: bool) -
 
 fn line(row: &Row) -> String {
     let number = |v: Option<f64>| v.map_or("undefined".to_string(), |v| format!("{v:.4}"));
-    format!("{:<34} {:>24} {:>24}", row.name, number(row.a), number(row.b))
+    text!("{:<34} {:>24} {:>24}", row.name, number(row.a), number(row.b))
 }

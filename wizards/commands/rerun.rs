@@ -38,24 +38,24 @@ pub fn run(host: &Host, log: &Log, args: &RerunArgs) -> Result<u8> {
 }
 
 fn lines(r: &Rerun) -> Vec<String> {
-    let mut out = vec![format!("{} {} of run {}, from {}", r.strategy, r.version, r.run_id, r.data_snapshot)];
+    let mut out = vec![text!("{} {} of run {}, from {}", r.strategy, r.version, r.run_id, r.data_snapshot)];
     if r.code[0] != r.code[1] {
-        out.push(format!("  trained by {}, made again by {}: a difference below may be the program's", r.code[0], r.code[1]));
+        out.push(text!("  trained by {}, made again by {}: a difference below may be the program's", r.code[0], r.code[1]));
     }
     if let [Some(then), Some(now)] = &r.program_sha256 {
         out.push(if then == now {
             "  by the same build of the program".into()
         } else {
-            format!("  trained by the build {}, made again by {}", &then[..12], &now[..12])
+            text!("  trained by the build {}, made again by {}", &then[..12], &now[..12])
         });
     }
     for file in &r.files {
-        out.push(format!("  {:<7} {:<22} {:>10} bytes", if file.equal { "equal" } else { "DIFFERS" }, file.name, file.bytes[1]));
+        out.push(text!("  {:<7} {:<22} {:>10} bytes", if file.equal { "equal" } else { "DIFFERS" }, file.name, file.bytes[1]));
         out.extend(file.differences.iter().map(|d| format!("          {d}")));
     }
     out.push(match r.files.iter().filter(|f| !f.equal).count() {
-        0 => format!("every byte of {} files is the same", r.files.len()),
-        n => format!("{n} of {} files differ", r.files.len()),
+        0 => text!("every byte of {} files is the same", r.files.len()),
+        n => text!("{n} of {} files differ", r.files.len()),
     });
     out
 }

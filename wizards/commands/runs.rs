@@ -30,7 +30,7 @@ pub fn run(root: &DataRoot, command: &RunsCommand) -> Result<Then> {
         RunsCommand::Resume { id } => {
             let (first, last) = find(&journal, id)?;
             if last.kind == Event::Closed {
-                return Err(Error::new(code::USE_NO_RUN, format!("run {} is finished", first.run_id)).fix(format!("trademl {}", first.wizard)));
+                return Err(Error::new(code::USE_NO_RUN, text!("run {} is finished", first.run_id)).fix(format!("trademl {}", first.wizard)));
             }
             return Ok(Then::Continue(first.wizard));
         }
@@ -45,13 +45,13 @@ fn take_back(root: &DataRoot, (first, last): &(Record, Record), dry_run: bool) -
     let lines: Vec<String> = fates
         .iter()
         .map(|(what, fate)| match fate {
-            Fate::Undone(how) => format!("{}  {what}: {how}", if dry_run { "would undo" } else { "undone" }),
-            Fate::Left(why) => format!("left    {what}: {why}"),
+            Fate::Undone(how) => text!("{}  {what}: {how}", if dry_run { "would undo" } else { "undone" }),
+            Fate::Left(why) => text!("left    {what}: {why}"),
         })
         .collect();
     if !fates.iter().any(|(_, fate)| matches!(fate, Fate::Undone(_))) {
         let found = if lines.is_empty() { "it wrote nothing but its journal, or was undone before".to_string() } else { lines.join("\n         ") };
-        return Err(Error::new(code::GATE_REFUSED, format!("nothing of run {} can be taken back", first.run_id)).found(found).fix("trademl runs list"));
+        return Err(Error::new(code::GATE_REFUSED, text!("nothing of run {} can be taken back", first.run_id)).found(found).fix("trademl runs list"));
     }
     if !dry_run && last.kind != Event::Closed {
         let payload = serde_json::json!({"summary": "undone", "undone": true, "refused": false});
@@ -80,15 +80,15 @@ fn find(journal: &Journal, id: &str) -> Result<(Record, Record)> {
     let mut matches: Vec<(Record, Record)> = journal.runs()?.into_iter().filter(|(first, _)| first.run_id.starts_with(id)).collect();
     match (matches.pop(), matches.is_empty()) {
         (Some(one), true) => Ok(one),
-        (Some(_), false) => Err(Error::new(code::USE_NO_RUN, format!("'{id}' is the beginning of several runs")).fix("trademl runs list")),
-        (None, _) => Err(Error::new(code::USE_NO_RUN, format!("there is no run '{id}' on this drive")).fix("trademl runs list")),
+        (Some(_), false) => Err(Error::new(code::USE_NO_RUN, text!("'{id}' is the beginning of several runs")).fix("trademl runs list")),
+        (None, _) => Err(Error::new(code::USE_NO_RUN, text!("there is no run '{id}' on this drive")).fix("trademl runs list")),
     }
 }
 
 fn show(journal: &Journal, first: &Record) -> Result<String> {
     let mut out = String::new();
     for r in journal.records(&first.run_id)? {
-        out.push_str(&format!("{:>6}  {}  {:<8} {:<20} {}\n", r.seq, r.at, r.kind.as_str(), r.step, r.payload_json));
+        out.push_str(&text!("{:>6}  {}  {:<8} {:<20} {}\n", r.seq, r.at, r.kind.as_str(), r.step, r.payload_json));
     }
     Ok(out)
 }
@@ -112,5 +112,5 @@ fn export(journal: &Journal, first: &Record) -> Result<String> {
         }
     }
     let file = serde_json::json!({"version": 1, "wizard": first.wizard, "answers": answers});
-    serde_yaml::to_string(&file).map_err(|e| Error::bug(format!("an answers file could not be written: {e}")))
+    serde_yaml::to_string(&file).map_err(|e| Error::bug(text!("an answers file could not be written: {e}")))
 }

@@ -53,7 +53,7 @@ pub fn place(host: &Host, unit: Unit) -> PathBuf {
 pub fn text(unit: Unit, program: &str, root: &str) -> Result<String> {
     for path in [program, root] {
         if path.chars().any(|c| c.is_whitespace() || "\"'\\$".contains(c)) {
-            return Err(Error::new(code::USE_ARGUMENT, format!("systemd cannot be told of '{path}'"))
+            return Err(Error::new(code::USE_ARGUMENT, text!("systemd cannot be told of '{path}'"))
                 .cause("it holds a blank, a quote or a sign that systemd reads in its own way")
                 .fix("mount the drive, or install the program, at a plain path"));
         }
@@ -99,7 +99,7 @@ fn install(host: &Host, root: &DataRoot, unit: Unit, dry_run: bool) -> Result<()
     let wanted = text(unit, &program()?, &absolute(root))?;
     let place = place(host, unit);
     let before = std::fs::read_to_string(&place).unwrap_or_default();
-    say(&format!("{}\n{}", place.display(), diff(&before, &wanted).trim_end()));
+    say(&text!("{}\n{}", place.display(), diff(&before, &wanted).trim_end()));
     if dry_run {
         say("dry run: nothing was written");
         return Ok(());
@@ -108,9 +108,9 @@ fn install(host: &Host, root: &DataRoot, unit: Unit, dry_run: bool) -> Result<()
         data_layer::disk::replace(host, &place, wanted.as_bytes())?;
     }
     let name = unit.file();
-    say(&format!("written. To start it now and with the machine:\n  systemctl --user daemon-reload && systemctl --user enable --now {name}"));
+    say(&text!("written. To start it now and with the machine:\n  systemctl --user daemon-reload && systemctl --user enable --now {name}"));
     say("so that it runs while nobody is logged in:\n  sudo loginctl enable-linger \"$USER\"");
-    say(&format!(
+    say(&text!(
         "to look at it:\n  systemctl --user status {name}\n  journalctl --user -u {name} -f\nto take it back:\n  trademl service remove {}",
         unit.name()
     ));
@@ -121,9 +121,9 @@ fn remove(host: &Host, unit: Unit) -> Result<()> {
     let place = place(host, unit);
     match std::fs::remove_file(&place) {
         Ok(()) => {
-            say(&format!("{} is gone. If it was started:\n  systemctl --user disable --now {}; systemctl --user daemon-reload", place.display(), unit.file()))
+            say(&text!("{} is gone. If it was started:\n  systemctl --user disable --now {}; systemctl --user daemon-reload", place.display(), unit.file()))
         }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => say(&format!("{} was not there", place.display())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => say(&text!("{} was not there", place.display())),
         Err(e) => return Err(e.into()),
     }
     Ok(())

@@ -38,7 +38,7 @@ pub fn run(host: &Host, args: &StudyArgs) -> Result<u8> {
     }
     let planted = &outcome.planted;
     Err(Error::new(code::GATE_HURDLES, "the gates do not hold in this study")
-        .found(format!(
+        .found(text!(
             "{} of {} searches in nothing would be promoted; planted edge found: {}, meets every bar: {}, promoted: {}, confirmed later: {}",
             outcome.null.promoted,
             outcome.null.searches,
@@ -53,22 +53,25 @@ pub fn run(host: &Host, args: &StudyArgs) -> Result<u8> {
 
 fn text(o: &Outcome) -> String {
     let mut out = vec![
-        format!(
+        text!(
             "{} searches of {} ridge configurations in markets without an edge: {} would be promoted ({} before costs)",
-            o.null.searches, o.study.configurations, o.null.promoted, o.null.promoted_before_costs
+            o.null.searches,
+            o.study.configurations,
+            o.null.promoted,
+            o.null.promoted_before_costs
         ),
-        format!("the largest Sharpe ratio found in nothing: {:.2}; the largest deflated one: {:.3}", o.null.best_sharpe, o.null.best_dsr),
+        text!("the largest Sharpe ratio found in nothing: {:.2}; the largest deflated one: {:.3}", o.null.best_sharpe, o.null.best_dsr),
     ];
     if let Some(trees) = &o.null_trees {
-        out.push(format!("one search of {} LightGBM configurations in nothing:", trees.tried));
+        out.push(text!("one search of {} LightGBM configurations in nothing:", trees.tried));
         out.extend(bars(trees));
     }
     let p = &o.planted;
     let (name, r) = p.carriers.first().cloned().unwrap_or_default();
-    out.push(format!("the planted edge, among {} configurations: found {} (the model follows {name}, correlation {r:.2})", p.search.tried, yes(p.found)));
+    out.push(text!("the planted edge, among {} configurations: found {} (the model follows {name}, correlation {r:.2})", p.search.tried, yes(p.found)));
     out.extend(bars(&p.search));
-    out.push(format!("of {} markets with such an edge, every bar is met in {}", p.searched, p.meet_every_bar));
-    out.push(format!(
+    out.push(text!("of {} markets with such an edge, every bar is met in {}", p.searched, p.meet_every_bar));
+    out.push(text!(
         "rank IC on later days {:.4}, expected {:.4} to {:.4} ({:.0} %) from {:.4} on the searched ones: {}",
         p.later.later,
         p.later.low,
@@ -78,19 +81,19 @@ fn text(o: &Outcome) -> String {
         if p.later.inside { "confirmed" } else { "NOT confirmed" }
     ));
     for s in &p.promoted.shadow {
-        out.push(format!("  shadow book of {}: {} sessions, net {:+.2} %", s.version, s.sessions, s.net_total * 100.0));
+        out.push(text!("  shadow book of {}: {} sessions, net {:+.2} %", s.version, s.sessions, s.net_total * 100.0));
     }
     for c in &p.promoted.promotion.conditions {
-        out.push(format!("  {}  {:<14} {}", if c.passed { "pass" } else { "FAIL" }, c.name, c.found));
+        out.push(text!("  {}  {:<14} {}", if c.passed { "pass" } else { "FAIL" }, c.name, c.found));
     }
-    out.push(format!("promoted: {} ({}); champion now: {}", yes(p.promoted.promotion.applied), p.promoted.promotion.reason, p.promoted.champion));
+    out.push(text!("promoted: {} ({}); champion now: {}", yes(p.promoted.promotion.applied), p.promoted.promotion.reason, p.promoted.champion));
     out.join("\n")
 }
 
 fn bars(s: &Search) -> Vec<String> {
     let row = |r: &engine::validation::hurdles::Row| {
         let mark = if r.passed { "pass" } else { "FAIL" };
-        format!("  {mark}  {:<18} {:>9}   bar {}", r.name, r.value.map_or("-".into(), |v| format!("{v:.3}")), r.bar)
+        text!("  {mark}  {:<18} {:>9}   bar {}", r.name, r.value.map_or("-".into(), |v| format!("{v:.3}")), r.bar)
     };
     s.verdict.rows.iter().map(row).collect()
 }

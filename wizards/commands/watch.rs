@@ -29,8 +29,8 @@ pub fn run(host: &Host, args: &WatchArgs) -> Result<u8> {
             let mut screen = steps::paper::Screen::open(&world.host, &root, &db)?;
             let stop = || match super::paper::engage(&root, "live screen", "stopped from the live screen") {
                 Ok(Ok(())) => "stopped: no account takes an increase; to go on: trademl paper reset".to_string(),
-                Ok(Err(e)) => format!("stopped by a file; the journal could not be written: {e}"),
-                Err(e) => format!("NOT stopped: {e}"),
+                Ok(Err(e)) => text!("stopped by a file; the journal could not be written: {e}"),
+                Err(e) => text!("NOT stopped: {e}"),
             };
             dashboard::run(host, kept(move || screen.picture().map(Snapshot::Paper))?, || false, Some(&stop))?;
         }

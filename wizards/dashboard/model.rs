@@ -310,7 +310,7 @@ fn typed(panic: Panic, key: Key) -> Panic {
     match key {
         Key::Esc => return Panic::Idle,
         Key::Enter if word == STOP_WORD => return Panic::Asked,
-        Key::Enter => return Panic::Said(format!("'{word}' is not {STOP_WORD}: nothing was stopped")),
+        Key::Enter => return Panic::Said(text!("'{word}' is not {STOP_WORD}: nothing was stopped")),
         Key::Backspace => drop(word.pop()),
         Key::Char(c) if word.len() < 2 * STOP_WORD.len() => word.push(c),
         _ => {}

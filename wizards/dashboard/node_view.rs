@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 
 /// `width` = the whole screen, `column` = one column of sections.
 pub fn page(node: &NodeSnapshot, width: usize, column: usize) -> Page {
-    let title = format!("TradeML node {}  dataset {}  {}", node.node_id, node.dataset, node.state);
+    let title = text!("TradeML node {}  dataset {}  {}", node.node_id, node.dataset, node.state);
     let coverage = section(1, "Coverage (G green, A amber, R red)", node.coverage.iter().map(|c| coverage_line(c, column)), "nothing is expected yet");
     let queue = section(2, "Queue", node.queue.iter().map(|q| queue_line(q, column)), "no tasks");
     let vendors = section(3, "Budgets", node.vendors.iter().map(|v| vendor_line(v, column)), "no vendor is in use");
@@ -22,7 +22,7 @@ fn section(priority: u8, title: &str, lines: impl Iterator<Item = Line<'static>>
     let mut all = vec![heading(title)];
     all.extend(lines);
     if all.len() == 1 {
-        all.push(Line::from(format!("  {none}")));
+        all.push(Line::from(plain(text!("  {none}"))));
     }
     Section { lines: all, priority }
 }
@@ -32,28 +32,28 @@ fn head(node: &NodeSnapshot, width: usize) -> Vec<Line<'static>> {
     let beat = match (node.now, node.heartbeat_at) {
         (Some(now), Some(at)) => {
             let age = now.seconds_since(at);
-            let text = format!("heartbeat {} ago", duration(age));
+            let text = text!("heartbeat {} ago", duration(age));
             if !node.at_work {
-                plain(format!("last {text}"))
+                plain(text!("last {text}"))
             } else if age > 90.0 {
-                bad(format!("{text} LATE"))
+                bad(text!("{text} LATE"))
             } else {
-                good(format!("{text} ok"))
+                good(text!("{text} ok"))
             }
         }
         _ => caution("no heartbeat yet"),
     };
     let eta = match node.eta_seconds {
-        Some(s) if s > 0.0 => format!("all there in about {}", duration(s)),
+        Some(s) if s > 0.0 => text!("all there in about {}", duration(s)),
         Some(_) => "nothing is waiting".into(),
         None if node.queue.iter().all(|q| q.pending + q.leased == 0) => "nothing is waiting".into(),
         None => "time left unknown".into(),
     };
     let used = node.disk_total.saturating_sub(node.disk_free);
-    let disk = format!("disk {} free ({} used)", human_bytes(node.disk_free), percent(used, node.disk_total));
+    let disk = text!("disk {} free ({} used)", human_bytes(node.disk_free), percent(used, node.disk_total));
     let first = Line::from(vec![plain(format!("{clock}   ")), beat]);
-    let next = node.next_stage_seconds.map_or(String::new(), |s| format!("   stage {} could be there in {}", node.stage + 1, duration(s)));
-    let second = Line::from(fit(&format!("stage {}: {eta}   {disk}{next}", node.stage), width));
+    let next = node.next_stage_seconds.map_or(String::new(), |s| text!("   stage {} could be there in {}", node.stage + 1, duration(s)));
+    let second = Line::from(fit(&text!("stage {}: {eta}   {disk}{next}", node.stage), width));
     vec![first, second]
 }
 
@@ -74,10 +74,10 @@ fn coverage_line(row: &CoverageRow, width: usize) -> Line<'static> {
         spans.push(plain(format!("{} ", bar(row.green as f64 / row.expected as f64, bar_width))));
     }
     spans.push(plain(format!("{:>7} ", percent(row.green, row.expected))));
-    spans.push(good(format!("G {} ", thousands(row.green))));
+    spans.push(good(text!("G {} ", thousands(row.green))));
     spans.push(count("A", row.amber, caution));
     spans.push(count("R", row.red, bad));
-    let of = format!("of {}", thousands(row.expected));
+    let of = text!("of {}", thousands(row.expected));
     if spans.iter().map(Span::width).sum::<usize>() + of.len() <= width {
         spans.push(plain(of));
     }
@@ -85,19 +85,19 @@ fn coverage_line(row: &CoverageRow, width: usize) -> Line<'static> {
 }
 
 fn count(letter: &str, n: u64, style: impl Fn(String) -> Span<'static>) -> Span<'static> {
-    let text = format!("{letter} {} ", thousands(n));
+    let text = text!("{letter} {} ", thousands(n));
     if n == 0 { plain(text) } else { style(text) }
 }
 
 fn queue_line(row: &QueueRow, width: usize) -> Line<'static> {
     let total = row.pending + row.leased + row.done + row.failed;
-    let name = pad(&format!("{} {}", row.dataset, row.kind), if width >= 90 { 30 } else { 22 });
+    let name = pad(&text!("{} {}", row.dataset, row.kind), if width >= 90 { 30 } else { 22 });
     let share = percent(row.done, total);
-    let failed = if row.failed == 0 { plain("0 failed") } else { bad(format!("{} FAILED", thousands(row.failed))) };
-    let running = if width >= 72 { format!("{} running, ", thousands(row.leased)) } else { String::new() };
+    let failed = if row.failed == 0 { plain("0 failed") } else { bad(text!("{} FAILED", thousands(row.failed))) };
+    let running = if width >= 72 { text!("{} running, ", thousands(row.leased)) } else { String::new() };
     let left = thousands(if width >= 72 { row.pending } else { row.pending + row.leased });
-    let mut spans = vec![plain(format!("  {name} {share:>7} {left} left, {running}")), failed];
-    if let Some(age) = row.oldest_seconds.map(|s| format!(", waits {}", duration(s)))
+    let mut spans = vec![plain(text!("  {name} {share:>7} {left} left, {running}")), failed];
+    if let Some(age) = row.oldest_seconds.map(|s| text!(", waits {}", duration(s)))
         && spans.iter().map(Span::width).sum::<usize>() + age.len() <= width
     {
         spans.push(plain(age));
@@ -107,17 +107,17 @@ fn queue_line(row: &QueueRow, width: usize) -> Line<'static> {
 
 fn vendor_line(row: &VendorRow, width: usize) -> Line<'static> {
     let spent = match row.cap {
-        Some(cap) => format!("{}/{} a {}", thousands(row.spent), thousands(cap), row.window),
-        None => format!("{} a {}", thousands(row.spent), row.window),
+        Some(cap) => text!("{}/{} a {}", thousands(row.spent), thousands(cap), row.window),
+        None => text!("{} a {}", thousands(row.spent), row.window),
     };
     let gauge = row.cap.filter(|cap| *cap > 0 && width >= 72).map_or(String::new(), |cap| marked(row.spent as f64 / cap as f64) + " ");
     let room = width.saturating_sub(40 + gauge.len()).max(10);
     let state = match row.frozen_seconds {
-        Some(s) => bad(fit(&format!("FROZEN {}: {}", duration(s), row.state), room)),
+        Some(s) => bad(fit(&text!("FROZEN {}: {}", duration(s), row.state), room)),
         None if row.state == "ok" => good("ok"),
         None => caution(fit(&row.state, room)),
     };
-    Line::from(vec![plain(format!("  {} {} {gauge}", pad(&row.vendor, 14), pad(&spent, 20))), state])
+    Line::from(vec![plain(text!("  {} {} {gauge}", pad(&row.vendor, 14), pad(&spent, 20))), state])
 }
 
 /// A budget of 20 cells with its marks: `|` at 85 % (backfill ends), at 90 % (probes end); the rest is for new sessions.
@@ -137,7 +137,7 @@ fn heat_line(row: &HeatRow, width: usize) -> Line<'static> {
     let name = if width >= 100 { 26 } else { 16 };
     let room = width.saturating_sub(name + 4 + 9);
     let first = row.months.len().saturating_sub(room);
-    let mut spans = vec![plain(format!("  {} {} ", pad(row.table.rsplit('/').next().unwrap_or(&row.table), name), month_after(&row.from, first)))];
+    let mut spans = vec![plain(text!("  {} {} ", pad(row.table.rsplit('/').next().unwrap_or(&row.table), name), month_after(&row.from, first)))];
     spans.extend(row.months[first..].iter().map(|month| match month {
         None => plain("."),
         Some(share) if *share >= 1.0 => good("#"),
@@ -162,7 +162,7 @@ fn month_after(month: &str, n: usize) -> String {
 }
 
 fn loop_line(row: &LoopRow, width: usize) -> Line<'static> {
-    Line::from(fit(&format!("  {} {} ago   {}", pad(&row.name, 20), pad(&duration(row.seconds_ago), 9), row.said), width))
+    Line::from(fit(&text!("  {} {} ago   {}", pad(&row.name, 20), pad(&duration(row.seconds_ago), 9), row.said), width))
 }
 
 #[cfg(test)]

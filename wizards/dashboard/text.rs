@@ -1,5 +1,6 @@
 //! Numbers and bars as short texts that fit a column.
 
+use data_layer::words::tell;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
@@ -18,7 +19,7 @@ pub fn percent(part: u64, whole: u64) -> String {
         return "-".into();
     }
     let tenths = u128::from(part) * 1000 / u128::from(whole);
-    format!("{}.{} %", tenths / 10, tenths % 10)
+    text!("{}.{} %", tenths / 10, tenths % 10)
 }
 
 /// `1,234,567`
@@ -68,17 +69,18 @@ pub fn drawdowns(values: &[f64]) -> (f64, f64) {
 pub fn duration(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     match s {
-        0..=99 => format!("{s} s"),
-        100..=5_999 => format!("{} m", s / 60),
-        6_000..=172_799 => format!("{} h {:02} m", s / 3_600, s % 3_600 / 60),
-        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
+        0..=99 => text!("{s} s"),
+        100..=5_999 => text!("{} m", s / 60),
+        6_000..=172_799 => text!("{} h {:02} m", s / 3_600, s % 3_600 / 60),
+        _ => text!("{} d {} h", s / 86_400, s % 86_400 / 3_600),
     }
 }
 
 /// Cut to `width` characters, the last one a `~` when something is missing.
 pub fn fit(text: &str, width: usize) -> String {
+    let text = tell(text);
     if text.chars().count() <= width {
-        return text.to_string();
+        return text.into_owned();
     }
     let mut out: String = text.chars().take(width.saturating_sub(1)).collect();
     if width > 0 {
@@ -92,20 +94,24 @@ pub fn pad(text: &str, width: usize) -> String {
     format!("{:<width$}", fit(text, width))
 }
 
+fn told(text: impl Into<String>) -> String {
+    tell(&text.into()).into_owned()
+}
+
 pub fn good(text: impl Into<String>) -> Span<'static> {
-    Span::styled(text.into(), Style::new().fg(Color::Green))
+    Span::styled(told(text), Style::new().fg(Color::Green))
 }
 pub fn caution(text: impl Into<String>) -> Span<'static> {
-    Span::styled(text.into(), Style::new().fg(Color::Yellow))
+    Span::styled(told(text), Style::new().fg(Color::Yellow))
 }
 pub fn bad(text: impl Into<String>) -> Span<'static> {
-    Span::styled(text.into(), Style::new().fg(Color::Red).add_modifier(Modifier::BOLD))
+    Span::styled(told(text), Style::new().fg(Color::Red).add_modifier(Modifier::BOLD))
 }
 pub fn plain(text: impl Into<String>) -> Span<'static> {
-    Span::raw(text.into())
+    Span::raw(told(text))
 }
 pub fn heading(text: impl Into<String>) -> Line<'static> {
-    Line::from(Span::styled(text.into(), Style::new().add_modifier(Modifier::BOLD)))
+    Line::from(Span::styled(told(text), Style::new().add_modifier(Modifier::BOLD)))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub fn view(frame: &mut Frame<'_>, model: &Model) {
 fn foot(model: &Model, width: usize) -> Line<'static> {
     let paper = matches!(model.snapshot, Snapshot::Paper(_));
     match &model.panic {
-        Panic::Typing(word) => return Line::from(bad(fit(&format!("Type {STOP_WORD} and Enter to stop all orders, Esc to leave it: {word}_"), width))),
+        Panic::Typing(word) => return Line::from(bad(fit(&text!("Type {STOP_WORD} and Enter to stop all orders, Esc to leave it: {word}_"), width))),
         Panic::Asked => return Line::from(bad(fit("stopping ...", width))),
         Panic::Said(text) => return Line::from(caution(fit(text, width))),
         Panic::Idle => {}
@@ -83,7 +83,7 @@ fn help(model: &Model) -> Vec<Line<'static>> {
         "Every number is also in:  trademl status --json",
     ]
     .into_iter()
-    .map(Line::from)
+    .map(|line| Line::from(plain(line)))
     .collect()
 }
 
@@ -140,7 +140,7 @@ fn shorten(mut all: Vec<Section>, room: usize) -> Vec<Section> {
         if lost > 0
             && let Some(last) = section.lines.last_mut()
         {
-            *last = Line::from(format!("  ... and {} more", lost + 1));
+            *last = Line::from(plain(text!("  ... and {} more", lost + 1)));
         }
     }
     all
@@ -160,7 +160,7 @@ fn events(frame: &mut Frame<'_>, model: &Model, y: u16) {
         Severity::Warning => "Warnings and errors",
         Severity::Error => "Errors",
     };
-    let title = if model.scrolled > 0 { format!("{what} ({} newer below)", model.scrolled) } else { what.to_string() };
+    let title = if model.scrolled > 0 { text!("{what} ({} newer below)", model.scrolled) } else { what.to_string() };
     let mut lines = vec![heading(title)];
     lines.extend(shown.iter().map(|e| event_line(e, usize::from(area.width))));
     let mut at = y;

@@ -28,7 +28,7 @@ pub fn schema(wizard: &Wizard) -> Value {
         },
     });
     json!({
-        "$schema": DRAFT, "title": format!("Answers of trademl {}", wizard.name), "description": wizard.purpose,
+        "$schema": DRAFT, "title": text!("Answers of trademl {}", wizard.name), "description": wizard.purpose,
         "oneOf": [single, several], "$defs": {"section": section},
     })
 }
@@ -96,7 +96,7 @@ fn described(question: &Question) -> Value {
         "kind": kind, "secret": false, "gate": false, "env": question.env, "flag": format!("--set {}=VALUE", question.id),
         "default": match (&question.default, question.no_default) {
             (Some((_, evidence)), _) => evidence.clone(),
-            (None, reason) => format!("no default: {}", reason.unwrap_or_default()),
+            (None, reason) => text!("no default: {}", reason.unwrap_or_default()),
         },
     });
     property
@@ -105,7 +105,7 @@ fn described(question: &Question) -> Value {
 fn secret(step: &Step, n: usize, key: &SecretSpec) -> Value {
     json!({
         "title": key.label,
-        "description": format!("Without it: {}. A key is never written into an answers file; the file says where it is.", key.without),
+        "description": text!("Without it: {}. A key is never written into an answers file; the file says where it is.", key.without),
         "oneOf": [
             {"const": "skip"},
             {"type": "object", "required": ["from"], "additionalProperties": false, "properties": {"from": {"type": "string", "pattern": "^(env|file):.+$"}}},

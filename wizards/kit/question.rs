@@ -1,7 +1,11 @@
 //! A question as data: the terminal, an answers file and a test script are three ways of answering the same value.
 
 use data_layer::error::{Error, code};
+use data_layer::words::tell;
 use serde_json::{Value, json};
+
+const YES: &str = term!("yes");
+const NO: &str = term!("no");
 
 /// What kind of answer is wanted.
 pub enum Kind {
@@ -105,13 +109,16 @@ impl Question {
             Kind::Confirm => match text.to_ascii_lowercase().as_str() {
                 "y" | "yes" | "true" => Ok(Value::from(true)),
                 "n" | "no" | "false" => Ok(Value::from(false)),
+                // As the person's language says it.
+                said if said == tell(YES) => Ok(Value::from(true)),
+                said if said == tell(NO) => Ok(Value::from(false)),
                 _ => Err("answer yes or no".into()),
             },
-            Kind::Number { .. } => text.parse::<i64>().map(Value::from).map_err(|_| format!("'{text}' is not a whole number")),
+            Kind::Number { .. } => text.parse::<i64>().map(Value::from).map_err(|_| text!("'{text}' is not a whole number")),
             Kind::Select(choices) => {
                 let by_number = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).and_then(|i| choices.get(i));
                 let chosen = by_number.or_else(|| choices.iter().find(|c| c.value == text));
-                chosen.map(|c| Value::from(c.value.as_str())).ok_or_else(|| format!("choose 1 to {} or one of: {}", choices.len(), self.choice_names()))
+                chosen.map(|c| Value::from(c.value.as_str())).ok_or_else(|| text!("choose 1 to {} or one of: {}", choices.len(), self.choice_names()))
             }
         }
     }
@@ -123,11 +130,11 @@ impl Question {
             (Kind::Text | Kind::Path, Value::String(_)) | (Kind::Confirm, Value::Bool(_)) => {}
             (Kind::Number { min, max }, v) => match v.as_i64() {
                 Some(n) if (*min..=*max).contains(&n) => {}
-                _ => return Err(format!("a whole number from {min} to {max} is needed")),
+                _ => return Err(text!("a whole number from {min} to {max} is needed")),
             },
             (Kind::Select(choices), Value::String(s)) if choices.iter().any(|c| c.value == *s) => {}
-            (Kind::Select(_), _) => return Err(format!("choose one of: {}", self.choice_names())),
-            _ => return Err(format!("{} cannot be an answer here", value)),
+            (Kind::Select(_), _) => return Err(text!("choose one of: {}", self.choice_names())),
+            _ => return Err(text!("{} cannot be an answer here", value)),
         }
         self.check.as_ref().map_or(Ok(()), |check| check(value))
     }
@@ -141,12 +148,12 @@ impl Question {
 
     /// The flag, the variable and the answers key that would have answered it.
     pub fn missing(&self) -> Error {
-        let mut error = Error::new(code::USE_ANSWER_MISSING, format!("'{}' has no answer: {}", self.id, self.prompt))
+        let mut error = Error::new(code::USE_ANSWER_MISSING, text!("'{}' has no answer: {}", self.id, self.prompt))
             .cause("there is nobody to ask (no terminal, --no-input, or an answers file without it)")
             .fix(format!("--set {}=VALUE", self.id))
-            .fix(format!("in the answers file: answers: {{{}: VALUE}}", self.id));
+            .fix(text!("in the answers file: answers: {{{}: VALUE}}", self.id));
         if let Some(env) = self.env {
-            error = error.fix(format!("{env}=VALUE in the environment"));
+            error = error.fix(text!("{env}=VALUE in the environment"));
         }
         error
     }
@@ -174,7 +181,7 @@ impl Question {
     /// The value as a person reads it.
     pub fn display(&self, value: &Value) -> String {
         match (&self.kind, value) {
-            (Kind::Confirm, Value::Bool(b)) => if *b { "yes" } else { "no" }.to_string(),
+            (Kind::Confirm, Value::Bool(b)) => if *b { YES } else { NO }.to_string(),
             (Kind::Select(choices), Value::String(s)) => choices.iter().find(|c| c.value == *s).map_or_else(|| s.clone(), |c| c.label.clone()),
             (_, Value::String(s)) => s.clone(),
             (_, other) => other.to_string(),
@@ -200,9 +207,11 @@ impl SecretSpec {
     }
     /// Asked for, and the input ended.
     pub fn missing(&self) -> Error {
-        Error::new(code::USE_ANSWER_MISSING, format!("'{}' has no answer: {}", self.id(), self.label))
-            .cause("the input ended before it was given")
-            .fix(format!("set {} in the environment, or {}: {{from: \"file:PATH\"}} in an answers file", self.var, self.id()))
+        Error::new(code::USE_ANSWER_MISSING, text!("'{}' has no answer: {}", self.id(), self.label)).cause("the input ended before it was given").fix(text!(
+            "set {} in the environment, or {}: {{from: \"file:PATH\"}} in an answers file",
+            self.var,
+            self.id()
+        ))
     }
 }
 

@@ -37,15 +37,15 @@ impl Recovery {
     pub fn lines(&self) -> Vec<String> {
         let mut out = Vec::new();
         if let Some(aside) = &self.kept_aside {
-            out.push(format!("the journal as it was is kept as {aside}"));
+            out.push(text!("the journal as it was is kept as {aside}"));
         }
         if let Some(backup) = &self.restored {
-            out.push(format!("restored from {backup}: what happened since is asked again, or found on the drive and at the broker"));
+            out.push(text!("restored from {backup}: what happened since is asked again, or found on the drive and at the broker"));
         }
         match (self.dropped, self.kept_aside.is_some()) {
-            (0, false) => out.push(format!("the journal is sound: {} records, every hash follows", self.kept)),
+            (0, false) => out.push(text!("the journal is sound: {} records, every hash follows", self.kept)),
             (0, true) => {}
-            (n, _) => out.push(format!("{} records kept, {n} dropped after the break; their steps are settled again from the facts on the drive", self.kept)),
+            (n, _) => out.push(text!("{} records kept, {n} dropped after the break; their steps are settled again from the facts on the drive", self.kept)),
         }
         out
     }

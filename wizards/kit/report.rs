@@ -4,6 +4,7 @@
 
 use data_layer::error::{Body, Error};
 use data_layer::host::Host;
+use data_layer::words::tell;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Mutex;
@@ -102,7 +103,7 @@ impl Reporter {
                 if self.voice == Voice::Json {
                     self.json_line("progress", json!({"step": step, "done": done, "total": total, "unit": unit}));
                 } else {
-                    self.line(&format!("  {done} of {total} {unit}"));
+                    self.line(&text!("  {done} of {total} {unit}"));
                 }
             }
             _ => {}
@@ -129,18 +130,18 @@ impl Reporter {
         let Ok(mut slot) = self.bar.lock() else { return };
         let bar = slot.get_or_insert_with(|| {
             // The message gives way on a narrow screen: a bar that wraps cannot be drawn over.
-            let template = "  {bar:20} {pos}/{len}  {eta} left  {wide_msg}";
+            let template = &text!("  {{bar:20}} {{pos}}/{{len}}  {{eta}} {}  {{wide_msg}}", tell(term!("left")));
             let bar = indicatif::ProgressBar::with_draw_target(Some(total), indicatif::ProgressDrawTarget::stderr_with_hz(8));
             bar.set_style(indicatif::ProgressStyle::with_template(template).unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()).progress_chars("=> "));
             bar
         });
         bar.set_length(total);
-        bar.set_message(unit.to_string());
+        bar.set_message(tell(unit).into_owned());
         bar.set_position(done);
     }
 
     fn line(&self, text: &str) {
-        let text = &wrapped(text, screen_width());
+        let text = &wrapped(&tell(text), screen_width());
         let suspended = self.bar.lock().ok().and_then(|bar| bar.as_ref().map(|b| b.suspend(|| write_stderr(text))));
         if suspended.is_none() {
             write_stderr(text);
@@ -191,9 +192,9 @@ impl Reporter {
             None => {}
         }
         if !next.is_empty() {
-            self.line("next");
+            self.line(term!("next"));
             for (command, when) in next {
-                let line = if command.chars().count() <= 44 { format!("  {command:<44} {when}") } else { format!("  {command}\n      {when}") };
+                let line = if command.chars().count() <= 44 { text!("  {command:<44} {when}") } else { text!("  {command}\n      {when}") };
                 self.line(&line);
             }
         }
@@ -258,22 +259,22 @@ fn write_stdout(text: &str) {
     drop(out.flush());
 }
 
-/// The error as a person reads it, without colour.
+/// The error as a person reads it, in their language, without colour.
 pub fn error_text(body: &Body, log: Option<&str>) -> String {
-    let mut out = format!("error[{}]: {}", body.code.id, body.what);
-    let mut row = |label: &str, text: &str| out.push_str(&format!("\n  {label:<6} {text}"));
+    let mut out = text!("{}[{}]: {}", tell(term!("error")), body.code.id, tell(&body.what));
+    let mut row = |label: &str, text: &str| out.push_str(&text!("\n  {:<6} {}", tell(label), tell(text)));
     if let Some(cause) = &body.cause {
-        row("cause", cause);
+        row(term!("cause"), cause);
     }
     if let Some(found) = &body.found {
-        row("found", found);
+        row(term!("found"), found);
     }
     for fix in &body.fix {
-        row("fix", fix);
+        row(term!("fix"), fix);
     }
-    row("docs", &format!("docs/errors/{id}.md, or: trademl explain {id}", id = body.code.id));
+    row(term!("docs"), &text!("docs/errors/{id}.md, or: trademl explain {id}", id = body.code.id));
     if let Some(log) = log {
-        row("log", log);
+        row(term!("log"), log);
     }
     out
 }

@@ -2,6 +2,8 @@
 //!
 //! It is told in two lengths: whole, and in short for a screen that the whole does not fit.
 
+use data_layer::words::tell;
+
 /// One file that will change. `path` is how the user knows it (relative to the drive, or `~/.config/trademl/.env`).
 pub struct FileChange {
     pub path: String,
@@ -28,19 +30,20 @@ impl Plan {
         let mut out = String::new();
         // Long things first: on a small screen what a decision needs stands right above the choices.
         for file in &self.files {
-            let verb = if file.before.is_some() { "changes" } else { "new file" };
-            out.push_str(&format!("  {verb}: {}\n", file.path));
+            let verb = if file.before.is_some() { term!("changes") } else { term!("new file") };
+            out.push_str(&text!("  {verb}: {}\n", file.path));
             out.push_str(&diff(file.before.as_deref().unwrap_or(""), &file.after));
         }
+        let answers = told(answers);
         let width = answers.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
-        for (label, value) in answers {
-            out.push_str(&format!("  {label:width$}  {value}\n"));
+        for (label, value) in &answers {
+            out.push_str(&text!("  {label:width$}  {value}\n"));
         }
         for (what, count) in &self.work {
-            out.push_str(&format!("  will be queued: {count} x {what}\n"));
+            out.push_str(&text!("  will be queued: {count} x {what}\n"));
         }
         for note in self.sentences() {
-            out.push_str(&format!("  - {note}\n"));
+            out.push_str(&text!("  - {note}\n"));
         }
         out
     }
@@ -51,20 +54,21 @@ impl Plan {
         for file in &self.files {
             let (written, gone) = counts(file.before.as_deref().unwrap_or(""), &file.after);
             match file.before {
-                Some(_) => out.push_str(&format!("  changes: {} (+{written} -{gone} lines)\n", file.path)),
-                None => out.push_str(&format!("  new file: {} ({written} lines)\n", file.path)),
+                Some(_) => out.push_str(&text!("  changes: {} (+{written} -{gone} lines)\n", file.path)),
+                None => out.push_str(&text!("  new file: {} ({written} lines)\n", file.path)),
             }
         }
+        let answers = told(answers);
         let column = answers.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
-        for (label, value) in answers {
-            out.push_str(&format!("  {label:column$}  {}\n", shortened(value, width.saturating_sub(column + 5))));
+        for (label, value) in &answers {
+            out.push_str(&text!("  {label:column$}  {}\n", shortened(value, width.saturating_sub(column + 5))));
         }
         let queued: u64 = self.work.iter().map(|(_, count)| count).sum();
         if queued > 0 {
-            out.push_str(&format!("  will be queued: {queued} tasks of {} kinds\n", self.work.len()));
+            out.push_str(&text!("  will be queued: {queued} tasks of {} kinds\n", self.work.len()));
         }
         for note in &self.notes {
-            out.push_str(&format!("  - {note}\n"));
+            out.push_str(&text!("  - {note}\n"));
         }
         out
     }
@@ -73,6 +77,11 @@ impl Plan {
     pub fn sentences(&self) -> impl Iterator<Item = &String> {
         self.notes.iter().chain(&self.asides)
     }
+}
+
+/// Labels and values in the person's language, before they are put in columns.
+fn told(answers: &[(String, String)]) -> Vec<(String, String)> {
+    answers.iter().map(|(label, value)| (tell(label).into_owned(), tell(value).into_owned())).collect()
 }
 
 /// Lines that come and lines that go.
@@ -93,14 +102,14 @@ pub fn diff(before: &str, after: &str) -> String {
     let changes: Vec<String> = similar::TextDiff::from_lines(before, after)
         .iter_all_changes()
         .filter_map(|change| match change.tag() {
-            similar::ChangeTag::Delete => Some(format!("    - {}", clipped(change.value()))),
-            similar::ChangeTag::Insert => Some(format!("    + {}", clipped(change.value()))),
+            similar::ChangeTag::Delete => Some(text!("    - {}", clipped(change.value()))),
+            similar::ChangeTag::Insert => Some(text!("    + {}", clipped(change.value()))),
             similar::ChangeTag::Equal => None,
         })
         .collect();
     let mut out = changes.iter().take(SHOWN).fold(String::new(), |all, line| all + line + "\n");
     if changes.len() > SHOWN {
-        out.push_str(&format!("    ... and {} more lines\n", changes.len() - SHOWN));
+        out.push_str(&text!("    ... and {} more lines\n", changes.len() - SHOWN));
     }
     if changes.is_empty() {
         out.push_str("    (unchanged)\n");
@@ -113,7 +122,7 @@ fn clipped(line: &str) -> String {
     const WIDE: usize = 100;
     let line = line.trim_end();
     let length = line.chars().count();
-    if length <= WIDE { line.to_string() } else { format!("{} ... ({} more characters)", line.chars().take(WIDE).collect::<String>(), length - WIDE) }
+    if length <= WIDE { line.to_string() } else { text!("{} ... ({} more characters)", line.chars().take(WIDE).collect::<String>(), length - WIDE) }
 }
 
 #[cfg(test)]

@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
         for (i, skipped) in self.wizard.steps.iter().enumerate().take(to.saturating_sub(1)).skip(from).filter(|(_, s)| !s.before_the_run()) {
             self.report.event(
                 "step.skipped",
-                &format!("  --     [{}/{}] {}: not needed here", i + 1, self.wizard.steps.len(), skipped.title),
+                &text!("  --     [{}/{}] {}: not needed here", i + 1, self.wizard.steps.len(), skipped.title),
                 json!({"step": skipped.id, "n": i + 1, "of": self.wizard.steps.len()}),
             );
         }
@@ -238,16 +238,16 @@ impl<'a> Run<'a> {
     /// All steps and how far each is, for `:steps`.
     fn outline(&self, here: &Step) -> String {
         let at = self.wizard.position(here.id);
-        let mut out = format!("  {}: {} steps", self.wizard.name, self.wizard.steps.len());
+        let mut out = text!("  {}: {} steps", self.wizard.name, self.wizard.steps.len());
         for (i, step) in self.wizard.steps.iter().enumerate() {
-            let answer = self.answers.iter().find(|a| a.step == step.id).map_or(String::new(), |a| format!(": {}", a.shown));
+            let answer = self.answers.iter().find(|a| a.step == step.id).map_or(String::new(), |a| text!(": {}", a.shown));
             let mark = match i + 1 {
-                n if n == at => "here",
+                n if n == at => term!("here"),
                 n if n > at => "    ",
-                _ if self.done(step).is_some() || step.before_the_run() => "done",
+                _ if self.done(step).is_some() || step.before_the_run() => term!("done"),
                 _ => "--",
             };
-            out.push_str(&format!("\n  {mark:<4} {:>2} {}{answer}{}", i + 1, step.title, self.usually(step)));
+            out.push_str(&text!("\n  {mark:<4} {:>2} {}{answer}{}", i + 1, step.title, self.usually(step)));
         }
         out
     }
@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
 
     fn obtain(&mut self, place: &Place, question: &Question) -> Result<(Value, String)> {
         if let Some((value, evidence)) = question.default.as_ref().filter(|_| self.manner.yes) {
-            return Ok((value.clone(), format!("default: {evidence}")));
+            return Ok((value.clone(), text!("default: {evidence}")));
         }
         if !self.prompter.interactive() {
             self.missing.push(question.missing());
@@ -325,7 +325,7 @@ impl<'a> Run<'a> {
         if !self.manner.dry_run {
             return Ok(());
         }
-        self.report.note(&format!("  would  {} first; the rest follows from what it finds", step.title));
+        self.report.note(&text!("  would  {} first; the rest follows from what it finds", step.title));
         self.turn = Some(Turn::PlanShown);
         Err(Error::bug("a shown plan is not an error"))
     }
@@ -334,11 +334,11 @@ impl<'a> Run<'a> {
         let all = std::mem::take(&mut self.missing);
         let mut error = match all.first() {
             Some(first) if all.len() == 1 => return first.clone(),
-            Some(_) => Error::new(code::USE_ANSWER_MISSING, format!("{} questions have no answer and there is nobody to ask", all.len())),
+            Some(_) => Error::new(code::USE_ANSWER_MISSING, text!("{} questions have no answer and there is nobody to ask", all.len())),
             None => Error::bug("no answer is missing"),
         };
         for one in &all {
-            error = error.fix(format!("{}: {}", one.body().what, one.body().fix.join("  or  ")));
+            error = error.fix(text!("{}: {}", one.body().what, one.body().fix.join("  or  ")));
         }
         error.fix("--yes accepts the defaults")
     }
@@ -353,11 +353,11 @@ impl<'a> Run<'a> {
     }
 
     fn step_done(&self, step: &Step, place: &Place, evidence: &str, replayed: bool) {
-        let mark = if replayed { "kept  " } else { "done  " };
-        let tail = if evidence.is_empty() { String::new() } else { format!(": {evidence}") };
+        let mark = if replayed { term!("kept  ") } else { term!("done  ") };
+        let tail = if evidence.is_empty() { String::new() } else { text!(": {evidence}") };
         self.report.event(
             "step.done",
-            &format!("  {mark} [{}/{}] {}{tail}", place.n, place.of, step.title),
+            &text!("  {mark} [{}/{}] {}{tail}", place.n, place.of, step.title),
             json!({"step": step.id, "n": place.n, "of": place.of, "replayed": replayed, "evidence": evidence}),
         );
         self.host.trace_step(place.n, step.id);
@@ -415,7 +415,7 @@ fn paused() -> Error {
 }
 
 fn convert<T: DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(|e| Error::bug(format!("a recorded answer has another type than its step wants: {e}")))
+    serde_json::from_value(value).map_err(|e| Error::bug(text!("a recorded answer has another type than its step wants: {e}")))
 }
 
 /// Only a run's id is random, and it never enters data, models or order ids.

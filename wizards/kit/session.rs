@@ -132,7 +132,7 @@ impl Session {
             Ok(outcome) => {
                 self.report.event("run.closed", &outcome.summary, serde_json::json!({"summary": outcome.summary}));
                 for (name, path) in &outcome.links {
-                    self.report.event("link", &format!("  {name}: {path}"), serde_json::json!({"name": name, "path": path}));
+                    self.report.event("link", &text!("  {name}: {path}"), serde_json::json!({"name": name, "path": path}));
                 }
                 let (status, exit) = if outcome.refused { ("refused", 3) } else { ("done", 0) };
                 self.report.finish(status, exit, &outcome.next, None);
@@ -146,7 +146,7 @@ impl Session {
                     2 if error.is(code::USE_ANSWER_MISSING) => "action_required",
                     _ => "failed",
                 };
-                let place = self.flags.root.as_ref().map_or(String::new(), |root| format!(" --root {}", root.display()));
+                let place = self.flags.root.as_ref().map_or(String::new(), |root| text!(" --root {}", root.display()));
                 let again = (format!("trademl {}{place}", self.wizard.name), "the same command goes on from here".to_string());
                 self.report.finish(status, exit, &[again], Some(error));
                 exit

@@ -88,7 +88,7 @@ impl Step {
     pub fn question(&self) -> Result<Question> {
         match self.asks {
             Asks::Question(make) => Ok(make()),
-            _ => Err(Error::bug(format!("the step '{}' asks no question", self.id))),
+            _ => Err(Error::bug(text!("the step '{}' asks no question", self.id))),
         }
     }
     /// The keys that this step asks for.

@@ -156,7 +156,7 @@ fn settings(host: &Host, run: &str, dry_run: bool, out: &mut Vec<(String, Fate)>
                 Fate::Undone("removed; it was not set before".into())
             }
         };
-        out.push((format!("{key} of this machine"), fate));
+        out.push((text!("{key} of this machine"), fate));
     }
     if dry_run {
         return Ok(());
@@ -179,14 +179,14 @@ fn tasks(root: &DataRoot, run: &str, dry_run: bool, out: &mut Vec<(String, Fate)
         if !dry_run {
             db.write(|tx| Ok(tx.execute("DELETE FROM backfill_queue WHERE run_id = ?1 AND status IN ('PENDING', 'FAILED')", [run])?))?;
         }
-        out.push((format!("{waiting} tasks that wait"), Fate::Undone("withdrawn".into())));
+        out.push((text!("{waiting} tasks that wait"), Fate::Undone("withdrawn".into())));
     }
     if leased > 0 {
-        out.push((format!("{leased} tasks at work"), Fate::Left("a node has leased them; stop it first, then undo again".into())));
+        out.push((text!("{leased} tasks at work"), Fate::Left("a node has leased them; stop it first, then undo again".into())));
     }
     if done > 0 {
         let why = "their data is on the drive; raw data is never deleted one by one (remove the data root to be rid of all)";
-        out.push((format!("{done} finished tasks"), Fate::Left(why.into())));
+        out.push((text!("{done} finished tasks"), Fate::Left(why.into())));
     }
     Ok(())
 }

@@ -30,8 +30,8 @@ pub fn pick(act: &Act<'_>, strategy: &str) -> Result<Pair> {
     let registry = Registry::open(act.root)?;
     let champion = registry.champion(strategy)?;
     let challenger = registry.models(strategy)?.into_iter().rev().find(|m| matches!(m.stage, Stage::Challenger | Stage::Shadow));
-    let challenger = challenger.ok_or_else(|| Error::new(code::DATA_MISSING, format!("'{strategy}' has no challenger to judge")).fix("trademl train"))?;
-    act.note(&format!("challenger {} against champion {}", challenger.version, champion.version));
+    let challenger = challenger.ok_or_else(|| Error::new(code::DATA_MISSING, text!("'{strategy}' has no challenger to judge")).fix("trademl train"))?;
+    act.note(&text!("challenger {} against champion {}", challenger.version, champion.version));
     Ok(Pair { strategy: strategy.to_string(), challenger: challenger.version, champion: champion.version })
 }
 
@@ -49,7 +49,7 @@ pub fn look(act: &Act<'_>, pair: &Pair, open: bool) -> Result<String> {
     } else {
         match holdout::status(act.root, &pair.strategy)? {
             holdout::Status { opened: Some(opened), .. } => opened.sentence(),
-            holdout::Status { sealed: Some(sealed), .. } => format!("the dark holdout {} stays sealed", sealed.window),
+            holdout::Status { sealed: Some(sealed), .. } => text!("the dark holdout {} stays sealed", sealed.window),
             _ => "no dark holdout is set aside".to_string(),
         }
     };
@@ -87,7 +87,7 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
     let registry = Registry::open(act.root)?;
     let logits = trial_stats::logits(act.root, &registry, &e.config.family, &evaluation.data_snapshot)?;
     let champion = e.common.as_ref().map(|(_, theirs)| Curve {
-        name: format!("{} (champion)", pair.champion),
+        name: text!("{} (champion)", pair.champion),
         equity: aligned(theirs, &challenger.days),
         summary: backtest::summarise(theirs),
     });
@@ -126,7 +126,7 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         what_if: e.what_if.clone(),
         meanings: evaluation.verdict.rows.iter().map(|r| (r.name.clone(), hurdles::meaning(&r.name).to_string())).filter(|m| !m.1.is_empty()).collect(),
         pbo_logits: logits.and_then(|l| Histogram::of(&l, 20)),
-        notes: evaluation.notes.iter().cloned().chain(evaluation.excluded.iter().map(|x| format!("without {}: {}", x.name, x.reason))).collect(),
+        notes: evaluation.notes.iter().cloned().chain(evaluation.excluded.iter().map(|x| text!("without {}: {}", x.name, x.reason))).collect(),
         undefined,
         inputs_sha256: store::digest_of(&(&pair, &evaluation.data_snapshot))?,
     })
@@ -156,27 +156,27 @@ pub fn record(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation) -> Result<Pro
 /// The verdict, bar by bar, and the last words.
 pub fn outcome(report: &Reporter, evaluation: &Evaluation, promotion: &Promotion, sheet: &Sheet) -> Outcome {
     for row in &evaluation.verdict.rows {
-        let mark = if row.passed { "pass" } else { "FAIL" };
+        let mark = if row.passed { term!("pass") } else { term!("FAIL") };
         // What has no number is a comparison, or has a reason for it.
         let text = match row.value {
-            Some(v) => format!("  {mark}  {:<19} {v:>9.3}   bar {}", row.name, row.bar),
-            None => format!("  {mark}  {:<19} {}", row.name, row.reason),
+            Some(v) => text!("  {mark}  {:<19} {v:>9.3}   bar {}", row.name, row.bar),
+            None => text!("  {mark}  {:<19} {}", row.name, row.reason),
         };
         report.event("verdict.row", &text, serde_json::json!(row));
     }
     for condition in &promotion.conditions {
-        let mark = if condition.passed { "pass" } else { "FAIL" };
-        report.event("promotion.condition", &format!("  {mark}  {:<14} {}", condition.name, condition.found), serde_json::json!(condition));
+        let mark = if condition.passed { term!("pass") } else { term!("FAIL") };
+        report.event("promotion.condition", &text!("  {mark}  {:<14} {}", condition.name, condition.found), serde_json::json!(condition));
     }
     let passed = evaluation.verdict.passed;
     let verdict = if passed { "meets every bar" } else { "is refused: it does not meet the bars" };
-    let links = vec![("tear sheet".to_string(), sheet.html.to_string()), ("as text".to_string(), sheet.markdown.to_string())];
+    let links = vec![(term!("tear sheet").to_string(), sheet.html.to_string()), (term!("as text").to_string(), sheet.markdown.to_string())];
     let next = vec![
         ("trademl shadow".to_string(), "let it run beside the champion, sending nothing".to_string()),
         ("trademl paper-trade".to_string(), "trade the champion on paper".to_string()),
     ];
     Outcome {
-        summary: format!(
+        summary: text!(
             "challenger {} {verdict}; promotion {}: {}",
             promotion.version,
             if promotion.applied { "applied" } else { "not applied" },

@@ -39,7 +39,7 @@ impl Market {
 
     /// Position of a session in the panel.
     pub fn at(&self, day: TradingDay) -> Result<usize> {
-        self.panel.day_index(day).ok_or_else(|| Error::new(code::DATA_MISSING, format!("the drive has no session {day}")).fix("trademl node once"))
+        self.panel.day_index(day).ok_or_else(|| Error::new(code::DATA_MISSING, text!("the drive has no session {day}")).fix("trademl node once"))
     }
 
     /// Unadjusted close of a symbol on a day, where there is one.

@@ -16,21 +16,21 @@ pub fn copy(root: &DataRoot, mut outcome: Outcome) -> Outcome {
                 outcome.next.push(("trademl model mirror".to_string(), sentence(&delivered)));
             }
         }
-        Err(e) => outcome.next.push(("trademl doctor".to_string(), format!("the copy to MLflow was not made: {e}"))),
+        Err(e) => outcome.next.push(("trademl doctor".to_string(), text!("the copy to MLflow was not made: {e}"))),
     }
     outcome
 }
 
 /// What a delivery did, in one sentence.
 pub fn sentence(d: &Delivered) -> String {
-    let entries = |n: usize| if n == 1 { "1 entry".to_string() } else { format!("{n} entries") };
-    let mut out = format!("{} sent to {}", entries(d.sent), d.address);
+    let entries = |n: usize| if n == 1 { "1 entry".to_string() } else { text!("{n} entries") };
+    let mut out = text!("{} sent to {}", entries(d.sent), d.address);
     if d.waiting > 0 {
         let why = d.away.as_deref().unwrap_or("the server is away");
-        out.push_str(&format!("; {} waiting: {why}", entries(d.waiting)));
+        out.push_str(&text!("; {} waiting: {why}", entries(d.waiting)));
     }
     for refusal in &d.refused {
-        out.push_str(&format!("; refused: {refusal}"));
+        out.push_str(&text!("; refused: {refusal}"));
     }
     out
 }

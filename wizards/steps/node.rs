@@ -21,6 +21,7 @@ use data_layer::schema::{dataset, table, timeframe};
 use data_layer::sourcing::{self, Vendor};
 use data_layer::stage::{self, ExplainedLane, Lane, LaneState, Stage};
 use data_layer::time::{DateRange, TradingDay};
+use data_layer::words::joined;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -52,9 +53,9 @@ pub fn check_keys(act: &Act<'_>) -> Result<String> {
     let mut said = Vec::new();
     for vendor in Vendor::ALL.iter().filter(|v| asked(v)) {
         let check = act.host.block_on(scheduler::probe_key(act.host, ctx.vendors(), *vendor, Some(Arc::clone(&ctx.db))))??;
-        let error = |code, what: &str| Error::new(code, format!("{vendor}: {what}")).found(check.detail.clone());
+        let error = |code, what: &str| Error::new(code, text!("{vendor}: {what}")).found(check.detail.clone());
         match check.verdict {
-            KeyVerdict::Ok | KeyVerdict::NotEntitled => said.push(format!("{vendor} {}", check.detail)),
+            KeyVerdict::Ok | KeyVerdict::NotEntitled => said.push(text!("{vendor} {}", check.detail)),
             // Without these the drive stays empty; without the others something is missing, and `doctor` keeps saying so.
             KeyVerdict::Rejected if VENDORS.contains(vendor) => {
                 return Err(error(code::KEY_REJECTED, "the key was rejected")
@@ -63,11 +64,11 @@ pub fn check_keys(act: &Act<'_>) -> Result<String> {
             KeyVerdict::Unreachable if VENDORS.contains(vendor) => {
                 return Err(error(code::NET_UNREACHABLE, "cannot be reached").fix("check the network, then run the same command; nothing was lost"));
             }
-            KeyVerdict::Rejected => said.push(format!("{vendor} REJECTED the key ({}); its lanes stay closed", check.detail)),
-            KeyVerdict::Unreachable => said.push(format!("{vendor} could not be asked ({}); the key is kept unchecked", check.detail)),
+            KeyVerdict::Rejected => said.push(text!("{vendor} REJECTED the key ({}); its lanes stay closed", check.detail)),
+            KeyVerdict::Unreachable => said.push(text!("{vendor} could not be asked ({}); the key is kept unchecked", check.detail)),
         }
     }
-    Ok(said.join("; "))
+    Ok(joined(&said, "; "))
 }
 
 fn has_key(vendor: Vendor) -> bool {
@@ -93,7 +94,7 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
             true => Lane::Explained(ExplainedLane { state: LaneState::NotEntitled, reason: found.detail.clone(), on: today, from: None }),
         };
         if found.blocked() {
-            act.note(&format!("{}: not entitled ({})", found.dataset, found.detail));
+            act.note(&text!("{}: not entitled ({})", found.dataset, found.detail));
         }
         lanes.insert(found.dataset, lane);
     }
@@ -107,8 +108,8 @@ fn minute_lane(act: &Act<'_>, today: TradingDay) -> Result<Lane> {
     let Some(base) = base else { return Ok(Lane::Plain(LaneState::Active)) };
     let world = act.host.block_on(sandbox::client::world(act.host, &base))??;
     let Some(from) = world.minutes_from else { return Ok(Lane::Plain(LaneState::Active)) };
-    let reason = format!("the world {} holds minutes from {from} on", world.dataset);
-    act.note(&format!("{}: {reason}", dataset::EQUITIES_MINUTE));
+    let reason = text!("the world {} holds minutes from {from} on", world.dataset);
+    act.note(&text!("{}: {reason}", dataset::EQUITIES_MINUTE));
     Ok(Lane::Explained(ExplainedLane { state: LaneState::Active, reason, on: today, from: Some(from) }))
 }
 
@@ -138,7 +139,7 @@ pub fn seed_bootstrap(act: &Act<'_>, window: DateRange) -> Result<queue::SeedRep
     super::preamble::believe_clock(act.host, act.root)?;
     let node = open(act.host, act.root)?;
     let report = node.seed(&node.bootstrap(&stage::load(act.root)?, window, Some(act.run))?)?;
-    act.note(&format!("{} tasks queued", report.inserted + report.revived));
+    act.note(&text!("{} tasks queued", report.inserted + report.revived));
     Ok(report)
 }
 
@@ -154,7 +155,7 @@ impl DrainProgress for Bar<'_> {
             self.step,
             tick.tasks_done,
             tick.tasks_done + tick.open,
-            &format!("{} tasks, {} rows, {} calls", tick.dataset, tick.rows, tick.calls),
+            &text!("{} tasks, {} rows, {} calls", tick.dataset, tick.rows, tick.calls),
         );
     }
 }
@@ -170,7 +171,7 @@ pub struct Drained {
 /// Work the queue off until nothing is due.
 pub fn drain(act: &Act<'_>) -> Result<Drained> {
     let report = drain_with(act.host, act.root, act.report, act.step)?;
-    act.note(&format!("{} rows in {} calls", report.rows, report.calls));
+    act.note(&text!("{} rows in {} calls", report.rows, report.calls));
     Ok(Drained { tasks: report.tasks_done, calls: report.calls, rows: report.rows })
 }
 
@@ -182,7 +183,7 @@ fn drain_with(host: &Host, root: &DataRoot, report: &Reporter, step: &str) -> Re
         return Err(loud.clone());
     }
     if let Some(until) = done.waiting_until {
-        report.note(&format!("         work remains; the vendors' limits open again at {until}"));
+        report.note(&text!("         work remains; the vendors' limits open again at {until}"));
     }
     Ok(done)
 }
@@ -202,7 +203,7 @@ pub struct Curated {
 /// Rebuild the curated files whose inputs changed.
 pub fn curate(act: &Act<'_>) -> Result<Curated> {
     let report = open(act.host, act.root)?.curate(Depth::Incremental)?;
-    act.note(&format!("{} files made, {} as they were", report.rewritten, report.unchanged));
+    act.note(&text!("{} files made, {} as they were", report.rewritten, report.unchanged));
     Ok(Curated { rewritten: report.rewritten, unchanged: report.unchanged })
 }
 
@@ -218,9 +219,9 @@ pub fn export(act: &Act<'_>) -> Result<String> {
 pub fn coverage_line(act: &Act<'_>, window: DateRange) -> Result<String> {
     let db = Db::open(act.root, Which::Node)?;
     let c = ledger::coverage(&db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
-    let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
-    let rest = if codes.is_empty() { "nothing missing".to_string() } else { codes.join(", ") };
-    Ok(format!("{} GREEN of {} expected partitions ({rest})", crate::kit::percent(c.green, c.expected), c.expected))
+    let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| text!("{n} {code}")).collect();
+    let rest = if codes.is_empty() { term!("nothing missing").to_string() } else { codes.join(", ") };
+    Ok(text!("{} GREEN of {} expected partitions ({rest})", crate::kit::percent(c.green, c.expected), c.expected))
 }
 
 /// Judge what is stored, over everything that the ledger answers for, and ask again for what is missing.
@@ -230,7 +231,7 @@ pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope)
     if scope == AuditScope::Full {
         let bad = node.quarantine()?;
         if bad > 0 {
-            report.note(&format!("  {bad} damaged raw files are kept in raw/_quarantine; the vendor is asked again"));
+            report.note(&text!("  {bad} damaged raw files are kept in raw/_quarantine; the vendor is asked again"));
         }
     }
     let audited = node.heal(held, scope, &Bar { report, step: "audit" })?;

@@ -92,7 +92,7 @@ fn work(act: &Act<'_>, setup: &Setup, stage: &Stage, window: DateRange) -> Resul
     for task in node::bootstrap(act.host, act.root, &widest, window, act.run)? {
         let sure = !UNSURE.contains(&task.dataset.as_str()) || stage.lanes.contains_key(&task.dataset);
         let condition = if sure { "" } else { ", if the keys open that lane" };
-        *counts.entry(format!("{} {}{condition}", task.kind.as_str(), task.dataset)).or_default() += 1;
+        *counts.entry(text!("{} {}{condition}", task.kind.as_str(), task.dataset)).or_default() += 1;
     }
     Ok(counts.into_iter().collect())
 }
@@ -116,7 +116,7 @@ fn promises(setup: &Setup, sessions: usize, room: String) -> (Vec<String>, Vec<S
     // Bars, actions by year, one dated listing; 200 calls a minute, and as much again for reading them back.
     let minutes = (bars + symbols.div_ceil(100) * 6 + 2).div_ceil(200) * 2;
     let notes = vec![
-        format!("first GREEN within {minutes} min: {symbols} symbols x {sessions} sessions of daily bars, {bars} calls at 200 a minute"),
+        text!("first GREEN within {minutes} min: {symbols} symbols x {sessions} sessions of daily bars, {bars} calls at 200 a minute"),
         room,
         "to undo: trademl runs undo (settings, stage.yml and waiting tasks go back; collected data stays)".into(),
     ];

@@ -140,9 +140,13 @@ impl Desk {
     /// The account's own number and money.
     pub fn account(&self, act: &Act<'_>) -> Result<AccountCheck> {
         let account = self.with(act, |day| day.account_check())?;
-        act.note(&format!(
+        act.note(&text!(
             "{} account {}: equity {:.2} {}, buying power {:.2}",
-            account.broker, account.account, account.equity, account.currency, account.buying_power
+            account.broker,
+            account.account,
+            account.equity,
+            account.currency,
+            account.buying_power
         ));
         Ok(account)
     }
@@ -154,11 +158,11 @@ impl Desk {
             let settled = self.with(act, |day| day.settle(&run_key))?;
             self.watch_over(act, account)?;
             let o = &settled.orders;
-            return Ok(format!("{} orders of {run_key}: {} filled, {} refused, {} waiting", o.planned, o.filled, o.refused, o.waiting));
+            return Ok(text!("{} orders of {run_key}: {} filled, {} refused, {} waiting", o.planned, o.filled, o.refused, o.waiting));
         }
         let report = self.with(act, |day| day.reconcile(&account.account))?;
         self.watch_over(act, account)?;
-        Ok(format!("complete: {}", report.complete))
+        Ok(text!("complete: {}", report.complete))
     }
 
     /// The tripwires, said aloud. Prices of the last close age only while the market is open.
@@ -173,10 +177,10 @@ impl Desk {
         })?;
         smaller.sentences().iter().for_each(|text| act.note(text));
         for touched in &guard.touched {
-            act.note(&format!("tripwire: {}", touched.text));
+            act.note(&text!("tripwire: {}", touched.text));
         }
         for (symbol, shares) in guard.plan.iter().filter(|_| smaller.action.is_none()) {
-            act.note(&format!("plan to flatten: {} {} {symbol}", if *shares > 0.0 { "buy" } else { "sell" }, shares.abs()));
+            act.note(&text!("plan to flatten: {} {} {symbol}", if *shares > 0.0 { "buy" } else { "sell" }, shares.abs()));
         }
         Ok(())
     }
@@ -238,9 +242,15 @@ impl Desk {
     pub fn champion(&self, act: &Act<'_>) -> Result<String> {
         let ready = self.ready(act.root)?;
         let l = &self.limits;
-        Ok(format!(
+        Ok(text!(
             "{} {} ({:?}); gross <= {:.0}, long <= {:.0}, short <= {:.0} USD, daily loss <= {:.0} USD",
-            STRATEGY, ready.row.version, ready.model.manifest.kind, l.gross_usd, l.long_usd, l.short_usd, l.daily_loss_usd
+            STRATEGY,
+            ready.row.version,
+            ready.model.manifest.kind,
+            l.gross_usd,
+            l.long_usd,
+            l.short_usd,
+            l.daily_loss_usd
         ))
     }
 
@@ -249,7 +259,7 @@ impl Desk {
         let wanted = Calendar::xnys().last_closed(act.host.now())?;
         if self.market.asof < wanted {
             return Err(Error::new(code::GATE_GREEN, "the drive's prices are older than the last session")
-                .found(format!("newest {}, last session {wanted}", self.market.asof))
+                .found(text!("newest {}, last session {wanted}", self.market.asof))
                 .fix("trademl node once"));
         }
         super::shadowing::data_of_the_day(act)
@@ -262,7 +272,7 @@ impl Desk {
         let set = self.with(act, |day| day.plan(account, &input))?;
         let parents = set.lines.iter().map(|l| l.line).collect::<BTreeSet<_>>().len();
         if parents > self.max_orders {
-            return Err(Error::new(code::ORD_REFUSED, format!("{parents} orders are more than the {} that were allowed", self.max_orders))
+            return Err(Error::new(code::ORD_REFUSED, text!("{parents} orders are more than the {} that were allowed", self.max_orders))
                 .fix("trademl paper-trade --set limits.max_orders=N"));
         }
         let preview = self.with(act, |day| day.preview(&set.run_key))?;
@@ -299,7 +309,7 @@ impl Desk {
             notes.extend(decision.bound.iter().map(Bound::sentence));
             targets = decision.weights.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
         } else {
-            notes.push(format!("no rebalance today: the rule rebalances every {} sessions", ready.rule.rebalance_sessions));
+            notes.push(text!("no rebalance today: the rule rebalances every {} sessions", ready.rule.rebalance_sessions));
             for (symbol, quantity) in held.iter().filter(|(_, q)| **q != 0.0) {
                 // Half a share more than is held, so that truncation gives exactly what is held.
                 let price = self.market.last_close(symbol, asof).unwrap_or(0.0);

@@ -89,7 +89,7 @@ fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
     let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
     let accepted = detect::accept(&host, &place, words.as_deref())?;
     for warning in &accepted.warnings {
-        session.report.note(&format!("  note: {warning}"));
+        session.report.note(&text!("  note: {warning}"));
     }
     settled(session, &STORAGE, &place.display().to_string(), false);
     let Some(dataset) = choose_market(session)? else { return Ok(None) };
@@ -109,7 +109,7 @@ fn agree(session: &Session, root: &DataRoot) -> Result<()> {
     let wanted = session.given.look_up(&session.host, &market_question()).map(|(value, _)| value == "real");
     match wanted {
         Some(real) if real == root.is_world() => {
-            Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{}' data, and its market can never change", root.drive().dataset))
+            Err(Error::new(code::CFG_DATASET_MIXED, text!("this drive holds '{}' data, and its market can never change", root.drive().dataset))
                 .fix("choose another place for the other market: --root DIR"))
         }
         _ => Ok(()),
@@ -119,16 +119,16 @@ fn agree(session: &Session, root: &DataRoot) -> Result<()> {
 /// The first two steps have no journal, but they are steps all the same.
 fn settled(session: &Session, step: &Step, evidence: &str, before: bool) {
     let place = session.wizard.place(step);
-    let mark = if before { "kept  " } else { "done  " };
+    let mark = if before { term!("kept  ") } else { term!("done  ") };
     session.report.event(
         "step.done",
-        &format!("  {mark} [{}/{}] {}: {evidence}", place.n, place.of, place.title),
+        &text!("  {mark} [{}/{}] {}: {evidence}", place.n, place.of, place.title),
         json!({"step": step.id, "n": place.n, "of": place.of, "replayed": before, "evidence": evidence}),
     );
 }
 
 fn market_words(dataset: &str) -> String {
-    if dataset == "real" { "the real market".into() } else { format!("practice ({dataset})") }
+    if dataset == "real" { "the real market".into() } else { text!("practice ({dataset})") }
 }
 
 /// A dry run of a drive that does not exist yet happens in a scratch folder of this machine; the chosen place stays empty.
@@ -190,7 +190,7 @@ pub fn hold_for(session: &mut Session, root: &DataRoot) -> Result<Hold> {
     if !session.flags.take_over {
         return hold(root, &lock, false);
     }
-    let wanted = format!("TAKE OVER {}", &root.drive().drive_id[..8]);
+    let wanted = text!("TAKE OVER {}", &root.drive().drive_id[..8]);
     let shown = "Another machine seems to be using this drive. Its next write will be refused.";
     let place = Place { step: "take-over", title: "Take over", n: 1, of: 1, why: "Two machines writing to one drive would damage it.", ..Place::default() };
     let refused = |cause: &str| {
@@ -216,7 +216,7 @@ pub fn hold_for(session: &mut Session, root: &DataRoot) -> Result<Hold> {
 fn show(session: &Session, detected: &Detected) {
     session.report.event("host.detected", "What I found", serde_json::to_value(detected).unwrap_or_default());
     for fact in detected.facts() {
-        session.report.note(&format!("  {:<13}{}   ({})", fact.name, fact.value, fact.evidence));
+        session.report.note(&text!("  {:<13}{}   ({})", fact.name, fact.value, fact.evidence));
     }
 }
 
@@ -262,7 +262,7 @@ fn choose_market(session: &mut Session) -> Result<Option<String>> {
     let host = session.host.clone();
     if let Some(base) = world::outside_base(&host) {
         let face = host.block_on(data_layer::sandbox::client::world(&host, &base))??;
-        session.report.note(&format!("  market       {}   (the sandbox that the environment names)", face.dataset));
+        session.report.note(&text!("  market       {}   (the sandbox that the environment names)", face.dataset));
         return Ok(Some(face.dataset));
     }
     let value = preamble_answer(session, &MARKET, &market_question())?;
@@ -279,7 +279,7 @@ pub fn override_question() -> Question {
 /// A question before there is a journal: flags and answers first, then the person. `None` = back.
 fn preamble_answer(session: &mut Session, step: &'static Step, question: &Question) -> Result<Option<Value>> {
     let checked = |value: Value| {
-        question.validate(&value).map(|()| value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)))
+        question.validate(&value).map(|()| value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, text!("'{}' is not acceptable: {why}", question.id)))
     };
     if let Some((value, _)) = session.given.look_up(&session.host, question) {
         return checked(value).map(Some);
@@ -310,7 +310,7 @@ fn believable(now: UtcTime) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(code::HOST_CLOCK, "this machine's clock is wrong")
-        .found(format!("it says {now}, before this program was built"))
+        .found(text!("it says {now}, before this program was built"))
         .fix("sudo timedatectl set-ntp true, wait a minute, then run the same command"))
 }
 

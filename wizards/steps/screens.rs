@@ -83,7 +83,7 @@ impl<'a> NodeScreen<'a> {
         let mut coverage = Vec::new();
         for (name, key) in [(table::RAW_EQUITIES_BARS, timeframe::DAY), (table::CURATED_EQUITIES, ""), (table::REF_DELISTINGS, "")] {
             if let Some((_, c)) = ledger::coverage_held(db, name, key)? {
-                let note = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect::<Vec<_>>().join(", ");
+                let note = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| text!("{n} {code}")).collect::<Vec<_>>().join(", ");
                 coverage.push(CoverageRow { table: name.into(), expected: c.expected, green: c.green, amber: c.amber, red: c.red, note });
             }
         }
@@ -187,7 +187,7 @@ pub fn budgets(root: &DataRoot, db: &Db) -> Result<Vec<Standing>> {
 fn vendor_row(b: &Standing, now: UtcTime) -> VendorRow {
     let state = match &b.frozen {
         Some((_, why)) => why.clone(),
-        None if b.held_back + b.refused > 0 => format!("{} held back, {} refused", b.held_back, b.refused),
+        None if b.held_back + b.refused > 0 => text!("{} held back, {} refused", b.held_back, b.refused),
         None => "ok".into(),
     };
     VendorRow {

@@ -51,16 +51,16 @@ pub const TOKEN: &[SecretSpec] = &[SecretSpec {
 pub fn champion(act: &Act<'_>, strategy: &str) -> Result<String> {
     let row = market::champion(act.root, strategy)?;
     let ready = Ready::load(act.root, &row)?;
-    Ok(format!("{strategy} {} ({:?}), verified against its digests", row.version, ready.model.manifest.kind))
+    Ok(text!("{strategy} {} ({:?}), verified against its digests", row.version, ready.model.manifest.kind))
 }
 
 /// Serve until cancelled, or for `seconds`.
 pub fn serve(act: &Act<'_>, strategy: &str, address: &str, seconds: i64) -> Result<()> {
-    let address: SocketAddr = address.parse().map_err(|_| Error::new(code::SVC_BIND, format!("'{address}' is not an address")))?;
+    let address: SocketAddr = address.parse().map_err(|_| Error::new(code::SVC_BIND, text!("'{address}' is not an address")))?;
     let source = Arc::new(Source { root: act.root.clone(), strategy: strategy.to_string(), market: Mutex::new(None) });
     let state = ServiceState::new(act.host, strategy, source);
     let token = super::keys::stored(act.host, "TRADEML_SERVICE_TOKEN").map(Into::into);
-    act.note(&format!("listening on http://{address}   (GET /, POST /api/v1/signals/generate, GET /api/v1/model/info)"));
+    act.note(&text!("listening on http://{address}   (GET /, POST /api/v1/signals/generate, GET /api/v1/model/info)"));
     let limit = std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     act.host.block_on(async {
         let service = service::serve(act.host, address, token, state);
@@ -76,7 +76,7 @@ pub fn serve(act: &Act<'_>, strategy: &str, address: &str, seconds: i64) -> Resu
 
 /// What is said last.
 pub fn outcome(seconds: i64) -> Outcome {
-    let summary = if seconds > 0 { format!("served for {seconds} seconds") } else { "the service was stopped".into() };
+    let summary = if seconds > 0 { text!("served for {seconds} seconds") } else { "the service was stopped".into() };
     Outcome { summary, ..Outcome::default() }
 }
 
@@ -104,7 +104,7 @@ impl Source {
     fn ready(&self, version: &str) -> Result<Ready> {
         let row = Registry::open(&self.root)?
             .model(&self.strategy, version)?
-            .ok_or_else(|| Error::new(code::ML_ARTIFACT, format!("the registry has no model {version}")))?;
+            .ok_or_else(|| Error::new(code::ML_ARTIFACT, text!("the registry has no model {version}")))?;
         Ready::load(&self.root, &row)
     }
 }
@@ -134,11 +134,11 @@ impl SignalSource for Source {
     }
     fn not_green(&self, asof: TradingDay) -> Result<Option<String>> {
         if !Calendar::xnys().is_session(asof) {
-            return Ok(Some(format!("{asof} is not a session")));
+            return Ok(Some(text!("{asof} is not a session")));
         }
         let db = Db::open(&self.root, Which::Node)?;
         let c = ledger::coverage(&db, table::CURATED_EQUITIES, "", DateRange::new(asof, asof.plus_days(1))?)?;
-        Ok((c.fraction() < 0.98).then(|| format!("{:.1} % GREEN of {}", c.fraction() * 100.0, c.expected)))
+        Ok((c.fraction() < 0.98).then(|| text!("{:.1} % GREEN of {}", c.fraction() * 100.0, c.expected)))
     }
     fn stop_trading(&self, operator: &str, reason: &str) -> Result<()> {
         crate::commands::paper::engage(&self.root, operator, reason).map(drop)
@@ -202,12 +202,12 @@ pub fn ask_in_background(host: &Host, address: &str) -> Asking {
             }
             let unreachable = |e: reqwest::Error| Error::new(code::NET_UNREACHABLE, "the signal service did not answer").cause(e.without_url().to_string());
             let info: Value = client.get(format!("{base}/api/v1/model/info")).send().await.map_err(unreachable)?.json().await.map_err(unreachable)?;
-            said.push(format!("model/info: {} {}", info["strategy"].as_str().unwrap_or("?"), info["version"].as_str().unwrap_or("?")));
+            said.push(text!("model/info: {} {}", info["strategy"].as_str().unwrap_or("?"), info["version"].as_str().unwrap_or("?")));
             let body = json!({"symbols": ["AAPL", "MSFT", "XOM"]});
             let signals: Value =
                 client.post(format!("{base}/api/v1/signals/generate")).json(&body).send().await.map_err(unreachable)?.json().await.map_err(unreachable)?;
             for signal in signals["signals"].as_array().into_iter().flatten() {
-                said.push(format!(
+                said.push(text!(
                     "signal: {} rank {} of {}, weight {}",
                     signal["symbol"].as_str().unwrap_or("?"),
                     signal["rank"],

@@ -7,6 +7,7 @@ use data_layer::error::{Error, Result, code};
 use data_layer::ledger;
 use data_layer::schema::table;
 use data_layer::time::DateRange;
+use data_layer::words::joined;
 use engine::models::registry::Registry;
 use engine::pipelines::shadow_day::{self, ShadowInput, ShadowModel, ShadowReport, Shadowed};
 
@@ -16,11 +17,11 @@ pub fn data_of_the_day(act: &Act<'_>) -> Result<String> {
     let db = Db::open(act.root, Which::Node)?;
     let c = ledger::coverage(&db, table::CURATED_EQUITIES, "", DateRange::new(day, day.plus_days(1))?)?;
     if c.fraction() < 0.98 {
-        return Err(Error::new(code::GATE_GREEN, format!("{day} is not GREEN enough to be scored"))
-            .found(format!("{:.1} % GREEN of {}: {:?}", c.fraction() * 100.0, c.expected, c.codes))
+        return Err(Error::new(code::GATE_GREEN, text!("{day} is not GREEN enough to be scored"))
+            .found(text!("{:.1} % GREEN of {}: {:?}", c.fraction() * 100.0, c.expected, c.codes))
             .fix("trademl node once"));
     }
-    Ok(format!("{day}: {} GREEN of {}", crate::kit::percent(c.green, c.expected), c.expected))
+    Ok(text!("{day}: {} GREEN of {}", crate::kit::percent(c.green, c.expected), c.expected))
 }
 
 /// Bring every model's shadow book up to the newest session.
@@ -41,7 +42,7 @@ pub fn catch_up(act: &Act<'_>, strategy: &str) -> Result<Vec<ShadowReport>> {
 /// What is said last.
 pub fn outcome(reports: &[ShadowReport]) -> Outcome {
     let each: Vec<String> =
-        reports.iter().map(|r| format!("{} ({}): {} sessions, net {:+.2} %", r.version, r.stage, r.added + r.kept, r.net_total * 100.0)).collect();
+        reports.iter().map(|r| text!("{} ({}): {} sessions, net {:+.2} %", r.version, r.stage, r.added + r.kept, r.net_total * 100.0)).collect();
     let next = vec![("trademl evaluate".to_string(), "compare again once enough sessions were shadowed".to_string())];
-    Outcome { summary: format!("shadow books are up to date: {}", each.join("; ")), next, ..Outcome::default() }
+    Outcome { summary: text!("shadow books are up to date: {}", joined(&each, "; ")), next, ..Outcome::default() }
 }

@@ -14,27 +14,22 @@ pub fn lines(root: &DataRoot) -> Result<Vec<String>> {
     let mut out = vec![String::new(), "What you have now".to_string()];
     let db = Db::open(root, Which::Node)?;
     if let Some((held, c)) = ledger::coverage_held(&db, table::RAW_EQUITIES_BARS, timeframe::DAY)? {
-        let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| format!("{n} {code}")).collect();
-        out.push(format!(
-            "  data       {} GREEN of {} expected partitions, {held}   {}",
-            crate::kit::percent(c.green, c.expected),
-            c.expected,
-            codes.join(", ")
-        ));
+        let codes: Vec<String> = c.codes.iter().filter(|(code, _)| *code != "OK").map(|(code, n)| text!("{n} {code}")).collect();
+        out.push(text!("  data       {} GREEN of {} expected partitions, {held}   {}", crate::kit::percent(c.green, c.expected), c.expected, codes.join(", ")));
     }
     let registry = Registry::open(root)?;
     for model in registry.models("equities_xs")? {
-        out.push(format!("  model      {} is {}", model.version, model.stage.as_str()));
+        out.push(text!("  model      {} is {}", model.version, model.stage.as_str()));
     }
     if let Some(event) = registry.events("equities_xs")?.iter().rev().find(|e| e.rule.contains("promot")) {
-        out.push(format!("  verdict    {}", event.reason));
+        out.push(text!("  verdict    {}", event.reason));
     }
     let day = market::newest(root)?;
-    out.push(format!("  paper book {}", paper::day_line(root, day)?));
+    out.push(text!("  paper book {}", paper::day_line(root, day)?));
     let sheets = store::list(root, &DataPath::new("reports/evaluations")?)?;
     for path in sheets.iter().filter(|p| p.as_str().ends_with(".html")) {
-        out.push(format!("  tear sheet {}", root.locate(path).display()));
+        out.push(text!("  tear sheet {}", root.locate(path).display()));
     }
-    out.push(format!("  daily      {}", root.base().join(format!("reports/daily/{day}")).display()));
+    out.push(text!("  daily      {}", root.base().join(format!("reports/daily/{day}")).display()));
     Ok(out)
 }

@@ -48,19 +48,19 @@ pub fn plan(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Plan> {
     let estimate = estimate(act, c, cells * splits)?;
     let mut notes = vec![
         estimate,
-        format!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
-        format!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
-        format!(
+        text!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
+        text!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
+        text!(
             "bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %",
             c.bars.sharpe,
             c.bars.max_drawdown * 100.0,
             c.bars.dsr,
             c.bars.pbo * 100.0
         ),
-        format!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
+        text!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
     ];
     for (dependency, threshold) in &c.dependencies {
-        notes.push(format!("needs {dependency} at {:.0} % GREEN", threshold * 100.0));
+        notes.push(text!("needs {dependency} at {:.0} % GREEN", threshold * 100.0));
     }
     Ok(Plan { work: vec![("fits (configurations x splits)".into(), (cells * splits) as u64)], notes, ..Plan::default() })
 }
@@ -84,7 +84,7 @@ fn estimate(act: &Act<'_>, c: &TrainingConfig, fits: usize) -> Result<String> {
     let share = 1.0 - c.cpcv.test_groups as f64 / c.cpcv.groups as f64;
     let seconds = fits as f64 * share * cells * c.model.rounds as f64 * NS_PER_CELL_ROUND * 1e-9 / CORES;
     let (time, memory_mb) = (pace::words(seconds), (cells * BYTES_PER_CELL / 1e6).max(50.0));
-    Ok(format!("needs about {time} on {CORES} cores and {memory_mb:.0} MB of memory, for {rows} rows of prices"))
+    Ok(text!("needs about {time} on {CORES} cores and {memory_mb:.0} MB of memory, for {rows} rows of prices"))
 }
 
 /// Pin the window: up to the newest session that the drive has audited.
@@ -120,7 +120,7 @@ fn green_bar(host: &Host) -> Result<f64> {
     const NAME: &str = "BACKFILL_MIN_GREEN_FRAC";
     let Some(text) = host.env(NAME) else { return Ok(0.0) };
     let value = text.parse::<f64>().ok().filter(|v| (0.0..=1.0).contains(v));
-    value.ok_or_else(|| Error::new(code::CFG_VALUE, format!("{NAME} must be a fraction from 0 to 1")).found(text).fix(format!("{NAME}=0.98")))
+    value.ok_or_else(|| Error::new(code::CFG_VALUE, text!("{NAME} must be a fraction from 0 to 1")).found(text).fix(format!("{NAME}=0.98")))
 }
 
 /// Refuse unless every dependency is GREEN enough.
@@ -130,7 +130,7 @@ pub fn green(act: &Act<'_>, config: &Loaded<TrainingConfig>, windows: &Windows) 
     Ok(report.minimum.map_or_else(
         || "every dependency stated".to_string(),
         // Cut, never rounded up: 100.00 % means all.
-        |m| format!("{:.2} % GREEN at least, over {}", (m * 1e4).floor() / 1e2, windows.used),
+        |m| text!("{:.2} % GREEN at least, over {}", (m * 1e4).floor() / 1e2, windows.used),
     ))
 }
 
@@ -140,7 +140,7 @@ pub fn pin_snapshot(act: &Act<'_>, config: &Loaded<TrainingConfig>, windows: &Wi
     snapshot::keep(act.root, &snapshot)?;
     let asof = windows.used.end.plus_days(-1);
     let pinned = train::pin(act.root, &config.value, asof, windows.used, &snapshot.to_string(), act.run)?;
-    act.note(&format!("snapshot {}, version {}", pinned.snapshot, pinned.version));
+    act.note(&text!("snapshot {}, version {}", pinned.snapshot, pinned.version));
     Ok(pinned)
 }
 
@@ -190,7 +190,7 @@ impl<'a> Workbench<'a> {
 /// The gate over the leak detector's findings, in words.
 pub fn require_no_leak(report: &LeakReport) -> Result<String> {
     train::require_no_leak(report)?;
-    Ok(format!("{} checks, nothing found", report.checks.len()))
+    Ok(text!("{} checks, nothing found", report.checks.len()))
 }
 
 /// Whether the artifact is there under its digest; every file is verified when the model is loaded.
@@ -210,7 +210,7 @@ pub fn register(act: &Act<'_>, pinned: &Pinned, cv: &CvReport, fit: &Fit) -> Res
 pub fn outcome(pinned: &Pinned, cv: &CvReport) -> Result<Outcome> {
     let chosen = cv.chosen();
     let number = |v: Option<f64>, digits: usize| v.map_or("undefined".to_string(), |v| format!("{v:.digits$}"));
-    let summary = format!(
+    let summary = text!(
         "challenger {} of {}: mean rank IC {}, net Sharpe {} out of sample, PBO {}, DSR {} over {} trials",
         pinned.version,
         pinned.strategy,
@@ -221,6 +221,6 @@ pub fn outcome(pinned: &Pinned, cv: &CvReport) -> Result<Outcome> {
         cv.overfitting.trials,
     );
     let next = vec![("trademl evaluate".to_string(), "judge it against the champion".to_string())];
-    let links = vec![("model".to_string(), format!("models/{}/{}", pinned.strategy, pinned.version))];
+    let links = vec![(term!("model").to_string(), format!("models/{}/{}", pinned.strategy, pinned.version))];
     Ok(Outcome { summary, next, links, refused: false })
 }

@@ -30,7 +30,7 @@ pub fn enter(host: &Host, dataset: &str, state_dir: &Path, data_dir: Option<Path
     if let Some(base) = outside_base(host) {
         let face = host.block_on(sandbox::client::world(host, &base))??;
         if face.dataset != dataset {
-            return Err(Error::new(code::CFG_DATASET_MIXED, format!("the running sandbox serves '{}', this drive holds '{dataset}'", face.dataset))
+            return Err(Error::new(code::CFG_DATASET_MIXED, text!("the running sandbox serves '{}', this drive holds '{dataset}'", face.dataset))
                 .fix("start the sandbox with the world of this drive, or use another --root"));
         }
         host.set_world_time(face.now);
@@ -39,7 +39,7 @@ pub fn enter(host: &Host, dataset: &str, state_dir: &Path, data_dir: Option<Path
     let config = SandboxConfig { data_dir, ..SandboxConfig::of_dataset(dataset, state_dir.to_path_buf()) };
     let sandbox = host.block_on(sandbox::start(host, config))??;
     if sandbox.dataset != dataset {
-        return Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{dataset}', which this program does not carry"))
+        return Err(Error::new(code::CFG_DATASET_MIXED, text!("this drive holds '{dataset}', which this program does not carry"))
             .cause("its world was served from a folder")
             .fix("trademl sandbox --data DIR, then run the wizard with the variables it prints"));
     }

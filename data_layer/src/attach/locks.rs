@@ -32,19 +32,19 @@ pub fn lock(root: &DataRoot, name: &str) -> Result<Guard> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             drop(file.read_to_string(&mut holder));
-            Err(Error::new(code::SSD_HELD, format!("'{name}' is already running on this drive"))
+            Err(Error::new(code::SSD_HELD, text!("'{name}' is already running on this drive"))
                 .cause("each of these may run once at a time; others may run beside it")
                 .found(if holder.trim().is_empty() { "an OS lock without a signature".to_string() } else { holder.trim().to_string() })
                 .fix("stop the other one first (Ctrl-C in its window), or wait until it ends"))
         }
-        Err(TryLockError::Error(e)) => Err(Error::from(e).during(&format!("locking control/locks/{name}"))),
+        Err(TryLockError::Error(e)) => Err(Error::from(e).during(&text!("locking control/locks/{name}"))),
     }
 }
 
 /// Wait for a lock that is only ever held for a moment.
 pub fn wait_lock(root: &DataRoot, name: &str) -> Result<Guard> {
     let file = open(root, name)?;
-    file.lock().map_err(|e| Error::from(e).during(&format!("locking control/locks/{name}")))?;
+    file.lock().map_err(|e| Error::from(e).during(&text!("locking control/locks/{name}")))?;
     Ok(Guard { file, name: name.to_string() })
 }
 
@@ -98,12 +98,12 @@ fn open(root: &DataRoot, name: &str) -> Result<File> {
     if let Some(folder) = place.parent() {
         crate::store::create_folder(folder)?;
     }
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(place).map_err(|e| Error::from(e).during(&format!("opening {path}")))
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(place).map_err(|e| Error::from(e).during(&text!("opening {path}")))
 }
 
 fn sign(root: &DataRoot, mut file: File, name: &str) -> Result<Guard> {
     let host = root.host();
-    let text = format!("pid {} on machine {} since {}\n", host.pid(), host.machine_id(), host.now());
+    let text = text!("pid {} on machine {} since {}\n", host.pid(), host.machine_id(), host.now());
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(text.as_bytes())?;

@@ -91,7 +91,7 @@ pub fn check_generation(journal: &Connection, mine: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(code::SSD_TAKEN_OVER, "another machine or boot has taken this drive over")
-        .found(format!("this process attached as generation {mine}, the drive is at generation {now}"))
+        .found(text!("this process attached as generation {mine}, the drive is at generation {now}"))
         .fix("continue where the drive is attached now, or start the same command here again"))
 }
 
@@ -176,9 +176,12 @@ fn held(record: &AttachRecord, now: UtcTime) -> Error {
 
 fn describe(record: &AttachRecord, now: UtcTime) -> String {
     let age = now.seconds_since(record.heartbeat_at);
-    format!(
+    text!(
         "node '{}' on machine {}, generation {}, last heartbeat {} ({age:.0} s ago by this clock)",
-        record.node_id, record.machine_id, record.generation, record.heartbeat_at
+        record.node_id,
+        record.machine_id,
+        record.generation,
+        record.heartbeat_at
     )
 }
 

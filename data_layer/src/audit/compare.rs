@@ -69,7 +69,7 @@ impl Compared {
         let of = |p: &Pair| {
             let count = |d: Distance| p.by_distance.get(&d).copied().unwrap_or(0);
             let (noted, disagree) = (count(Distance::Noted), count(Distance::Disagree));
-            format!("{} closes of {} and {} compared, {noted} noted, {disagree} beyond tolerance", p.compared, p.vendor, p.other_vendor)
+            text!("{} closes of {} and {} compared, {noted} noted, {disagree} beyond tolerance", p.compared, p.vendor, p.other_vendor)
         };
         if self.pairs.is_empty() { "no second vendor was asked".into() } else { self.pairs.iter().map(of).collect::<Vec<_>>().join("; ") }
     }

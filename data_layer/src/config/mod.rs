@@ -66,7 +66,7 @@ pub fn load_with<T: DeserializeOwned>(
     for (config, prefix, path) in FROM_ENVIRONMENT.iter().filter(|(config, ..)| *config == name) {
         for (variable, text) in env.iter().filter(|(k, v)| k.starts_with(prefix) && !v.is_empty()) {
             let key = format!("{path}.{}", variable[prefix.len()..].to_lowercase());
-            merged.set(&key, tree::parse(text, variable)?, &format!("environment {variable}"), config)?;
+            merged.set(&key, tree::parse(text, variable)?, &text!("environment {variable}"), config)?;
         }
     }
     for (key, text) in flags {
@@ -98,12 +98,12 @@ impl Merged {
         let overlay = match value {
             Value::Object(map) => map,
             Value::Null => return Ok(()),
-            other => return Err(Error::new(code::CFG_PARSE, format!("{name}.yml ({layer}) is not a map of keys")).found(kind(&other))),
+            other => return Err(Error::new(code::CFG_PARSE, text!("{name}.yml ({layer}) is not a map of keys")).found(kind(&other))),
         };
         if let (Some(ours), Some(theirs)) = (self.tree.get("version"), overlay.get("version"))
             && ours != theirs
         {
-            return Err(Error::new(code::CFG_VALUE, format!("{name}.yml ({layer}) has version {theirs}, this program knows version {ours}"))
+            return Err(Error::new(code::CFG_VALUE, text!("{name}.yml ({layer}) has version {theirs}, this program knows version {ours}"))
                 .fix("remove the file, or bring it up to date with docs/formats.md"));
         }
         merge(&mut self.tree, overlay, "", layer, &mut self.origins);
@@ -163,19 +163,19 @@ fn read_host_file(place: &std::path::Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(place) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::new(code::CFG_PARSE, format!("{} cannot be read", place.display())).cause(e.to_string())),
+        Err(e) => Err(Error::new(code::CFG_PARSE, text!("{} cannot be read", place.display())).cause(e.to_string())),
     }
 }
 
 fn explain(problem: strict::Problem, what: &str, origins: &BTreeMap<String, String>) -> Error {
     let place = if problem.path.is_empty() { "the top level".to_string() } else { format!("'{}'", problem.path) };
     let code = if problem.unknown { code::CFG_UNKNOWN_KEY } else { code::CFG_VALUE };
-    let what = if problem.unknown { format!("{what} has an unknown key or value at {place}") } else { format!("{what} has an unusable value at {place}") };
+    let what = if problem.unknown { text!("{what} has an unknown key or value at {place}") } else { text!("{what} has an unusable value at {place}") };
     let mut error =
         Error::new(code, what).cause(problem.message).fix("compare the file with the one in configs/ and its schema; then run the same command again");
     let inside = format!("{}.", problem.path);
     if let Some((_, layer)) = origins.iter().find(|(key, _)| **key == problem.path || key.starts_with(&inside)) {
-        error = error.found(format!("it comes from the layer '{layer}'"));
+        error = error.found(text!("it comes from the layer '{layer}'"));
     }
     error
 }

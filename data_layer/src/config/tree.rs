@@ -18,15 +18,15 @@ pub const MAX_NODES: usize = 200_000;
 
 /// Bytes of a YAML file to a tree; an empty document is `Null`.
 pub fn parse_bytes(bytes: &[u8], what: &str) -> Result<Value> {
-    let text = std::str::from_utf8(bytes).map_err(|e| Error::new(code::CFG_PARSE, format!("{what} is not UTF-8 text")).cause(e.to_string()))?;
+    let text = std::str::from_utf8(bytes).map_err(|e| Error::new(code::CFG_PARSE, text!("{what} is not UTF-8 text")).cause(e.to_string()))?;
     parse(text, what)
 }
 
 /// YAML text to a tree; an empty document is `Null`.
 pub fn parse(text: &str, what: &str) -> Result<Value> {
     if text.len() > MAX_BYTES {
-        return Err(Error::new(code::CFG_PARSE, format!("{what} is larger than a configuration may be"))
-            .found(format!("{} bytes, at most {MAX_BYTES} are read", text.len())));
+        return Err(Error::new(code::CFG_PARSE, text!("{what} is larger than a configuration may be"))
+            .found(text!("{} bytes, at most {MAX_BYTES} are read", text.len())));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
@@ -35,7 +35,7 @@ pub fn parse(text: &str, what: &str) -> Result<Value> {
     let nodes = Cell::new(0);
     let seed = Seed { depth: 0, nodes: &nodes };
     seed.deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(|e| Error::new(code::CFG_PARSE, format!("{what} is not acceptable YAML")).cause(e.to_string()))
+        .map_err(|e| Error::new(code::CFG_PARSE, text!("{what} is not acceptable YAML")).cause(e.to_string()))
 }
 
 #[derive(Clone, Copy)]
@@ -47,7 +47,7 @@ struct Seed<'a> {
 impl Seed<'_> {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         if self.depth + 1 > MAX_DEPTH {
-            return Err(E::custom(format!("nested more than {MAX_DEPTH} levels deep")));
+            return Err(E::custom(text!("nested more than {MAX_DEPTH} levels deep")));
         }
         Ok(Self { depth: self.depth + 1, ..self })
     }
@@ -58,7 +58,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         self.nodes.set(self.nodes.get() + 1);
         if self.nodes.get() > MAX_NODES {
-            return Err(D::Error::custom(format!("more than {MAX_NODES} values (aliases count as often as they are used)")));
+            return Err(D::Error::custom(text!("more than {MAX_NODES} values (aliases count as often as they are used)")));
         }
         deserializer.deserialize_any(self)
     }
@@ -113,7 +113,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             };
             let value = map.next_value_seed(inner)?;
             if out.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key '{key}' stands twice in the same map")));
+                return Err(A::Error::custom(text!("the key '{key}' stands twice in the same map")));
             }
             out.insert(key, value);
         }

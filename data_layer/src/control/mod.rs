@@ -57,7 +57,7 @@ impl Db {
         if let Some(folder) = place.parent() {
             crate::store::create_folder(folder)?;
         }
-        let mut conn = Connection::open(&place).map_err(|e| Error::from(e).during(&format!("opening {path}")))?;
+        let mut conn = Connection::open(&place).map_err(|e| Error::from(e).during(&text!("opening {path}")))?;
         configure(&conn, root.drive().fs.probe.wal)?;
         migrate(root, which, &mut conn)?;
         Ok(Self { root: root.clone(), which, conn: Mutex::new(conn) })
@@ -86,7 +86,7 @@ impl Db {
     /// `PRAGMA integrity_check`: `Ok(())`, or the first complaint.
     pub fn integrity_check(&self) -> Result<()> {
         let verdict: String = self.lock()?.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
-        if verdict == "ok" { Ok(()) } else { Err(Error::new(code::SSD_DAMAGED, format!("{} is damaged", self.which.path())).found(verdict)) }
+        if verdict == "ok" { Ok(()) } else { Err(Error::new(code::SSD_DAMAGED, text!("{} is damaged", self.which.path())).found(verdict)) }
     }
 
     /// Copy the database to `control/backup/<file>.<suffix>` with SQLite's online backup.
@@ -123,7 +123,7 @@ pub fn nightly_backup(root: &DataRoot, day: &str) -> Result<Vec<DataPath>> {
         drop(copy);
         if verdict != "ok" || version != which.version() {
             crate::store::remove(root, &path)?;
-            return Err(Error::new(code::SSD_DAMAGED, format!("the backup of {} is not good", which.path())).found(verdict).fix("trademl fsck"));
+            return Err(Error::new(code::SSD_DAMAGED, text!("the backup of {} is not good", which.path())).found(verdict).fix("trademl fsck"));
         }
         let name = which.path().rsplit('/').next().unwrap_or("db");
         let kept = DataPath::new(format!("control/backup/{name}.{day}"))?;
@@ -175,8 +175,8 @@ fn migrate(root: &DataRoot, which: Which, conn: &mut Connection) -> Result<()> {
         return Ok(());
     }
     if have > want {
-        return Err(Error::new(code::SSD_NEWER, format!("{} was written by a newer TradeML", which.path()))
-            .found(format!("its schema is {have}, this binary knows {want}"))
+        return Err(Error::new(code::SSD_NEWER, text!("{} was written by a newer TradeML", which.path()))
+            .found(text!("its schema is {have}, this binary knows {want}"))
             .fix("install the newer version, then run the same command"));
     }
     if have > 0 {

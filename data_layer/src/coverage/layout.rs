@@ -84,7 +84,7 @@ pub fn legend() -> Panel {
 pub fn whole(picture: &Picture) -> Panel {
     let mut out = Panel { marks: Vec::new(), height: 20 };
     let text = |y: i32, text: String, weight: Weight| Mark::Text { x: MARGIN, y, text, weight };
-    out.marks.push(text(out.height, format!("Coverage on {}", picture.asof), Weight::Title));
+    out.marks.push(text(out.height, text!("Coverage on {}", picture.asof), Weight::Title));
     out.height += 14;
     out.marks.push(text(out.height, subtitle(picture), Weight::Faint));
     out.height += 8;
@@ -98,7 +98,7 @@ pub fn whole(picture: &Picture) -> Panel {
     }
     for (name, reason) in &picture.closed {
         out.height += 14;
-        out.marks.push(text(out.height, clipped(&format!("{name}: not collected ({reason})")), Weight::Faint));
+        out.marks.push(text(out.height, clipped(&text!("{name}: not collected ({reason})")), Weight::Faint));
     }
     out.height += MARGIN;
     out
@@ -118,13 +118,13 @@ impl Panel {
 
 /// What the drive is.
 pub fn subtitle(picture: &Picture) -> String {
-    let stage = picture.stage.map_or("no stage yet".to_string(), |n| format!("stage {n}"));
-    format!("market {}, {stage}", picture.market)
+    let stage = picture.stage.map_or("no stage yet".to_string(), |n| text!("stage {n}"));
+    text!("market {}, {stage}", picture.market)
 }
 
 /// `99.98 % GREEN of 125,800`; never rounded up.
 pub fn share(c: &Coverage) -> String {
-    format!("{:.2} % GREEN of {}", (c.fraction() * 1e4).floor() / 1e2, thousands(c.expected))
+    text!("{:.2} % GREEN of {}", (c.fraction() * 1e4).floor() / 1e2, thousands(c.expected))
 }
 
 pub fn thousands(n: u64) -> String {

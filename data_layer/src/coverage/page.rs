@@ -46,7 +46,7 @@ fn summary(out: &mut String, picture: &Picture) {
     for dataset in &picture.datasets {
         let c = dataset.total();
         let (first, last) = (dataset.days.keys().next(), dataset.days.keys().next_back());
-        let days = first.zip(last).map_or(String::new(), |(a, b)| format!("{a} to {b}"));
+        let days = first.zip(last).map_or(String::new(), |(a, b)| text!("{a} to {b}"));
         let _ = writeln!(
             out,
             "<tr><td>{}<br><span class=\"faint\">{days}</span></td><td class=\"n\">{:.2} %</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
@@ -119,7 +119,7 @@ fn incomplete(out: &mut String, dataset: &Dataset) {
     if days.is_empty() {
         return;
     }
-    let more = if days.len() > LISTED { format!(", the newest {LISTED}") } else { String::new() };
+    let more = if days.len() > LISTED { text!(", the newest {LISTED}") } else { String::new() };
     let _ = writeln!(out, "<details><summary>{} days are not complete{more}</summary><div class=\"wide\"><table><tbody>", thousands(days.len() as u64));
     for (day, c) in days.into_iter().take(LISTED) {
         let _ = writeln!(out, "<tr><td class=\"day\">{day}</td><td>{}</td></tr>", escaped(&svg::reasons(c)));

@@ -42,7 +42,7 @@ pub fn whole(picture: &Picture) -> String {
 
 /// One dataset's calendar for the page.
 pub fn of_dataset(dataset: &Dataset) -> String {
-    element(&layout::calendar(dataset), &format!("{}, a calendar: {}", dataset.name, layout::share(&dataset.total())), |d| dataset.days.get(&d))
+    element(&layout::calendar(dataset), &text!("{}, a calendar: {}", dataset.name, layout::share(&dataset.total())), |d| dataset.days.get(&d))
 }
 
 fn body<'a>(out: &mut String, panel: &Panel, day: impl Fn(TradingDay) -> Option<&'a Coverage>) {
@@ -95,5 +95,5 @@ fn square(x: i32, y: i32, level: Level) -> String {
 /// `98 of 100 GREEN; 2 MISSING`.
 pub fn reasons(c: &Coverage) -> String {
     let bad = c.codes.iter().filter(|(code, n)| *code != "OK" && **n > 0).map(|(code, n)| format!("{} {code}", layout::thousands(*n)));
-    std::iter::once(format!("{} of {} GREEN", layout::thousands(c.green), layout::thousands(c.expected))).chain(bad).collect::<Vec<_>>().join("; ")
+    std::iter::once(text!("{} of {} GREEN", layout::thousands(c.green), layout::thousands(c.expected))).chain(bad).collect::<Vec<_>>().join("; ")
 }

@@ -34,7 +34,7 @@ pub fn steps(bars: &[Bar], actions: &[Action]) -> (Vec<Step>, Vec<String>) {
         match close.map(|c| c / same_day) {
             None => {} // nothing earlier is held, so there is nothing to restate
             Some(close) if action.cash < close => out.push(Step { ex_date: action.ex_date, price: 1.0 - action.cash / close, split: 1.0 }),
-            Some(close) => unapplied.push(format!("{}: a dividend of {} is not below the close of {close} before it", action.ex_date, action.cash)),
+            Some(close) => unapplied.push(text!("{}: a dividend of {} is not below the close of {close} before it", action.ex_date, action.cash)),
         }
     }
     (out, unapplied)

@@ -184,7 +184,7 @@ fn bytes(symbol: &str, sessions: &[(Session, String)], steps: &[Step]) -> Result
         frame::text_column("session_id", &c.session),
         frame::text_column("source_name", &c.vendor),
     ])
-    .map_err(|e: Error| e.during(&format!("the minutes of {symbol}")))?;
+    .map_err(|e: Error| e.during(&text!("the minutes of {symbol}")))?;
     store::parquet_bytes(&mut table).map(Some)
 }
 

@@ -71,14 +71,14 @@ pub struct Unmounted {
 
 impl Unmounted {
     pub fn headline(&self) -> Fact {
-        Fact::new("not mounted", format!("{} uuid {}", self.device, self.fs_uuid), format!("mount it with: sudo mount UUID={} /mnt/ssd", self.fs_uuid))
+        Fact::new("not mounted", text!("{} uuid {}", self.device, self.fs_uuid), text!("mount it with: sudo mount UUID={} /mnt/ssd", self.fs_uuid))
     }
     /// The refusal when a root was expected here.
     pub fn not_mounted(&self, wanted: &str) -> Error {
         let point = mount_point_of(wanted);
-        Error::new(code::SSD_NOT_MOUNTED, format!("the drive is not mounted at {wanted}"))
-            .found(format!("{} uuid {} is plugged in but mounted nowhere", self.device, self.fs_uuid))
-            .fix(format!("sudo mkdir -p {point} && sudo mount UUID={} {point}, then run the same command", self.fs_uuid))
+        Error::new(code::SSD_NOT_MOUNTED, text!("the drive is not mounted at {wanted}"))
+            .found(text!("{} uuid {} is plugged in but mounted nowhere", self.device, self.fs_uuid))
+            .fix(text!("sudo mkdir -p {point} && sudo mount UUID={} {point}, then run the same command", self.fs_uuid))
     }
 }
 
@@ -99,11 +99,11 @@ impl Drive {
     pub fn headline(&self) -> Fact {
         let ability = match &self.suitability {
             Suitability::Good => "suitable".to_string(),
-            Suitability::Practice { why } => format!("practice only: {why}"),
-            Suitability::Refused { why, .. } => format!("refused: {why}"),
+            Suitability::Practice { why } => text!("practice only: {why}"),
+            Suitability::Refused { why, .. } => text!("refused: {why}"),
         };
         let model = self.model.as_deref().unwrap_or("");
-        let value = format!(
+        let value = text!(
             "{} {} {} {}, {} free, {} [{ability}]",
             self.mount_point,
             self.fs_type,
@@ -232,7 +232,7 @@ fn facts(drive: &Drive, block: Option<&Block>) -> Vec<Fact> {
     let mut out = vec![
         Fact::new("mounted at", drive.mount_point.clone(), "/proc/self/mountinfo"),
         Fact::new("filesystem", format!("{}{}", drive.fs_type, if drive.read_only { " (read-only)" } else { "" }), "/proc/self/mountinfo"),
-        Fact::new("size", format!("{}, {} free", human_bytes(drive.total_bytes), human_bytes(drive.free_bytes)), format!("df -h {}", drive.mount_point)),
+        Fact::new("size", text!("{}, {} free", human_bytes(drive.total_bytes), human_bytes(drive.free_bytes)), format!("df -h {}", drive.mount_point)),
         Fact::new("attached by", drive.transport.words(), sys.clone()),
         Fact::new("removable", if drive.removable { "yes" } else { "no" }, format!("{sys}/removable")),
     ];

@@ -61,7 +61,7 @@ impl Fixture {
 
     /// Mount `source` of type `fs` at `point`, with sizes in bytes.
     pub fn mount(&mut self, numbers: &str, point: &str, fs: &str, source: &str, options: &str, sizes: (u64, u64)) {
-        self.mounts.push(format!("36 25 {numbers} / {} {options},relatime shared:1 - {fs} {source} {options}", point.replace(' ', "\\040")));
+        self.mounts.push(text!("36 25 {numbers} / {} {options},relatime shared:1 - {fs} {source} {options}", point.replace(' ', "\\040")));
         std::fs::create_dir_all(self.path(point)).unwrap();
         self.file(&format!("statvfs/{}", point.replace('/', "_")), &format!("{} {}\n", sizes.0, sizes.1));
         self.file("proc/self/mountinfo", &self.mounts.join("\n"));

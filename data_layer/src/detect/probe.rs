@@ -50,7 +50,7 @@ pub fn remedy(fs_type: &str, device: &str) -> String {
     if is_network(fs_type) {
         return "use a drive that is plugged into this machine".into();
     }
-    format!("copy its files away, then format it (this erases everything on it): sudo mkfs.ext4 -L TRADEML {device}")
+    text!("copy its files away, then format it (this erases everything on it): sudo mkfs.ext4 -L TRADEML {device}")
 }
 
 /// Judge and probe a directory (which need not exist yet). `without_guarantees` holds the user's typed words where they
@@ -62,14 +62,14 @@ pub fn accept(host: &Host, dir: &Path, without_guarantees: Option<&str>) -> Resu
     let fs_type = mounted.as_ref().map_or("unknown", |m| m.fs_type.as_str()).to_string();
     let accepted_without = match (lost_guarantees(&fs_type), without_guarantees) {
         (Some(lost), None) => return Err(refused(&fs_type, lost, dir, mounted.as_ref())),
-        (Some(lost), Some(words)) => Some(format!("{fs_type} {lost}; accepted with the words: {words}")),
+        (Some(lost), Some(words)) => Some(text!("{fs_type} {lost}; accepted with the words: {words}")),
         (None, _) => None,
     };
     if mounted.as_ref().is_some_and(|m| m.read_only) {
         let point = mounted.as_ref().map_or("DRIVE", |m| m.mount_point.as_str());
-        return Err(Error::new(code::SSD_READ_ONLY, format!("{} is on a drive that is mounted read-only", dir.display()))
-            .found(format!("{point} has the mount option 'ro'"))
-            .fix(format!("sudo mount -o remount,rw {point}"))
+        return Err(Error::new(code::SSD_READ_ONLY, text!("{} is on a drive that is mounted read-only", dir.display()))
+            .found(text!("{point} has the mount option 'ro'"))
+            .fix(text!("sudo mount -o remount,rw {point}"))
             .fix("if it turned read-only by itself, look at the kernel log first: dmesg | tail"));
     }
     let write_through = mounted.as_ref().and_then(|m| m.write_cache.as_deref()) == Some("write through");
@@ -94,9 +94,9 @@ pub fn accept(host: &Host, dir: &Path, without_guarantees: Option<&str>) -> Resu
 
 fn refused(fs_type: &str, lost: &str, dir: &Path, mounted: Option<&Drive>) -> Error {
     let device = mounted.map_or("DEVICE", |m| m.device.as_str());
-    Error::new(code::SSD_FILESYSTEM, format!("{} is on {fs_type}, which cannot hold a data root", dir.display()))
+    Error::new(code::SSD_FILESYSTEM, text!("{} is on {fs_type}, which cannot hold a data root", dir.display()))
         .cause(format!("{fs_type} {lost}"))
-        .found(mounted.map_or_else(|| "no mount entry".to_string(), |m| format!("{} mounted at {}", m.device, m.mount_point)))
+        .found(mounted.map_or_else(|| "no mount entry".to_string(), |m| text!("{} mounted at {}", m.device, m.mount_point)))
         .fix(remedy(fs_type, device))
         .fix("or accept the loss, which is recorded on the drive: --set storage.without_guarantees=\"I accept that data may be lost\"")
 }
@@ -113,9 +113,9 @@ fn refuse_empty_mount_point(host: &Host, dir: &Path, mounted: Option<&Drive>, un
     let wanted = logical;
     let error = match unmounted.first() {
         Some(drive) => drive.not_mounted(&wanted),
-        None => Error::new(code::SSD_NOT_MOUNTED, format!("no drive is mounted at {wanted}")).fix("plug the drive in, mount it, then run the same command"),
+        None => Error::new(code::SSD_NOT_MOUNTED, text!("no drive is mounted at {wanted}")).fix("plug the drive in, mount it, then run the same command"),
     };
-    Err(error.cause(format!("{wanted} is an ordinary folder on the system disk")).fix("or practise in a folder of your home: --root ~/trademl-practice"))
+    Err(error.cause(text!("{wanted} is an ordinary folder on the system disk")).fix("or practise in a folder of your home: --root ~/trademl-practice"))
 }
 
 /// Why there is no data root in a directory that should hold one, as far as this machine can tell: the drive is not mounted,
@@ -124,10 +124,10 @@ pub fn absent(host: &Host, dir: &Path) -> Error {
     let (mounted, unmounted) = drives::for_directory(host, &nearest_existing(dir));
     let error = match refuse_empty_mount_point(host, dir, mounted.as_ref(), &unmounted, None) {
         Err(error) => error,
-        Ok(()) => Error::new(code::SSD_NO_ROOT, format!("{} is not a TradeML data root", dir.display())),
+        Ok(()) => Error::new(code::SSD_NO_ROOT, text!("{} is not a TradeML data root", dir.display())),
     };
     let elsewhere: Vec<_> = drives::detect(host).0.into_iter().flat_map(|drive| drive.existing).collect();
-    let seen: Vec<String> = elsewhere.iter().map(|e| format!("a data root at {}: {}", e.path, e.summary())).collect();
+    let seen: Vec<String> = elsewhere.iter().map(|e| text!("a data root at {}: {}", e.path, e.summary())).collect();
     let error = if seen.is_empty() { error } else { error.found(seen.join("; ")) };
     let error = elsewhere.iter().fold(error, |e, found| e.fix(format!("--root {}", found.path)));
     if error.is(code::SSD_NOT_MOUNTED) { error } else { error.fix("trademl pi-data-node") }
@@ -178,11 +178,11 @@ impl Scratch {
         match fs::create_dir(&dir) {
             Ok(()) => Ok(Self(dir)),
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                Err(Error::new(code::HOST_SYSTEM, format!("{} cannot be written by this user", base.display()))
+                Err(Error::new(code::HOST_SYSTEM, text!("{} cannot be written by this user", base.display()))
                     .cause(e.to_string())
-                    .fix(format!("sudo chown \"$USER\" {}", base.display())))
+                    .fix(text!("sudo chown \"$USER\" {}", base.display())))
             }
-            Err(e) => Err(Error::from(e).during(&format!("trying {}", base.display()))),
+            Err(e) => Err(Error::from(e).during(&text!("trying {}", base.display()))),
         }
     }
 }

@@ -45,23 +45,23 @@ impl Existing {
     pub fn summary(&self) -> String {
         let whose = match (&self.attached, self.this_machine) {
             (Some(_), true) => "last used by this machine".to_string(),
-            (Some(a), false) => format!("last used by node '{}' on another machine", a.node_id),
+            (Some(a), false) => text!("last used by node '{}' on another machine", a.node_id),
             (None, _) => "never attached".to_string(),
         };
-        let when = self.attached.as_ref().map_or(String::new(), |a| format!(" at {}", a.heartbeat_at));
+        let when = self.attached.as_ref().map_or(String::new(), |a| text!(" at {}", a.heartbeat_at));
         let count = |key: &str| self.queue.get(key).copied().unwrap_or(0);
         let total: u64 = self.queue.values().sum();
         let queue = if total == 0 {
             "no tasks yet".to_string()
         } else {
-            format!("{} of {total} tasks done, {} left, {} failed", count("DONE"), count("PENDING") + count("LEASED"), count("FAILED"))
+            text!("{} of {total} tasks done, {} left, {} failed", count("DONE"), count("PENDING") + count("LEASED"), count("FAILED"))
         };
         let runs = match self.open_runs.as_slice() {
             [] => "no open run".to_string(),
-            [one] => format!("'{}' stopped after step '{}'", one.wizard, one.last_step),
-            many => format!("{} open runs", many.len()),
+            [one] => text!("'{}' stopped after step '{}'", one.wizard, one.last_step),
+            many => text!("{} open runs", many.len()),
         };
-        let dataset = self.sentinel.as_ref().map_or("unreadable sentinel".to_string(), |s| format!("dataset {}", s.dataset));
+        let dataset = self.sentinel.as_ref().map_or("unreadable sentinel".to_string(), |s| text!("dataset {}", s.dataset));
         format!("{dataset}, {whose}{when}; {queue}; {runs}")
     }
 }
@@ -136,9 +136,9 @@ pub fn ago(now: UtcTime, then: UtcTime) -> String {
     let seconds = now.seconds_since(then);
     match seconds {
         s if s < 0.0 => "in this clock's future".into(),
-        s if s < 120.0 => format!("{s:.0} seconds ago"),
-        s if s < 7_200.0 => format!("{:.0} minutes ago", s / 60.0),
-        s if s < 172_800.0 => format!("{:.0} hours ago", s / 3_600.0),
-        s => format!("{:.0} days ago", s / 86_400.0),
+        s if s < 120.0 => text!("{s:.0} seconds ago"),
+        s if s < 7_200.0 => text!("{:.0} minutes ago", s / 60.0),
+        s if s < 172_800.0 => text!("{:.0} hours ago", s / 3_600.0),
+        s => text!("{:.0} days ago", s / 86_400.0),
     }
 }

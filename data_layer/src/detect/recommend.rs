@@ -35,7 +35,7 @@ pub fn judge(drive: &Drive) -> Suitability {
         };
     }
     if drive.read_only {
-        let remedy = format!("sudo mount -o remount,rw {}", drive.mount_point);
+        let remedy = text!("sudo mount -o remount,rw {}", drive.mount_point);
         return Suitability::Refused { code: code::SSD_READ_ONLY.id.into(), why: "it is mounted read-only".into(), remedy };
     }
     let practice = |why: &str| Suitability::Practice { why: why.into() };
@@ -72,22 +72,22 @@ pub fn recommend(host: &Host, drives: &[Drive], unmounted: &[Unmounted]) -> Reco
     let good = drives.iter().enumerate().find(|(_, d)| d.suitability == Suitability::Good);
     if let Some((index, drive)) = good {
         if let Some(existing) = drive.existing.first() {
-            let reason = format!("this drive already holds TradeML data: {}", existing.summary());
+            let reason = text!("this drive already holds TradeML data: {}", existing.summary());
             return Recommendation { path: existing.path.clone(), reason, practice: false, drive: Some(index) };
         }
         let reason =
-            format!("{} on {} with the most free space ({}), not the system disk", drive.fs_type, drive.transport.words(), human_bytes(drive.free_bytes));
+            text!("{} on {} with the most free space ({}), not the system disk", drive.fs_type, drive.transport.words(), human_bytes(drive.free_bytes));
         return Recommendation { path: format!("{}/data_layer", drive.mount_point.trim_end_matches('/')), reason, practice: false, drive: Some(index) };
     }
     let why = match (unmounted.first(), drives.iter().find_map(refusal)) {
-        (Some(u), _) => format!("no suitable drive is mounted; {} (uuid {}) is plugged in: sudo mount UUID={} /mnt/ssd", u.device, u.fs_uuid, u.fs_uuid),
-        (None, Some(why)) => format!("no suitable drive: {why}"),
+        (Some(u), _) => text!("no suitable drive is mounted; {} (uuid {}) is plugged in: sudo mount UUID={} /mnt/ssd", u.device, u.fs_uuid, u.fs_uuid),
+        (None, Some(why)) => text!("no suitable drive: {why}"),
         (None, None) => "no external drive was found".to_string(),
     };
     let home = host.env("HOME").unwrap_or("/var/tmp").trim_end_matches('/').to_string();
     Recommendation {
         path: format!("{home}/trademl-practice"),
-        reason: format!("{why}; a folder on this machine is fine for practice"),
+        reason: text!("{why}; a folder on this machine is fine for practice"),
         practice: true,
         drive: None,
     }
@@ -95,7 +95,7 @@ pub fn recommend(host: &Host, drives: &[Drive], unmounted: &[Unmounted]) -> Reco
 
 fn refusal(drive: &Drive) -> Option<String> {
     match &drive.suitability {
-        Suitability::Refused { why, .. } => Some(format!("{} is refused because {why}", drive.mount_point)),
+        Suitability::Refused { why, .. } => Some(text!("{} is refused because {why}", drive.mount_point)),
         _ => None,
     }
 }

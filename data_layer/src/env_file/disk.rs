@@ -30,7 +30,7 @@ pub fn read(host: &Host) -> Result<EnvFile> {
     match fs::read_to_string(&place) {
         Ok(text) => Ok(EnvFile::parse(&text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(EnvFile::default()),
-        Err(e) => Err(Error::new(code::CFG_PARSE, format!("{} cannot be read", place.display())).cause(e.to_string())),
+        Err(e) => Err(Error::new(code::CFG_PARSE, text!("{} cannot be read", place.display())).cause(e.to_string())),
     }
 }
 
@@ -87,7 +87,7 @@ fn write_private(temp: &Path, bytes: &[u8]) -> Result<()> {
     if mode != 0o600 {
         return Err(Error::new(code::KEY_FILE_MODE, "this filesystem cannot keep the secrets file private")
             .cause("after chmod 600 the file's mode reads back differently, so others on this machine could read the keys")
-            .found(format!("mode {mode:o} in {}", temp.parent().unwrap_or(temp).display()))
+            .found(text!("mode {mode:o} in {}", temp.parent().unwrap_or(temp).display()))
             .fix("choose a place on ext4, xfs, btrfs or apfs: TRADEML_ENV_FILE=/path/to/.env"));
     }
     file.write_all(bytes)?;
@@ -122,7 +122,7 @@ fn refuse_drive(folder: &Path) -> Result<()> {
         None => Ok(()),
         Some(root) => Err(Error::new(code::KEY_FILE_MODE, "keys are not written to a data drive")
             .cause("the drive travels between machines and may be lost")
-            .found(format!("{} is a data root", root.display()))
+            .found(text!("{} is a data root", root.display()))
             .fix("unset TRADEML_ENV_FILE, or point it at a folder of this machine")),
     }
 }

@@ -118,14 +118,14 @@ impl Fetcher {
     /// The call with address and keys, after the last checks that keep worlds and the real market apart.
     fn call(&self, request: &Request) -> Result<Call> {
         let base = self.vendors.base(request.base)?;
-        let unreachable = |why: &str| Error::new(code::NET_UNREACHABLE, format!("{} was not asked", request.vendor)).cause(why.to_string());
+        let unreachable = |why: &str| Error::new(code::NET_UNREACHABLE, text!("{} was not asked", request.vendor)).cause(why.to_string());
         if self.host.is_offline() {
             return Err(unreachable("--offline is set"));
         }
         if !is_loopback(base) {
             let world = self.db.as_ref().is_some_and(|db| db.root().is_world());
             if world || self.host.clock_is_simulated() {
-                return Err(Error::new(code::NET_FORBIDDEN_HOST, format!("{} was not asked", request.vendor))
+                return Err(Error::new(code::NET_FORBIDDEN_HOST, text!("{} was not asked", request.vendor))
                     .cause("a simulated world or clock may talk to this machine only")
                     .fix("set the base URLs that `trademl sandbox` prints"));
             }
@@ -173,7 +173,7 @@ impl Fetcher {
         })?;
         Ok(match grant {
             Grant::Granted => None,
-            Grant::Blocked { per, until } => Some(Refusal::Local { words: format!("the budget of this {} is used up", per.as_str()), until }),
+            Grant::Blocked { per, until } => Some(Refusal::Local { words: text!("the budget of this {} is used up", per.as_str()), until }),
             Grant::Frozen { until, reason } => Some(Refusal::Local { words: reason, until }),
         })
     }

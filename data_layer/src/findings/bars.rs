@@ -65,16 +65,16 @@ fn judge(row: &Row, series: &Series) -> (&'static str, String) {
     let day = row.key.dt;
     let here = series.bars.iter().position(|b| b.day == day);
     match (row.verdict.qc_code.as_str(), here) {
-        ("NULL_CELLS", Some(i)) => ("cells are null", format!("no {}", missing(&series.bars[i]).join(", "))),
+        ("NULL_CELLS", Some(i)) => ("cells are null", text!("no {}", missing(&series.bars[i]).join(", "))),
         ("MOVE_UNEXPLAINED", Some(i)) => moved(series, i),
         ("OHLC", Some(i)) => {
             let b = &series.bars[i];
             let text = |x: Option<f64>| x.map_or("null".to_string(), |v| v.to_string());
-            ("prices contradict each other", format!("open {} high {} low {} close {}", text(b.open), text(b.high), text(b.low), text(b.close)))
+            ("prices contradict each other", text!("open {} high {} low {} close {}", text(b.open), text(b.high), text(b.low), text(b.close)))
         }
         ("STALE_REPEAT", _) => ("the same close and volume again and again", String::new()),
         ("SOURCES_DISAGREE", Some(i)) => {
-            let theirs = series.origins[i].other_close.map_or(String::new(), |c| format!(", another vendor {c}"));
+            let theirs = series.origins[i].other_close.map_or(String::new(), |c| text!(", another vendor {c}"));
             ("two vendors' closes are far apart", format!("{:?}{theirs}", series.bars[i].close))
         }
         ("MISSING" | "SUSPICIOUS_EMPTY" | "VENDOR_EMPTY" | "BEFORE_FIRST_BAR", _) => absent(row, series),
@@ -95,7 +95,7 @@ fn moved(series: &Series, i: usize) -> (&'static str, String) {
     volumes.sort_by(f64::total_cmp);
     let usual = volumes.get(volumes.len() / 2).copied().unwrap_or(0.0);
     let busy = if usual > 0.0 { series.bars[i].volume.unwrap_or(0.0) / usual } else { 0.0 };
-    let seen = format!("close {before} to {close} ({:+.1} %), volume {busy:.1} times the usual", (close / before - 1.0) * 100.0);
+    let seen = text!("close {before} to {close} ({:+.1} %), volume {busy:.1} times the usual", (close / before - 1.0) * 100.0);
     let ratio = (before / close).max(close / before);
     let stays = series.bars[i + 1..].iter().take(5).filter_map(|b| b.close).all(|c| (c / close - 1.0).abs() < 0.3);
     if busy >= BUSY {
@@ -115,12 +115,12 @@ fn absent(row: &Row, series: &Series) -> (&'static str, String) {
     let Some((first, last)) = bars::extent(series) else { return ("a name without a single bar", row.verdict.qc_code.clone()) };
     let day = row.key.dt;
     if day < first {
-        ("before a name's first bar", format!("its first bar is of {first}"))
+        ("before a name's first bar", text!("its first bar is of {first}"))
     } else if day > last {
-        ("after a name's last bar", format!("its last bar is of {last}"))
+        ("after a name's last bar", text!("its last bar is of {last}"))
     } else {
         let hole = cal.sessions(DateRange { start: first, end: last.plus_days(1) }).len() - series.bars.len();
-        ("a hole in a name's life", format!("one of {hole} sessions missing between {first} and {last}; {}", row.verdict.qc_code))
+        ("a hole in a name's life", text!("one of {hole} sessions missing between {first} and {last}; {}", row.verdict.qc_code))
     }
 }
 

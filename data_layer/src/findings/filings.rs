@@ -55,18 +55,18 @@ fn restatements(concept: &str, history: &[Reported], classes: &mut Classes) {
     let mut periods: BTreeMap<(TradingDay, Option<TradingDay>), &Reported> = BTreeMap::new();
     for r in history {
         if r.filed < r.end {
-            classes.add("filed before its period ended", || format!("{concept} to {}: filed {} ({})", r.end, r.filed, r.form));
+            classes.add("filed before its period ended", || text!("{concept} to {}: filed {} ({})", r.end, r.filed, r.form));
         }
         match periods.insert((r.end, r.start), r) {
             Some(before) if before.value != r.value => {
                 classes
-                    .add("a period was restated", || format!("{concept} to {}: {} filed {}, {} filed {}", r.end, before.value, before.filed, r.value, r.filed));
+                    .add("a period was restated", || text!("{concept} to {}: {} filed {}, {} filed {}", r.end, before.value, before.filed, r.value, r.filed));
             }
-            Some(_) => classes.add("a period is told again unchanged", || format!("{concept} to {}: again on {}", r.end, r.filed)),
+            Some(_) => classes.add("a period is told again unchanged", || text!("{concept} to {}: again on {}", r.end, r.filed)),
             None => {}
         }
         if r.form.ends_with("/A") {
-            classes.add("an amended form", || format!("{concept} to {}: {} filed {}", r.end, r.form, r.filed));
+            classes.add("an amended form", || text!("{concept} to {}: {} filed {}", r.end, r.form, r.filed));
         }
     }
 }

@@ -26,8 +26,8 @@ pub(super) fn section(root: &DataRoot) -> Result<Option<Section>> {
         let name = || format!("{symbol} {day}");
         match minutes.len() {
             n if n == expected => whole += 1,
-            n if n < expected => classes.add("minutes without a bar", || format!("{}: {n} of {expected}", name())),
-            n => classes.add("more bars than minutes", || format!("{}: {n} of {expected}", name())),
+            n if n < expected => classes.add("minutes without a bar", || text!("{}: {n} of {expected}", name())),
+            n => classes.add("more bars than minutes", || text!("{}: {n} of {expected}", name())),
         }
         for bar in minutes {
             match bar_code(bar) {
@@ -45,16 +45,16 @@ pub(super) fn section(root: &DataRoot) -> Result<Option<Section>> {
         let low = minutes.iter().filter_map(|m| m.low).fold(f64::MAX, f64::min);
         let volume = bar.volume.filter(|v| *v > 0.0).unwrap_or(f64::NAN);
         if bar.high.is_some_and(|h| high > h * 1.0001) || bar.low.is_some_and(|l| low < l * 0.9999) {
-            classes.add("minutes outside the day's range", || format!("{}: {low} to {high}, the day's {:?} to {:?}", name(), bar.low, bar.high));
+            classes.add("minutes outside the day's range", || text!("{}: {low} to {high}, the day's {:?} to {:?}", name(), bar.low, bar.high));
         }
         if (sum / volume - 1.0).abs() > 0.02 {
             classes.add("minutes' volume is not the day's", || {
-                format!("{}: {sum:.0} in minutes, {volume:.0} in the day bar ({:+.1} %)", name(), (sum / volume - 1.0) * 100.0)
+                text!("{}: {sum:.0} in minutes, {volume:.0} in the day bar ({:+.1} %)", name(), (sum / volume - 1.0) * 100.0)
             });
         }
         let last = minutes.last().and_then(|m| m.close).unwrap_or(f64::NAN);
         if bar.close.is_some_and(|c| (last / c - 1.0).abs() > 0.0005) {
-            classes.add("the last minute's close is not the day's", || format!("{}: {last} and {:?}", name(), bar.close));
+            classes.add("the last minute's close is not the day's", || text!("{}: {last} and {:?}", name(), bar.close));
         }
     }
     out.counts = BTreeMap::from([

@@ -52,17 +52,17 @@ fn revisions(series: &str, observed: TradingDay, vintages: &[Vintage], classes: 
     for pair in vintages.windows(2) {
         match (pair[0].value, pair[1].value) {
             (Some(a), Some(b)) if a != b => {
-                classes.add("a published value was revised", || format!("{series} of {observed}: {a} until {}, then {b}", pair[1].from.plus_days(-1)))
+                classes.add("a published value was revised", || text!("{series} of {observed}: {a} until {}, then {b}", pair[1].from.plus_days(-1)))
             }
-            (Some(a), None) => classes.add("a published value was withdrawn", || format!("{series} of {observed}: {a}, nothing from {}", pair[1].from)),
+            (Some(a), None) => classes.add("a published value was withdrawn", || text!("{series} of {observed}: {a}, nothing from {}", pair[1].from)),
             _ => {}
         }
         if pair[0].until.is_some_and(|end| end.plus_days(1) < pair[1].from) {
-            classes.add("a gap between two publications", || format!("{series} of {observed}: nothing stood before {}", pair[1].from));
+            classes.add("a gap between two publications", || text!("{series} of {observed}: nothing stood before {}", pair[1].from));
         }
     }
     if vintages.iter().any(|v| v.value.is_none()) {
-        classes.add("a missing value", || format!("{series} of {observed}"));
+        classes.add("a missing value", || text!("{series} of {observed}"));
     }
 }
 

@@ -34,11 +34,11 @@ pub(super) fn check(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &m
             missing.push(format!("{kind} {id}"));
         }
     }
-    let what = format!("{} acknowledged facts are on the drive", acked.len());
+    let what = text!("{} acknowledged facts are on the drive", acked.len());
     match missing.first() {
         None => out.push(Finding::pass("acked", what)),
         Some(first) => {
-            out.push(Finding::fail("acked", what, format!("{} are not, the first is {first}", missing.len()), "this is a durability defect: report it"))
+            out.push(Finding::fail("acked", what, text!("{} are not, the first is {first}", missing.len()), "this is a durability defect: report it"))
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub(super) fn databases(root: &DataRoot, out: &mut Vec<Finding>) {
     for which in [Which::Node, Which::Journal, Which::Registry] {
         let id = "database";
-        let what = format!("{} is intact", which.path());
+        let what = text!("{} is intact", which.path());
         let there = DataPath::new(which.path()).is_ok_and(|p| root.locate(&p).exists());
         if !there {
             // The registry and the journal come with their first use; a lost node.sqlite is made again from the files.
@@ -34,12 +34,12 @@ pub(super) fn segment_rows(db: &Db, manifests: &[(DataPath, Manifest)], out: &mu
     let rows: BTreeMap<String, String> =
         conn.prepare("SELECT path, sha256 FROM segments")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
     if let Some((path, _)) = rows.iter().find(|(path, sha256)| named.get(path.as_str()) != Some(&sha256.as_str())) {
-        out.push(Finding::fail("segments", what, format!("{path} has a row and no manifest that agrees with it"), "trademl node audit --full"));
+        out.push(Finding::fail("segments", what, text!("{path} has a row and no manifest that agrees with it"), "trademl node audit --full"));
         return Ok(());
     }
     match named.keys().filter(|path| !rows.contains_key(**path)).count() {
         0 => out.push(Finding::pass("segments", what)),
-        n => out.push(Finding::warn("segments", what, format!("{n} segments are not in the table yet"), "nothing: they are adopted at the next start")),
+        n => out.push(Finding::warn("segments", what, text!("{n} segments are not in the table yet"), "nothing: they are adopted at the next start")),
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ pub(super) fn queue(db: &Db, out: &mut Vec<Finding>) -> Result<()> {
     for (what, sql) in QUEUE {
         match conn.query_row(sql, [], |r| r.get::<_, i64>(0))? {
             0 => out.push(Finding::pass("queue", what)),
-            n => out.push(Finding::fail("queue", what, format!("{n} tasks"), "rename control/node.sqlite; it is made again from the files")),
+            n => out.push(Finding::fail("queue", what, text!("{n} tasks"), "rename control/node.sqlite; it is made again from the files")),
         }
     }
     Ok(())

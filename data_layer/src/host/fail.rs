@@ -45,7 +45,7 @@ impl FailPlan {
 
     /// `<k>`, `<name>` or `<name>:<k>`: abort there.
     pub fn parse(text: &str) -> Result<Self> {
-        let bad = || Error::new(code::USE_ARGUMENT, format!("TRADEML_FAILPOINT='{text}' is not '<k>', '<name>' or '<name>:<k>'")).fix("trademl failpoints");
+        let bad = || Error::new(code::USE_ARGUMENT, text!("TRADEML_FAILPOINT='{text}' is not '<k>', '<name>' or '<name>:<k>'")).fix("trademl failpoints");
         let (name, kth) = match text.split_once(':') {
             Some((name, k)) => (Some(name.to_string()), k.parse().map_err(|_| bad())?),
             None => match text.parse::<u64>() {
@@ -66,7 +66,7 @@ impl FailPlan {
     /// Pass a point, or die there.
     pub fn pass(&self, name: &'static str) -> Result<()> {
         debug_assert!(FAILPOINTS.contains(&name), "{name} is not listed");
-        let dead = || Err(Error::new(code::BUG_CRASH_POINT, format!("crashed at {name}")));
+        let dead = || Err(Error::new(code::BUG_CRASH_POINT, text!("crashed at {name}")));
         if let Crash::Unwind(flag) = &self.crash
             && flag.load(Ordering::SeqCst)
         {

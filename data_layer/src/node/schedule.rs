@@ -47,7 +47,7 @@ impl Times {
     /// From `edge.yml`; `maintenance` (`HH:MM`, this machine's record) goes before the file's. Anything else is an error.
     pub fn new(loops: &Loops, maintenance: Option<&str>, zone: TimeZone) -> Result<Self> {
         let text = maintenance.unwrap_or(&loops.maintenance);
-        let bad = || Error::new(code::CFG_VALUE, format!("'{text}' is not a time of day")).fix("loops.maintenance in edge.yml: \"02:00\"");
+        let bad = || Error::new(code::CFG_VALUE, text!("'{text}' is not a time of day")).fix("loops.maintenance in edge.yml: \"02:00\"");
         let (hour, minute) = text.split_once(':').ok_or_else(bad)?;
         let (hour, minute) = (hour.parse::<i8>().map_err(|_| bad())?, minute.parse::<i8>().map_err(|_| bad())?);
         if !(0..24).contains(&hour) || !(0..60).contains(&minute) || loops.forward_minutes == 0 || loops.planner_hours == 0 {

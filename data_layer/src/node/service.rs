@@ -174,15 +174,15 @@ impl Service {
     fn forward(&self) -> Result<String> {
         let seeded = self.node.seed_forward()?;
         let new = seeded.inserted + seeded.revived;
-        Ok(if new == 0 { "nothing new is due".into() } else { format!("{new} tasks for new sessions") })
+        Ok(if new == 0 { "nothing new is due".into() } else { text!("{new} tasks for new sessions") })
     }
 
     fn plan(&self, scope: AuditScope) -> Result<String> {
         let audited = self.node.audit(self.node.window()?, scope)?;
         let seeded = self.node.seed_gaps(&audited)?;
         let percent = |c: &ledger::Coverage| format!("{:.2} %", (c.fraction() * 1e4).floor() / 1e2);
-        let minutes = if audited.minutes.expected == 0 { String::new() } else { format!(", minutes {}", percent(&audited.minutes)) };
-        Ok(format!(
+        let minutes = if audited.minutes.expected == 0 { String::new() } else { text!(", minutes {}", percent(&audited.minutes)) };
+        Ok(text!(
             "{} partitions judged, {} GREEN{minutes}, {} gaps, {} asked again",
             audited.partitions_judged,
             percent(&audited.coverage),
@@ -198,8 +198,8 @@ impl Service {
         let before = self.node.host().now().plus_seconds(-ROWS_KEPT_DAYS * 86_400);
         let purged = self.node.db().write(|tx| queue::purge(tx, before))?;
         space::keep_reserve(self.node.root(), &BackfillConfig::load(self.node.root())?.disk)?;
-        let damaged = if aside > 0 { format!("; {aside} damaged files set aside") } else { String::new() };
-        Ok(format!("{planned}{damaged}; {}; {purged} old rows removed", self.weigh_the_stage()?))
+        let damaged = if aside > 0 { text!("; {aside} damaged files set aside") } else { String::new() };
+        Ok(text!("{planned}{damaged}; {}; {purged} old rows removed", self.weigh_the_stage()?))
     }
 
     /// Promote the stage when its rule is met, and ask for what the next one wants.
@@ -215,11 +215,11 @@ impl Service {
             ledger::coverage_held(db, table, key).ok().flatten().map(|(_, c)| c).filter(|c| c.expected > 0)
         };
         match decide(&stage, asof, covered, &load_membership(root)?, &ListingSpans::load(root)?) {
-            Decision::Stay(why) => Ok(format!("stage {} stays: {why}", stage.stage)),
+            Decision::Stay(why) => Ok(text!("stage {} stays: {why}", stage.stage)),
             Decision::Promote(next) => {
                 stage::write(root, &next)?;
                 let seeded = self.node.seed(&self.node.bootstrap(&next, self.node.stage_window(&next)?, None)?)?;
-                Ok(format!("stage {} begins: {} symbols, {} tasks", next.stage, next.universe.symbols.len(), seeded.inserted + seeded.revived))
+                Ok(text!("stage {} begins: {} symbols, {} tasks", next.stage, next.universe.symbols.len(), seeded.inserted + seeded.revived))
             }
         }
     }
@@ -238,9 +238,9 @@ impl Service {
         if weekly {
             self.node.db().write(|tx| Ok(tx.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('weekly.day', ?1)", [today.0])?))?;
         }
-        let probed = if weekly { format!(", {} cross-vendor probes asked", probes.inserted + probes.revived) } else { String::new() };
+        let probed = if weekly { text!(", {} cross-vendor probes asked", probes.inserted + probes.revived) } else { String::new() };
         let compared = if compared.pairs.is_empty() { String::new() } else { format!(", {}", compared.sentence()) };
-        Ok(format!("{} files made again{probed}{compared}, exported {asof}, backed up {today}", curated.rewritten))
+        Ok(text!("{} files made again{probed}{compared}, exported {asof}, backed up {today}", curated.rewritten))
     }
 
     fn week_is_over(&self, today: TradingDay) -> Result<bool> {

@@ -19,15 +19,15 @@ pub enum Decision {
 /// New symbols are members of the index that the listings know: what no listing names can never be expected.
 pub fn decide(stage: &Stage, asof: TradingDay, covered: impl Fn(&str) -> Option<Coverage>, members: &[Membership], listings: &ListingSpans) -> Decision {
     let (Some(next), bar) = (stage.stage.checked_add(1).filter(|n| stage.targets.contains_key(n)), stage.promote.green) else {
-        return Decision::Stay(format!("stage {} is the last one", stage.stage));
+        return Decision::Stay(text!("stage {} is the last one", stage.stage));
     };
     let (mut reached, mut left_out) = (Vec::new(), Vec::new());
     for dataset in &stage.promote.datasets {
         let open = stage.lanes.contains_key(dataset) && stage.is_active(dataset);
         match covered(dataset).filter(|_| open) {
-            None if open => return Decision::Stay(format!("nothing of {dataset} is held yet")),
-            None => left_out.push(format!("{dataset} is not entitled")),
-            Some(c) if c.fraction() < bar => return Decision::Stay(format!("{dataset} is {:.4} GREEN, the bar is {bar}", c.fraction())),
+            None if open => return Decision::Stay(text!("nothing of {dataset} is held yet")),
+            None => left_out.push(text!("{dataset} is not entitled")),
+            Some(c) if c.fraction() < bar => return Decision::Stay(text!("{dataset} is {:.4} GREEN, the bar is {bar}", c.fraction())),
             Some(c) => reached.push(format!("{dataset} {:.4} GREEN", c.fraction())),
         }
     }
@@ -36,10 +36,10 @@ pub fn decide(stage: &Stage, asof: TradingDay, covered: impl Fn(&str) -> Option<
     }
     let wanted = stage.targets.get(&next).map_or(0, |t| t.symbols as usize);
     let universe = widened(&stage.universe, wanted, asof, members, listings);
-    let mut why = format!("{}, the bar is {bar}", reached.join(", "));
+    let mut why = text!("{}, the bar is {bar}", reached.join(", "));
     left_out.iter().for_each(|reason| why += &format!("; {reason}"));
     if universe.symbols.len() < wanted {
-        why += &format!("; {} of {wanted} symbols are known", universe.symbols.len());
+        why += &text!("; {} of {wanted} symbols are known", universe.symbols.len());
     }
     let mut history = stage.history.clone();
     history.push(HistoryEntry { stage: next, on: asof, why });
@@ -60,7 +60,7 @@ fn widened(universe: &Universe, wanted: usize, asof: TradingDay, members: &[Memb
         return universe.clone();
     }
     let symbols: Vec<String> = universe.symbols.iter().chain(index.into_iter().take(more)).cloned().collect();
-    Universe::new(format!("{}, then members of {SP500} on {asof}", universe.source), symbols)
+    Universe::new(text!("{}, then members of {SP500} on {asof}", universe.source), symbols)
 }
 
 #[cfg(test)]

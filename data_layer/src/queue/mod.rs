@@ -48,7 +48,7 @@ impl Kind {
             "GAP" => Self::Gap,
             "FORWARD" => Self::Forward,
             "QC_PROBE" => Self::QcProbe,
-            other => return Err(Error::new(code::CFG_VALUE, format!("'{other}' is not a kind of task"))),
+            other => return Err(Error::new(code::CFG_VALUE, text!("'{other}' is not a kind of task"))),
         })
     }
     /// The default `priority` column: lower first.

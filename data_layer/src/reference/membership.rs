@@ -90,7 +90,7 @@ fn spans(changes: Vec<Change>) -> Vec<Membership> {
 
 /// The shipped spans, sorted.
 pub(super) fn embedded() -> Result<Vec<Membership>> {
-    let bad = |line: &str| Error::bug(format!("the shipped index membership has a bad line '{line}'"));
+    let bad = |line: &str| Error::bug(text!("the shipped index membership has a bad line '{line}'"));
     let mut out = Vec::new();
     for line in SPANS.lines().skip(1).map(str::trim).filter(|l| !l.is_empty()) {
         let mut cells = line.split(',');

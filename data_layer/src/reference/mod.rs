@@ -100,7 +100,7 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
 /// A reference table, or `None` when it was never made.
 fn read_table(root: &DataRoot, table: &str) -> Result<Option<DataFrame>> {
     let path = path_of(table)?;
-    store::read(root, &path)?.map(|b| store::parquet_frame(b).map_err(|e| e.during(&format!("reading {path}")))).transpose()
+    store::read(root, &path)?.map(|b| store::parquet_frame(b).map_err(|e| e.during(&text!("reading {path}")))).transpose()
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
     let mut total = Tally::default();
     let Some(first) = leases.first() else { return Ok(total) };
     let entry = ctx.vendors().endpoints.entry(vendor, &first.dataset).cloned();
-    let entry = entry.ok_or_else(|| Error::bug(format!("{vendor} has no lane for {}", first.dataset)))?;
+    let entry = entry.ok_or_else(|| Error::bug(text!("{vendor} has no lane for {}", first.dataset)))?;
     let connector = connector(vendor);
     let now = ctx.host().now();
     let range = match clamp(&ctx.vendors().endpoints, &entry, first.range, now)? {
@@ -80,9 +80,9 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
         match gathered {
             Gathered::Rows(rows, records) => total.add(commit_off_thread(ctx, vendor, group, batch, rows, records).await?),
             Gathered::Malformed(request, http, body, why) => {
-                let why = recognise::shape(&body).map_or_else(|| why.clone(), |what| format!("{why} (the body looks like {what})"));
+                let why = recognise::shape(&body).map_or_else(|| why.clone(), |what| text!("{why} (the body looks like {what})"));
                 ctx.fetcher.quarantine(&ctx.root, &request, http, &body, &why)?;
-                total.add(put_back(ctx, &group, &Failure::Attempt { error: format!("malformed answer: {why}"), base: RETRY_BASE })?);
+                total.add(put_back(ctx, &group, &Failure::Attempt { error: text!("malformed answer: {why}"), base: RETRY_BASE })?);
             }
             Gathered::Refused(_, Refusal::Vendor { class: Class::UnknownSymbol, words, .. }) => {
                 total.add(without_unknown(ctx, group, &words, &mut groups)?);
@@ -309,7 +309,7 @@ fn refused(ctx: &IngestContext, entry: &Entry, leases: &[Lease], request: &Reque
     };
     match class {
         Class::RateLimited { .. } => {
-            put_back(ctx, leases, &Failure::Postpone { error: format!("rate limited: {words}"), until: until.unwrap_or(now.plus_seconds(60)) })
+            put_back(ctx, leases, &Failure::Postpone { error: text!("rate limited: {words}"), until: until.unwrap_or(now.plus_seconds(60)) })
         }
         // The registry clamps windows to the plan; where the plan moved on overnight, the vendor has the last word.
         Class::BeyondDepth => finish_without_rows(ctx, leases, "BEFORE_DEPTH"),
@@ -323,17 +323,17 @@ fn refused(ctx: &IngestContext, entry: &Entry, leases: &[Lease], request: &Reque
                 entitlement::record(tx, entry, LiveStatus::EntitlementBlocked, &words, now)?;
                 Ok(done + queue::close_lane(tx, now, vendor.as_str(), &entry.dataset, &words)?)
             })?;
-            let notice = Error::new(code::KEY_NOT_ENTITLED, format!("the {vendor} key's plan does not include {}", entry.dataset)).cause(words);
+            let notice = Error::new(code::KEY_NOT_ENTITLED, text!("the {vendor} key's plan does not include {}", entry.dataset)).cause(words);
             Ok(Tally { tasks_done: done, halt_lane: true, notices: vec![notice], ..Tally::default() })
         }
         Class::BadKey => {
             let mut tally = put_back(ctx, leases, &Failure::Release)?;
             tally.stop_vendor = true;
-            tally.notices.push(Error::new(code::KEY_REJECTED, format!("{vendor} rejected the key")).cause(words).fix("trademl pi-data-node"));
+            tally.notices.push(Error::new(code::KEY_REJECTED, text!("{vendor} rejected the key")).cause(words).fix("trademl pi-data-node"));
             Ok(tally)
         }
         Class::Transient | Class::Malformed | Class::SuspiciousEmpty => {
-            let error = if words.is_empty() { format!("HTTP {http}") } else { words };
+            let error = if words.is_empty() { text!("HTTP {http}") } else { words };
             put_back(ctx, leases, &Failure::Attempt { error, base: RETRY_BASE })
         }
         other => {
@@ -341,9 +341,9 @@ fn refused(ctx: &IngestContext, entry: &Entry, leases: &[Lease], request: &Reque
             let mut tally = put_back(ctx, leases, &Failure::Postpone { error: words.clone(), until: now.plus_seconds(6 * 3_600) })?;
             tally.halt_lane = true;
             tally.notices.push(
-                Error::new(code::NET_MALFORMED, format!("{vendor} refused {} in words that are not known", entry.dataset))
+                Error::new(code::NET_MALFORMED, text!("{vendor} refused {} in words that are not known", entry.dataset))
                     .cause(words)
-                    .found(format!("HTTP {http}")),
+                    .found(text!("HTTP {http}")),
             );
             Ok(tally)
         }

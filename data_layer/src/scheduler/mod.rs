@@ -147,7 +147,7 @@ pub async fn drain(ctx: &IngestContext, stop: DrainUntil, progress: &dyn DrainPr
         // Before the database is locked below: the lanes are read from it too.
         let datasets = lanes(ctx, vendor, &BTreeSet::new());
         if queue::outlook(&*ctx.db.lock()?, vendor.as_str(), &datasets)?.pending > 0 {
-            let what = format!("{vendor} has work waiting and no key: {} is not set", missing.join(" and "));
+            let what = text!("{vendor} has work waiting and no key: {} is not set", missing.join(" and "));
             report.notices.push(Error::new(code::KEY_MISSING, what).fix("trademl pi-data-node"));
         }
     }

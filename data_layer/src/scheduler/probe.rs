@@ -43,7 +43,7 @@ pub struct KeyCheck {
 pub async fn probe_key(host: &Host, vendors: &Vendors, vendor: Vendor, db: Option<Arc<Db>>) -> Result<KeyCheck> {
     let missing = vendors.missing_keys(vendor);
     if !missing.is_empty() {
-        return Err(Error::new(code::KEY_MISSING, format!("{} is not set", missing.join(" and "))).fix("trademl pi-data-node"));
+        return Err(Error::new(code::KEY_MISSING, text!("{} is not set", missing.join(" and "))).fix("trademl pi-data-node"));
     }
     let now = host.now();
     let (request, good) = match vendor {
@@ -82,14 +82,14 @@ pub async fn probe_key(host: &Host, vendors: &Vendors, vendor: Vendor, db: Optio
 fn judge(vendor: Vendor, answer: std::result::Result<Body, Refusal>, good: &str) -> (KeyVerdict, String) {
     match answer {
         Ok(_) => (KeyVerdict::Ok, good.to_string()),
-        Err(Refusal::Local { words, until }) => (KeyVerdict::Unreachable, format!("not asked: {words}, until {until}")),
+        Err(Refusal::Local { words, until }) => (KeyVerdict::Unreachable, text!("not asked: {words}, until {until}")),
         Err(Refusal::Vendor { class, words, http, .. }) => match class {
             Class::BadKey => (KeyVerdict::Rejected, words),
             Class::NotEntitled => (KeyVerdict::NotEntitled, words),
             // A vendor that counts our calls knows the key.
-            Class::RateLimited { .. } => (KeyVerdict::Ok, format!("the key is known, and its rate limit is reached: {words}")),
+            Class::RateLimited { .. } => (KeyVerdict::Ok, text!("the key is known, and its rate limit is reached: {words}")),
             _ if http == 0 => (KeyVerdict::Unreachable, words),
-            _ => (KeyVerdict::Unreachable, format!("{vendor} answered HTTP {http}: {words}")),
+            _ => (KeyVerdict::Unreachable, text!("{vendor} answered HTTP {http}: {words}")),
         },
     }
 }
@@ -148,14 +148,14 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
         match ctx.fetcher.get(&request, Kind::QcProbe).await? {
             Ok(body) => match connector.decode(&batch, &request, &body.bytes) {
                 Ok(page) if page.rows.is_empty() && page.follow.is_empty() && !connector.may_be_empty(&entry.dataset) => {
-                    return Ok(Some((LiveStatus::Unprobed, format!("answered, without rows for {}", batch.symbols.join(", ")))));
+                    return Ok(Some((LiveStatus::Unprobed, text!("answered, without rows for {}", batch.symbols.join(", ")))));
                 }
                 Ok(_) => good.push(name),
                 Err(why) => return Ok(Some((LiveStatus::LiveFailed, why))),
             },
             Err(Refusal::Vendor { class: Class::NotEntitled, words, .. }) => refused.push((name, words)),
             Err(Refusal::Vendor { class: Class::BadKey, words, .. }) => {
-                return Err(Error::new(code::KEY_REJECTED, format!("{} rejected the key", entry.vendor)).cause(words).fix("trademl pi-data-node"));
+                return Err(Error::new(code::KEY_REJECTED, text!("{} rejected the key", entry.vendor)).cause(words).fix("trademl pi-data-node"));
             }
             Err(_) => return Ok(None),
         }
@@ -164,6 +164,6 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
         (_, None) => (!good.is_empty()).then(|| (LiveStatus::LiveVerified, String::new())),
         (true, Some((_, words))) => Some((LiveStatus::EntitlementBlocked, words)),
         // One famous name proves nothing about the others: what works for some symbols only is not a lane.
-        (false, Some((name, words))) => Some((LiveStatus::EntitlementBlocked, format!("the plan holds {} and not {name}: {words}", good.join(", ")))),
+        (false, Some((name, words))) => Some((LiveStatus::EntitlementBlocked, text!("the plan holds {} and not {name}: {words}", good.join(", ")))),
     })
 }

@@ -53,7 +53,7 @@ impl Vendor {
     pub fn parse(text: &str) -> Result<Self> {
         Self::ALL.iter().copied().find(|v| v.as_str() == text).ok_or_else(|| {
             let all: Vec<&str> = Self::ALL.iter().map(|v| v.as_str()).collect();
-            Error::new(code::CFG_UNKNOWN_KEY, format!("'{text}' is not a vendor")).cause(format!("the vendors are {}", all.join(", ")))
+            Error::new(code::CFG_UNKNOWN_KEY, text!("'{text}' is not a vendor")).cause(text!("the vendors are {}", all.join(", ")))
         })
     }
 }
@@ -204,7 +204,7 @@ impl Endpoints {
         for e in &file.entries {
             let bad = |why: String| Err(Error::new(code::CFG_VALUE, format!("{name}: {} {} {}: {why}", e.vendor, e.dataset, e.lane)));
             if !DATASETS.contains(&e.dataset.as_str()) {
-                return Err(Error::new(code::CFG_UNKNOWN_KEY, format!("{name}: '{}' is not a dataset", e.dataset)));
+                return Err(Error::new(code::CFG_UNKNOWN_KEY, text!("{name}: '{}' is not a dataset", e.dataset)));
             }
             if seen.insert((e.vendor, e.dataset.clone(), e.lane.clone()), ()).is_some() {
                 return bad("the lane is listed twice".into());
@@ -252,7 +252,7 @@ impl Endpoints {
         self.routes(dataset, asof)
             .into_iter()
             .next()
-            .ok_or_else(|| Error::new(code::DATA_MISSING, format!("no enabled vendor lane serves {dataset} on {asof}")).fix("trademl status"))
+            .ok_or_else(|| Error::new(code::DATA_MISSING, text!("no enabled vendor lane serves {dataset} on {asof}")).fix("trademl status"))
     }
 
     /// The lane of one vendor for a dataset.
@@ -289,12 +289,12 @@ pub(crate) fn parse_yaml<T: DeserializeOwned>(text: &str, name: &str) -> Result<
     serde_yaml::from_str(text).map_err(|e| {
         let why = e.to_string();
         let kind = if why.contains("unknown field") || why.contains("unknown variant") { code::CFG_UNKNOWN_KEY } else { code::CFG_PARSE };
-        Error::new(kind, format!("{name} cannot be used")).cause(why)
+        Error::new(kind, text!("{name} cannot be used")).cause(why)
     })
 }
 
 pub(crate) fn require_version(version: u32, name: &str) -> Result<()> {
-    if version == 1 { Ok(()) } else { Err(Error::new(code::CFG_VALUE, format!("{name} has version {version}; this program reads version 1"))) }
+    if version == 1 { Ok(()) } else { Err(Error::new(code::CFG_VALUE, text!("{name} has version {version}; this program reads version 1"))) }
 }
 
 #[cfg(test)]

@@ -97,10 +97,10 @@ impl BackfillConfig {
         let s = out.slices;
         let ordered = 0.0 < s.all_work && s.all_work <= s.probe_and_forward && s.probe_and_forward <= 1.0;
         if !ordered {
-            return Err(Error::new(code::CFG_VALUE, format!("{name}: slices must grow from above 0 to at most 1")));
+            return Err(Error::new(code::CFG_VALUE, text!("{name}: slices must grow from above 0 to at most 1")));
         }
         if let Some(unknown) = out.datasets.keys().find(|d| !super::DATASETS.contains(&d.as_str())) {
-            return Err(Error::new(code::CFG_UNKNOWN_KEY, format!("{name}: '{unknown}' is not a dataset")));
+            return Err(Error::new(code::CFG_UNKNOWN_KEY, text!("{name}: '{unknown}' is not a dataset")));
         }
         Ok(out)
     }
@@ -163,7 +163,7 @@ impl EdgeConfig {
             Vendor::parse(key).map_err(|e| e.during(name))?;
         }
         if out.inflight.values().any(|n| *n == 0) || out.lease_ttl_seconds < 30 {
-            return Err(Error::new(code::CFG_VALUE, format!("{name}: at least one call in flight and a lease of 30 s are needed")));
+            return Err(Error::new(code::CFG_VALUE, text!("{name}: at least one call in flight and a lease of 30 s are needed")));
         }
         Ok(out)
     }

@@ -129,11 +129,11 @@ impl Vendors {
     }
     /// The address of a base.
     pub fn base(&self, base: Base) -> Result<&str> {
-        self.base_urls.get(&base).map(String::as_str).ok_or_else(|| Error::bug(format!("no address for {base:?}")))
+        self.base_urls.get(&base).map(String::as_str).ok_or_else(|| Error::bug(text!("no address for {base:?}")))
     }
     /// The key in a variable; a refusal names the variable, never a value.
     pub fn key(&self, variable: &str) -> Result<&Secret> {
-        self.keys.get(variable).ok_or_else(|| Error::new(code::KEY_MISSING, format!("{variable} is not set")).fix("trademl pi-data-node"))
+        self.keys.get(variable).ok_or_else(|| Error::new(code::KEY_MISSING, text!("{variable} is not set")).fix("trademl pi-data-node"))
     }
     /// Replace every known key in a text by `***`: the last thing done to anything that a person or a file will see.
     pub fn redact(&self, text: &str) -> String {
@@ -155,7 +155,7 @@ impl Vendors {
 
 /// Plain HTTP to loopback only; never Alpaca's live trading host.
 fn check_base(name: &str, url: &str) -> Result<()> {
-    let refuse = |why: &str| Err(Error::new(code::NET_FORBIDDEN_HOST, format!("{name} is not acceptable")).cause(why.to_string()));
+    let refuse = |why: &str| Err(Error::new(code::NET_FORBIDDEN_HOST, text!("{name} is not acceptable")).cause(why.to_string()));
     let Ok(parsed) = reqwest::Url::parse(url) else { return refuse("it is not a URL") };
     if parsed.host_str() == Some("api.alpaca.markets") {
         return refuse("it is the host of live trading accounts, which nothing here may reach");

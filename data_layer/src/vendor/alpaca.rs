@@ -48,7 +48,7 @@ impl Connector for Alpaca {
                 ],
                 "v1",
             )]),
-            other => Err(Error::bug(format!("alpaca does not serve {other}"))),
+            other => Err(Error::bug(text!("alpaca does not serve {other}"))),
         }
     }
 
@@ -149,13 +149,13 @@ fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Re
     let mut rows = Vec::with_capacity(bars.values().map(Vec::len).sum());
     for (symbol, list) in bars {
         if !asked.contains(symbol.as_str()) {
-            return Err(format!("bars of '{symbol}', which was not asked for"));
+            return Err(text!("bars of '{symbol}', which was not asked for"));
         }
         for raw in list {
             let ts = stamp(&raw.t).map_or_else(|| UtcTime::parse(&raw.t).map_err(|e| e.to_string()), Ok)?;
             let date = dates.of(ts);
             if !batch.range.contains(date) {
-                return Err(format!("a bar of {symbol} at {}, outside {}", raw.t, batch.range));
+                return Err(text!("a bar of {symbol} at {}, outside {}", raw.t, batch.range));
             }
             rows.push(Bar {
                 date,
@@ -229,7 +229,7 @@ fn decode_actions(request: &Request, body: &[u8]) -> std::result::Result<Page, S
         // `forward_splits` holds events of type `forward_split`; a container we do not know is kept as it is.
         let event_type = container.strip_suffix('s').unwrap_or(&container).to_string();
         for object in list {
-            rows.push(action(&event_type, &object, &uri).ok_or_else(|| format!("an entry of {container} without a symbol or with a bad date"))?);
+            rows.push(action(&event_type, &object, &uri).ok_or_else(|| text!("an entry of {container} without a symbol or with a bad date"))?);
         }
     }
     Ok(Page { rows: Rows::Actions(rows), next: next_page(request, parsed.next_page_token), follow: Vec::new() })

@@ -16,7 +16,7 @@ const HEADER: [&str; 7] = ["symbol", "name", "exchange", "assetType", "ipoDate",
 impl Connector for AlphaVantage {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
         if batch.dataset != dataset::LISTINGS {
-            return Err(Error::bug(format!("alpha_vantage does not serve {}", batch.dataset)));
+            return Err(Error::bug(text!("alpha_vantage does not serve {}", batch.dataset)));
         }
         Ok(["active", "delisted"].iter().map(|state| listing_status(batch.range.start, state)).collect())
     }
@@ -27,7 +27,7 @@ impl Connector for AlphaVantage {
         let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(body);
         let header: Vec<String> = reader.headers().map_err(|e| e.to_string())?.iter().map(|h| h.trim().to_string()).collect();
         if header != HEADER {
-            return Err(format!("the header is '{}'", header.join(",")));
+            return Err(text!("the header is '{}'", header.join(",")));
         }
         let mut rows = Vec::new();
         for record in reader.records() {
@@ -35,7 +35,7 @@ impl Connector for AlphaVantage {
             let field = |i: usize| record.get(i).unwrap_or_default().trim();
             let (symbol, status) = (field(0), field(6));
             if symbol.is_empty() || !status.eq_ignore_ascii_case(state) {
-                return Err(format!("a row of '{symbol}' with status '{status}' in the {state} list"));
+                return Err(text!("a row of '{symbol}' with status '{status}' in the {state} list"));
             }
             rows.push(Listing {
                 symbol: symbol.to_string(),
@@ -78,7 +78,7 @@ pub fn listing_status(day: TradingDay, state: &str) -> Request {
 fn day(text: &str) -> std::result::Result<Option<TradingDay>, String> {
     match text {
         "" | "null" => Ok(None),
-        other => other.parse().map(Some).map_err(|_| format!("'{other}' is not a date")),
+        other => other.parse().map(Some).map_err(|_| text!("'{other}' is not a date")),
     }
 }
 

@@ -23,7 +23,7 @@ impl Connector for Finnhub {
                 let (from, to) = (batch.range.start.to_string(), batch.range.end.plus_days(-1).to_string());
                 Ok(vec![request("/calendar/earnings", vec![("from", from), ("to", to)])])
             }
-            other => Err(Error::bug(format!("finnhub does not serve {other}"))),
+            other => Err(Error::bug(text!("finnhub does not serve {other}"))),
         }
     }
 
@@ -72,7 +72,7 @@ fn members(body: &[u8], uri: &str) -> std::result::Result<Rows, String> {
         let joined = match c.action.as_str() {
             "add" => true,
             "remove" => false,
-            other => return Err(format!("an index change '{other}'")),
+            other => return Err(text!("an index change '{other}'")),
         };
         out.push(Member { index: SP500.1.into(), symbol: c.symbol, date: c.date, joined, source_uri: uri.to_string() });
     }
@@ -107,7 +107,7 @@ fn earnings(batch: &Batch, body: &[u8], uri: &str) -> std::result::Result<Rows, 
     let mut out = Vec::with_capacity(parsed.earnings_calendar.len());
     for e in parsed.earnings_calendar {
         if !batch.range.contains(e.date) {
-            return Err(format!("a report of {} on {}, outside {}", e.symbol, e.date, batch.range));
+            return Err(text!("a report of {} on {}, outside {}", e.symbol, e.date, batch.range));
         }
         out.push(Earnings {
             symbol: e.symbol,

@@ -18,7 +18,7 @@ impl Connector for Fmp {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
         match batch.dataset.as_str() {
             dataset::DELISTINGS => Ok(vec![delisted(0)]),
-            other => Err(Error::bug(format!("fmp does not serve {other}"))),
+            other => Err(Error::bug(text!("fmp does not serve {other}"))),
         }
     }
 
@@ -38,7 +38,7 @@ impl Connector for Fmp {
         for r in list {
             let delisting_date = day(r.delisted_date.as_deref())?;
             if r.symbol.is_empty() || delisting_date.is_none() {
-                return Err(format!("a delisting of '{}' without a symbol or a date", r.symbol));
+                return Err(text!("a delisting of '{}' without a symbol or a date", r.symbol));
             }
             rows.push(Listing {
                 symbol: r.symbol,
@@ -82,7 +82,7 @@ pub fn delisted(page: usize) -> Request {
 fn day(text: Option<&str>) -> std::result::Result<Option<TradingDay>, String> {
     match text.map(str::trim) {
         None | Some("" | "null") => Ok(None),
-        Some(t) => t.parse().map(Some).map_err(|_| format!("'{t}' is not a date")),
+        Some(t) => t.parse().map(Some).map_err(|_| text!("'{t}' is not a date")),
     }
 }
 

@@ -26,7 +26,7 @@ const OPEN_END: &str = "9999-12-31";
 impl Connector for Fred {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
         if batch.dataset != dataset::MACROS_FRED {
-            return Err(Error::bug(format!("fred does not serve {}", batch.dataset)));
+            return Err(Error::bug(text!("fred does not serve {}", batch.dataset)));
         }
         Ok(batch.symbols.iter().map(|series| vintage_dates(series, batch)).collect())
     }
@@ -107,7 +107,7 @@ fn decode_vintages(batch: &Batch, request: &Request, body: &[u8]) -> std::result
     // Of a list that goes on, the last date is kept back: it begins the next page, and so it ends this page's last window.
     let whole = list.offset + list.vintage_dates.len() >= list.count;
     if !whole && list.vintage_dates.len() < 2 {
-        return Err(format!("{} of {} vintage dates, and no more", list.vintage_dates.len(), list.count));
+        return Err(text!("{} of {} vintage dates, and no more", list.vintage_dates.len(), list.count));
     }
     let mine = if whole { list.vintage_dates.len() } else { list.vintage_dates.len() - 1 };
     let next = (!whole).then(|| request.with("offset", (list.offset + mine).to_string()));
@@ -145,12 +145,12 @@ fn decode_observations(batch: &Batch, request: &Request, body: &[u8]) -> std::re
     let mut rows = Vec::with_capacity(have);
     for o in list.observations {
         if !batch.range.contains(o.date) {
-            return Err(format!("a value of {series} for {}, outside {}", o.date, batch.range));
+            return Err(text!("a value of {series} for {}, outside {}", o.date, batch.range));
         }
         let end = o.realtime_end.as_str();
-        let realtime_end = if end == OPEN_END { None } else { Some(end.parse().map_err(|_| format!("'{end}' is not a date"))?) };
+        let realtime_end = if end == OPEN_END { None } else { Some(end.parse().map_err(|_| text!("'{end}' is not a date"))?) };
         if realtime_end.is_some_and(|e: TradingDay| e < o.realtime_start) {
-            return Err(format!("a value of {series} for {} that ends before it begins", o.date));
+            return Err(text!("a value of {series} for {} that ends before it begins", o.date));
         }
         rows.push(Macro {
             series: series.to_string(),
@@ -163,7 +163,7 @@ fn decode_observations(batch: &Batch, request: &Request, body: &[u8]) -> std::re
     }
     let read = list.offset + have;
     if read < list.count && have == 0 {
-        return Err(format!("{read} of {} observations, and no more", list.count));
+        return Err(text!("{read} of {} observations, and no more", list.count));
     }
     let next = (read < list.count).then(|| request.with("offset", read.to_string()));
     Ok(Page { rows: Rows::Macros(rows), next, follow: Vec::new() })
@@ -173,7 +173,7 @@ fn decode_observations(batch: &Batch, request: &Request, body: &[u8]) -> std::re
 fn value(text: &str) -> std::result::Result<Option<f64>, String> {
     match text.trim() {
         "." | "" => Ok(None),
-        number => number.parse::<f64>().ok().filter(|v| v.is_finite()).map(Some).ok_or_else(|| format!("'{number}' is not a number")),
+        number => number.parse::<f64>().ok().filter(|v| v.is_finite()).map(Some).ok_or_else(|| text!("'{number}' is not a number")),
     }
 }
 

@@ -42,20 +42,20 @@ impl Connector for Massive {
                 Ok(batch.symbols.iter().flat_map(|s| [events(SPLITS, "execution_date", s, batch), events(DIVIDENDS, "ex_dividend_date", s, batch)]).collect())
             }
             dataset::LISTINGS => Ok(["true", "false"].iter().map(|active| tickers(batch.range.start, active)).collect()),
-            other => Err(Error::bug(format!("massive does not serve {other}"))),
+            other => Err(Error::bug(text!("massive does not serve {other}"))),
         }
     }
 
     fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
         let parsed: Answer = serde_json::from_slice(body).map_err(|e| e.to_string())?;
         if !matches!(parsed.status.as_deref(), Some("OK" | "DELAYED")) {
-            return Err(format!("status {:?} in a success", parsed.status));
+            return Err(text!("status {:?} in a success", parsed.status));
         }
         let uri = request.question();
         let results = parsed.results.unwrap_or_default();
         let wanted = |ticker: &str| batch.symbols.iter().any(|s| s == ticker);
         if request.path.starts_with("/v2/aggs/ticker/") && parsed.ticker.as_deref().is_some_and(|t| !wanted(t)) {
-            return Err(format!("bars of {}, which was not asked for", parsed.ticker.unwrap_or_default()));
+            return Err(text!("bars of {}, which was not asked for", parsed.ticker.unwrap_or_default()));
         }
         let rows = match request.path.as_str() {
             p if p.starts_with("/v2/aggs/") => decode_bars(batch, request, results, &uri)?,
@@ -114,12 +114,12 @@ fn tickers(day: TradingDay, active: &str) -> Request {
 
 /// The page behind `next_url`: its path and query on our own base address, without any key it may carry.
 fn continued(request: &Request, url: &str) -> std::result::Result<Request, String> {
-    let parsed = reqwest::Url::parse(url).map_err(|_| format!("'{url}' is not an address"))?;
+    let parsed = reqwest::Url::parse(url).map_err(|_| text!("'{url}' is not an address"))?;
     let query = parsed.query_pairs().filter(|(k, _)| !k.eq_ignore_ascii_case("apikey")).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
     // The vendor's address may have a prefix that ours holds already.
     let path = ["/v2/aggs/", SPLITS, DIVIDENDS, TICKERS].iter().find_map(|known| parsed.path().find(known).map(|at| &parsed.path()[at..]));
     let path = path.filter(|p| p.starts_with("/v2/aggs/") || [SPLITS, DIVIDENDS, TICKERS].contains(p));
-    path.map(|p| Request { path: p.into(), query, ..request.clone() }).ok_or_else(|| format!("the next page is said to be at {}", parsed.path()))
+    path.map(|p| Request { path: p.into(), query, ..request.clone() }).ok_or_else(|| text!("the next page is said to be at {}", parsed.path()))
 }
 
 #[derive(Deserialize)]
@@ -161,7 +161,7 @@ fn decode_bars(batch: &Batch, request: &Request, results: Vec<Value>, uri: &str)
         // A whole market's day says its date in the address; its stamps are the end of the window.
         let date = whole_day.unwrap_or_else(|| stamp.day_in(&new_york()));
         if !batch.range.contains(date) {
-            return Err(format!("a bar of {symbol} on {date}, outside {}", batch.range));
+            return Err(text!("a bar of {symbol} on {date}, outside {}", batch.range));
         }
         let ts = if whole_day.is_some() { super::midnight(date) } else { stamp };
         out.push(Bar {

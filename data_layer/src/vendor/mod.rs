@@ -136,5 +136,5 @@ pub(crate) fn midnight(day: TradingDay) -> UtcTime {
 
 /// The date part of a stamp whose time says nothing.
 fn day_of_stamp(text: &str) -> std::result::Result<TradingDay, String> {
-    text.get(..10).unwrap_or(text).parse().map_err(|_| format!("'{text}' does not begin with a date"))
+    text.get(..10).unwrap_or(text).parse().map_err(|_| text!("'{text}' does not begin with a date"))
 }

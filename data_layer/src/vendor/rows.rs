@@ -189,7 +189,7 @@ impl Rows {
                 v.sort_by(|a, b| (&a.symbol, a.ts, &a.source_uri).cmp(&(&b.symbol, b.ts, &b.source_uri)));
                 v.dedup();
                 let clash = v.windows(2).find(|w| w[0].symbol == w[1].symbol && w[0].ts == w[1].ts);
-                return clash.map_or(Ok(()), |w| Err(format!("two different bars for {} at {}", w[0].symbol, w[0].ts)));
+                return clash.map_or(Ok(()), |w| Err(text!("two different bars for {} at {}", w[0].symbol, w[0].ts)));
             }
             Self::Actions(v) => {
                 v.sort_by(|a, b| {
@@ -208,7 +208,7 @@ impl Rows {
                 v.dedup_by(|b, a| a.series == b.series && a.observed == b.observed && a.realtime_start == b.realtime_start && a.value == b.value);
                 let key = |m: &Macro| (m.series.clone(), m.observed, m.realtime_start);
                 let clash = v.windows(2).find(|w| key(&w[0]) == key(&w[1]));
-                return clash.map_or(Ok(()), |w| Err(format!("two values of {} for {} from {} on", w[0].series, w[0].observed, w[0].realtime_start)));
+                return clash.map_or(Ok(()), |w| Err(text!("two values of {} for {} from {} on", w[0].series, w[0].observed, w[0].realtime_start)));
             }
             Self::Members(v) => {
                 v.sort_by(|a, b| (&a.index, &a.symbol, a.date, a.joined).cmp(&(&b.index, &b.symbol, b.date, b.joined)));

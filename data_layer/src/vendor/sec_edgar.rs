@@ -18,7 +18,7 @@ pub struct SecEdgar;
 impl Connector for SecEdgar {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
         if batch.dataset != dataset::FUNDAMENTALS {
-            return Err(Error::bug(format!("sec_edgar does not serve {}", batch.dataset)));
+            return Err(Error::bug(text!("sec_edgar does not serve {}", batch.dataset)));
         }
         Ok(batch.symbols.iter().map(|cik| company_facts(cik)).collect())
     }
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Company<'_, '_> {
             if key == "cik" {
                 let cik = map.next_value::<Number>()?.0;
                 if cik != self.0.cik {
-                    return Err(serde::de::Error::custom(format!("the facts of company {cik}, not of {}", self.0.cik)));
+                    return Err(serde::de::Error::custom(text!("the facts of company {cik}, not of {}", self.0.cik)));
                 }
             } else if key == "facts" {
                 seen = true;

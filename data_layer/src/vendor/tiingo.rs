@@ -20,7 +20,7 @@ impl Connector for Tiingo {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
         match batch.dataset.as_str() {
             dataset::EQUITIES_EOD | dataset::CORP_ACTIONS => Ok(batch.symbols.iter().map(|s| prices(s, batch.range)).collect()),
-            other => Err(Error::bug(format!("tiingo does not serve {other}"))),
+            other => Err(Error::bug(text!("tiingo does not serve {other}"))),
         }
     }
 
@@ -32,7 +32,7 @@ impl Connector for Tiingo {
         for row in list {
             let date = day_of_stamp(&row.date)?;
             if !batch.range.contains(date) {
-                return Err(format!("a row of {symbol} on {date}, outside {}", batch.range));
+                return Err(text!("a row of {symbol} on {date}, outside {}", batch.range));
             }
             rows.push((date, row));
         }

@@ -14,7 +14,7 @@ pub struct Treasury;
 impl Connector for Treasury {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
         if batch.dataset != dataset::TREASURY {
-            return Err(Error::bug(format!("the treasury does not serve {}", batch.dataset)));
+            return Err(Error::bug(text!("the treasury does not serve {}", batch.dataset)));
         }
         Ok((batch.range.start.year()..=batch.range.end.plus_days(-1).year()).map(curve).collect())
     }
@@ -33,13 +33,13 @@ impl Connector for Treasury {
                 if name == "NEW_DATE" {
                     date = Some(day_of_stamp(value)?);
                 } else if name.starts_with("BC_") && !name.ends_with("DISPLAY") {
-                    let number = if value.is_empty() { None } else { Some(value.parse::<f64>().map_err(|_| format!("'{value}' is not a yield"))?) };
+                    let number = if value.is_empty() { None } else { Some(value.parse::<f64>().map_err(|_| text!("'{value}' is not a yield"))?) };
                     values.push((name, number.filter(|v| v.is_finite())));
                 }
             }
             let date = date.ok_or("an entry without its date")?;
             if values.is_empty() {
-                return Err(format!("an entry of {date} without a yield"));
+                return Err(text!("an entry of {date} without a yield"));
             }
             if batch.range.contains(date) {
                 rows.extend(values.into_iter().map(|(name, value)| Macro {

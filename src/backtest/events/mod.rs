@@ -113,7 +113,7 @@ impl Desk<'_> {
         let positive = |v: f64| v.is_finite() && v > 0.0;
         if symbol >= self.open.len() || !positive(qty) || !limit.is_none_or(positive) || !matches!(tif, Tif::Day | Tif::Gtc | Tif::Ioc) {
             return Err(
-                Error::new(code::ORD_REFUSED, "an impossible order was not sent").found(format!("symbol {symbol}, {qty} shares, limit {limit:?}, {tif:?}"))
+                Error::new(code::ORD_REFUSED, "an impossible order was not sent").found(text!("symbol {symbol}, {qty} shares, limit {limit:?}, {tif:?}"))
             );
         }
         let id = u32::try_from(self.orders.len()).map_err(|_| Error::bug("a simulation has more orders than it can count"))?;

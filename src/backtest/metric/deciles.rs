@@ -35,7 +35,7 @@ pub fn by_score(scores: &Matrix, labels: &Matrix, buckets: usize) -> Result<Vec<
     let out: Vec<Bucket> =
         sums.iter().enumerate().filter(|(_, s)| s.0 > 0).map(|(bucket, (n, sum))| Bucket { bucket, n: *n, mean_return: sum / *n as f64 }).collect();
     if out.is_empty() {
-        return Err(Error::new(code::ML_UNDEFINED, "returns by score are undefined").cause(format!("no date has {buckets} names with a score and a return")));
+        return Err(Error::new(code::ML_UNDEFINED, "returns by score are undefined").cause(text!("no date has {buckets} names with a score and a return")));
     }
     Ok(out)
 }

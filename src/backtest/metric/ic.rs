@@ -52,7 +52,7 @@ pub fn of_date(scores: &[f64], labels: &[f64]) -> Result<f64> {
     let n = pairs(scores, labels).0.len();
     if n < LEAST_NAMES {
         return Err(Error::new(code::ML_UNDEFINED, "the information coefficient is undefined")
-            .cause(format!("a cross-section needs {LEAST_NAMES} names with a score and a return"))
+            .cause(text!("a cross-section needs {LEAST_NAMES} names with a score and a return"))
             .found(n.to_string()));
     }
     spearman(scores, labels)
@@ -98,7 +98,7 @@ impl IcSummary {
 /// Summarise daily coefficients. `lags` is at least the label's span minus one session.
 pub fn summarise(days: &[TradingDay], ic: &[Option<f64>], lags: usize) -> Result<IcSummary> {
     if days.len() != ic.len() {
-        return Err(Error::bug(format!("{} days and {} coefficients", days.len(), ic.len())));
+        return Err(Error::bug(text!("{} days and {} coefficients", days.len(), ic.len())));
     }
     let defined_on: Vec<(TradingDay, f64)> = days.iter().zip(ic).filter_map(|(d, v)| v.map(|v| (*d, v))).collect();
     let values: Vec<f64> = defined_on.iter().map(|d| d.1).collect();

@@ -23,9 +23,9 @@ pub const SESSIONS_PER_YEAR: f64 = 252.0;
 
 /// At least `least` returns, none missing.
 pub(crate) fn checked(returns: &[f64], least: usize, name: &str) -> Result<()> {
-    let undefined = |cause: String| Err(Error::new(code::ML_UNDEFINED, format!("{name} is undefined")).cause(cause));
+    let undefined = |cause: String| Err(Error::new(code::ML_UNDEFINED, text!("{name} is undefined")).cause(cause));
     if returns.len() < least {
-        return undefined(format!("it needs {least} sessions and has {}", returns.len()));
+        return undefined(text!("it needs {least} sessions and has {}", returns.len()));
     }
     if returns.iter().any(|r| !r.is_finite()) {
         return undefined("a return is missing".into());

@@ -19,7 +19,7 @@ pub struct YearRow {
 pub fn table(days: &[TradingDay], returns: &[f64]) -> Result<Vec<YearRow>> {
     checked(returns, 1, "the monthly table")?;
     if days.len() != returns.len() {
-        return Err(Error::bug(format!("{} days and {} returns", days.len(), returns.len())));
+        return Err(Error::bug(text!("{} days and {} returns", days.len(), returns.len())));
     }
     let mut years: BTreeMap<i16, ([Option<f64>; 12], f64)> = BTreeMap::new();
     for (day, r) in days.iter().zip(returns) {

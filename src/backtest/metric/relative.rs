@@ -22,7 +22,7 @@ pub fn to_benchmark(returns: &[f64], benchmark: &[f64]) -> Result<Relative> {
     checked(returns, 2, "the comparison with a benchmark")?;
     checked(benchmark, 2, "the comparison with a benchmark")?;
     if returns.len() != benchmark.len() {
-        return Err(Error::bug(format!("{} returns and {} of the benchmark", returns.len(), benchmark.len())));
+        return Err(Error::bug(text!("{} returns and {} of the benchmark", returns.len(), benchmark.len())));
     }
     let difference: Vec<f64> = returns.iter().zip(benchmark).map(|(r, b)| r - b).collect();
     let (mr, mb) = (mean(returns), mean(benchmark));

@@ -65,7 +65,7 @@ impl AlpacaBroker {
         let base = host.env(BASE_VARIABLE).map_or_else(|| format!("https://{PAPER_HOST}"), |b| b.trim_end_matches('/').to_string());
         let loopback = check_base(&base, consent.as_ref())?;
         if root.is_world() && !loopback {
-            return Err(Error::new(code::CFG_DATASET_MIXED, format!("this drive holds '{}' data; its orders go to the sandbox only", root.drive().dataset))
+            return Err(Error::new(code::CFG_DATASET_MIXED, text!("this drive holds '{}' data; its orders go to the sandbox only", root.drive().dataset))
                 .fix("trademl sandbox"));
         }
         Ok(Self { host, base, keys })
@@ -106,7 +106,7 @@ impl AlpacaBroker {
         let answer = self.call(&Verb::Get, path, query).map_err(|t| unreachable_error(&t.0))?;
         if answer.status == 200 {
             return serde_json::from_str(&answer.body)
-                .map_err(|e| Error::new(code::NET_MALFORMED, format!("Alpaca answered {path} with something else than JSON")).cause(e.to_string()));
+                .map_err(|e| Error::new(code::NET_MALFORMED, text!("Alpaca answered {path} with something else than JSON")).cause(e.to_string()));
         }
         Err(status_error(path, &answer))
     }
@@ -165,7 +165,7 @@ impl AlpacaBroker {
                 return Ok(out);
             }
         }
-        Err(Error::new(code::NET_MALFORMED, format!("Alpaca's list {path} does not end")))
+        Err(Error::new(code::NET_MALFORMED, text!("Alpaca's list {path} does not end")))
     }
 }
 
@@ -184,9 +184,9 @@ fn check_base(base: &str, consent: Option<&LiveConsent>) -> Result<bool> {
     if loopback || name == PAPER_HOST || (consent.is_some() && name == LIVE_HOST) {
         return Ok(loopback);
     }
-    Err(Error::new(code::ORD_LIVE, format!("{name} is not the paper-trading host"))
+    Err(Error::new(code::ORD_LIVE, text!("{name} is not the paper-trading host"))
         .cause("this program sends orders to paper accounts only")
-        .fix(format!("unset {BASE_VARIABLE}")))
+        .fix(text!("unset {BASE_VARIABLE}")))
 }
 
 fn transport_words(timeout: bool, connect: bool) -> String {
@@ -204,7 +204,7 @@ fn unreachable_error(why: &str) -> Error {
 }
 
 fn malformed(path: &str) -> Error {
-    Error::new(code::NET_MALFORMED, format!("Alpaca's answer to {path} does not have the documented form"))
+    Error::new(code::NET_MALFORMED, text!("Alpaca's answer to {path} does not have the documented form"))
 }
 
 fn status_error(path: &str, answer: &Answer) -> Error {
@@ -214,8 +214,8 @@ fn status_error(path: &str, answer: &Answer) -> Error {
             .cause(format!("{code_text}: {text}"))
             .fix("paper keys and live keys are different: make paper keys at https://app.alpaca.markets/paper/dashboard/overview"),
         429 => Error::new(code::NET_RATE_LIMITED, "Alpaca's rate limit is exhausted").cause(text),
-        400..=499 => Error::new(code::ORD_REFUSED, format!("Alpaca refused {path}")).cause(format!("{code_text}: {text}")),
-        status => Error::new(code::NET_UNREACHABLE, format!("Alpaca answered {path} with status {status}")).cause(text),
+        400..=499 => Error::new(code::ORD_REFUSED, text!("Alpaca refused {path}")).cause(format!("{code_text}: {text}")),
+        status => Error::new(code::NET_UNREACHABLE, text!("Alpaca answered {path} with status {status}")).cause(text),
     }
 }
 
@@ -263,7 +263,7 @@ impl Broker for AlpacaBroker {
             },
             // A 404 counts only in the broker's own words: a proxy's page says nothing about an order.
             Ok(a) if a.status == 404 && broker_words(&a.body).is_some() => Lookup::NotFound,
-            Ok(a) => Lookup::Unknown(format!("status {}", a.status)),
+            Ok(a) => Lookup::Unknown(text!("status {}", a.status)),
             Err(Transport(why)) => Lookup::Unknown(why),
         }
     }

@@ -234,7 +234,7 @@ pub trait Broker {
     fn cancel(&self, broker_order_id: &str) -> Result<()>;
     /// Put `next` in the place of an open order. What the old one has filled stays; it may still fill until the broker says `replaced`.
     fn replace(&self, _broker_order_id: &str, _next: &Intent) -> Submitted {
-        Submitted::Refused { code: "unsupported".into(), text: format!("{} does not replace orders; cancel and plan again", self.name()) }
+        Submitted::Refused { code: "unsupported".into(), text: text!("{} does not replace orders; cancel and plan again", self.name()) }
     }
     fn open_orders(&self) -> Result<Vec<BrokerOrder>>;
     /// All orders, in whatever state, submitted after `after`.

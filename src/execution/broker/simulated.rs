@@ -169,7 +169,7 @@ impl<'a> SimulatedBroker<'a> {
         events.try_for_each(|event| self.befall(&mut ledger, event, &mut booked))?;
         for symbol in ledger.positions().keys().cloned().collect::<Vec<_>>() {
             let price = self.prices.last_close(&symbol, day);
-            let price = price.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{symbol} is held and has no close at or before {day}")))?;
+            let price = price.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{symbol} is held and has no close at or before {day}")))?;
             // On the morning of a split the last close is of the old shares.
             let split: f64 = self.prices.corporate(&symbol).iter().filter(|c| c.ex_date > day && c.ex_date <= today).map(|c| c.what.ratio()).product();
             ledger.mark(day.max(today), &symbol, price / split)?;
@@ -218,7 +218,7 @@ impl<'a> SimulatedBroker<'a> {
             updated_at: Some(now),
         };
         if self.prices.last_close(&intent.symbol, Calendar::xnys().last_closed(now)?).is_none() {
-            return Ok(Submitted::Refused { code: "40010001".into(), text: format!("asset \"{}\" not found", intent.symbol) });
+            return Ok(Submitted::Refused { code: "40010001".into(), text: text!("asset \"{}\" not found", intent.symbol) });
         }
         let entry = Entry { account: self.account.clone(), order: order.clone(), canceled_at: None };
         let inserted = self.db.write(|tx| {

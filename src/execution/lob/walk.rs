@@ -74,7 +74,7 @@ pub fn walk(t: &Taker) -> Result<Walk> {
     if !(positive(t.mid) && positive(t.shares) && positive(depth) && half_spread.is_finite() && half_spread >= 0.0) {
         return Err(Error::new(code::ML_UNDEFINED, "an order cannot be walked through this book")
             .cause("it needs shares, a mid price, depth, and a spread of at least 0")
-            .found(format!("{} shares, mid {}, depth {depth}, half spread {half_spread} bps", t.shares, t.mid)));
+            .found(text!("{} shares, mid {}, depth {depth}, half spread {half_spread} bps", t.shares, t.mid)));
     }
     let (sign, tick) = (t.side.sign(), t.mid * TICK_BPS / 1e4);
     let touch = t.mid * (1.0 + sign * half_spread / 1e4);

@@ -21,7 +21,7 @@ impl Run<'_> {
                 strategy,
                 amount: a.amount * share,
                 qty: Some(a.qty * share).filter(|q| *q != 0.0),
-                reason: format!("{} as the broker booked it", a.kind.as_str()),
+                reason: text!("{} as the broker booked it", a.kind.as_str()),
                 ..self.event(a)
             };
             positions::insert_cash_event(&self.log, &event)?;
@@ -48,9 +48,9 @@ impl Run<'_> {
     fn take_removal(&mut self, a: &BrokerActivity) -> Result<()> {
         let Some(symbol) = a.symbol.as_deref().filter(|_| a.qty != 0.0) else { return Ok(()) };
         let per_share = -a.amount / a.qty;
-        let event = CashEvent { qty: Some(per_share.max(0.0)), reason: format!("all shares left the account at {per_share}"), ..self.event(a) };
+        let event = CashEvent { qty: Some(per_share.max(0.0)), reason: text!("all shares left the account at {per_share}"), ..self.event(a) };
         if positions::insert_cash_event(&self.log, &event)? {
-            self.differs("removal", symbol, format!("{} shares left the account at {per_share} each", -a.qty));
+            self.differs("removal", symbol, text!("{} shares left the account at {per_share} each", -a.qty));
         }
         Ok(())
     }
@@ -87,12 +87,12 @@ impl Run<'_> {
                     symbol: Some(symbol.to_string()),
                     qty: Some(split.ratio),
                     amount: 0.0,
-                    reason: format!("{} for one on {}", split.ratio, split.ex_date),
+                    reason: text!("{} for one on {}", split.ratio, split.ex_date),
                     operator: None,
                 };
                 let after = positions::ledger_with(&self.log, self.account, Some(&event))?.per_symbol().get(symbol).copied().unwrap_or(0.0);
                 if (after - broker).abs() <= TOLERANCE_SHARES && positions::insert_cash_event(&self.log, &event)? {
-                    self.differs("split", symbol, format!("the shares became {broker}: {}", event.reason));
+                    self.differs("split", symbol, text!("the shares became {broker}: {}", event.reason));
                     return Ok(true);
                 }
             }

@@ -131,7 +131,7 @@ impl Shape {
         let half = (-0.5 * bend).sqrt();
         let angle = 2.0 * half.min(1.0).asin();
         if half >= 1.0 || angle * periods as f64 >= std::f64::consts::PI {
-            return Err(undefined("risk is liked so much that waiting for ever would be best", format!("bend {bend}")));
+            return Err(undefined("risk is liked so much that waiting for ever would be best", text!("bend {bend}")));
         }
         Ok(Self::Sine(angle))
     }

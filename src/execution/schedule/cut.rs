@@ -49,22 +49,17 @@ impl Pinned {
     /// Cut a parent. What is too small for two slices goes whole; what the market cannot take is left for another day.
     pub fn cut(&self, p: &Parent<'_>) -> Result<Cut> {
         let s = &self.schedule;
-        let whole = |why: String| Ok(Cut { quantities: Vec::new(), note: Some(format!("{} is sent whole: {why}", p.symbol)) });
+        let whole = |why: String| Ok(Cut { quantities: Vec::new(), note: Some(text!("{} is sent whole: {why}", p.symbol)) });
         let Some(adv) = p.adv_shares.filter(|a| a.is_finite() && *a > 0.0) else { return whole("its daily volume is not known".into()) };
         let wanted = f64::from(s.duration_min * 60 / s.interval_s);
         let most = (p.qty / MIN_SLICE_SHARES).min(p.qty * p.reference_price / MIN_SLICE_USD).floor();
         if most < f64::from(MIN_SLICES) {
-            return whole(format!("{} shares are too few for slices", p.qty));
+            return whole(text!("{} shares are too few for slices", p.qty));
         }
         let cap = self.cap_shares(adv);
         let taken = p.qty.min(wanted * cap);
         let note = (taken < p.qty).then(|| {
-            format!(
-                "{}: {taken} of {} shares are planned, more would exceed {:.1} % of the daily volume a slice",
-                p.symbol,
-                p.qty,
-                100.0 * s.max_slice_adv_share
-            )
+            text!("{}: {taken} of {} shares are planned, more would exceed {:.1} % of the daily volume a slice", p.symbol, p.qty, 100.0 * s.max_slice_adv_share)
         });
         let duration_min = ((wanted.min(most) * f64::from(s.interval_s) / 60.0) as u32).min(s.duration_min);
         let request = TwapRequest {
@@ -84,7 +79,7 @@ impl Pinned {
         let sigma = self.sigma_daily.get(p.symbol).copied().filter(|v| v.is_finite() && *v >= 0.0);
         match (s.kind, sigma) {
             (Kind::AlmgrenChriss, Some(sigma)) => Ok(Cut { quantities: self.trajectory(p, taken, adv, sigma, equal.len())?, note }),
-            (Kind::AlmgrenChriss, None) => Ok(Cut { quantities: equal, note: Some(format!("{}: equal slices, its volatility is not known", p.symbol)) }),
+            (Kind::AlmgrenChriss, None) => Ok(Cut { quantities: equal, note: Some(text!("{}: equal slices, its volatility is not known", p.symbol)) }),
             _ => Ok(Cut { quantities: equal, note }),
         }
     }

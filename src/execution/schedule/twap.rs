@@ -52,11 +52,7 @@ pub fn plan(request: &TwapRequest, now: UtcTime) -> Result<TwapPlan> {
     let r = request;
     let positive = |v: f64| v.is_finite() && v > 0.0;
     if !(positive(r.qty) && r.qty == r.qty.trunc() && positive(r.reference_price) && positive(r.adv_shares) && positive(r.max_adv_share)) {
-        return Err(refused(
-            "it needs whole shares, a price and a volume",
-            &format!("{} shares at {}, volume {}", r.qty, r.reference_price, r.adv_shares),
-            None,
-        ));
+        return Err(refused("it needs whole shares, a price and a volume", &text!("{} shares at {}, volume {}", r.qty, r.reference_price, r.adv_shares), None));
     }
     in_session(r, now)?;
     let inside = |v: u32, (low, high): (u32, u32)| v.clamp(low, high);
@@ -87,7 +83,7 @@ fn in_session(r: &TwapRequest, now: UtcTime) -> Result<()> {
     if fits && (0.0..=MAX_DAYS_AHEAD * 86_400.0).contains(&ahead) {
         return Ok(());
     }
-    Err(refused("it does not lie inside one session of the next five days", &format!("{} to {end}", r.start), None))
+    Err(refused("it does not lie inside one session of the next five days", &text!("{} to {end}", r.start), None))
 }
 
 /// `total` shares over `n` slices: equal, and the odd ones as evenly apart as they can be. `shift` turns the pattern.
@@ -108,13 +104,13 @@ fn nearest(r: &TwapRequest, cap_shares: f64) -> Option<(u32, u32)> {
 }
 
 fn shown(r: &TwapRequest) -> String {
-    format!("{} shares over {} min every {} s", r.qty, r.duration_min, r.interval_s)
+    text!("{} shares over {} min every {} s", r.qty, r.duration_min, r.interval_s)
 }
 
 fn refused(why: &str, found: &str, instead: Option<(u32, u32)>) -> Error {
     let error = Error::new(code::ORD_REFUSED, "the order cannot be spread over time as asked").cause(why).found(found.to_string());
     match instead {
-        Some((duration, interval)) => error.fix(format!("nearest valid plan: {duration} minutes, a slice every {interval} seconds")),
+        Some((duration, interval)) => error.fix(text!("nearest valid plan: {duration} minutes, a slice every {interval} seconds")),
         None => error.fix("send the order whole, or choose other hours"),
     }
 }

@@ -31,7 +31,7 @@ impl Table {
     pub(super) fn from_rows(features: &[f32], cols: usize, labels: &[f32], weights: &[f32], names: &[String], params: &str) -> Result<Self> {
         let rows = labels.len();
         if rows == 0 || cols == 0 || features.len() != rows * cols || weights.len() != rows || names.len() != cols {
-            return Err(Error::bug(format!("{} features, {} labels, {} weights, {} names", features.len(), rows, weights.len(), names.len())));
+            return Err(Error::bug(text!("{} features, {} labels, {} weights, {} names", features.len(), rows, weights.len(), names.len())));
         }
         let params = text(params)?;
         let mut handle: c::DatasetHandle = std::ptr::null_mut();
@@ -192,7 +192,7 @@ impl<'t> Learner<'t> {
     /// Raw scores of row-major rows.
     pub(super) fn predict(&self, features: &[f32]) -> Result<Vec<f64>> {
         if self.cols == 0 || !features.len().is_multiple_of(self.cols) {
-            return Err(Error::bug(format!("{} values are not rows of {}", features.len(), self.cols)));
+            return Err(Error::bug(text!("{} values are not rows of {}", features.len(), self.cols)));
         }
         let rows = features.len() / self.cols;
         let mut out = vec![0.0f64; rows];
@@ -219,7 +219,7 @@ impl<'t> Learner<'t> {
             )
         })?;
         if usize::try_from(written).ok() != Some(rows) {
-            return Err(Error::new(code::ML_TRAIN, format!("LightGBM wrote {written} predictions for {rows} rows")));
+            return Err(Error::new(code::ML_TRAIN, text!("LightGBM wrote {written} predictions for {rows} rows")));
         }
         Ok(out)
     }
@@ -242,7 +242,7 @@ fn check(status: c_int) -> Result<()> {
 }
 
 fn count(n: usize) -> Result<i32> {
-    i32::try_from(n).map_err(|_| Error::new(code::ML_TRAIN, format!("{n} rows are more than LightGBM can number")))
+    i32::try_from(n).map_err(|_| Error::new(code::ML_TRAIN, text!("{n} rows are more than LightGBM can number")))
 }
 
 fn constant(value: u32) -> c_int {

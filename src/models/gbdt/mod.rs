@@ -65,7 +65,7 @@ impl Params {
     /// What decides the binning; the same for every cell of a search. `feature_pre_filter` would drop features by one
     /// cell's `min_data_in_leaf`, so it is off.
     fn for_table(&self, names: &[String]) -> Result<String> {
-        let mut out = format!("{PINNED} max_bin={} feature_pre_filter=false data_random_seed={}", self.max_bin, self.seed);
+        let mut out = text!("{PINNED} max_bin={} feature_pre_filter=false data_random_seed={}", self.max_bin, self.seed);
         if !self.categorical.is_empty() {
             let places = self.categorical.iter().map(|name| Ok(place(names, name)?.to_string())).collect::<Result<Vec<_>>>()?;
             out.push_str(&format!(" categorical_feature={}", places.join(",")));
@@ -79,9 +79,14 @@ impl Params {
             "lambdarank" => "ndcg",
             _ => "l2",
         };
-        let mut out = format!(
+        let mut out = text!(
             "{PINNED} objective={} metric={metric} learning_rate={} num_leaves={} min_data_in_leaf={} max_bin={} feature_pre_filter=false seed={}",
-            self.objective, self.learning_rate, self.num_leaves, self.min_data_in_leaf, self.max_bin, self.seed
+            self.objective,
+            self.learning_rate,
+            self.num_leaves,
+            self.min_data_in_leaf,
+            self.max_bin,
+            self.seed
         );
         if !self.monotone.is_empty() {
             let mut signs = vec![0_i8; names.len()];
@@ -93,7 +98,7 @@ impl Params {
         }
         if self.ranks() {
             let gains: Vec<String> = (0..target::GRADES).map(|g| g.to_string()).collect();
-            out.push_str(&format!(" label_gain={} eval_at=10", gains.join(",")));
+            out.push_str(&text!(" label_gain={} eval_at=10", gains.join(",")));
         }
         for (name, value) in &self.extra {
             out.push_str(&format!(" {name}={value}"));
@@ -113,7 +118,7 @@ fn place(names: &[String], name: &str) -> Result<usize> {
     names
         .iter()
         .position(|n| n == name)
-        .ok_or_else(|| Error::new(code::CFG_VALUE, format!("a parameter of the learner names the feature '{name}', which is not there")).found(names.join(" ")))
+        .ok_or_else(|| Error::new(code::CFG_VALUE, text!("a parameter of the learner names the feature '{name}', which is not there")).found(names.join(" ")))
 }
 
 /// A binned table that serves every split and every cell of a search.

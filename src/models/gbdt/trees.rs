@@ -128,12 +128,12 @@ impl Forest {
         let output = match objective.split(' ').next() {
             Some("regression" | "lambdarank") => Output::Raw,
             Some("binary") => Output::Sigmoid(objective.split("sigmoid:").nth(1).and_then(|s| s.trim().parse().ok()).unwrap_or(1.0)),
-            _ => return Err(refused(&format!("its objective '{objective}' is unknown here"))),
+            _ => return Err(refused(&text!("its objective '{objective}' is unknown here"))),
         };
         let trees = blocks.map(|block| parse_tree(block, features.len())).collect::<Result<Vec<_>>>()?;
         let announced = header.get("tree_sizes").map_or(0, |s| s.split(' ').filter(|p| !p.is_empty()).count());
         if trees.len() != announced {
-            return Err(refused(&format!("it announces {announced} trees and holds {}", trees.len())));
+            return Err(refused(&text!("it announces {announced} trees and holds {}", trees.len())));
         }
         Ok(Self { features, trees, output })
     }
@@ -214,12 +214,12 @@ fn pairs(block: &str) -> BTreeMap<&str, &str> {
 }
 
 fn field<'a>(map: &BTreeMap<&str, &'a str>, name: &str) -> Result<&'a str> {
-    map.get(name).copied().ok_or_else(|| refused(&format!("it has no '{name}'")))
+    map.get(name).copied().ok_or_else(|| refused(&text!("it has no '{name}'")))
 }
 
 fn list<T: std::str::FromStr>(map: &BTreeMap<&str, &str>, name: &str) -> Result<Vec<T>> {
     let text = map.get(name).copied().unwrap_or_default();
-    text.split_ascii_whitespace().map(|t| t.parse().map_err(|_| refused(&format!("'{t}' in '{name}' is not a number")))).collect()
+    text.split_ascii_whitespace().map(|t| t.parse().map_err(|_| refused(&text!("'{t}' in '{name}' is not a number")))).collect()
 }
 
 fn parse_tree(block: &str, n_features: usize) -> Result<Tree> {

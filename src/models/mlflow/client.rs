@@ -76,7 +76,7 @@ impl Server {
 
     fn api(&self, verb: Verb, path: &str, body: Body) -> Answer<Value> {
         let text = self.call(verb, &format!("/api/2.0/mlflow/{path}"), body, TIMEOUT)?;
-        serde_json::from_str(&text).map_err(|_| Failure::Away(format!("{path}: the answer is not JSON; is {} an MLflow server?", self.base)))
+        serde_json::from_str(&text).map_err(|_| Failure::Away(text!("{path}: the answer is not JSON; is {} an MLflow server?", self.base)))
     }
 
     /// Put a file below a run's artifacts. The same file again replaces itself.
@@ -108,9 +108,9 @@ impl Server {
             Body::Bytes(bytes) => request.header("content-type", "application/octet-stream").body(bytes),
         };
         let asked = async {
-            let answer = request.send().await.map_err(|_| Failure::Away(format!("{} did not answer", self.base)))?;
+            let answer = request.send().await.map_err(|_| Failure::Away(text!("{} did not answer", self.base)))?;
             let status = answer.status().as_u16();
-            let text = answer.text().await.map_err(|_| Failure::Away(format!("{} broke off its answer", self.base)))?;
+            let text = answer.text().await.map_err(|_| Failure::Away(text!("{} broke off its answer", self.base)))?;
             Ok::<_, Failure>((status, text))
         };
         let (status, text) = self.host.block_on(asked).map_err(|e| Failure::Away(e.to_string()))??;
@@ -124,12 +124,12 @@ fn judge(status: u16, text: String) -> Answer<String> {
     let word = |key: &str| said()[key].as_str().map(|s| s.chars().take(300).collect::<String>());
     match status {
         200..=299 => Ok(text),
-        401 | 403 => Err(Failure::Away(format!("the server refuses the credentials (status {status})"))),
+        401 | 403 => Err(Failure::Away(text!("the server refuses the credentials (status {status})"))),
         // A route that is not there belongs to something that is no MLflow server, or to one that is being set up.
         400..=499 if status != 408 && status != 429 && word("error_code").is_some() => {
-            Err(Failure::Refused { code: word("error_code").unwrap_or_default(), what: word("message").unwrap_or_else(|| format!("status {status}")) })
+            Err(Failure::Refused { code: word("error_code").unwrap_or_default(), what: word("message").unwrap_or_else(|| text!("status {status}")) })
         }
-        _ => Err(Failure::Away(format!("the server answers with status {status}"))),
+        _ => Err(Failure::Away(text!("the server answers with status {status}"))),
     }
 }
 

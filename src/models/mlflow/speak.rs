@@ -116,7 +116,7 @@ fn run_of(server: &Server, experiment: &str, row: &ModelRow, model: &str) -> Ans
             server.post("runs/create", made)?["run"]["info"].clone()
         }
     };
-    let text = |key: &str| info[key].as_str().map(str::to_string).ok_or_else(|| Failure::Away(format!("a run without {key}")));
+    let text = |key: &str| info[key].as_str().map(str::to_string).ok_or_else(|| Failure::Away(text!("a run without {key}")));
     Ok((text("run_id")?, text("artifact_uri")?))
 }
 

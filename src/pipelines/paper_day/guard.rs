@@ -45,7 +45,7 @@ impl PaperDay<'_> {
         let mut plan = BTreeMap::new();
         if touched.iter().any(|t| t.action == Action::FlattenPlan) {
             let held = crate::execution::positions::ledger(&self.log(), &account.account)?.per_symbol();
-            let targets = tripwires::risk_targets(self.db, &account.account, &format!("drawdown {}", account.asof), RiskAction::Flatten, &held)?;
+            let targets = tripwires::risk_targets(self.db, &account.account, &text!("drawdown {}", account.asof), RiskAction::Flatten, &held)?;
             plan = tripwires::steps(&held, &targets);
         }
         Ok(GuardReport { touched, plan })

@@ -85,7 +85,7 @@ impl PaperDay<'_> {
             return Ok(set);
         }
         if input.asof != account.asof {
-            return Err(Error::new(code::GATE_GREEN, format!("the targets are of {}, the last closed session is {}", input.asof, account.asof))
+            return Err(Error::new(code::GATE_GREEN, text!("the targets are of {}, the last closed session is {}", input.asof, account.asof))
                 .cause("orders are never planned from older data")
                 .fix("trademl paper-trade"));
         }

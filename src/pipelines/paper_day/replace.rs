@@ -22,16 +22,15 @@ impl PaperDay<'_> {
         if let Some(key) = self.unfinished_replacement(order_id)? {
             return self.confirm_and_send(&key);
         }
-        let refuse =
-            |why: String| Err(Error::new(code::ORD_REFUSED, format!("the order {order_id} cannot be replaced")).cause(why).fix("trademl paper status"));
+        let refuse = |why: String| Err(Error::new(code::ORD_REFUSED, text!("the order {order_id} cannot be replaced")).cause(why).fix("trademl paper status"));
         let Some(old) = self.log().order(order_id)?.filter(|o| o.intent.account == account.account && o.intent.strategy == self.config.strategy) else {
             return refuse("no such order of this account and strategy".into());
         };
         if old.is_closed() || old.state == name::PLANNED || is_unknown(&old.state) || old.broker_order_id.is_none() {
-            return refuse(format!("it is {}", old.state));
+            return refuse(text!("it is {}", old.state));
         }
         if !(qty >= 1.0 && qty.fract() == 0.0 && qty <= old.remaining()) {
-            return refuse(format!("{qty} shares are asked for, {} are left; a replacement is never larger", old.remaining()));
+            return refuse(text!("{qty} shares are asked for, {} are left; a replacement is never larger", old.remaining()));
         }
         let is_limit = matches!(old.intent.order_type, OrderType::Limit | OrderType::StopLimit);
         if limit_price.is_some() && !is_limit {

@@ -80,7 +80,7 @@ impl PaperDay<'_> {
         let mut ledger = positions::ledger(&self.log(), account)?;
         for holding in ledger.positions().keys().cloned().collect::<Vec<_>>() {
             let close = input.closes.get(&holding.symbol).copied();
-            let close = close.ok_or_else(|| Error::new(code::DATA_MISSING, format!("{} is held and the report was given no close for it", holding.symbol)))?;
+            let close = close.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{} is held and the report was given no close for it", holding.symbol)))?;
             let newest = ledger.mark_of(&holding).map_or(input.asof, |m| m.0.max(input.asof));
             ledger.mark(newest, &holding, close)?;
         }

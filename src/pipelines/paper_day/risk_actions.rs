@@ -40,12 +40,12 @@ impl RiskReport {
     pub fn sentences(&self) -> Vec<String> {
         let mut out = Vec::new();
         if !self.taken_back.is_empty() {
-            out.push(format!("{} open orders that would enlarge a position were taken back", self.taken_back.len()));
+            out.push(text!("{} open orders that would enlarge a position were taken back", self.taken_back.len()));
         }
         if let (Some(action), Some(key)) = (self.action, &self.run_key) {
             let word = if action == RiskAction::Flatten { "flatten" } else { "reduce" };
             let o = &self.orders;
-            out.push(format!("{word}: {key}: {} of {} orders sent, {} filled, {} refused", o.sent, o.planned, o.filled, o.refused));
+            out.push(text!("{word}: {key}: {} of {} orders sent, {} filled, {} refused", o.sent, o.planned, o.filled, o.refused));
         }
         out
     }
@@ -53,7 +53,7 @@ impl RiskReport {
 
 /// What has to be typed to allow reductions without a person.
 pub fn risk_token(account: &str, action: RiskAction) -> String {
-    format!("ALLOW {} {account}", if action == RiskAction::Flatten { "FLATTEN" } else { "REDUCE" })
+    text!("ALLOW {} {account}", if action == RiskAction::Flatten { "FLATTEN" } else { "REDUCE" })
 }
 
 /// What a touched wire asks for. Stale data and a silent broker take back increases only: nobody sells on prices that are not known.
@@ -74,7 +74,7 @@ impl PaperDay<'_> {
     pub fn allow_risk_actions(&self, account: &str, action: RiskAction, typed: &str) -> Result<()> {
         let wanted = risk_token(account, action);
         if typed != wanted {
-            return Err(Error::new(code::GATE_REFUSED, "risk reductions stay a printed plan").fix(format!("type exactly: {wanted}")));
+            return Err(Error::new(code::GATE_REFUSED, "risk reductions stay a printed plan").fix(text!("type exactly: {wanted}")));
         }
         self.forbid_risk_actions(account)?;
         let now = self.host.now();
@@ -119,7 +119,7 @@ impl PaperDay<'_> {
         let first = self.first_trip(&account.account)?.unwrap_or_else(|| tripped_at.to_string());
         let held = positions::ledger(&self.log(), &account.account)?.of_strategy(&self.config.strategy);
         let word = crate::execution::order::word(action)?;
-        let targets = tripwires::risk_targets(self.db, &account.account, &format!("{word} since {first}"), action, &held)?;
+        let targets = tripwires::risk_targets(self.db, &account.account, &text!("{word} since {first}"), action, &held)?;
         let Some(set) = self.risk_set(account, action, &held, &targets, prices)? else { return Ok(out) };
         self.consent(&set.run_key, &confirmation_token(&set.account, set.trading_day))?;
         out.orders = self.submit_all(&set.run_key)?;
@@ -190,7 +190,7 @@ impl PaperDay<'_> {
                 reduces: true,
             })
             .collect();
-        let unpriced = steps.keys().filter(|s| !prices.contains_key(*s)).map(|s| format!("{s} has no price: close it at the broker"));
+        let unpriced = steps.keys().filter(|s| !prices.contains_key(*s)).map(|s| text!("{s} has no price: close it at the broker"));
         let mut set = OrderSet {
             run_key: key,
             order_set_hash: String::new(),

@@ -97,7 +97,7 @@ impl PaperDay<'_> {
             let id = line.client_order_id.as_str();
             let Some(row) = self.log().order(id)? else { continue };
             let outcome = if row.state == name::PLANNED && self.closes_first(&set, &row)? {
-                waiting.insert(id.to_string(), format!("the order that closes {} has to fill first", row.intent.symbol));
+                waiting.insert(id.to_string(), text!("the order that closes {} has to fill first", row.intent.symbol));
                 None
             } else if row.state == name::PLANNED && !self.has_turn(&set, &row, &mut waiting)? {
                 None
@@ -122,7 +122,7 @@ impl PaperDay<'_> {
                 None => {}
             }
             if errors_in_row >= self.config.limits.broker_errors_in_row {
-                let detail = format!("{errors_in_row} orders in a row have no known outcome");
+                let detail = text!("{errors_in_row} orders in a row have no known outcome");
                 switches::trip(self.db, &set.account, TripReason::BrokerErrors, &detail, self.host.now())?;
                 break;
             }

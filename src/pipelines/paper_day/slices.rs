@@ -27,11 +27,11 @@ impl PaperDay<'_> {
         let last = siblings.iter().map(|l| l.slice).max().unwrap_or(row.intent.slice);
         let open = match pinned.moment(set.trading_day, last, self.host.now()) {
             Moment::Open(k) => k,
-            Moment::Waiting(at) => return Ok(Turn::Later(format!("its turn is at {}", at.max(pinned.at(set.trading_day, row.intent.slice))))),
+            Moment::Waiting(at) => return Ok(Turn::Later(text!("its turn is at {}", at.max(pinned.at(set.trading_day, row.intent.slice))))),
             Moment::Over => return Ok(Turn::Never),
         };
         if row.intent.slice > open {
-            return Ok(Turn::Later(format!("its turn is at {}", pinned.at(set.trading_day, row.intent.slice))));
+            return Ok(Turn::Later(text!("its turn is at {}", pinned.at(set.trading_day, row.intent.slice))));
         }
         if row.intent.slice == open {
             return Ok(Turn::Now);

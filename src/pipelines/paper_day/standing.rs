@@ -34,7 +34,7 @@ pub struct Standing {
 
 /// What has to be typed.
 pub fn standing_token(account: &str, until: TradingDay) -> String {
-    format!("STANDING PAPER {account} UNTIL {until}")
+    text!("STANDING PAPER {account} UNTIL {until}")
 }
 
 impl PaperDay<'_> {
@@ -47,9 +47,9 @@ impl PaperDay<'_> {
         let now = self.host.now();
         let today = now.day_in(&new_york());
         let wanted = standing_token(&scope.account, until);
-        let refuse = |found: String| Err(Error::new(code::GATE_REFUSED, "no standing consent was given").found(found).fix(format!("type exactly: {wanted}")));
+        let refuse = |found: String| Err(Error::new(code::GATE_REFUSED, "no standing consent was given").found(found).fix(text!("type exactly: {wanted}")));
         if until <= today || until > today.plus_days(MAX_DAYS) {
-            return refuse(format!("until {until}: it must end within {MAX_DAYS} days after today, {today}"));
+            return refuse(text!("until {until}: it must end within {MAX_DAYS} days after today, {today}"));
         }
         if typed != wanted {
             return refuse("something else than the words asked for".into());

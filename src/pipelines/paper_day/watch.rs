@@ -62,7 +62,7 @@ impl PaperDay<'_> {
             }
             let kill = switches::read(self.db, Switch::Kill, &account.account);
             if kill.stopped && !stopped {
-                note(&format!("the kill switch is {}: {}", kill.state, kill.reason));
+                note(&text!("the kill switch is {}: {}", kill.state, kill.reason));
             }
             stopped = kill.stopped;
             match events.next(PATIENCE)? {
@@ -87,7 +87,7 @@ impl PaperDay<'_> {
         out.reconciles += 1;
         match self.submit_all(run_key) {
             Ok(report) => out.last = report,
-            Err(e) if e.code().exit.status() != 3 && !e.is(data_layer::error::code::BUG_CRASH_POINT) => note(&format!("the broker was asked in vain: {e}")),
+            Err(e) if e.code().exit.status() != 3 && !e.is(data_layer::error::code::BUG_CRASH_POINT) => note(&text!("the broker was asked in vain: {e}")),
             Err(e) => return Err(e),
         }
         if let Ok(fresh) = self.account_check() {

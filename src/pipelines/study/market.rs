@@ -56,12 +56,12 @@ impl Market {
         let first = equities_xs::warm_up_sessions();
         let n = panel.n_days();
         if n < first + 200 {
-            return Err(Error::new(code::CFG_VALUE, "a study needs 200 sessions after its warm-up").found(format!("{n} sessions, {first} to warm up")));
+            return Err(Error::new(code::CFG_VALUE, "a study needs 200 sessions after its warm-up").found(text!("{n} sessions, {first} to warm up")));
         }
         let split = n - ((n - first) as f64 * LATER_SHARE) as usize;
         let block = equities_xs::build(&panel)?;
         let varying: Vec<usize> = (0..block.names.len()).filter(|f| block.units[*f] == STANDARD_UNIT).collect();
-        let required = |name: &str| block.names.iter().position(|n| n == name).ok_or_else(|| Error::bug(format!("no feature {name}")));
+        let required = |name: &str| block.names.iter().position(|n| n == name).ok_or_else(|| Error::bug(text!("no feature {name}")));
         let required = [required("mom_20")?, required("rv_20")?, required("adv_20")?];
         let (mut rows, mut usable) = (Vec::with_capacity(n), Vec::with_capacity(n));
         for t in 0..n {

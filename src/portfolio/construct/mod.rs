@@ -151,7 +151,7 @@ impl Bound {
             (_, "") => "the gross exposure",
             (_, subject) => subject,
         };
-        format!("{of} goes from {:.1} % to {:.1} % of equity: {} bound", self.before * 100.0, self.after * 100.0, self.limit)
+        text!("{of} goes from {:.1} % to {:.1} % of equity: {} bound", self.before * 100.0, self.after * 100.0, self.limit)
     }
 }
 

@@ -175,6 +175,6 @@ pub(super) fn lots(book: &mut Constructed, lot: f64, min_notional: f64, context:
 }
 
 fn missing(what: &str, of: &str) -> Error {
-    Error::new(code::DATA_MISSING, format!("the {what} of {of} is not known, and a limit needs it"))
+    Error::new(code::DATA_MISSING, text!("the {what} of {of} is not known, and a limit needs it"))
         .fix("take the limit out of the configuration, or supply the data")
 }

@@ -22,7 +22,7 @@ pub struct BinaryKelly {
 /// The fraction of wealth to stake on a binary bet. A probability outside `[0, 1]` or odds of 0 or below refuse.
 pub fn binary(p: f64, b: f64) -> Result<BinaryKelly> {
     if !((0.0..=1.0).contains(&p) && b.is_finite() && b > 0.0) {
-        return Err(undefined("a probability between 0 and 1 and positive odds are needed", format!("p {p}, odds {b}")));
+        return Err(undefined("a probability between 0 and 1 and positive odds are needed", text!("p {p}, odds {b}")));
     }
     let raw = p - (1.0 - p) / b;
     let f = raw.max(0.0);
@@ -43,7 +43,7 @@ pub struct ContinuousKelly {
 /// The growth-optimal leverage in one asset. A volatility of 0 is an error.
 pub fn continuous(mu: f64, sigma: f64) -> Result<ContinuousKelly> {
     let variance = sigma * sigma;
-    let (why, found) = ("the volatility is zero or missing", format!("mu {mu}, sigma {sigma}"));
+    let (why, found) = ("the volatility is zero or missing", text!("mu {mu}, sigma {sigma}"));
     if !(variance > 0.0 && mu.is_finite() && variance.is_finite()) {
         return Err(undefined(why, found));
     }

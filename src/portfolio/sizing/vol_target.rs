@@ -26,7 +26,7 @@ pub fn scale(weights: &[f64], cov_annual: &Matrix, target: f64, gross_cap: f64) 
     if !(vol > 0.0 && vol.is_finite() && target > 0.0 && target.is_finite() && gross_cap > 0.0) {
         return Err(Error::new(code::ML_UNDEFINED, "a volatility target cannot be met")
             .cause("the book has no volatility, or the target or the cap is not positive")
-            .found(format!("volatility {vol}, target {target}, cap {gross_cap}")));
+            .found(text!("volatility {vol}, target {target}, cap {gross_cap}")));
     }
     let scale_uncapped = target / vol;
     let cap = gross_cap / gross;

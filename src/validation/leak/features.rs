@@ -50,8 +50,8 @@ impl Comparison {
     fn report(self, report: &mut LeakReport, names: &[String]) {
         for (name, tally) in names.iter().zip(self.tallies) {
             let detail = match tally.first {
-                Some(first) => format!("{} of {} values differ {}; {first}", tally.different, tally.compared, self.meaning),
-                None => format!("{} values are the same {}", tally.compared, self.meaning),
+                Some(first) => text!("{} of {} values differ {}; {first}", tally.different, tally.compared, self.meaning),
+                None => text!("{} values are the same {}", tally.compared, self.meaning),
             };
             report.add(self.name, name.clone(), tally.different == 0, detail);
         }
@@ -65,7 +65,7 @@ impl Tally {
                 self.compared += u64::from(!x.is_nan() || !y.is_nan());
                 if !same(*x, *y) {
                     self.different += 1;
-                    let place = || format!("first {} on {}: {x:e} becomes {y:e}", panel.symbols[s], panel.days[days.start + i]);
+                    let place = || text!("first {} on {}: {x:e} becomes {y:e}", panel.symbols[s], panel.days[days.start + i]);
                     self.first.get_or_insert_with(place);
                 }
             }
@@ -125,13 +125,13 @@ pub(super) fn check_members(report: &mut LeakReport, panel: &Panel, full: &Featu
                 values += 1;
                 if !v.is_finite() || panel.member.at(s, t) <= 0.0 || panel.close.at(s, t).is_nan() {
                     strangers += 1;
-                    first.get_or_insert_with(|| format!("{} on {}", panel.symbols[s], panel.days[t]));
+                    first.get_or_insert_with(|| text!("{} on {}", panel.symbols[s], panel.days[t]));
                 }
             }
         }
         let detail = match first {
-            None => format!("all {values} values belong to members with a close that day"),
-            Some(first) => format!("{strangers} of {values} values belong to no member with a close that day, or are infinite; first {first}"),
+            None => text!("all {values} values belong to members with a close that day"),
+            Some(first) => text!("{strangers} of {values} values belong to no member with a close that day, or are infinite; first {first}"),
         };
         report.add("membership", name.clone(), strangers == 0, detail);
     }

@@ -22,7 +22,7 @@ pub(super) fn check_forward(report: &mut LeakReport, panel: &Panel, labels: &Mat
             let fits = if exact { equal(panel, labels, &forward, span) } else { ordered(panel, labels, &forward, span) };
             if fits {
                 let kind = if exact { "forward returns" } else { "in each date's order of forward returns" };
-                report.add(name, subject, true, format!("{kind} from t+{lag} to t+{span}"));
+                report.add(name, subject, true, text!("{kind} from t+{lag} to t+{span}"));
                 let build = |p: &Panel| horizon::forward(p, span - lag, lag, true);
                 return check_altered(report, panel, LabelSource { build: &build, span, entry_lag: lag });
             }
@@ -30,8 +30,8 @@ pub(super) fn check_forward(report: &mut LeakReport, panel: &Panel, labels: &Mat
     }
     let reaches = (0..LAGS).flat_map(|lag| (1..=span + BEYOND).map(move |k| (lag, k))).find(|&(lag, k)| probe(panel, labels, k, lag));
     let detail = match reaches {
-        Some((lag, k)) => format!("they are forward returns from t+{lag} to t+{}, not to t+{span}, or a few of them are not", lag + k),
-        None => format!("they are not forward returns that end at t+{span}; what they look at is unknown"),
+        Some((lag, k)) => text!("they are forward returns from t+{lag} to t+{}, not to t+{span}, or a few of them are not", lag + k),
+        None => text!("they are not forward returns that end at t+{span}; what they look at is unknown"),
     };
     report.add(name, subject, false, detail);
     Ok(())
@@ -60,18 +60,18 @@ fn check_altered(report: &mut LeakReport, panel: &Panel, source: LabelSource<'_>
         }
         let moved = |s: usize| (0..=t).find(|&d| !same(base.at(s, d), other.at(s, d))).map(|d| (s, d));
         if let Some((s, d)) = (0..base.rows()).find_map(moved) {
-            leak.get_or_insert_with(|| format!("{} on {} changes with prices after day t+{}", panel.symbols[s], panel.days[d], source.span));
+            leak.get_or_insert_with(|| text!("{} on {} changes with prices after day t+{}", panel.symbols[s], panel.days[d], source.span));
         }
         let entry = t + source.entry_lag;
         let other = (source.build)(&sample::with_other_prices(&panel, entry..entry + 1))?;
         entered |= (0..base.rows()).any(|s| !base.at(s, t).is_nan() && !same(base.at(s, t), other.at(s, t)));
     }
-    let fine = format!("unchanged by anything after t+{}", source.span);
+    let fine = text!("unchanged by anything after t+{}", source.span);
     report.add("label_future", "labels", leak.is_none(), leak.unwrap_or(fine));
     let detail = match (source.entry_lag, entered) {
         (0, _) => "the position is entered at the very close that makes the signal".to_owned(),
-        (lag, true) => format!("the position is entered at t+{lag}, after the signal"),
-        (lag, false) => format!("the price of t+{lag} does not matter to the label, so the entry is somewhere else"),
+        (lag, true) => text!("the position is entered at t+{lag}, after the signal"),
+        (lag, false) => text!("the price of t+{lag} does not matter to the label, so the entry is somewhere else"),
     };
     report.add("label_entry", "labels", source.entry_lag > 0 && entered, detail);
     Ok(())

@@ -19,7 +19,7 @@ fn blocks(days: &[usize]) -> Vec<(usize, usize)> {
 fn offence(split: &Split, n_days: usize, span: usize, gap: usize) -> Option<String> {
     let end = |t: usize| (t + span).min(n_days.saturating_sub(1));
     if let Some(t) = split.train_days.iter().chain(&split.test_days).find(|&&t| t >= n_days) {
-        return Some(format!("split {} names day {t} of a panel of {n_days}", split.id));
+        return Some(text!("split {} names day {t} of a panel of {n_days}", split.id));
     }
     for (first, last) in blocks(&split.test_days) {
         let bad = |t: &&usize| {
@@ -27,21 +27,21 @@ fn offence(split: &Split, n_days: usize, span: usize, gap: usize) -> Option<Stri
             meets || (**t > last && **t <= end(last) + gap)
         };
         if let Some(t) = split.train_days.iter().find(bad) {
-            return Some(format!("split {}: training day {t} with its label up to day {} against test days {first} to {last}", split.id, end(*t)));
+            return Some(text!("split {}: training day {t} with its label up to day {} against test days {first} to {last}", split.id, end(*t)));
         }
     }
     None
 }
 
 pub(super) fn check(report: &mut LeakReport, n_days: usize, span: usize, splits: &[Split], embargo: usize) {
-    let subject = format!("{} splits", splits.len());
+    let subject = text!("{} splits", splits.len());
     if splits.is_empty() || splits.iter().any(|s| s.train_days.is_empty() || s.test_days.is_empty()) {
         report.add("split_overlap", subject, false, "there is no split, or one without training or test days");
         return;
     }
     for (name, gap, meaning) in [("split_overlap", 0, "no label spans meet"), ("split_embargo", embargo, "the embargo is kept")] {
         let found = splits.iter().find_map(|s| offence(s, n_days, span, gap));
-        let fine = format!("{meaning} with labels of {span} sessions and an embargo of {gap}");
+        let fine = text!("{meaning} with labels of {span} sessions and an embargo of {gap}");
         report.add(name, subject.clone(), found.is_none(), found.unwrap_or(fine));
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn check(report: &mut LeakReport, full: &FeatureBlock, labels: &Matri
     for (name, m) in full.names.iter().zip(&full.columns) {
         let found: Vec<(f64, usize)> = days.iter().filter_map(|&t| rank_correlation(&m.column(t), &labels.column(t))).collect();
         if found.is_empty() {
-            report.add("label_smell", name.clone(), true, format!("no date has {MIN_NAMES} names with different values and a label"));
+            report.add("label_smell", name.clone(), true, text!("no date has {MIN_NAMES} names with different values and a label"));
             continue;
         }
         let mean = found.iter().map(|(c, _)| c).sum::<f64>() / found.len() as f64;
@@ -29,7 +29,7 @@ pub(super) fn check(report: &mut LeakReport, full: &FeatureBlock, labels: &Matri
         let step = days.get(1).map_or(1, |d| d - days[0]);
         let dates = (found.len() * step) as f64 / span.max(step) as f64;
         let bar = (IMPLAUSIBLE_IC + NOISE_ERRORS / ((names - 1.0) * dates.max(1.0)).sqrt()).min(0.95);
-        let detail = format!("mean rank correlation with the label {mean:.4} over {} dates of {names:.0} names; implausible beyond {bar:.2}", found.len());
+        let detail = text!("mean rank correlation with the label {mean:.4} over {} dates of {names:.0} names; implausible beyond {bar:.2}", found.len());
         report.add("label_smell", name.clone(), mean.abs() <= bar, detail);
     }
 }

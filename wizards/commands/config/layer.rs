@@ -74,9 +74,9 @@ fn patched(text: &str, path: &[&str], value: &Value) -> Result<String> {
     if config::yaml_tree(&made, "the edited file").ok().as_ref() == Some(&wanted) {
         return Ok(made);
     }
-    Err(Error::new(code::CFG_PARSE, format!("this machine's file is written in a way that cannot be edited at '{}'", path.join(".")))
+    Err(Error::new(code::CFG_PARSE, text!("this machine's file is written in a way that cannot be edited at '{}'", path.join(".")))
         .cause("only lines of the form `key: value` are changed, so that nothing else is")
-        .fix(format!("edit it by hand: {}: {value}", path.join(": "))))
+        .fix(text!("edit it by hand: {}: {value}", path.join(": "))))
 }
 
 const HEAD: &str = "# What differs on this machine; everything else is built in.\n";
@@ -100,8 +100,8 @@ fn block(path: &[&str], value: &Value, indent: usize) -> String {
     let pad = " ".repeat(indent);
     match path {
         [] => String::new(),
-        [last] => format!("{pad}{last}: {value}\n"),
-        [first, rest @ ..] => format!("{pad}{first}:\n{}", block(rest, value, indent + 2)),
+        [last] => text!("{pad}{last}: {value}\n"),
+        [first, rest @ ..] => text!("{pad}{first}:\n{}", block(rest, value, indent + 2)),
     }
 }
 
@@ -117,7 +117,7 @@ fn edited(text: &str, path: &[&str], value: &Value) -> String {
         };
         if depth + 1 == path.len() {
             let comment = lines[at].find(" #").map_or(String::new(), |i| format!("  {}", lines[at][i + 1..].trim_end()));
-            lines[at] = format!("{}{part}: {value}{comment}", " ".repeat(indent));
+            lines[at] = text!("{}{part}: {value}{comment}", " ".repeat(indent));
             break;
         }
         let inside = |line: &String| key_of(line).map(|(n, _)| n).filter(|n| *n > indent);

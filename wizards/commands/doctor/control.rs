@@ -13,6 +13,7 @@ use data_layer::root::{DataPath, DataRoot};
 use data_layer::segment;
 use data_layer::store;
 use data_layer::time::UtcTime;
+use data_layer::words::joined;
 
 pub const FAMILY: Family = Family {
     name: "control database and files",
@@ -66,7 +67,7 @@ fn node_db(exam: &Exam) -> Result<Vec<Finding>> {
     Ok(vec![match Db::open(root, Which::Node).and_then(|db| db.integrity_check().map(|()| db)) {
         Ok(db) => {
             let tasks: i64 = db.lock()?.query_row("SELECT coalesce(sum(tasks), 0) FROM queue_counts", [], |r| r.get(0))?;
-            Finding::pass(format!("control/node.sqlite, schema {}, {tasks} tasks", data_layer::schema::VERSIONS.node))
+            Finding::pass(text!("control/node.sqlite, schema {}, {tasks} tasks", data_layer::schema::VERSIONS.node))
         }
         Err(error) => Finding::of(&error, Some(rebuild(exam))),
     }])
@@ -90,11 +91,11 @@ fn queue(exam: &Exam) -> Result<Vec<Finding>> {
     for (what, sql) in RULES {
         let n: i64 = conn.query_row(sql, [], |r| r.get(0))?;
         if n > 0 {
-            out.push(Finding::fail(format!("{n} {what}"), rebuild(exam)));
+            out.push(Finding::fail(text!("{n} {what}"), rebuild(exam)));
         }
     }
     if out.is_empty() {
-        out.push(Finding::pass(format!("{} rules hold", RULES.len())));
+        out.push(Finding::pass(text!("{} rules hold", RULES.len())));
     }
     Ok(out)
 }
@@ -105,8 +106,8 @@ fn leases(exam: &Exam) -> Result<Vec<Finding>> {
     let busy = attach::busy(root)?;
     Ok(vec![match (held, busy.is_empty()) {
         (0, _) => Finding::pass("none"),
-        (n, false) => Finding::pass(format!("{n} tasks are being worked on")),
-        (n, true) => Finding::warn(format!("{n} tasks are leased and nobody is at work"), exam.doctor_fix()).mended_by(Repair::Leases),
+        (n, false) => Finding::pass(text!("{n} tasks are being worked on")),
+        (n, true) => Finding::warn(text!("{n} tasks are leased and nobody is at work"), exam.doctor_fix()).mended_by(Repair::Leases),
     }])
 }
 
@@ -119,7 +120,7 @@ fn failed(exam: &Exam) -> Result<Vec<Finding>> {
     }
     let last: Option<String> =
         conn.query_row("SELECT last_error FROM backfill_queue WHERE status='FAILED' ORDER BY updated_at DESC LIMIT 1", [], |r| r.get(0))?;
-    let seen = format!("{n} tasks gave up; the newest says: {}", last.unwrap_or_else(|| "nothing".into()));
+    let seen = text!("{n} tasks gave up; the newest says: {}", last.unwrap_or_else(|| "nothing".into()));
     Ok(vec![Finding::warn(seen, full_audit(exam))])
 }
 
@@ -133,7 +134,7 @@ fn segments(exam: &Exam) -> Result<Vec<Finding>> {
     let mut out = Vec::new();
     let wrong = rows.iter().filter(|(p, sha)| named.get(p.as_str()).is_some_and(|named| named != sha)).count();
     if wrong > 0 {
-        out.push(Finding::fail(format!("{wrong} rows have another digest than their manifest"), rebuild(exam)));
+        out.push(Finding::fail(text!("{wrong} rows have another digest than their manifest"), rebuild(exam)));
     }
     let unknown = named.keys().filter(|p| !rows.iter().any(|(row, _)| row == *p)).count();
     let vouched_for_by_none = rows.iter().filter(|(p, _)| !named.contains_key(p.as_str())).count();
@@ -147,11 +148,11 @@ fn segments(exam: &Exam) -> Result<Vec<Finding>> {
         (orphans, "raw files have no manifest: their task never finished, and is done again"),
     ] {
         if n > 0 {
-            out.push(Finding::warn(format!("{n} {what}"), exam.doctor_fix()).mended_by(Repair::Segments));
+            out.push(Finding::warn(text!("{n} {what}"), exam.doctor_fix()).mended_by(Repair::Segments));
         }
     }
     if out.is_empty() {
-        out.push(Finding::pass(format!("{} segments of {} manifests", rows.len(), manifests.len())));
+        out.push(Finding::pass(text!("{} segments of {} manifests", rows.len(), manifests.len())));
     }
     Ok(out)
 }
@@ -167,19 +168,19 @@ fn files(exam: &Exam) -> Result<Vec<Finding>> {
         count += 1;
         match std::fs::metadata(root.locate(&segment.path)) {
             Ok(meta) if meta.len() == segment.bytes => {}
-            Ok(meta) => bad.push(format!("{} has {} bytes, its manifest says {}", segment.path, meta.len(), segment.bytes)),
-            Err(_) => bad.push(format!("{} is not there", segment.path)),
+            Ok(meta) => bad.push(text!("{} has {} bytes, its manifest says {}", segment.path, meta.len(), segment.bytes)),
+            Err(_) => bad.push(text!("{} is not there", segment.path)),
         }
     }
     for (path, _) in curate::Deps::load(root)?.made() {
         count += 1;
         if !root.locate(path).exists() {
-            bad.push(format!("{path} is not there"));
+            bad.push(text!("{path} is not there"));
         }
     }
     Ok(vec![match bad.first() {
-        None => Finding::pass(format!("{count} files, by name and size")),
-        Some(first) => Finding::fail(format!("{} of {count} files are not as recorded: {first}", bad.len()), full_audit(exam)),
+        None => Finding::pass(text!("{count} files, by name and size")),
+        Some(first) => Finding::fail(text!("{} of {count} files are not as recorded: {first}", bad.len()), full_audit(exam)),
     }])
 }
 
@@ -189,12 +190,12 @@ fn deep(exam: &Exam, root: &DataRoot) -> Result<Vec<Finding>> {
     let found = fsck::run(root)?;
     let mut out = Vec::new();
     for f in found.iter().filter(|f| f.status != Level::Pass && ours.contains(&f.id)) {
-        let seen = format!("not so: {} ({})", f.what, f.found.clone().unwrap_or_default());
+        let seen = text!("not so: {} ({})", f.what, f.found.clone().unwrap_or_default());
         out.push(if f.status == Level::Fail { Finding::fail(seen, full_audit(exam)) } else { Finding::warn(seen, full_audit(exam)) });
     }
     if out.is_empty() {
         let read: Vec<&str> = found.iter().filter(|f| ours.contains(&f.id)).map(|f| f.what.as_str()).collect();
-        out.push(Finding::pass(read.join("; ")));
+        out.push(Finding::pass(joined(&read, "; ")));
     }
     Ok(out)
 }
@@ -209,14 +210,14 @@ fn coverage(exam: &Exam) -> Result<Vec<Finding>> {
     let share = crate::kit::percent(u64::try_from(all - red).unwrap_or(0), u64::try_from(all).unwrap_or(0));
     let codes: Vec<String> = conn
         .prepare("SELECT qc_code, sum(partitions) FROM ledger_counts WHERE status = 'RED' AND partitions > 0 GROUP BY 1 ORDER BY 2 DESC LIMIT 4")?
-        .query_map([], |r| Ok(format!("{} {}", r.get::<_, i64>(1)?, r.get::<_, String>(0)?)))?
+        .query_map([], |r| Ok(text!("{} {}", r.get::<_, i64>(1)?, r.get::<_, String>(0)?)))?
         .collect::<rusqlite::Result<_>>()?;
     Ok(vec![match (all, red) {
         (0, _) => Finding::pass("nothing was judged yet"),
-        (all, 0) => Finding::pass(format!("{all} partitions, none RED")),
+        (all, 0) => Finding::pass(text!("{all} partitions, none RED")),
         // A few bad days of a vendor are the data's own story; much RED is a gap of ours.
-        (all, red) if red * 1000 <= all => Finding::pass(format!("{share} of {all} partitions are not RED ({})", codes.join(", "))),
-        (all, red) => Finding::warn(format!("{red} of {all} partitions are RED ({})", codes.join(", ")), full_audit(exam)),
+        (all, red) if red * 1000 <= all => Finding::pass(text!("{share} of {all} partitions are not RED ({})", codes.join(", "))),
+        (all, red) => Finding::warn(text!("{red} of {all} partitions are RED ({})", codes.join(", ")), full_audit(exam)),
     }])
 }
 
@@ -228,10 +229,10 @@ fn export(exam: &Exam) -> Result<Vec<Finding>> {
     Ok(vec![match exported.map(ledger::read_export) {
         None if rows.is_empty() => Finding::pass("nothing to export yet"),
         None => stale("qc/partition_status.parquet is not there".into()),
-        Some(Err(error)) => stale(format!("qc/partition_status.parquet cannot be read: {error}")),
+        Some(Err(error)) => stale(text!("qc/partition_status.parquet cannot be read: {error}")),
         Some(Ok(seen)) => match ledger::differences(seen, rows.clone()).len() {
-            0 => Finding::pass(format!("{} rows, the same", rows.len())),
-            n => stale(format!("{n} of {} rows differ: it was not exported since", rows.len())),
+            0 => Finding::pass(text!("{} rows, the same", rows.len())),
+            n => stale(text!("{n} of {} rows differ: it was not exported since", rows.len())),
         },
     }])
 }
@@ -244,7 +245,7 @@ fn backup(exam: &Exam) -> Result<Vec<Finding>> {
     Ok(vec![match date {
         Some(at) if now.seconds_since(at).abs() <= BACKUP_DAYS * 86_400.0 => Finding::pass(newest.map_or(String::new(), |p| p.to_string())),
         Some(_) => {
-            let seen = format!("the newest is {}", newest.map_or(String::new(), |p| p.to_string()));
+            let seen = text!("the newest is {}", newest.map_or(String::new(), |p| p.to_string()));
             Finding::warn(seen, exam.doctor_fix()).mended_by(Repair::Backup)
         }
         None => Finding::warn("the journal and the registry were never backed up", exam.doctor_fix()).mended_by(Repair::Backup),

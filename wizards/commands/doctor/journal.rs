@@ -7,6 +7,7 @@ use data_layer::attach;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Exit, Result, code};
 use data_layer::root::DataPath;
+use data_layer::words::joined;
 
 pub const FAMILY: Family = Family {
     name: "journal",
@@ -31,7 +32,7 @@ fn chain(exam: &Exam) -> Result<Vec<Finding>> {
         Ok(journal.db().lock()?.query_row("SELECT count(*) FROM journal", [], |r| r.get::<_, i64>(0))?)
     });
     Ok(vec![match seen {
-        Ok(records) => Finding::pass(format!("{records} records, every hash follows")),
+        Ok(records) => Finding::pass(text!("{records} records, every hash follows")),
         Err(error) => Finding::of(&error, (!error.is(code::SSD_NEWER)).then(|| format!("trademl runs recover{}", exam.at()))),
     }])
 }
@@ -41,19 +42,19 @@ fn attachment(exam: &Exam) -> Result<Vec<Finding>> {
     let there = root.locate(&DataPath::new(attach::ATTACH_FILE)?).exists();
     let Some(record) = attach::read_record(root)? else {
         return Ok(vec![if there {
-            Finding::warn(format!("{} cannot be read", attach::ATTACH_FILE), exam.doctor_fix()).mended_by(Repair::Attachment)
+            Finding::warn(text!("{} cannot be read", attach::ATTACH_FILE), exam.doctor_fix()).mended_by(Repair::Attachment)
         } else {
             Finding::pass("never attached")
         }]);
     };
     let age = root.host().now().seconds_since(record.heartbeat_at).abs();
     let whose = if record.machine_id == root.host().machine_id() { "this machine" } else { "another machine" };
-    let seen = format!("node '{}' on {whose}, generation {}, last heartbeat {}", record.node_id, record.generation, record.heartbeat_at);
+    let seen = text!("node '{}' on {whose}, generation {}, last heartbeat {}", record.node_id, record.generation, record.heartbeat_at);
     let at_work = !attach::busy(root)?.is_empty() || (age < attach::HELD_SECONDS && whose == "another machine");
     Ok(vec![match record.released_at {
-        Some(at) => Finding::pass(format!("{seen}; left in order {at}")),
-        None if at_work => Finding::pass(format!("{seen}; at work")),
-        None => Finding::warn(format!("{seen}; it stopped without leaving (a power cut, or a killed program)"), format!("trademl eject{}", exam.at())),
+        Some(at) => Finding::pass(text!("{seen}; left in order {at}")),
+        None if at_work => Finding::pass(text!("{seen}; at work")),
+        None => Finding::warn(text!("{seen}; it stopped without leaving (a power cut, or a killed program)"), format!("trademl eject{}", exam.at())),
     }])
 }
 
@@ -61,7 +62,7 @@ fn locks(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(root) = &exam.root else { return Ok(Vec::new()) };
     let busy = attach::busy(root)?;
     // A lock of the operating system ends with its process: a file that nobody holds means nothing.
-    Ok(vec![Finding::pass(if busy.is_empty() { "nobody".to_string() } else { busy.join("; ") })])
+    Ok(vec![Finding::pass(if busy.is_empty() { term!("nobody").to_string() } else { joined(&busy, "; ") })])
 }
 
 fn open_runs(exam: &Exam) -> Result<Vec<Finding>> {
@@ -71,16 +72,16 @@ fn open_runs(exam: &Exam) -> Result<Vec<Finding>> {
         .runs()?
         .into_iter()
         .filter(|(_, last)| last.kind != Event::Closed)
-        .map(|(first, last)| format!("{} since {} (last: {} {})", first.wizard, first.at, last.kind.as_str(), last.step))
+        .map(|(first, last)| text!("{} since {} (last: {} {})", first.wizard, first.at, last.kind.as_str(), last.step))
         .collect();
-    Ok(vec![Finding::pass(if open.is_empty() { "none".to_string() } else { format!("{}; the same commands continue them", open.join("; ")) })])
+    Ok(vec![Finding::pass(if open.is_empty() { term!("none").to_string() } else { text!("{}; the same commands continue them", joined(&open, "; ")) })])
 }
 
 fn kill_switch(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(root) = &exam.root else { return Ok(Vec::new()) };
     let place = root.locate(&DataPath::new("control/STOP")?);
     Ok(vec![if place.exists() {
-        Finding::fail("control/STOP is there: nothing is sent to a broker until it is gone", format!("rm {}", exam.place("control/STOP"))).exit(Exit::Refused)
+        Finding::fail("control/STOP is there: nothing is sent to a broker until it is gone", text!("rm {}", exam.place("control/STOP"))).exit(Exit::Refused)
     } else {
         Finding::pass("not engaged")
     }])

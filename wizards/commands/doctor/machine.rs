@@ -27,13 +27,13 @@ const BUILT: &str = "2026-01-01T00:00:00Z";
 fn clock(exam: &Exam) -> Result<Vec<Finding>> {
     let now = exam.host.now();
     if exam.host.clock_is_simulated() {
-        return Ok(vec![Finding::pass(format!("{now}, set by TRADEML_CLOCK"))]);
+        return Ok(vec![Finding::pass(text!("{now}, set by TRADEML_CLOCK"))]);
     }
     if now < UtcTime::parse(BUILT)? {
-        return Ok(vec![Finding::fail(format!("{now}: earlier than this program"), "sudo timedatectl set-ntp true")]);
+        return Ok(vec![Finding::fail(text!("{now}: earlier than this program"), "sudo timedatectl set-ntp true")]);
     }
     let facts = detect::machine::detect(&exam.host).facts;
-    let seen = facts.iter().find(|f| f.name == "clock").map_or(String::new(), |f| format!("; {} ({})", f.value, f.evidence));
+    let seen = facts.iter().find(|f| f.name == "clock").map_or(String::new(), |f| text!("; {} ({})", f.value, f.evidence));
     Ok(vec![Finding::pass(format!("{now}{seen}"))])
 }
 
@@ -46,11 +46,11 @@ fn power(exam: &Exam) -> Result<Vec<Finding>> {
         .map(|f| {
             if f.value.contains("under-voltage") || f.value.contains("throttled") {
                 Finding::warn(
-                    format!("{} ({})", f.value, f.evidence),
+                    text!("{} ({})", f.value, f.evidence),
                     "use a supply of at least 5.1 V and 3 A (5 A for a Pi 5), and a short cable; then reboot: sudo reboot",
                 )
             } else {
-                Finding::pass(format!("{} ({})", f.value, f.evidence))
+                Finding::pass(text!("{} ({})", f.value, f.evidence))
             }
         })
         .collect())
@@ -59,15 +59,15 @@ fn power(exam: &Exam) -> Result<Vec<Finding>> {
 fn env_file(exam: &Exam) -> Result<Vec<Finding>> {
     let place = env_file::path(&exam.host);
     let Ok(meta) = std::fs::metadata(&place) else {
-        return Ok(vec![Finding::pass(format!("{} is not there yet; nothing is set on this machine", place.display()))]);
+        return Ok(vec![Finding::pass(text!("{} is not there yet; nothing is set on this machine", place.display()))]);
     };
     let mode = meta.permissions().mode() & 0o777;
     if mode != 0o600 {
-        let seen = format!("{} has mode {mode:04o}: others on this machine could read the keys", place.display());
-        return Ok(vec![Finding::fail(seen, format!("chmod 600 {}", quoted(&place))).exit(Exit::Credentials).mended_by(Repair::EnvMode)]);
+        let seen = text!("{} has mode {mode:04o}: others on this machine could read the keys", place.display());
+        return Ok(vec![Finding::fail(seen, text!("chmod 600 {}", quoted(&place))).exit(Exit::Credentials).mended_by(Repair::EnvMode)]);
     }
     env_file::read(&exam.host)?;
-    Ok(vec![Finding::pass(format!("{}, mode 0600", place.display()))])
+    Ok(vec![Finding::pass(text!("{}, mode 0600", place.display()))])
 }
 
 fn remembered_root(exam: &Exam) -> Result<Vec<Finding>> {
@@ -82,7 +82,7 @@ fn remembered_root(exam: &Exam) -> Result<Vec<Finding>> {
         Some(root) => format!("trademl config set TRADEML_ROOT={}", quoted(root.base())),
         None => "plug the drive in and mount it, or: trademl pi-data-node".to_string(),
     };
-    Ok(vec![Finding::warn(format!("{text} holds no {SENTINEL}: the drive is not mounted there, or has moved"), fix)])
+    Ok(vec![Finding::warn(text!("{text} holds no {SENTINEL}: the drive is not mounted there, or has moved"), fix)])
 }
 
 fn edge_config(exam: &Exam) -> Result<Vec<Finding>> {

@@ -21,6 +21,7 @@ use data_layer::error::{Error, Exit, Result, code};
 use data_layer::fsck::Level;
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
+use data_layer::words::joined;
 use repair::Repair;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub struct Exam {
 impl Exam {
     /// ` --root DIR` for a command, quoted for a shell.
     fn at(&self) -> String {
-        self.base.as_ref().map_or(String::new(), |b| format!(" --root {}", quoted(b)))
+        self.base.as_ref().map_or(String::new(), |b| text!(" --root {}", quoted(b)))
     }
     /// A path below the root, as a shell wants it.
     fn place(&self, path: &str) -> String {
@@ -93,9 +94,9 @@ impl Finding {
     /// An error met while looking is a finding.
     fn of(error: &Error, fix: Option<String>) -> Self {
         let body = error.body();
-        let seen = [Some(body.what.clone()), body.cause.clone(), body.found.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let seen = joined(&[Some(body.what.clone()), body.cause.clone(), body.found.clone()].into_iter().flatten().collect::<Vec<_>>(), "; ");
         let fix = fix.or_else(|| body.fix.first().cloned()).unwrap_or_else(|| "trademl doctor --deep".into());
-        Self { level: Level::Fail, evidence: format!("{seen} ({})", body.code.id), fix: Some(fix), repair: None, exit: body.code.exit }
+        Self { level: Level::Fail, evidence: text!("{seen} ({})", body.code.id), fix: Some(fix), repair: None, exit: body.code.exit }
     }
 }
 
@@ -203,7 +204,7 @@ fn as_json(rows: &[Row], mended: &[Value]) -> Value {
 
 fn print(exam: &Exam, rows: &[Row], mended: &[Value]) {
     for done in mended {
-        say(&format!("mended {:<18} {}", done["id"].as_str().unwrap_or_default(), done["done"].as_str().unwrap_or_default()));
+        say(&text!("mended {:<18} {}", done["id"].as_str().unwrap_or_default(), done["done"].as_str().unwrap_or_default()));
     }
     let mut family = "";
     for row in rows {
@@ -211,14 +212,14 @@ fn print(exam: &Exam, rows: &[Row], mended: &[Value]) {
             family = row.family;
             say(family);
         }
-        say(&format!("  {:<5} {:<18} {}", row.finding.level.as_str(), row.id, row.finding.evidence));
+        say(&text!("  {:<5} {:<18} {}", row.finding.level.as_str(), row.id, row.finding.evidence));
         if let Some(fix) = row.finding.fix.as_ref().filter(|_| row.finding.level != Level::Pass) {
-            say(&format!("        {:<18} {fix}", "fix"));
+            say(&text!("        {:<18} {fix}", "fix"));
         }
     }
     let count = |level| rows.iter().filter(|r| r.finding.level == level).count();
-    let place = exam.base.as_ref().map_or("no data root".to_string(), |b| b.display().to_string());
-    say(&format!("{} PASS, {} WARN, {} FAIL   ({place})", count(Level::Pass), count(Level::Warn), count(Level::Fail)));
+    let place = exam.base.as_ref().map_or(term!("no data root").to_string(), |b| b.display().to_string());
+    say(&text!("{} PASS, {} WARN, {} FAIL   ({place})", count(Level::Pass), count(Level::Warn), count(Level::Fail)));
     let depth = if exam.deep { "every byte was read" } else { "sizes and names were compared; --deep reads every byte" };
     say(&format!("{depth}{}", if exam.host.is_offline() { "; --offline: keys and clock skew were not tried" } else { "" }));
 }

@@ -38,17 +38,15 @@ fn keys(exam: &Exam) -> Result<Vec<Finding>> {
     for vendor in [Vendor::Alpaca, Vendor::AlphaVantage] {
         let missing = vendors.missing_keys(vendor);
         if !missing.is_empty() {
-            out.push(
-                Finding::fail(format!("{vendor}: {} not set", missing.join(" and ")), format!("trademl pi-data-node{}", exam.at())).exit(Exit::Credentials),
-            );
+            out.push(Finding::fail(text!("{vendor}: {} not set", missing.join(" and ")), format!("trademl pi-data-node{}", exam.at())).exit(Exit::Credentials));
             continue;
         }
         if exam.host.is_offline() {
-            out.push(Finding::pass(format!("{vendor}: set; not tried")));
+            out.push(Finding::pass(text!("{vendor}: set; not tried")));
             continue;
         }
         let check = exam.host.block_on(scheduler::probe_key(&exam.host, &vendors, vendor, node_db(root)))??;
-        let seen = format!("{vendor}: {}", check.detail);
+        let seen = text!("{vendor}: {}", check.detail);
         out.push(match check.verdict {
             KeyVerdict::Ok | KeyVerdict::NotEntitled => Finding::pass(seen),
             KeyVerdict::Rejected => Finding::fail(seen, format!("trademl pi-data-node{}", exam.at())).exit(Exit::Credentials),
@@ -62,9 +60,9 @@ fn entitled(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(db) = exam.root.as_ref().and_then(node_db) else { return Ok(Vec::new()) };
     let found = entitlement::all(&*db.lock()?)?;
     let (open, blocked): (Vec<_>, Vec<_>) = found.values().partition(|e| !e.blocked());
-    let refused: Vec<String> = blocked.iter().map(|e| format!("{} {}: {}", e.vendor, e.dataset, e.detail)).collect();
-    let rest = if refused.is_empty() { String::new() } else { format!("; closed, and never asked: {}", refused.join("; ")) };
-    Ok(vec![Finding::pass(format!("{} lanes probed and open{rest}", open.len()))])
+    let refused: Vec<String> = blocked.iter().map(|e| text!("{} {}: {}", e.vendor, e.dataset, e.detail)).collect();
+    let rest = if refused.is_empty() { String::new() } else { text!("; closed, and never asked: {}", refused.join("; ")) };
+    Ok(vec![Finding::pass(text!("{} lanes probed and open{rest}", open.len()))])
 }
 
 fn spent(exam: &Exam) -> Result<Vec<Finding>> {
@@ -72,13 +70,13 @@ fn spent(exam: &Exam) -> Result<Vec<Finding>> {
     Ok(budgets(root, &db)?
         .into_iter()
         .map(|b| {
-            let limit = b.limit.map_or("no stated limit".to_string(), |n| format!("of {n}"));
-            let reset = b.resets_at.map_or(String::new(), |at| format!(", begins again {at}"));
+            let limit = b.limit.map_or("no stated limit".to_string(), |n| text!("of {n}"));
+            let reset = b.resets_at.map_or(String::new(), |at| text!(", begins again {at}"));
             match b.frozen {
                 Some((until, why)) => {
-                    Finding::warn(format!("{}: asked nothing until {until}: {why}", b.vendor), "nothing: work goes on by itself then; trademl status")
+                    Finding::warn(text!("{}: asked nothing until {until}: {why}", b.vendor), "nothing: work goes on by itself then; trademl status")
                 }
-                None => Finding::pass(format!("{} {}: {} {limit}{reset}", b.vendor, b.window, b.spent)),
+                None => Finding::pass(text!("{} {}: {} {limit}{reset}", b.vendor, b.window, b.spent)),
             }
         })
         .collect())
@@ -98,9 +96,9 @@ fn skew(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(text) = theirs else { return Ok(vec![Finding::warn("no vendor could be reached to compare with", "check the network, then: trademl doctor")]) };
     let at = jiff::fmt::rfc2822::parse(&text).map_err(|e| Error::new(code::NET_MALFORMED, "a server's Date header cannot be read").cause(e.to_string()))?;
     let seconds = exam.host.now().micros() as f64 / 1e6 - at.timestamp().as_microsecond() as f64 / 1e6;
-    let seen = format!("{seconds:+.0} s against {base}");
+    let seen = text!("{seconds:+.0} s against {base}");
     Ok(vec![match seconds.abs() {
-        s if s > SKEW.1 => Finding::fail(format!("{seen}: sessions and budgets would be misjudged"), "sudo timedatectl set-ntp true"),
+        s if s > SKEW.1 => Finding::fail(text!("{seen}: sessions and budgets would be misjudged"), "sudo timedatectl set-ntp true"),
         s if s > SKEW.0 => Finding::warn(seen, "sudo timedatectl set-ntp true"),
         _ => Finding::pass(seen),
     }])

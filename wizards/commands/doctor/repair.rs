@@ -55,13 +55,13 @@ impl Repair {
             Self::Leases => {
                 let worker = Worker::new(host, &crate::steps::keys::node_id(host)?, Duration::from_secs(60));
                 let freed = Db::open(root, Which::Node)?.write(|tx| queue::expire(tx, host.now(), &worker))?;
-                Ok(format!("{freed} tasks are due again"))
+                Ok(text!("{freed} tasks are due again"))
             }
             Self::Segments => {
                 let done = rebuild::adopt(root, &Db::open(root, Which::Node)?)?;
-                Ok(format!("{} files adopted, {} without a manifest removed", done.adopted, done.removed.len()))
+                Ok(text!("{} files adopted, {} without a manifest removed", done.adopted, done.removed.len()))
             }
-            Self::Export => ledger::export(root, &Db::open(root, Which::Node)?).map(|f| format!("{} written", f.path)),
+            Self::Export => ledger::export(root, &Db::open(root, Which::Node)?).map(|f| text!("{} written", f.path)),
             Self::Backup => back_up(root),
             Self::Attachment => {
                 std::fs::remove_file(root.locate(&DataPath::new(attach::ATTACH_FILE)?))?;
@@ -73,7 +73,7 @@ impl Repair {
 
 fn remove(files: Vec<PathBuf>) -> Result<String> {
     files.iter().try_for_each(std::fs::remove_file)?;
-    Ok(format!("{} files removed", files.len()))
+    Ok(text!("{} files removed", files.len()))
 }
 
 fn private(place: &Path) -> Result<String> {
@@ -156,5 +156,5 @@ fn restore_sentinel(host: &Host, base: &Path) -> Result<String> {
     for (path, manifest) in segment::all_manifests(&root)? {
         root.require_dataset(&manifest.world).map_err(|e| e.during(path.as_str()))?;
     }
-    Ok(format!("{SENTINEL} written again: drive {}, dataset {}", drive.drive_id, drive.dataset))
+    Ok(text!("{SENTINEL} written again: drive {}, dataset {}", drive.drive_id, drive.dataset))
 }

@@ -29,12 +29,12 @@ fn there(exam: &Exam, which: Which) -> bool {
 fn registry(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(root) = exam.root.as_ref().filter(|_| there(exam, Which::Registry)) else { return Ok(vec![Finding::pass("no model was registered yet")]) };
     Ok(vec![match Db::open(root, Which::Registry).and_then(|db| db.integrity_check()) {
-        Ok(()) => Finding::pass(format!("{} models of {STRATEGY}", Registry::open(root)?.models(STRATEGY)?.len())),
+        Ok(()) => Finding::pass(text!("{} models of {STRATEGY}", Registry::open(root)?.models(STRATEGY)?.len())),
         Err(error) => {
             let place = exam.place(Which::Registry.path());
             let fix = match backups(root, Which::Registry)?.pop() {
-                Some(newest) => format!("rm -f {place}-wal {place}-shm && cp {} {place}", exam.place(newest.as_str())),
-                None => format!("mv {place} {place}.damaged && trademl train{}", exam.at()),
+                Some(newest) => text!("rm -f {place}-wal {place}-shm && cp {} {place}", exam.place(newest.as_str())),
+                None => text!("mv {place} {place}.damaged && trademl train{}", exam.at()),
             };
             Finding::of(&error, (!error.is(code::SSD_NEWER)).then_some(fix))
         }
@@ -46,7 +46,7 @@ fn champion(exam: &Exam) -> Result<Vec<Finding>> {
     let Ok(registry) = Registry::open(root) else { return Ok(Vec::new()) };
     let Some(row) = registry.champion_if_any(STRATEGY)? else { return Ok(vec![Finding::pass("none yet")]) };
     Ok(vec![match Ready::load(root, &row) {
-        Ok(ready) => Finding::pass(format!("{STRATEGY} {} ({:?})", row.version, ready.model.manifest.kind)),
+        Ok(ready) => Finding::pass(text!("{STRATEGY} {} ({:?})", row.version, ready.model.manifest.kind)),
         Err(error) => Finding::of(&error, Some(format!("trademl train{}", exam.at()))),
     }])
 }
@@ -54,7 +54,7 @@ fn champion(exam: &Exam) -> Result<Vec<Finding>> {
 fn config(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(root) = &exam.root else { return Ok(Vec::new()) };
     Ok(vec![match training::config(&exam.host, root, STRATEGY) {
-        Ok(loaded) => Finding::pass(format!("{STRATEGY}, digest {}", &loaded.sha256[..12])),
+        Ok(loaded) => Finding::pass(text!("{STRATEGY}, digest {}", &loaded.sha256[..12])),
         Err(error) => {
             let on_drive = root.base().join(format!("control/configs/training/{STRATEGY}.yml"));
             let here = exam.host.config_dir().join(format!("configs/training/{STRATEGY}.yml"));
@@ -71,10 +71,10 @@ fn orders(exam: &Exam) -> Result<Vec<Finding>> {
     let doubtful: i64 = conn.query_row("SELECT count(*) FROM orders WHERE state IN ('intended', 'unknown')", [], |r| r.get(0))?;
     let held: i64 = conn.query_row("SELECT count(*) FROM quarantine WHERE released_at IS NULL", [], |r| r.get(0))?;
     Ok(vec![if doubtful > 0 {
-        let seen = format!("{doubtful} orders were about to be sent, and nobody knows whether they were");
+        let seen = text!("{doubtful} orders were about to be sent, and nobody knows whether they were");
         Finding::warn(seen, format!("trademl paper-trade{} --set orders.next_session=false", exam.at()))
     } else {
-        let rest = if held > 0 { format!("; {held} symbols in quarantine") } else { String::new() };
+        let rest = if held > 0 { text!("; {held} symbols in quarantine") } else { String::new() };
         Finding::pass(format!("none{rest}"))
     }])
 }

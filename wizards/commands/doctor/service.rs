@@ -21,10 +21,10 @@ fn installed(exam: &Exam) -> Result<Vec<Finding>> {
             (None, _) => format!("trademl service remove {}", unit.name()),
         };
         out.push(match (units::program_of(&text), root) {
-            (Some(program), _) if !Path::new(&program).exists() => Finding::fail(format!("{seen} starts {program}, which is not there"), again),
-            (_, Some(root)) if !Path::new(&root).join(SENTINEL).exists() => Finding::fail(format!("{seen} works on {root}, which holds no {SENTINEL}"), again),
-            (Some(_), Some(root)) => Finding::pass(format!("{seen} on {root}")),
-            _ => Finding::fail(format!("{seen} names no program or no drive"), again),
+            (Some(program), _) if !Path::new(&program).exists() => Finding::fail(text!("{seen} starts {program}, which is not there"), again),
+            (_, Some(root)) if !Path::new(&root).join(SENTINEL).exists() => Finding::fail(text!("{seen} works on {root}, which holds no {SENTINEL}"), again),
+            (Some(_), Some(root)) => Finding::pass(text!("{seen} on {root}")),
+            _ => Finding::fail(text!("{seen} names no program or no drive"), again),
         });
     }
     if out.is_empty() {

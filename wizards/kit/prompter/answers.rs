@@ -56,7 +56,7 @@ impl Given {
         }
         for set in sets {
             let (id, value) = set.split_once('=').ok_or_else(|| {
-                Error::new(code::USE_ARGUMENT, format!("--set {set} is not of the form id=value")).fix(format!("the ids are in docs/runbooks/{wizard}.md"))
+                Error::new(code::USE_ARGUMENT, format!("--set {set} is not of the form id=value")).fix(text!("the ids are in docs/runbooks/{wizard}.md"))
             })?;
             let value = serde_yaml::from_str::<Value>(value).ok().filter(|v| v.is_boolean() || v.is_i64()).unwrap_or_else(|| Value::from(value));
             given.flags.insert(id.to_string(), value);
@@ -115,8 +115,8 @@ impl Given {
         if unused.is_empty() {
             return Ok(());
         }
-        Err(Error::new(code::USE_ANSWER_UNUSED, format!("these answers belong to no question of {wizard}: {}", unused.join(", ")))
-            .fix(format!("the ids are in docs/runbooks/{wizard}.md")))
+        Err(Error::new(code::USE_ANSWER_UNUSED, text!("these answers belong to no question of {wizard}: {}", unused.join(", ")))
+            .fix(text!("the ids are in docs/runbooks/{wizard}.md")))
     }
 }
 
@@ -130,20 +130,20 @@ fn parse(text: &str, wizard: &str) -> Result<Section> {
         Error::new(code::CFG_PARSE, "the answers file cannot be read").cause(why).fix("its form is: version: 1, wizard: NAME, answers: {id: value}")
     })?;
     if file.version != 1 {
-        return Err(Error::new(code::CFG_VALUE, format!("the answers file has version {}, this program knows version 1", file.version)));
+        return Err(Error::new(code::CFG_VALUE, text!("the answers file has version {}, this program knows version 1", file.version)));
     }
     if let Some(name) = file.wizard.as_deref() {
         if name != wizard {
-            return Err(Error::new(code::USE_ANSWER_INVALID, format!("the answers file is for {name}, not for {wizard}")));
+            return Err(Error::new(code::USE_ANSWER_INVALID, text!("the answers file is for {name}, not for {wizard}")));
         }
         return Ok(Section { answers: file.answers, confirm: file.confirm });
     }
-    file.wizards.get(wizard).cloned().ok_or_else(|| Error::new(code::USE_ANSWER_MISSING, format!("the answers file has nothing for {wizard}")))
+    file.wizards.get(wizard).cloned().ok_or_else(|| Error::new(code::USE_ANSWER_MISSING, text!("the answers file has nothing for {wizard}")))
 }
 
 fn resolve_secret(host: &Host, id: &str, value: &Value) -> Result<SecretReply> {
     let bad = || {
-        Error::new(code::USE_ANSWER_INVALID, format!("'{id}' must be 'skip' or {{from: env:NAME}} or {{from: file:PATH}}; keys are never written into answers"))
+        Error::new(code::USE_ANSWER_INVALID, text!("'{id}' must be 'skip' or {{from: env:NAME}} or {{from: file:PATH}}; keys are never written into answers"))
     };
     if value.as_str() == Some("skip") {
         return Ok(SecretReply::Skip);
@@ -151,7 +151,7 @@ fn resolve_secret(host: &Host, id: &str, value: &Value) -> Result<SecretReply> {
     let from = value.get("from").and_then(Value::as_str).ok_or_else(bad)?;
     let text = match from.split_once(':') {
         Some(("env", name)) => {
-            host.env(name).map(str::to_string).ok_or_else(|| Error::new(code::KEY_MISSING, format!("{name} is not set in the environment")))?
+            host.env(name).map(str::to_string).ok_or_else(|| Error::new(code::KEY_MISSING, text!("{name} is not set in the environment")))?
         }
         Some(("file", path)) => crate::kit::read_text(std::path::Path::new(path))?.trim().to_string(),
         _ => return Err(bad()),
@@ -170,7 +170,7 @@ impl Prompter for Answers {
         match (have, spec.required) {
             (Some(_), _) => Ok(SecretReply::Keep),
             (None, false) => Ok(SecretReply::Skip),
-            (None, true) => Err(Error::new(code::KEY_MISSING, format!("{} is needed", spec.var)).cause(spec.without).fix(format!(
+            (None, true) => Err(Error::new(code::KEY_MISSING, text!("{} is needed", spec.var)).cause(spec.without).fix(text!(
                 "set {} in the environment, or keys.{}: {{from: file:PATH}} in the answers file",
                 spec.var,
                 spec.var.to_ascii_lowercase()

@@ -2,10 +2,11 @@
 //! screen readers and PTY tests, and is the reference that the fancy one is a skin of.
 
 use super::Place;
-use super::talk::{Attention, Face, Input, Tone, typed};
+use super::talk::{Attention, Face, Input, PAUSED, Tone, typed};
 use super::words::Word;
 use crate::kit::signals;
 use data_layer::error::{Error, Result, code};
+use data_layer::words::tell;
 use rustix::termios::{self, LocalModes, OptionalActions};
 use std::io::{BufRead, Write};
 use std::sync::mpsc;
@@ -130,7 +131,7 @@ impl<L: Lines, W: Write> Plain<L, W> {
     /// `None` = go on with the question.
     fn pause_menu(&mut self) -> Result<Option<Word>> {
         loop {
-            writeln!(self.output, "\nPaused. 1) go on   2) back one question   3) save and leave   Ctrl-C again leaves at once")?;
+            writeln!(self.output, "\n{}", tell(PAUSED))?;
             self.prompt()?;
             match self.input.next(false)? {
                 Heard::Line(line) => match line.trim() {
@@ -153,11 +154,11 @@ impl<L: Lines, W: Write> Face for Plain<L, W> {
     }
 
     fn say(&mut self, _: Tone, text: &str) -> Result<()> {
-        Ok(writeln!(self.output, "{text}")?)
+        Ok(writeln!(self.output, "{}", tell(text))?)
     }
 
     fn heading(&mut self, place: &Place, prompt: &str) -> Result<()> {
-        Ok(writeln!(self.output, "[{}/{}] {prompt}", place.n, place.of)?)
+        Ok(writeln!(self.output, "[{}/{}] {}", place.n, place.of, tell(prompt))?)
     }
 
     fn line(&mut self, _: &str, hidden: bool) -> Result<Input> {
@@ -187,7 +188,7 @@ impl<L: Lines, W: Write> Face for Plain<L, W> {
     fn pick(&mut self, labels: &[String], at: usize) -> Result<Input> {
         for (i, label) in labels.iter().enumerate() {
             let mark = if i == at { "*" } else { " " };
-            writeln!(self.output, " {mark}{}) {label}", i + 1)?;
+            writeln!(self.output, " {mark}{}) {}", i + 1, tell(label))?;
         }
         match self.line("", false)? {
             Input::Text(text) if text.is_empty() => Ok(Input::Pick(at)),

@@ -52,7 +52,7 @@ impl Prompter for Scripted {
         let scripted = self.replies.get_mut(place.step).and_then(VecDeque::pop_front);
         let reply = scripted.or_else(|| question.default.as_ref().map(|(v, _)| Reply::Value(v.clone()))).ok_or_else(|| question.missing())?;
         if let Reply::Value(value) = &reply {
-            question.validate(value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, format!("{}: {why}", question.id)))?;
+            question.validate(value).map_err(|why| Error::new(code::USE_ANSWER_INVALID, text!("{}: {why}", question.id)))?;
         }
         Ok(reply)
     }

@@ -63,6 +63,9 @@ pub trait Face {
 const KEYS: &str =
     "Enter accepts, Esc or :back goes back, ? explains, :steps lists, :save pauses, Ctrl-U clears, Ctrl-C opens a menu. Nothing typed is ever lost.";
 
+/// The pause menu, on every face.
+pub const PAUSED: &str = "Paused. 1) go on   2) back one question   3) save and leave   Ctrl-C again leaves at once";
+
 /// Where keys are kept, for the help of every secret.
 const KEPT: &str = "Keys are kept in this machine's .env (mode 0600), never on the drive, in a log or in the journal.";
 
@@ -120,7 +123,7 @@ impl<F: Face> Talk<F> {
     }
 
     fn wrong(&mut self, why: &str) -> Result<()> {
-        self.face.say(Tone::Wrong, &format!("  not accepted: {why}"))
+        self.face.say(Tone::Wrong, &text!("  not accepted: {why}"))
     }
 
     fn read(&mut self, question: &Question, kept: &str) -> Result<Input> {
@@ -149,14 +152,15 @@ fn value_of(question: &Question, input: &Input) -> std::result::Result<Value, St
 fn help_of(question: &Question) -> String {
     let mut out = format!("  {}", question.help);
     match (&question.default, question.no_default) {
-        (Some((value, evidence)), _) => out.push_str(&format!("\n  Enter takes: {}   ({evidence})", question.display(value))),
-        (None, Some(reason)) => out.push_str(&format!("\n  There is no default: {reason}.")),
+        (Some((value, evidence)), _) => out.push_str(&text!("\n  Enter takes: {}   ({evidence})", question.display(value))),
+        (None, Some(reason)) => out.push_str(&text!("\n  There is no default: {reason}.")),
         (None, None) => {}
     }
-    out.push_str(&format!("\n  In a script: --set {}=VALUE", question.id));
-    if let Some(env) = question.env {
-        out.push_str(&format!(", or {env} in the environment"));
-    }
+    out.push('\n');
+    out.push_str(&match question.env {
+        Some(env) => text!("  In a script: --set {}=VALUE, or {env} in the environment", question.id),
+        None => text!("  In a script: --set {}=VALUE", question.id),
+    });
     out
 }
 
@@ -165,7 +169,7 @@ impl<F: Face> Prompter for Talk<F> {
         let _attention = self.face.attend();
         self.heading(place, &question.prompt)?;
         if let Some((value, evidence)) = &question.default {
-            self.face.say(Tone::Faint, &format!("  default: {}   ({evidence})", question.display(value)))?;
+            self.face.say(Tone::Faint, &text!("  default: {}   ({evidence})", question.display(value)))?;
         }
         let mut kept = self.drafts.remove(place.step).unwrap_or_default();
         loop {
@@ -195,11 +199,11 @@ impl<F: Face> Prompter for Talk<F> {
     fn ask_secret(&mut self, place: &Place, spec: &SecretSpec, have: Option<&str>) -> Result<SecretReply> {
         let _attention = self.face.attend();
         let counted = match place.part {
-            (n, of) if of > 1 => format!("key {n} of {of}: "),
+            (n, of) if of > 1 => text!("key {n} of {of}: "),
             _ => String::new(),
         };
-        self.heading(place, &format!("{counted}{} ({})", spec.label, spec.var))?;
-        self.face.say(Tone::Plain, &format!("  without it: {}", spec.without))?;
+        self.heading(place, &text!("{counted}{} ({})", spec.label, spec.var))?;
+        self.face.say(Tone::Plain, &text!("  without it: {}", spec.without))?;
         let skip = match (spec.required, have) {
             (true, _) => "",
             (false, Some(_)) => "; type skip to do without",
@@ -208,8 +212,8 @@ impl<F: Face> Prompter for Talk<F> {
         self.face.say(
             Tone::Plain,
             &match have {
-                Some(masked) => format!("  stored: {masked}; Enter keeps it{skip}"),
-                None => format!("  paste it here, it is not shown{skip}"),
+                Some(masked) => text!("  stored: {masked}; Enter keeps it{skip}"),
+                None => text!("  paste it here, it is not shown{skip}"),
             },
         )?;
         loop {
@@ -217,14 +221,14 @@ impl<F: Face> Prompter for Talk<F> {
                 Input::Word(Word::Back, _) => return Ok(SecretReply::Back),
                 Input::Word(Word::Save, _) => return Ok(SecretReply::Pause),
                 Input::Word(word, _) => {
-                    self.explain(word, place, &format!("  {KEPT}\n  In a script: {} in the environment, or {} in an answers file", spec.var, spec.id()))?;
+                    self.explain(word, place, &text!("  {KEPT}\n  In a script: {} in the environment, or {} in an answers file", spec.var, spec.id()))?;
                 }
                 Input::End => return Err(spec.missing()),
                 Input::Text(text) if text.is_empty() && have.is_some() => return Ok(SecretReply::Keep),
                 Input::Text(text) if (text.is_empty() || text == "skip") && !spec.required => return Ok(SecretReply::Skip),
                 Input::Text(text) if text.is_empty() => self.wrong("a key is needed here")?,
                 Input::Text(text) => {
-                    self.face.say(Tone::Plain, &format!("  taken ({} characters)", text.chars().count()))?;
+                    self.face.say(Tone::Plain, &text!("  taken ({} characters)", text.chars().count()))?;
                     return Ok(SecretReply::Set(text.into()));
                 }
                 Input::Pick(_) => {}
@@ -238,7 +242,7 @@ impl<F: Face> Prompter for Talk<F> {
         let short = self.face.screen().filter(|(columns, rows)| lines_of(&sheet.whole, *columns) + AROUND_A_REVIEW > *rows);
         let text = short.map_or_else(|| sheet.whole.clone(), |(columns, _)| (sheet.brief)(columns));
         self.face.say(Tone::Plain, text.trim_end())?;
-        let mut verdicts = ["Go ahead", "Change an answer", "Save and leave"].map(String::from).to_vec();
+        let mut verdicts = [term!("Go ahead"), term!("Change an answer"), term!("Save and leave")].map(String::from).to_vec();
         verdicts.extend(short.map(|_| "Show every line".to_string()));
         loop {
             match index(&self.face.pick(&verdicts, 0)?, verdicts.len()) {
@@ -261,9 +265,9 @@ impl<F: Face> Prompter for Talk<F> {
 
     fn gate(&mut self, place: &Place, shown: &str, wanted: &str) -> Result<GateReply> {
         let _attention = self.face.attend();
-        self.heading(place, "Confirmation")?;
+        self.heading(place, term!("Confirmation"))?;
         self.face.say(Tone::Plain, shown.trim_end())?;
-        self.face.say(Tone::Plain, &format!("Type  {wanted}  to go on, or anything else to refuse:"))?;
+        self.face.say(Tone::Plain, &text!("Type  {wanted}  to go on, or anything else to refuse:"))?;
         loop {
             match self.face.line("", false)? {
                 Input::Text(text) => return Ok(GateReply::Typed(text)),
@@ -312,7 +316,7 @@ pub fn typed(face: &mut impl Face, line: &str) -> Result<Option<Input>> {
         words::Line::Word(word) => Some(Input::Word(word, String::new())),
         words::Line::Text(text) => Some(Input::Text(text)),
         words::Line::Unknown(word) => {
-            face.say(Tone::Wrong, &format!("  '{word}' is not known: {}", words::KNOWN))?;
+            face.say(Tone::Wrong, &text!("  '{word}' is not known: {}", words::KNOWN))?;
             None
         }
     })

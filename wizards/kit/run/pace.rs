@@ -42,16 +42,16 @@ impl Run<'_> {
 
     /// `, usually 48 s` after a step of which that is known.
     pub(super) fn usually(&self, step: &Step) -> String {
-        self.pace.get(step.id).filter(|s| **s >= 1.0).map_or(String::new(), |s| format!(", usually {}", words(*s)))
+        self.pace.get(step.id).filter(|s| **s >= 1.0).map_or(String::new(), |s| text!(", usually {}", words(*s)))
     }
 }
 
 /// `about 50 s`, `about 3 min`, `about 2 h`.
 pub fn words(seconds: f64) -> String {
     match seconds {
-        s if s < 90.0 => format!("{:.0} s", s.max(1.0)),
-        s if s < 5_400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3_600.0),
+        s if s < 90.0 => text!("{:.0} s", s.max(1.0)),
+        s if s < 5_400.0 => text!("{:.0} min", s / 60.0),
+        s => text!("{:.1} h", s / 3_600.0),
     }
 }
 

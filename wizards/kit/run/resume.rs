@@ -40,8 +40,8 @@ impl Run<'_> {
                 Asks::Question(_) | Asks::Token(_) => 1,
             };
             let asked: usize = self.wizard.steps.iter().map(prompts).sum();
-            let work = self.rest_of(&self.pace).map_or(String::new(), |s| format!("; the work usually takes {}", words(s)));
-            let text = format!("{}: {}\n  {of} steps, at most {asked} of them questions{work}", self.wizard.name, self.wizard.purpose);
+            let work = self.rest_of(&self.pace).map_or(String::new(), |s| text!("; the work usually takes {}", words(s)));
+            let text = text!("{}: {}\n  {of} steps, at most {asked} of them questions{work}", self.wizard.name, self.wizard.purpose);
             let fields = json!({"resumed": false, "done": 0, "in_doubt": 0, "of": of, "usual_seconds": self.rest_of(&self.pace)});
             self.report.event("run.opened", &text, fields);
             return Ok(());
@@ -49,23 +49,23 @@ impl Run<'_> {
         let done: Vec<&Step> = self.wizard.steps.iter().filter(|s| s.before_the_run() || self.done(s).is_some()).collect();
         let doubtful: Vec<&Step> = self.wizard.steps.iter().filter(|s| self.state.get(s.id).is_some_and(|state| state.kind == Event::Started)).collect();
         let next = self.wizard.steps.iter().find(|s| done.iter().all(|d| d.id != s.id) && !self.was_passed_over(s));
-        let mut rows = vec![format!("{}: continuing run {}", self.wizard.name, self.id)];
-        let mut row = |label: &str, text: String| rows.push(format!("  {label:<10} {text}"));
+        let mut rows = vec![text!("{}: continuing run {}", self.wizard.name, self.id)];
+        let mut row = |label: &str, text: String| rows.push(text!("  {label:<10} {text}"));
         let journal = self.journal.as_ref().map(|j| j.records(&self.id)).transpose()?.unwrap_or_default();
         if let (Some(first), Some(last)) = (journal.first(), journal.last()) {
-            row("set up", format!("by {}, {}", self.whose(first), self.when(first)));
-            let what = if last.step.is_empty() { last.kind.as_str().to_string() } else { format!("{} {}", self.place_of(&last.step), last.kind.as_str()) };
-            row("last moved", format!("{}: {what}, on {}", self.when(last), self.whose(last)));
+            row("set up", text!("by {}, {}", self.whose(first), self.when(first)));
+            let what = if last.step.is_empty() { last.kind.as_str().to_string() } else { text!("{} {}", self.place_of(&last.step), last.kind.as_str()) };
+            row("last moved", text!("{}: {what}, on {}", self.when(last), self.whose(last)));
         }
-        row("done", format!("{} of {of} steps{}", done.len(), done.last().map_or(String::new(), |s| format!(", the newest {}", self.place_of(s.id)))));
+        row("done", text!("{} of {of} steps{}", done.len(), done.last().map_or(String::new(), |s| text!(", the newest {}", self.place_of(s.id)))));
         for step in &doubtful {
-            row("in doubt", format!("{} was interrupted: {}", self.place_of(step.id), settled_by(step.verb)));
+            row("in doubt", text!("{} was interrupted: {}", self.place_of(step.id), settled_by(step.verb)));
         }
         if let Some(next) = next {
             row("next", self.place_of(next.id));
         }
         if let Some(seconds) = self.rest_of(&self.pace) {
-            row("the rest", format!("usually takes {}", words(seconds)));
+            row("the rest", text!("usually takes {}", words(seconds)));
         }
         if self.state.values().any(|s| s.machine_id != self.host.machine_id()) {
             row("this is", "another machine: what belongs to a machine (keys, mount, limits) is asked again".into());
@@ -97,7 +97,7 @@ impl Run<'_> {
 
     fn place_of(&self, step: &str) -> String {
         let title = self.wizard.steps.iter().find(|s| s.id == step).map_or(step, |s| s.title);
-        format!("[{}/{}] {title}", self.wizard.position(step), self.wizard.steps.len())
+        text!("[{}/{}] {title}", self.wizard.position(step), self.wizard.steps.len())
     }
 
     /// `node 'pi-1' on this machine`: the name from the machine's record on the drive.
@@ -109,14 +109,14 @@ impl Run<'_> {
             .flatten()
             .and_then(|bytes| serde_yaml::from_slice::<Value>(&bytes).ok())
             .and_then(|v| v["node_id"].as_str().map(str::to_string));
-        named.map_or_else(|| place.to_string(), |name| format!("node '{name}' on {place}"))
+        named.map_or_else(|| place.to_string(), |name| text!("node '{name}' on {place}"))
     }
 
     /// The moment, and how long ago where this clock can tell (a practice world has its own).
     fn when(&self, record: &Record) -> String {
         let short = record.at.get(..16).map_or(record.at.clone(), |t| format!("{}Z", t.replace('T', " ")));
         match UtcTime::parse(&record.at) {
-            Ok(at) if !self.root.is_world() => format!("{short} ({})", ago(self.host.now(), at)),
+            Ok(at) if !self.root.is_world() => text!("{short} ({})", ago(self.host.now(), at)),
             _ => short,
         }
     }

@@ -65,10 +65,10 @@ impl Run<'_> {
             }
             self.commit(step, Event::Done, "", &json!({"vars": set}))?;
         }
-        let shown: Vec<String> = specs.iter().filter_map(|s| ring.have(s.var).map(|masked| format!("{} {masked}", s.var))).collect();
+        let shown: Vec<String> = specs.iter().filter_map(|s| ring.have(s.var).map(|masked| text!("{} {masked}", s.var))).collect();
         let shown = match shown.is_empty() {
             _ if self.root.is_world() => "the practice world's own".to_string(),
-            true => "none".to_string(),
+            true => term!("none").to_string(),
             false => shown.join(", "),
         };
         specs.iter().for_each(|s| self.given.mark_used(&s.id()));
@@ -97,12 +97,12 @@ impl Run<'_> {
             self.report.note("  not tried: --offline");
             return Ok(None);
         }
-        self.report.note(&format!("  asking {judge} whether it works"));
+        self.report.note(&text!("  asking {judge} whether it works"));
         match ring.try_out(var)? {
-            Tried::Works(words) => self.report.note(&format!("  {judge}: {words}")),
-            Tried::Unknown(why) => self.report.note(&format!("  {judge} could not be asked ({why}); saved unchecked, and tried again later")),
+            Tried::Works(words) => self.report.note(&text!("  {judge}: {words}")),
+            Tried::Unknown(why) => self.report.note(&text!("  {judge} could not be asked ({why}); saved unchecked, and tried again later")),
             Tried::Rejected { words, first } => {
-                self.report.note(&format!("  {judge} REJECTED it ({words}); type it again, or press Enter to keep it as it is"));
+                self.report.note(&text!("  {judge} REJECTED it ({words}); type it again, or press Enter to keep it as it is"));
                 return Ok(Some(first));
             }
         }

@@ -32,9 +32,9 @@ impl Run<'_> {
         self.recall(step, &mut question)?;
         let (value, source) = match self.given.look_up(&self.host, &question) {
             Some((value, source)) => {
-                question.validate(&value).map_err(|why| {
-                    Error::new(code::USE_ANSWER_INVALID, format!("'{}' is not acceptable: {why}", question.id)).cause(format!("from: {source}"))
-                })?;
+                question
+                    .validate(&value)
+                    .map_err(|why| Error::new(code::USE_ANSWER_INVALID, text!("'{}' is not acceptable: {why}", question.id)).cause(text!("from: {source}")))?;
                 (value, source)
             }
             None => self.obtain(&place, &question)?,
@@ -81,7 +81,7 @@ impl Run<'_> {
             }
             self.report.event(
                 "step.stale",
-                &format!("  stale  [{}/{}] {}: the drive no longer agrees; doing it again", place.n, place.of, step.title),
+                &text!("  stale  [{}/{}] {}: the drive no longer agrees; doing it again", place.n, place.of, step.title),
                 json!({"step": step.id}),
             );
         }
@@ -89,7 +89,7 @@ impl Run<'_> {
         self.commit(step, Event::Started, &inputs, &json!({}))?;
         self.report.event(
             "step.started",
-            &format!("  ...    [{}/{}] {}{}", place.n, place.of, step.title, self.usually(step)),
+            &text!("  ...    [{}/{}] {}{}", place.n, place.of, step.title, self.usually(step)),
             json!({"step": step.id, "n": place.n, "of": place.of, "usual_seconds": self.pace.get(step.id)}),
         );
         let value = f(&self.context(step))?;
@@ -156,11 +156,7 @@ impl Run<'_> {
         self.questions_are_over()?;
         self.plan_only(step)?;
         self.commit(step, Event::Started, "", &json!({}))?;
-        self.report.event(
-            "step.started",
-            &format!("  ...    [{}/{}] {}", place.n, place.of, step.title),
-            json!({"step": step.id, "n": place.n, "of": place.of}),
-        );
+        self.report.event("step.started", &text!("  ...    [{}/{}] {}", place.n, place.of, step.title), json!({"step": step.id, "n": place.n, "of": place.of}));
         let result = f(&self.context(step));
         self.report.progress_done();
         result
@@ -190,7 +186,7 @@ impl Run<'_> {
             self.commit(step, Event::Done, &inputs, &json!({"accepted": true}))?;
             return Ok(());
         }
-        let steps: Vec<(String, String)> = self.answers.iter().map(|a| (a.step.clone(), format!("{}: {}", a.label, a.shown))).collect();
+        let steps: Vec<(String, String)> = self.answers.iter().map(|a| (a.step.clone(), text!("{}: {}", a.label, a.shown))).collect();
         let sheet = Sheet { whole: text, brief: Box::new(move |width| plan.brief(&shown, width)) };
         match self.prompter.review(&place, &sheet, &steps)? {
             ReviewReply::Accept => self.commit(step, Event::Done, &inputs, &json!({"accepted": true})),

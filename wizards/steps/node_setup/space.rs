@@ -38,7 +38,7 @@ pub fn judge(act: &Act<'_>, need: Need) -> Result<String> {
     let (drive, _) = data_layer::detect::drives::for_directory(act.host, &base);
     let wanted = need.bytes();
     let Some(drive) = drive.filter(|d| d.total_bytes > 0) else {
-        return Ok(format!("space: about {} are needed; how much is free could not be found out", human_bytes(wanted)));
+        return Ok(text!("space: about {} are needed; how much is free could not be found out", human_bytes(wanted)));
     };
     let disk = BackfillConfig::load(act.root)?.disk;
     // Practice stops only where the drive is full, as its collecting does.
@@ -49,19 +49,19 @@ pub fn judge(act: &Act<'_>, need: Need) -> Result<String> {
 /// Refused where it does not fit beside the reserve; `warn` is the share of the drive from which a warning is due.
 fn verdict(wanted: u64, total: u64, free: u64, warn: f64, reserve: u64, place: &str) -> Result<String> {
     let usable = free.saturating_sub(reserve);
-    let text = format!("space: about {} needed, {} free on {place}", human_bytes(wanted), human_bytes(free));
+    let text = text!("space: about {} needed, {} free on {place}", human_bytes(wanted), human_bytes(free));
     if wanted > usable {
-        let what = format!("the drive has no room for this: {} are needed, {} may be used", human_bytes(wanted), human_bytes(usable));
+        let what = text!("the drive has no room for this: {} are needed, {} may be used", human_bytes(wanted), human_bytes(usable));
         let error = Error::new(code::SSD_FULL, what);
-        let left_alone = format!("{} are left alone, so that the databases can always be written", human_bytes(reserve));
+        let left_alone = text!("{} are left alone, so that the databases can always be written", human_bytes(reserve));
         return Err(if reserve > 0 { error.cause(left_alone) } else { error }
-            .found(format!("{} free of {} on {place}", human_bytes(free), human_bytes(total)))
-            .fix(format!("free {} on {place}, then run the same command; every answer is kept", human_bytes(wanted - usable)))
+            .found(text!("{} free of {} on {place}", human_bytes(free), human_bytes(total)))
+            .fix(text!("free {} on {place}, then run the same command; every answer is kept", human_bytes(wanted - usable)))
             .fix("or choose fewer symbols: --set universe.source=file --set universe.file=PATH"));
     }
     let after = 1.0 - (free - wanted) as f64 / total as f64;
     if after > warn {
-        return Ok(format!("{text}. WARNING: the drive will then be {:.0} % full; above {:.0} % is too full for comfort", after * 100.0, warn * 100.0));
+        return Ok(text!("{text}. WARNING: the drive will then be {:.0} % full; above {:.0} % is too full for comfort", after * 100.0, warn * 100.0));
     }
     Ok(text)
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// The client of the paper account, with this machine's keys.
 pub fn alpaca(host: &Host, root: &DataRoot) -> Result<AlpacaBroker> {
     let key = |var: &str| {
-        keys::stored(host, var).map(SecretString::from).ok_or_else(|| Error::new(code::KEY_MISSING, format!("{var} is not set")).fix("trademl paper-trade"))
+        keys::stored(host, var).map(SecretString::from).ok_or_else(|| Error::new(code::KEY_MISSING, text!("{var} is not set")).fix("trademl paper-trade"))
     };
     AlpacaBroker::new(root, AlpacaKeys { key: key("ALPACA_API_KEY")?, secret: key("ALPACA_API_SECRET")? }, None)
 }

@@ -94,7 +94,7 @@ impl<'a> Screen<'a> {
             reason: row.refusal_text.unwrap_or_else(|| format!("{:?}", row.intent.reason).to_lowercase()),
             state: row.state,
         };
-        Ok((session, format!("{} {champion}", self.strategy), log.orders_of(&key)?.into_iter().map(order).collect()))
+        Ok((session, text!("{} {champion}", self.strategy), log.orders_of(&key)?.into_iter().map(order).collect()))
     }
 
     fn positions(&self, equity: f64, day: TradingDay) -> Result<Vec<PositionRow>> {

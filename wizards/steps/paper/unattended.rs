@@ -50,8 +50,8 @@ impl Desk {
     pub fn replace(&self, act: &Act<'_>, account: &AccountCheck, order: &str, qty: f64, limit: Option<f64>) -> Result<String> {
         let _lock = attach::account_lock(act.root, &account.account)?;
         let sent = self.with(act, |day| day.replace(account, order, qty, limit))?;
-        let line = sent.lines.first().map_or_else(String::new, |l| format!("{} is {} {}", l.client_order_id, l.state, l.why));
-        Ok(format!("{} sent, {} refused, {} unknown: {line}", sent.sent, sent.refused, sent.unknown))
+        let line = sent.lines.first().map_or_else(String::new, |l| text!("{} is {} {}", l.client_order_id, l.state, l.why));
+        Ok(text!("{} sent, {} refused, {} unknown: {line}", sent.sent, sent.refused, sent.unknown))
     }
 
     /// Allow or forbid reductions without a person.
@@ -59,14 +59,14 @@ impl Desk {
         let action = match word {
             "off" => {
                 self.with(act, |day| day.forbid_risk_actions(&account.account))?;
-                return Ok(format!("{}: a tripped breaker prints a plan and sends nothing", account.account));
+                return Ok(text!("{}: a tripped breaker prints a plan and sends nothing", account.account));
             }
             "reduce" => RiskAction::Reduce,
             "flatten" => RiskAction::Flatten,
-            other => return Err(Error::new(code::USE_ARGUMENT, format!("'{other}' is not off, reduce or flatten")).fix("trademl paper risk reduce")),
+            other => return Err(Error::new(code::USE_ARGUMENT, text!("'{other}' is not off, reduce or flatten")).fix("trademl paper risk reduce")),
         };
         self.with(act, |day| day.allow_risk_actions(&account.account, action, typed))?;
-        Ok(format!("{}: a tripped breaker takes back increases and may {word} the book by itself; end it with: trademl paper risk off", account.account))
+        Ok(text!("{}: a tripped breaker takes back increases and may {word} the book by itself; end it with: trademl paper risk off", account.account))
     }
 
     /// Follow the running session's confirmed set until its close, or until nothing of it is open.
@@ -75,7 +75,7 @@ impl Desk {
         let newest = self.newest_set(&account.account, account.trading_day)?;
         let todays = run_key(&account.account, STRATEGY, account.trading_day, 0);
         if !account.market_open || newest.as_ref() != Some(&todays) {
-            return Ok(format!("there is nothing to follow: no set was confirmed for the session {}, or it is not open", account.trading_day));
+            return Ok(text!("there is nothing to follow: no set was confirmed for the session {}, or it is not open", account.trading_day));
         }
         let mut note = |text: &str| act.note(text);
         let mut none = NoStream { host: act.host.clone() };
@@ -84,9 +84,15 @@ impl Desk {
             Kind::Simulated => day.watch(account, &todays, &mut none, account.expires_at, &mut note),
         })?;
         let o = &seen.last;
-        Ok(format!(
+        Ok(text!(
             "{} events, {} gaps, {} reconciles: {} of {} filled, {} refused, {} waiting",
-            seen.events, seen.gaps, seen.reconciles, o.filled, o.planned, o.refused, o.waiting
+            seen.events,
+            seen.gaps,
+            seen.reconciles,
+            o.filled,
+            o.planned,
+            o.refused,
+            o.waiting
         ))
     }
 

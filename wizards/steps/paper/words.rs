@@ -41,7 +41,7 @@ pub const BROKER_KEYS: &[SecretSpec] = &[
 ];
 
 fn opening(p: &Preview) -> String {
-    format!(
+    text!(
         "This will send {} PAPER orders to account {} for the session {}.\nNo real money is involved. Notional {:.0} USD of equity {:.0}; gross after {:.0} %, net {:.0} %.\n",
         p.orders,
         p.account,
@@ -56,7 +56,7 @@ fn opening(p: &Preview) -> String {
 /// The confirmation screen, 78 columns wide; of a plan without orders, what there is to know about it.
 pub fn screen(p: &Preview, limits: &Limits) -> String {
     let mut out = if p.orders == 0 {
-        format!(
+        text!(
             "Nothing to send to account {} for the session {}.\nEquity {:.0} USD; gross {:.0} %, net {:.0} %.\n",
             p.account,
             p.trading_day,
@@ -68,7 +68,7 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
         opening(p)
     };
     for line in &p.lines {
-        out.push_str(&format!(
+        out.push_str(&text!(
             "  {:<4} {:>6} {:<6} at about {:>9.2}   {:>9.0} USD  now {:>6}  {}{}\n",
             line.side.as_str(),
             line.qty,
@@ -77,16 +77,16 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
             line.notional_usd,
             line.held_before,
             reason_word(line.reason),
-            if line.slices > 0 { format!(", {} slices", line.slices) } else { String::new() }
+            if line.slices > 0 { text!(", {} slices", line.slices) } else { String::new() }
         ));
     }
     for s in &p.skipped {
-        out.push_str(&format!("  skip {:<6} {}\n", s.symbol, s.reason));
+        out.push_str(&text!("  skip {:<6} {}\n", s.symbol, s.reason));
     }
     for note in &p.notes {
-        out.push_str(&format!("  note: {note}\n"));
+        out.push_str(&text!("  note: {note}\n"));
     }
-    out.push_str(&format!(
+    out.push_str(&text!(
         "Tripwires: daily loss {:.0} USD, drawdown {:.0} %. Stop at any time: create control/STOP on the drive.\n",
         limits.daily_loss_usd,
         limits.drawdown_trip * 100.0
@@ -96,7 +96,7 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
 
 /// A look during the session.
 pub fn during_the_session(account: &AccountCheck, sent: &SubmitReport) -> Outcome {
-    let summary = format!(
+    let summary = text!(
         "session {} is open: {} of {} orders filled, {} at the broker, {} waiting",
         account.trading_day,
         sent.filled,
@@ -110,46 +110,51 @@ pub fn during_the_session(account: &AccountCheck, sent: &SubmitReport) -> Outcom
 
 /// An earlier run has sent this very set.
 pub fn sent_before(plan: &PlannedSet, report: &Reported) -> Outcome {
-    let summary = format!("the {} orders for {} were confirmed and sent before; nothing is sent twice", plan.orders, plan.trading_day);
+    let summary = text!("the {} orders for {} were confirmed and sent before; nothing is sent twice", plan.orders, plan.trading_day);
     Outcome { summary, links: links(report), ..Outcome::default() }
 }
 
 /// A plan without orders: what is held is what is wanted.
 pub fn nothing_to_send(plan: &PlannedSet, report: &Reported) -> Outcome {
-    let summary = format!("the plan for {} has no orders: there is nothing to send", plan.trading_day);
+    let summary = text!("the plan for {} has no orders: there is nothing to send", plan.trading_day);
     Outcome { summary, next: vec![next_evening(plan)], links: links(report), ..Outcome::default() }
 }
 
 /// Settled and reported, nothing planned.
 pub fn settled(report: &Reported) -> Outcome {
-    Outcome { summary: format!("{} is settled: equity {:.2}", report.asof, report.equity), links: links(report), ..Outcome::default() }
+    Outcome { summary: text!("{} is settled: equity {:.2}", report.asof, report.equity), links: links(report), ..Outcome::default() }
 }
 
 fn links(report: &Reported) -> Vec<(String, String)> {
-    report.path.iter().map(|p| ("daily report".to_string(), p.to_string())).collect()
+    report.path.iter().map(|p| (term!("daily report").to_string(), p.to_string())).collect()
 }
 
 /// Sent.
 pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Outcome {
-    let summary = format!(
+    let summary = text!(
         "{}: {} orders planned, {} sent, {} refused, {} waiting, {} unknown",
-        plan.trading_day, sent.planned, sent.sent, sent.refused, sent.waiting, sent.unknown
+        plan.trading_day,
+        sent.planned,
+        sent.sent,
+        sent.refused,
+        sent.waiting,
+        sent.unknown
     );
     Outcome { summary, next: vec![next_evening(plan)], links: links(report), refused: false }
 }
 
 fn next_evening(plan: &PlannedSet) -> (String, String) {
-    ("trademl paper-trade".to_string(), format!("after the close of {}: settle, report, plan the next session", plan.trading_day))
+    ("trademl paper-trade".to_string(), text!("after the close of {}: settle, report, plan the next session", plan.trading_day))
 }
 
 /// One line about a day of the paper book, for the demonstration.
 pub fn day_line(root: &DataRoot, day: TradingDay) -> Result<String> {
     let folder = DataPath::new(format!("reports/daily/{day}"))?;
     let report = store::list(root, &folder)?.into_iter().find(|p| p.as_str().ends_with(".json"));
-    let Some(path) = report else { return Ok(format!("{day}  first orders are planned")) };
+    let Some(path) = report else { return Ok(text!("{day}  first orders are planned")) };
     let value: Value = serde_json::from_slice(&store::read(root, &path)?.unwrap_or_default())?;
     let number = |key: &str| value[key].as_f64().unwrap_or(0.0);
-    Ok(format!(
+    Ok(text!(
         "{day}  equity {:>10.2}  day {:>+9.2}  gross {:>4.0} %  positions {:>2}  orders {} filled {}",
         number("equity"),
         number("pnl"),

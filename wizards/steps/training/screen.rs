@@ -46,7 +46,7 @@ impl<'a> Screen<'a> {
         // Checkpoints are removed once the artifact is whole.
         let finished = done(&records, "cross-validate").is_some();
         let row = |(cell, rank_ic): (engine::pipelines::config::Cell, Vec<Option<f64>>)| ConfigurationRow {
-            name: format!("{} leaves {} x {}", cell.params.num_leaves, cell.params.learning_rate, cell.params.rounds),
+            name: text!("{} leaves {} x {}", cell.params.num_leaves, cell.params.learning_rate, cell.params.rounds),
             rank_ic,
         };
         let configurations: Vec<ConfigurationRow> = so_far.into_iter().map(row).collect();
@@ -55,7 +55,7 @@ impl<'a> Screen<'a> {
         Ok(TrainSnapshot {
             dataset: self.root.drive().dataset.clone(),
             now: Some(now),
-            run: pinned.map_or_else(|| "(nothing pinned yet)".into(), |p| format!("{} {}", p.strategy, p.version)),
+            run: pinned.map_or_else(|| "(nothing pinned yet)".into(), |p| text!("{} {}", p.strategy, p.version)),
             state: self.state(&records)?,
             done: if finished { total } else { fitted },
             total,
@@ -71,7 +71,7 @@ impl<'a> Screen<'a> {
         let last = records.iter().rev().find(|r| !r.step.is_empty());
         let step = last
             .and_then(|r| WIZARD.steps.iter().find(|s| s.id == r.step))
-            .map_or(String::new(), |s| format!("step {} of {}, {}: ", WIZARD.position(s.id), WIZARD.steps.len(), s.title));
+            .map_or(String::new(), |s| text!("step {} of {}, {}: ", WIZARD.position(s.id), WIZARD.steps.len(), s.title));
         let closed = records.last().is_some_and(|r| r.kind == Event::Closed);
         let word = match (closed, at_work, last.map(|r| r.kind)) {
             (true, ..) => return Ok("the run is over".into()),

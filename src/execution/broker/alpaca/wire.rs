@@ -174,10 +174,10 @@ pub fn classify_submit(status: u16, retry_after_s: Option<u64>, body: &str, inte
             None => Submitted::Unknown("the broker's answer cannot be read".into()),
         },
         (429, _) => Submitted::RateLimited { retry_after_s: retry_after_s.unwrap_or(60).clamp(1, 300) },
-        (408 | 409, _) => Submitted::Unknown(format!("status {status}")),
+        (408 | 409, _) => Submitted::Unknown(text!("status {status}")),
         (422, Some((_, text))) if text.to_ascii_lowercase().contains("client_order_id must be unique") => Submitted::Duplicate,
         (400..=499, Some((code, text))) => Submitted::Refused { code, text },
-        _ => Submitted::Unknown(format!("status {status}")),
+        _ => Submitted::Unknown(text!("status {status}")),
     }
 }
 

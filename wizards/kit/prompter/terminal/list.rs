@@ -59,12 +59,12 @@ impl<'a> List<'a> {
     /// The list is over: the choice stays on the screen.
     pub fn settled(&self, width: usize) -> String {
         let chosen = self.labels.get(self.at).map_or("", String::as_str);
-        format!("{}{}\r\n", self.over(), wrapped(&format!("> {chosen}"), Some(width.saturating_sub(1))))
+        format!("{}{}\r\n", self.over(), wrapped(&text!("> {chosen}"), Some(width.saturating_sub(1))))
     }
 
     fn item(&self, i: usize, label: &str) -> String {
         let mut out = String::new();
-        let numbered = format!("{}) {label}", i + 1);
+        let numbered = text!("{}) {label}", i + 1);
         // The theme writes to a string: it cannot fail.
         let _ = SimpleTheme.format_select_prompt_item(&mut out, &numbered, i == self.at);
         out

@@ -8,12 +8,13 @@ mod keys;
 mod list;
 
 use super::Place;
-use super::talk::{Attention, Face, Input, Tone, typed};
+use super::talk::{Attention, Face, Input, PAUSED, Tone, typed};
 use super::words::Word;
 use crate::kit::report::wrapped;
 use crate::kit::signals;
 use console::{Term, style};
 use data_layer::error::Result;
+use data_layer::words::tell;
 use field::Field;
 use keys::{Key, Keyboard};
 use list::List;
@@ -37,7 +38,7 @@ impl Terminal {
 
     /// `None` = go on with the question.
     fn pause_menu(&mut self) -> Result<Option<Word>> {
-        self.say(Tone::Plain, "Paused. 1) go on   2) back one question   3) save and leave   Ctrl-C again leaves at once")?;
+        self.say(Tone::Plain, PAUSED)?;
         loop {
             match self.keys.next()? {
                 Key::Char('1') | Key::Enter => return Ok(None),
@@ -80,7 +81,7 @@ impl Face for Terminal {
     }
 
     fn say(&mut self, tone: Tone, text: &str) -> Result<()> {
-        let text = wrapped(text, Some(self.width()));
+        let text = wrapped(&tell(text), Some(self.width()));
         let text = match tone {
             Tone::Plain => text,
             Tone::Faint => style(text).dim().for_stderr().to_string(),
@@ -91,8 +92,8 @@ impl Face for Terminal {
 
     fn heading(&mut self, place: &Place, prompt: &str) -> Result<()> {
         let number = style(format!("[{}/{}]", place.n, place.of)).cyan().for_stderr();
-        let text = wrapped(prompt, Some(self.width().saturating_sub(8)));
-        Ok(self.term.write_line(&format!("{number} {}", style(text).bold().for_stderr()))?)
+        let text = wrapped(&tell(prompt), Some(self.width().saturating_sub(8)));
+        Ok(self.term.write_line(&text!("{number} {}", style(text).bold().for_stderr()))?)
     }
 
     fn line(&mut self, initial: &str, hidden: bool) -> Result<Input> {
@@ -140,7 +141,8 @@ impl Face for Terminal {
     }
 
     fn pick(&mut self, labels: &[String], at: usize) -> Result<Input> {
-        let mut list = List::new(labels, at);
+        let labels: Vec<String> = labels.iter().map(|label| tell(label).into_owned()).collect();
+        let mut list = List::new(&labels, at);
         self.term.write_str(&list.draw(self.width()))?;
         loop {
             let key = self.keys.next()?;
