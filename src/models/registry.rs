@@ -29,12 +29,12 @@ pub enum Stage {
 impl Stage {
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Candidate => "candidate",
-            Self::Challenger => "challenger",
-            Self::Shadow => "shadow",
-            Self::Champion => "champion",
-            Self::Retired => "retired",
-            Self::Rejected => "rejected",
+            Self::Candidate => term!("candidate"),
+            Self::Challenger => term!("challenger"),
+            Self::Shadow => term!("shadow"),
+            Self::Champion => term!("champion"),
+            Self::Retired => term!("retired"),
+            Self::Rejected => term!("rejected"),
         }
     }
     fn parse(text: &str) -> Result<Self> {

@@ -346,7 +346,9 @@ fn a_terminal_speaks_the_language_too_and_programs_hear_english() {
     screen.reply("Paused.", "1");
     screen.reply("Fill the drive?", "3\r");
     screen.wait_for("Save and leave");
-    let left = unmarked(&screen.text(), DATA);
+    // From the last heading on: what is above it has scrolled half away.
+    let text = screen.text();
+    let left = unmarked(&text[text.rfind("[10/23]").unwrap()..], DATA);
     assert!(left.is_empty() && screen.text().contains("\u{27e6}Go ahead\u{27e7}"), "{left:?}\n{}", screen.text());
     screen.send(crate::terminal::CTRL_C);
     screen.reply("Paused.", "3");
@@ -383,7 +385,9 @@ fn errors_checks_and_lists_are_told_too() {
         format!("train --answers /nowhere --root {at}"),
     ] {
         let screen = spoken(home.path(), &line, "");
-        let left = unmarked(&screen, DATA);
+        // The words of a vendor are shown as they came.
+        let screen = screen.replace("subscription does not permit querying 1Min bars (the world replay@1 holds no minutes)", "");
+        let left = unmarked(&screen, &data);
         assert!(left.is_empty(), "{line}\n{}\n{screen}", left.join("\n"));
     }
     // A language that was asked for and is not there is said, not passed over.

@@ -35,9 +35,9 @@ impl Per {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Second => "second",
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
+            Self::Minute => term!("minute"),
+            Self::Hour => term!("hour"),
+            Self::Day => term!("day"),
             Self::Month => "month",
             Self::UniqueSymbolsMonth => "unique_symbols_month",
         }

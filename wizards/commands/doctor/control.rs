@@ -16,7 +16,7 @@ use data_layer::time::UtcTime;
 use data_layer::words::joined;
 
 pub const FAMILY: Family = Family {
-    name: "control database and files",
+    name: term!("control database and files"),
     checks: &[
         Check { id: "node-db", what: "queue, ledger and budgets are intact", rooted: true, look: node_db },
         Check { id: "queue", what: "what must always hold of the queue holds", rooted: true, look: queue },

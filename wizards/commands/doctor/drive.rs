@@ -11,7 +11,7 @@ use data_layer::{segment, stage};
 use std::path::Path;
 
 pub const FAMILY: Family = Family {
-    name: "drive",
+    name: term!("drive"),
     checks: &[
         Check { id: "sentinel", what: "the drive says what it is", rooted: false, look: sentinel },
         Check { id: "mount", what: "the drive is mounted and can be written", rooted: true, look: mount },

@@ -10,7 +10,7 @@ use data_layer::root::DataPath;
 use data_layer::words::joined;
 
 pub const FAMILY: Family = Family {
-    name: "journal",
+    name: term!("journal"),
     checks: &[
         Check { id: "journal-chain", what: "every record follows from the one before", rooted: true, look: chain },
         Check { id: "attachment", what: "the drive is held by one machine, or was left in order", rooted: true, look: attachment },

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 pub const FAMILY: Family = Family {
-    name: "machine",
+    name: term!("machine"),
     checks: &[
         Check { id: "clock", what: "the clock is believable", rooted: false, look: clock },
         Check { id: "power", what: "the power supply holds", rooted: false, look: power },

@@ -221,5 +221,5 @@ fn print(exam: &Exam, rows: &[Row], mended: &[Value]) {
     let place = exam.base.as_ref().map_or(term!("no data root").to_string(), |b| b.display().to_string());
     say(&text!("{} PASS, {} WARN, {} FAIL   ({place})", count(Level::Pass), count(Level::Warn), count(Level::Fail)));
     let depth = if exam.deep { "every byte was read" } else { "sizes and names were compared; --deep reads every byte" };
-    say(&format!("{depth}{}", if exam.host.is_offline() { "; --offline: keys and clock skew were not tried" } else { "" }));
+    say(&text!("{depth}{}", if exam.host.is_offline() { "; --offline: keys and clock skew were not tried" } else { "" }));
 }

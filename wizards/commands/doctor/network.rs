@@ -11,7 +11,7 @@ use data_layer::sourcing::{self, Base, Vendor, entitlement};
 use std::sync::Arc;
 
 pub const FAMILY: Family = Family {
-    name: "vendors",
+    name: term!("vendors"),
     checks: &[
         Check { id: "keys", what: "every key that a lane needs is there and works", rooted: true, look: keys },
         Check { id: "entitlements", what: "what the vendors allow", rooted: true, look: entitled },

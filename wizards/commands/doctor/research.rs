@@ -11,7 +11,7 @@ use data_layer::root::DataPath;
 use engine::models::registry::Registry;
 
 pub const FAMILY: Family = Family {
-    name: "models and orders",
+    name: term!("models and orders"),
     checks: &[
         Check { id: "registry", what: "the registry of models is intact", rooted: true, look: registry },
         Check { id: "champion", what: "the champion's files match their digests", rooted: true, look: champion },

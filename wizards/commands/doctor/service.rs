@@ -7,7 +7,7 @@ use data_layer::root::SENTINEL;
 use std::path::Path;
 
 pub const FAMILY: Family =
-    Family { name: "services", checks: &[Check { id: "units", what: "installed units start what is there", rooted: false, look: installed }] };
+    Family { name: term!("services"), checks: &[Check { id: "units", what: "installed units start what is there", rooted: false, look: installed }] };
 
 fn installed(exam: &Exam) -> Result<Vec<Finding>> {
     let mut out = Vec::new();
