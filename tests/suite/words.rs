@@ -305,6 +305,7 @@ fn no_word_of_a_wizard_is_left_untranslated() {
 }
 
 /// Names: of wizards, vendors, strategies, files.
+#[rustfmt::skip]
 const DATA: &[&str] = &[
     "train",
     "evaluate",
@@ -378,6 +379,9 @@ fn errors_checks_and_lists_are_told_too() {
     let place = home.path().join("drive");
     crate::journey::copy(&crate::journey::before(5), &place);
     let at = place.display();
+    let ids = trademl::commands::doctor::families().into_iter().flat_map(|family| family.checks).map(|check| check.id);
+    let vendors = data_layer::sourcing::Vendor::ALL.iter().map(|v| v.as_str());
+    let data: Vec<&str> = DATA.iter().copied().chain(ids).chain(vendors).collect();
     for line in [
         "train --plain --root /nowhere/at/all".to_string(),
         format!("doctor --offline --root {at}"),

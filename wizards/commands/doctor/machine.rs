@@ -34,7 +34,7 @@ fn clock(exam: &Exam) -> Result<Vec<Finding>> {
     }
     let facts = detect::machine::detect(&exam.host).facts;
     let seen = facts.iter().find(|f| f.name == "clock").map_or(String::new(), |f| text!("; {} ({})", f.value, f.evidence));
-    Ok(vec![Finding::pass(format!("{now}{seen}"))])
+    Ok(vec![Finding::pass(text!("{now}{seen}"))])
 }
 
 /// A Raspberry Pi says since boot whether its supply was too weak; other machines say nothing.
