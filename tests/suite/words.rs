@@ -329,6 +329,7 @@ const DATA: &[&str] = &[
     "vendors",
     "keys",
     "practice",
+    "consistent",
 ];
 
 #[test]

@@ -29,7 +29,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
         ("raw minute bars", table::RAW_EQUITIES_BARS, timeframe::MINUTE),
         ("curated daily bars", table::CURATED_EQUITIES, ""),
         ("curated minute bars", table::CURATED_MINUTES, ""),
-        ("delistings", table::REF_DELISTINGS, ""),
+        (term!("delistings"), table::REF_DELISTINGS, ""),
     ] {
         if let Some((held, c)) = ledger::coverage_held(&db, table_name, key)?.filter(|(_, c)| c.expected > 0) {
             coverage.insert(name.into(), json!({"expected": c.expected, "green": c.green, "amber": c.amber, "red": c.red, "codes": c.codes, "window": held}));
