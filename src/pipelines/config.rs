@@ -209,9 +209,7 @@ impl TrainingConfig {
         known("cpcv.purge", &self.cpcv.purge, "date")?;
         known("model.kind", &self.model.kind, "lightgbm")?;
         if !OBJECTIVES.contains(&self.model.objective.as_str()) {
-            return Err(
-                Error::new(code::CFG_VALUE, text!("model.objective can only be one of {}", OBJECTIVES.join(", "))).found(self.model.objective.clone())
-            );
+            return Err(Error::new(code::CFG_VALUE, text!("model.objective can only be one of {}", OBJECTIVES.join(", "))).found(self.model.objective.clone()));
         }
         let positive = [
             ("window.years", f64::from(self.window.years)),

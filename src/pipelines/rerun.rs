@@ -111,9 +111,8 @@ fn compare(name: &str, then: &[u8], now: &[u8]) -> Result<Compared> {
     let equal = then == now;
     let mut differences = Vec::new();
     if !equal && name.ends_with(".json") {
-        let read = |bytes: &[u8]| {
-            serde_json::from_slice::<Value>(bytes).map_err(|e| Error::new(code::ML_ARTIFACT, text!("{name} is not JSON")).cause(e.to_string()))
-        };
+        let read =
+            |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).map_err(|e| Error::new(code::ML_ARTIFACT, text!("{name} is not JSON")).cause(e.to_string()));
         if !then.is_empty() {
             walk("", &read(then)?, &read(now)?, &mut differences);
         }

@@ -50,13 +50,7 @@ pub fn plan(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Plan> {
         estimate,
         text!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
         text!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
-        text!(
-            "bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %",
-            c.bars.sharpe,
-            c.bars.max_drawdown * 100.0,
-            c.bars.dsr,
-            c.bars.pbo * 100.0
-        ),
+        text!("bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %", c.bars.sharpe, c.bars.max_drawdown * 100.0, c.bars.dsr, c.bars.pbo * 100.0),
         text!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
     ];
     for (dependency, threshold) in &c.dependencies {
