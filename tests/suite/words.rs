@@ -56,7 +56,7 @@ const SILENT: [&str; 19] = [
 
 /// String literals of a source with what stands before them, up to its tests.
 fn literals(source: &str) -> Vec<(String, String)> {
-    let source = source.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let source = source.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let (mut out, mut before) = (Vec::new(), String::new());
     let chars: Vec<char> = source.chars().collect();
     let mut i = 0;

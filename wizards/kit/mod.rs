@@ -33,7 +33,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     if path == Path::new("-") {
         return Ok(std::io::read_to_string(std::io::stdin())?);
     }
-    std::fs::read_to_string(path).map_err(|e| Error::new(code::USE_ARGUMENT, format!("{} cannot be read", path.display())).cause(e.to_string()))
+    std::fs::read_to_string(path).map_err(|e| Error::new(code::USE_ARGUMENT, text!("{} cannot be read", path.display())).cause(e.to_string()))
 }
 
 /// A share as a percentage that is never rounded up: 119,725 of 119,729 is 99.99 %, not 100.
