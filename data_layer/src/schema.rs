@@ -27,6 +27,7 @@ pub mod dataset {
     pub const DELISTINGS: &str = "delistings";
     pub const FUNDAMENTALS: &str = "fundamentals";
     pub const EARNINGS_CALENDAR: &str = "earnings_calendar";
+    pub const OPTIONS_CHAINS: &str = "options_chains";
 }
 
 /// Physical tables: what the ledger and the files are named after.
@@ -38,6 +39,7 @@ pub mod table {
     pub const RAW_INDEX_MEMBERSHIP: &str = "raw/index_membership";
     pub const RAW_FUNDAMENTALS: &str = "raw/fundamentals";
     pub const RAW_EARNINGS: &str = "raw/earnings_calendar";
+    pub const RAW_OPTIONS: &str = "raw/options_chains";
     pub const CURATED_EQUITIES: &str = "curated/equities_ohlcv_adj";
     pub const CURATED_MINUTES: &str = "curated/equities_minute_adj";
     pub const REF_CORP_ACTIONS: &str = "reference/corp_actions";

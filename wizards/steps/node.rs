@@ -85,7 +85,9 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
     let today = Calendar::xnys().last_closed(act.host.now())?;
     let mut lanes = BTreeMap::new();
     for found in act.host.block_on(scheduler::probe_lanes(&ctx, &["AAPL".into(), "ADBE".into()]))?? {
-        if !LANES.contains(&found.dataset.as_str()) {
+        // The vendor that is asked first decides: a second one that refuses, or answers, opens and closes nothing.
+        let first = ctx.vendors().endpoints.route(&found.dataset, today).is_ok_and(|e| e.vendor.as_str() == found.vendor);
+        if !LANES.contains(&found.dataset.as_str()) || !first {
             continue;
         }
         let lane = match found.blocked() {

@@ -96,6 +96,9 @@ fn moved(series: &Series, i: usize) -> (&'static str, String) {
     let usual = volumes.get(volumes.len() / 2).copied().unwrap_or(0.0);
     let busy = if usual > 0.0 { series.bars[i].volume.unwrap_or(0.0) / usual } else { 0.0 };
     let seen = text!("close {before} to {close} ({:+.1} %), volume {busy:.1} times the usual", (close / before - 1.0) * 100.0);
+    if series.bars.iter().all(|b| b.volume.unwrap_or(0.0) == 0.0) {
+        return ("a large move of something that is not traded", seen);
+    }
     let ratio = (before / close).max(close / before);
     let stays = series.bars[i + 1..].iter().take(5).filter_map(|b| b.close).all(|c| (c / close - 1.0).abs() < 0.3);
     if busy >= BUSY {
@@ -142,6 +145,9 @@ fn why(class: &str) -> &'static str {
         "a large move that was traded" => {
             "The price moved by more than 30 % on a multiple of the usual volume: news, not an error of data. AMBER because no corporate action \
              accounts for it; a second vendor's close would settle it."
+        }
+        "a large move of something that is not traded" => {
+            "The series has no volume at all: an index, not a share. A volatility index moves by such amounts; no action could account for it."
         }
         "a large move that looks like a split" => {
             "The ratio of the closes is a split's, the price stays there and volume is ordinary: a split that the source's actions lack, or a spin-off."

@@ -4,14 +4,16 @@ use super::{Classes, Section};
 use crate::audit::AuditConfig;
 use crate::audit::bars::{self, Catalogue};
 use crate::calendar::Calendar;
+use crate::control::Db;
 use crate::error::Result;
+use crate::ledger;
 use crate::qc::{Bar, QcCode, bar_code};
 use crate::root::DataRoot;
 use crate::schema::{table, timeframe};
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
-pub(super) fn section(root: &DataRoot) -> Result<Option<Section>> {
+pub(super) fn section(root: &DataRoot, db: &Db) -> Result<Option<Section>> {
     let by_session = sessions(root)?;
     if by_session.is_empty() {
         return Ok(None);
@@ -62,6 +64,11 @@ pub(super) fn section(root: &DataRoot) -> Result<Option<Section>> {
         ("sessions of symbols".into(), by_session.len() as u64),
         ("sessions with every minute".into(), whole),
     ]);
+    for row in ledger::all_rows(db)? {
+        if row.key.table_name == table::RAW_EQUITIES_BARS && row.key.partition_key == timeframe::MINUTE {
+            *out.codes.entry(format!("{} {}", row.verdict.status.as_str(), row.verdict.qc_code)).or_default() += 1;
+        }
+    }
     out.anomalies = classes.explained(why);
     Ok(Some(out))
 }
@@ -112,7 +119,9 @@ fn days<'a>(root: &DataRoot, sessions: impl Iterator<Item = &'a (String, Trading
 
 fn why(class: &str) -> &'static str {
     match class {
-        "minutes without a bar" => "A minute in which nothing traded has no bar: illiquid names and quiet minutes are short by nature.",
+        "minutes without a bar" => {
+            "The source has no bar for these minutes. In a quiet name nothing traded; in a busy one the source lost them. Above 90 % the session stands."
+        }
         "more bars than minutes" => "The answer holds bars outside the regular session, or two for one minute.",
         "cells are null" => "The source gives no value; it stays null.",
         "prices contradict each other" => "Open or close lies outside low to high: wrong at the source.",

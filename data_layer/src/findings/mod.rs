@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 mod bars;
 mod filings;
 mod minutes;
+mod options;
 mod text;
 mod vintages;
 
@@ -71,7 +72,7 @@ impl Findings {
 
 /// Read the drive. Datasets of which nothing is stored are left out.
 pub fn findings(root: &DataRoot, db: &Db) -> Result<Findings> {
-    let sections = [bars::section(root, db)?, minutes::section(root)?, vintages::section(root)?, filings::section(root)?];
+    let sections = [bars::section(root, db)?, minutes::section(root, db)?, vintages::section(root)?, filings::section(root)?, options::section(root)?];
     let sections: Vec<Section> = sections.into_iter().flatten().collect();
     let unexplained = sections.iter().flat_map(|s| &s.anomalies).filter(|a| a.explanation.is_empty()).map(|a| a.count).sum();
     let violations = sections.iter().flat_map(|s| &s.checks).map(|c| c.violations).sum();

@@ -2,7 +2,7 @@
 
 use super::load::{cell, floats, symbols, table};
 use super::minutes::Minute;
-use super::world::{Company, World};
+use super::world::{Company, Contract, World};
 use crate::error::{Error, Result, code};
 use crate::store;
 use crate::time::{TradingDay, UtcTime, new_york};
@@ -14,12 +14,19 @@ use std::path::Path;
 /// The file of a folder's minutes; a daily reader leaves it alone.
 pub const MINUTES: &str = "bars_1m.parquet";
 
+/// The file of a folder's option chains.
+const CHAINS: &str = "option_chains.csv";
+
 /// The same world with the folder's minutes and companies, where it has them.
 pub fn add(mut world: World, folder: &Path) -> Result<World> {
     let file = folder.join(MINUTES);
     if file.exists() {
         world.minutes = minutes(std::fs::read(file)?).map_err(|e| e.during(MINUTES))?;
         world.minutes_from = world.minutes.keys().map(|(_, day)| *day).min();
+    }
+    let file = folder.join(CHAINS);
+    if file.exists() {
+        world.chains = chains(&std::fs::read(file)?).map_err(|e| e.during(CHAINS))?;
     }
     let place = folder.join("companyfacts");
     if place.is_dir() {
@@ -44,6 +51,21 @@ fn minutes(bytes: Vec<u8>) -> Result<BTreeMap<(String, TradingDay), Vec<Minute>>
         out.entry((names[i].clone(), start.day_in(&zone))).or_default().push(minute);
     }
     out.values_mut().for_each(|list| list.sort_by_key(|m| m.start));
+    Ok(out)
+}
+
+/// `underlying, date, expiration, right, strike, bid, ask, last`; an empty cell is no quote.
+fn chains(bytes: &[u8]) -> Result<BTreeMap<String, Vec<Contract>>> {
+    let mut out: BTreeMap<String, Vec<Contract>> = BTreeMap::new();
+    for row in table(bytes, CHAINS)? {
+        let number = |name: &str| cell(&row, name).parse::<f64>().ok();
+        let strike = number("strike").ok_or_else(|| Error::new(code::CFG_PARSE, "a contract without a strike"))?;
+        let underlying = cell(&row, "underlying");
+        let symbol = crate::vendor::options::contract(underlying, cell(&row, "expiration").parse()?, cell(&row, "right"), strike);
+        let quote = Contract { symbol, day: cell(&row, "date").parse()?, bid: number("bid"), ask: number("ask"), last: number("last") };
+        out.entry(underlying.to_string()).or_default().push(quote);
+    }
+    out.values_mut().for_each(|list| list.sort_by(|a, b| (&a.symbol, a.day).cmp(&(&b.symbol, b.day))));
     Ok(out)
 }
 

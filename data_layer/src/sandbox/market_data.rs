@@ -28,6 +28,7 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
         ["v2", "stocks", "bars"] => bars(world, now, call, None),
         ["v2", "stocks", symbol, "bars"] => bars(world, now, call, Some(symbol)),
         ["v2", "stocks", symbol, "trades", "latest"] => latest_trade(world, now, symbol),
+        ["v1beta1", "options", "snapshots", underlying] => chain(world, now, call, underlying),
         ["v1", "corporate-actions"] => corporate_actions(world, now, call),
         _ => Err(Reply::message(404, "endpoint not found.")),
     };
@@ -117,6 +118,31 @@ fn minute_bars(world: &World, now: UtcTime, ask: &Ask, single: Option<&str>) -> 
 fn latest_trade(world: &World, now: UtcTime, symbol: &str) -> std::result::Result<Reply, Reply> {
     let (price, at) = world.last_trade(symbol, now).ok_or_else(|| Reply::message(404, &format!("no trade found for {symbol}")))?;
     Ok(Reply::ok(&json!({"symbol": symbol, "trade": {"t": at, "x": "V", "p": price, "s": 100, "c": ["@"], "i": 1, "z": "A"}})))
+}
+
+/// The newest quote of every contract on an underlying that is public, by pages.
+fn chain(world: &World, now: UtcTime, call: &Call, underlying: &str) -> std::result::Result<Reply, Reply> {
+    let limit = call.number("limit", 100, 1_000).map_err(|_| Reply::message(400, "invalid limit"))?;
+    let skip = call.arg("page_token").map_or(Some(0), |t| t.strip_prefix("oc").and_then(|n| n.parse::<usize>().ok()));
+    let skip = skip.ok_or_else(|| Reply::message(400, "invalid page_token"))?;
+    if call.arg("feed").is_some_and(|f| f != "indicative") {
+        return Err(Reply::message(403, "OPRA agreement is not signed"));
+    }
+    let closed = Calendar::xnys().last_closed(now).unwrap_or(TradingDay(i32::MIN));
+    let known = world.chains.get(underlying).into_iter().flatten().filter(|c| c.day <= closed);
+    // In order of contract and day: the newest of a contract replaces the one before it.
+    let newest: std::collections::BTreeMap<&str, _> = known.map(|c| (c.symbol.as_str(), c)).collect();
+    let mut snapshots = Map::new();
+    for (symbol, c) in newest.iter().skip(skip).take(limit) {
+        let at = seconds(Calendar::xnys().close(c.day).plus_seconds(-1));
+        let mut one = json!({"latestQuote": {"t": at, "bp": c.bid, "ap": c.ask, "bs": 1, "as": 1, "bx": "C", "ax": "C", "c": "A"}});
+        if let Some(price) = c.last {
+            one["latestTrade"] = json!({"t": at, "p": price, "s": 1, "x": "C", "c": "a"});
+        }
+        snapshots.insert((*symbol).to_string(), one);
+    }
+    let next = if newest.len() > skip + limit { Value::String(format!("oc{}", skip + limit)) } else { Value::Null };
+    Ok(Reply::ok(&json!({"snapshots": snapshots, "next_page_token": next})))
 }
 
 /// One bar in the vendor's short names. A cell that the world lacks is null.

@@ -137,6 +137,16 @@ impl std::fmt::Debug for Company {
     }
 }
 
+/// A contract's quote at the close of a day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contract {
+    pub symbol: String,
+    pub day: TradingDay,
+    pub bid: Option<f64>,
+    pub ask: Option<f64>,
+    pub last: Option<f64>,
+}
+
 /// Everything a sandbox serves. Built by [`super::load`].
 #[derive(Clone, Debug)]
 pub struct World {
@@ -162,6 +172,8 @@ pub struct World {
     pub minutes: BTreeMap<(String, TradingDay), Vec<Minute>>,
     /// Sorted by number.
     pub companies: Vec<Company>,
+    /// By underlying, sorted by contract and day.
+    pub chains: BTreeMap<String, Vec<Contract>>,
 }
 
 impl World {
@@ -192,6 +204,7 @@ impl World {
             minutes_from: None,
             minutes: BTreeMap::new(),
             companies: Vec::new(),
+            chains: BTreeMap::new(),
         })
     }
 

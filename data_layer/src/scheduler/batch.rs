@@ -252,6 +252,7 @@ fn place_of(name: &str) -> (&'static str, &'static str) {
         dataset::INDEX_MEMBERSHIP => (table::RAW_INDEX_MEMBERSHIP, "none"),
         dataset::FUNDAMENTALS => (table::RAW_FUNDAMENTALS, "none"),
         dataset::EARNINGS_CALENDAR => (table::RAW_EARNINGS, "none"),
+        dataset::OPTIONS_CHAINS => (table::RAW_OPTIONS, "none"),
         dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),
         _ => (table::RAW_EQUITIES_BARS, timeframe::DAY),
     }

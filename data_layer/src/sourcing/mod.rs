@@ -77,6 +77,7 @@ pub const DATASETS: &[&str] = &[
     "fundamentals",
     "treasury",
     "index_membership",
+    "options_chains",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

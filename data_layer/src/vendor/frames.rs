@@ -1,6 +1,6 @@
 //! Decoded rows as frames with the columns of [`crate::schema::columns`], sorted, one frame per calendar year.
 
-use super::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Rows};
+use super::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows};
 use crate::error::Result;
 use crate::sourcing::Vendor;
 use crate::time::{DateRange, TradingDay};
@@ -16,6 +16,7 @@ pub(super) fn by_year(rows: &Rows, vendor: Vendor, range: DateRange) -> Result<P
         Rows::Macros(v) => split(v, range, |m| (m.observed, &m.series), |part| macros(part, vendor)),
         Rows::Members(v) => split(v, range, |m| (m.date, &m.symbol), |part| members(part, vendor)),
         Rows::Facts(v) => split(v, range, |f| (f.filed, &f.cik), |part| facts(part, vendor)),
+        Rows::Quotes(v) => split(v, range, |q| (q.date, &q.underlying), |part| quotes(part, vendor)),
         Rows::Earnings(v) => split(v, range, |e| (e.date, &e.symbol), |part| earnings(part, vendor)),
     }
 }
@@ -193,6 +194,29 @@ fn facts(rows: &[&Fact], vendor: Vendor) -> Result<DataFrame> {
             dates("filed", rows.iter().map(|f| Some(f.filed.0)).collect())?,
             texts("source_name", same(n, vendor.as_str())),
             texts("source_uri", text(|f| &f.source_uri)),
+        ],
+    )?)
+}
+
+/// Columns of `raw/options_chains`.
+fn quotes(rows: &[&Quote], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    let text = |get: fn(&Quote) -> &str| rows.iter().map(|q| Some(get(q))).collect::<Vec<_>>();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("underlying", text(|q| &q.underlying)),
+            dates("date", rows.iter().map(|q| Some(q.date.0)).collect())?,
+            texts("contract", text(|q| &q.contract)),
+            dates("expiry", rows.iter().map(|q| Some(q.expiry.0)).collect())?,
+            texts("right", text(|q| &q.right)),
+            floats("strike", rows.iter().map(|q| Some(q.strike)).collect()),
+            floats("bid", rows.iter().map(|q| q.bid).collect()),
+            floats("ask", rows.iter().map(|q| q.ask).collect()),
+            floats("last", rows.iter().map(|q| q.last).collect()),
+            texts("quoted_at", text(|q| &q.quoted_at)),
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", text(|q| &q.source_uri)),
         ],
     )?)
 }

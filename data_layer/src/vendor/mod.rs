@@ -16,13 +16,14 @@ pub mod fmp;
 pub mod frames;
 pub mod fred;
 pub mod massive;
+pub mod options;
 pub mod recognise;
 mod rows;
 pub mod sec_edgar;
 pub mod tiingo;
 pub mod treasury;
 
-pub use rows::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Rows};
+pub use rows::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows};
 
 /// How a key travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -119,6 +119,25 @@ pub struct Earnings {
     pub source_uri: String,
 }
 
+/// One contract of an option chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quote {
+    pub underlying: String,
+    /// The day on which the chain was asked for.
+    pub date: TradingDay,
+    pub contract: String,
+    pub expiry: TradingDay,
+    /// `C` or `P`.
+    pub right: String,
+    pub strike: f64,
+    pub bid: Option<f64>,
+    pub ask: Option<f64>,
+    pub last: Option<f64>,
+    /// The quote's stamp as the vendor wrote it.
+    pub quoted_at: String,
+    pub source_uri: String,
+}
+
 /// Decoded rows of one dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rows {
@@ -129,6 +148,7 @@ pub enum Rows {
     Members(Vec<Member>),
     Facts(Vec<Fact>),
     Earnings(Vec<Earnings>),
+    Quotes(Vec<Quote>),
 }
 
 impl Rows {
@@ -141,6 +161,7 @@ impl Rows {
             Self::Members(v) => v.len(),
             Self::Facts(v) => v.len(),
             Self::Earnings(v) => v.len(),
+            Self::Quotes(v) => v.len(),
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -156,6 +177,7 @@ impl Rows {
             (Self::Members(a), Self::Members(b)) => a.extend(b),
             (Self::Facts(a), Self::Facts(b)) => a.extend(b),
             (Self::Earnings(a), Self::Earnings(b)) => a.extend(b),
+            (Self::Quotes(a), Self::Quotes(b)) => a.extend(b),
             (_, b) if b.is_empty() => {}
             (a, b) if a.is_empty() => *a = b,
             _ => return Err("one question brought two kinds of rows".into()),
@@ -172,6 +194,7 @@ impl Rows {
             Self::Members(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Facts(v) => v.iter().map(|r| r.cik.as_str()).collect(),
             Self::Earnings(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
+            Self::Quotes(v) => v.iter().map(|r| r.underlying.as_str()).collect(),
         }
     }
     /// How many rows each symbol has.
@@ -217,6 +240,10 @@ impl Rows {
             Self::Facts(v) => {
                 let key = |f: &Fact| (f.cik.clone(), f.taxonomy.clone(), f.concept.clone(), f.unit.clone(), f.end, f.start, f.filed, f.accession.clone());
                 v.sort_by_cached_key(key);
+                v.dedup();
+            }
+            Self::Quotes(v) => {
+                v.sort_by(|a, b| (a.date, &a.contract).cmp(&(b.date, &b.contract)));
                 v.dedup();
             }
             Self::Earnings(v) => {

@@ -303,3 +303,24 @@ fn a_curve_without_a_years_entries_is_an_empty_feed() {
     assert_eq!((entries("field_tdr_date_value=2017"), entries("field_tdr_date_value_month=201711")), (2, 2));
     assert_eq!((entries("field_tdr_date_value=2016"), entries("field_tdr_date_value=2018")), (0, 0), "next year's curve is not public");
 }
+
+#[test]
+fn a_chain_is_read_page_by_page_and_its_quotes_are_judged() {
+    let (dir, cfg) = folder_world();
+    let head = "underlying,date,expiration,right,strike,bid,ask,last\n";
+    // A crossed quote, one without a bid, and a worse strike that bids more than a better one asks.
+    let rows = "A,2017-11-28,2017-12-15,C,90,12,12.5,12.2\nA,2017-11-28,2017-12-15,C,95,13,13.5,\nA,2017-11-28,2017-12-15,C,100,3.2,3,\n\
+        A,2017-11-28,2017-12-15,C,150,0,0.05,\nA,2017-11-28,2017-12-15,P,100,2.5,2.7,2.6\nA,2018-11-28,2018-12-15,P,100,1,2,\n";
+    std::fs::write(dir.path().join("world/option_chains.csv"), format!("{head}{rows}")).unwrap();
+    let b = bench_with(dir, cfg, "2017-11-29T23:20:00Z", true);
+    faults(&b, "{vendor: alpaca_data, do: page_short, rows: 2}");
+    let report = ask(&b, "alpaca", "options_chains", &["A"], range("2017-11-29", "2017-11-30"));
+    done(&report);
+    assert_eq!((report.rows, report.calls), (5, 3), "five contracts by pages of two; next year's quote is not public");
+    let found = crate::findings::findings(&b.ctx.root, &b.ctx.db).unwrap();
+    let chain = found.sections.iter().find(|s| s.dataset == "options_chains").unwrap();
+    let classes: Vec<(&str, u64)> = chain.anomalies.iter().map(|a| (a.class.as_str(), a.count)).collect();
+    assert_eq!(classes, [("a worse strike bid above a better one's ask", 1), ("no bid", 1), ("the bid above the ask", 1)]);
+    assert_eq!(found.unexplained, 0);
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
