@@ -48,15 +48,11 @@ impl Connector for Alpaca {
                 ],
                 "v1",
             )]),
-<<<<<<< HEAD
-            other => Err(Error::bug(text!("alpaca does not serve {other}"))),
-=======
             dataset::OPTIONS_CHAINS => {
                 let query = || vec![("feed", "indicative".to_string()), ("limit", batch.page_rows.min(1_000).to_string())];
                 Ok(batch.symbols.iter().map(|s| request(Base::AlpacaData, &super::options::path(s), query(), "v1beta1")).collect())
             }
-            other => Err(Error::bug(format!("alpaca does not serve {other}"))),
->>>>>>> 9c0645b (Option chains come in and are judged; the vendor that is asked first decides about a lane; an index that moves is no anomaly of a share)
+            other => Err(Error::bug(text!("alpaca does not serve {other}"))),
         }
     }
 
