@@ -117,6 +117,8 @@ pub const ALL: &[EnvVar] = &[
     plain(Screen, "NO_COLOR", "unset", "1", "No colour, where it is set and not empty."),
     plain(Screen, "CLICOLOR_FORCE", "unset", "1", "Colour even when the output is not a terminal."),
     plain(Screen, "ACCESSIBLE", "unset", "1", "The plain line-by-line front end, as `--plain`."),
+    plain(Screen, "DISPLAY", "set by the desktop", ":0", "Whether `trademl report open` may ask a browser; also WAYLAND_DISPLAY."),
+    plain(Screen, "WAYLAND_DISPLAY", "set by the desktop", "wayland-0", "The same."),
     plain(Screen, "TERM", "set by the terminal", "xterm-256color", "`dumb` selects the plain front end."),
     plain(
         Screen,
