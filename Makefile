@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 TRADEML := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test drill planted node clients readers mirror kills promises docs book fmt lint
+.PHONY: help setup demo test drill damage workers storm planted node clients readers mirror kills promises docs book fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -28,6 +28,15 @@ test: setup ## Build and run every test, and print the totals
 
 drill: setup ## Play 1,000 paper days against a faulty broker, with kills (takes a long while)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture a_thousand_paper_days
+
+damage: setup ## Damage a drive a thousand times, heal it each time, and print what was found and healed as JSON (takes minutes)
+	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture a_thousand_damages
+
+workers: setup ## Two workers on one root, killed and held still, a hundred times; print the counts as JSON (takes minutes)
+	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture a_hundred_rounds_of_two_workers
+
+storm: setup ## Fill a drive, then live through 30 days of a storm; print calls, lateness, memory and bytes as JSON (takes minutes)
+	@$(ENV); MALLOC_ARENA_MAX=1 cargo test --locked --workspace --test suite -- --ignored --nocapture --exact storm::thirty_days_of_storm
 
 planted: setup ## Play the wizards on invented markets with and without an edge, and print the verdicts (takes minutes)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture --test-threads 1 the_wizards_

@@ -11,32 +11,58 @@ use crate::host::Host;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Temporary files that threads of this process are writing now.
 static IN_HAND: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-/// The name of a temporary file, held while it is written.
+/// A temporary file, held while it is written.
 ///
-/// Two threads may write the same segment at once, so each takes a name that is free. The names are the same in every
-/// process: what a killed one left behind is written over by whoever does its work again, and does not pile up.
-struct Temporary(PathBuf);
+/// Two threads, or two processes of which one woke up late, may write the same segment at once, so each takes a name that is
+/// free: threads by [`IN_HAND`], processes by a lock on the file. The names are the same in every process: what a killed one
+/// left behind is written over by whoever does its work again, and does not pile up.
+struct Temporary {
+    place: PathBuf,
+    file: File,
+}
 
 impl Temporary {
     fn of(folder: &Path, name: &str) -> Result<Self> {
         let mut in_hand = IN_HAND.lock().map_err(|_| Error::bug("a thread died while it named a temporary file"))?;
-        let free = (0..=in_hand.len()).map(|n| folder.join(format!(".{name}.{n}.tmp"))).find(|p| !in_hand.contains(p));
-        let place = free.ok_or_else(|| Error::bug("no name is left for a temporary file"))?;
-        in_hand.insert(place.clone());
-        Ok(Self(place))
+        for n in 0..MOST_AT_ONCE {
+            let place = folder.join(format!(".{name}.{n}.tmp"));
+            if in_hand.contains(&place) {
+                continue;
+            }
+            if let Some(file) = take(&place)? {
+                in_hand.insert(place.clone());
+                return Ok(Self { place, file });
+            }
+        }
+        Err(Error::bug("no name is left for a temporary file"))
     }
+}
+
+/// More writers of one file than ever meet.
+const MOST_AT_ONCE: usize = 1_000;
+
+/// Open a temporary file for this process alone; `None` while another one writes it.
+fn take(place: &Path) -> Result<Option<File>> {
+    let file = File::options().create(true).read(true).write(true).truncate(false).open(place)?;
+    if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+        return Ok(None);
+    }
+    // Between opening and locking its writer may have given it its final name: then it is not ours to write.
+    let still = fs::metadata(place).is_ok_and(|there| file.metadata().is_ok_and(|mine| mine.ino() == there.ino()));
+    Ok(still.then_some(file))
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Ok(mut in_hand) = IN_HAND.lock() {
-            in_hand.remove(&self.0);
+            in_hand.remove(&self.place);
         }
     }
 }
@@ -47,29 +73,37 @@ pub fn replace(host: &Host, target: &Path, bytes: &[u8]) -> Result<()> {
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return Err(Error::bug("a file without a folder or a name")) };
     create_folder(folder)?;
     let temp = Temporary::of(folder, &name.to_string_lossy())?;
-    if let Err(error) = write_and_verify(&temp.0, bytes) {
-        drop(fs::remove_file(&temp.0));
+    if let Err(error) = write_and_verify(&temp, bytes) {
+        drop(fs::remove_file(&temp.place));
         return Err(error);
     }
     host.failpoint("store.rename.before")?;
-    fs::rename(&temp.0, target)?;
+    fs::rename(&temp.place, target)?;
     File::open(folder)?.sync_all()?;
     host.failpoint("store.rename.after")
 }
 
-/// [`replace`] for many files: each is whole under its final name or not there, and the drive is waited for twice, however many
-/// there are. A crash in between leaves some replaced and the others as they were. Returns how often the drive was waited for.
+/// Files that are open at once: every temporary file is held by a lock, and a process may have 1,024 files.
+const OPEN_AT_ONCE: usize = 400;
+
+/// [`replace`] for many files: each is whole under its final name or not there, and the drive is waited for twice for every
+/// [`OPEN_AT_ONCE`] of them. A crash in between leaves some replaced and the others as they were. Returns how often the drive was
+/// waited for.
 pub fn replace_all(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
+    files.chunks(OPEN_AT_ONCE).try_fold(0, |waits, some| Ok(waits + replace_some(host, some)?))
+}
+
+fn replace_some(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
     let mut temps: Vec<Temporary> = Vec::with_capacity(files.len());
     let written = stage_all(host, files, &mut temps);
     if let Err(error) = written {
-        temps.iter().for_each(|temp| drop(fs::remove_file(&temp.0)));
+        temps.iter().for_each(|temp| drop(fs::remove_file(&temp.place)));
         return Err(error);
     }
     let mut waits = written?;
     for ((target, _), temp) in files.iter().zip(&temps) {
         host.failpoint("store.rename.before")?;
-        fs::rename(&temp.0, target)?;
+        fs::rename(&temp.place, target)?;
     }
     let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
     waits += sync_together(folders.into_iter())?;
@@ -88,13 +122,13 @@ fn stage_all(host: &Host, files: &[(PathBuf, &[u8])], temps: &mut Vec<Temporary>
             create_folder(folder)?
         }
         let temp = Temporary::of(folder, &name.to_string_lossy())?;
-        let place = temp.0.clone();
+        temp.file.set_len(0)?;
+        (&temp.file).write_all(bytes)?;
         temps.push(temp);
-        File::create(&place)?.write_all(bytes)?;
     }
-    let waits = sync_together(temps.iter().map(|temp| temp.0.as_path()))?;
+    let waits = sync_together(temps.iter().map(|temp| temp.place.as_path()))?;
     for ((_, bytes), temp) in files.iter().zip(temps) {
-        verify(&temp.0, bytes)?;
+        verify(&temp.place, bytes)?;
     }
     Ok(waits)
 }
@@ -140,12 +174,12 @@ pub fn link(existing: &Path, target: &Path) -> Result<bool> {
     Ok(true)
 }
 
-fn write_and_verify(temp: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(temp)?;
+fn write_and_verify(temp: &Temporary, bytes: &[u8]) -> Result<()> {
+    let mut file = &temp.file;
+    file.set_len(0)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    drop(file);
-    verify(temp, bytes)
+    verify(&temp.place, bytes)
 }
 
 fn verify(temp: &Path, bytes: &[u8]) -> Result<()> {
@@ -179,10 +213,10 @@ mod tests {
     fn names_of_temporary_files_are_free_while_held_and_used_again_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (Temporary::of(dir.path(), "x").unwrap(), Temporary::of(dir.path(), "x").unwrap());
-        assert_ne!(a.0, b.0);
-        let first = a.0.clone();
+        assert_ne!(a.place, b.place);
+        let first = a.place.clone();
         drop(a);
-        assert_eq!(Temporary::of(dir.path(), "x").unwrap().0, first);
+        assert_eq!(Temporary::of(dir.path(), "x").unwrap().place, first);
     }
 
     #[test]

@@ -77,23 +77,67 @@ pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport
     };
     let drive = root.drive();
     let manifest = ExportManifest { v: 1, day, drive_id: drive.drive_id.clone(), dataset: drive.dataset.clone(), since, full: since.is_none(), files, removed };
-    ledger::store_if_changed(root, &folder.join(MANIFEST)?, store::canonical_json(&manifest)?.into_bytes())?;
+    ledger::store_if_changed(root, &folder.join(MANIFEST)?, store::signed_json(&manifest)?)?;
     Ok(report)
 }
 
 /// What all exports before `day` together hold, and the newest of them.
 fn held_before(root: &DataRoot, day: TradingDay) -> Result<(Option<TradingDay>, BTreeMap<DataPath, String>)> {
     let (mut newest, mut held) = (None, BTreeMap::new());
-    for path in store::list(root, &DataPath::new(FOLDER)?)? {
-        let parts: Vec<&str> = path.as_str().split('/').collect();
-        if parts.len() != 4 || parts[3] != MANIFEST || parts[2].parse::<TradingDay>().is_ok_and(|d| d >= day) {
-            continue;
-        }
-        let manifest: ExportManifest = serde_json::from_slice(&store::read(root, &path)?.unwrap_or_default())?;
+    for night in nights(root)?.into_iter().filter(|n| *n < day) {
+        // A night whose list is damaged is the end of the chain: what comes next is a full export.
+        let Ok(manifest) = manifest_of(root, night) else { return Ok((None, BTreeMap::new())) };
         fold(&mut held, &manifest);
         newest = Some(manifest.day);
     }
     Ok((newest, held))
+}
+
+/// The nights that have a folder, in order.
+fn nights(root: &DataRoot) -> Result<BTreeSet<TradingDay>> {
+    let all = store::list(root, &DataPath::new(FOLDER)?)?;
+    Ok(all.iter().filter_map(|p| p.as_str().strip_prefix(FOLDER)?.trim_start_matches('/').split('/').next()?.parse().ok()).collect())
+}
+
+fn manifest_of(root: &DataRoot, night: TradingDay) -> Result<ExportManifest> {
+    let path = DataPath::new(format!("{FOLDER}/{night}/{MANIFEST}"))?;
+    store::read_signed(root, &path)?.ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("{path} is not there")).fix("trademl node audit --full"))
+}
+
+/// Files of the exports that are not what their lists say, with the digest that is wanted; `None` for a list itself.
+pub fn damaged(root: &DataRoot) -> Result<Vec<(DataPath, Option<FileInfo>)>> {
+    let mut out = Vec::new();
+    for night in nights(root)? {
+        let folder = DataPath::new(format!("{FOLDER}/{night}"))?;
+        let Ok(manifest) = manifest_of(root, night) else {
+            out.push((folder.join(MANIFEST)?, None));
+            continue;
+        };
+        for file in manifest.files {
+            let path = folder.join(file.path.as_str())?;
+            if store::read(root, &path)?.is_none_or(|bytes| store::sha256_hex(&bytes) != file.sha256) {
+                out.push((path, Some(file)));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Make damaged exports good again; how many files. One that the drive still holds as it was is copied; where it does not,
+/// all nights go, and the next export is a full one.
+pub fn mend(root: &DataRoot) -> Result<u64> {
+    let damaged = damaged(root)?;
+    for (path, wanted) in &damaged {
+        let good = wanted.as_ref().map(|w| Ok::<_, Error>(store::read(root, &w.path)?.filter(|bytes| store::sha256_hex(bytes) == w.sha256)));
+        match good.transpose()?.flatten() {
+            Some(bytes) => drop(store::write_atomic(root, path, &bytes)?),
+            None => {
+                store::list(root, &DataPath::new(FOLDER)?)?.iter().try_for_each(|path| store::remove(root, path))?;
+                break;
+            }
+        }
+    }
+    Ok(damaged.len() as u64)
 }
 
 fn fold(held: &mut BTreeMap<DataPath, String>, manifest: &ExportManifest) {
@@ -147,7 +191,7 @@ fn last_imported(root: &DataRoot) -> Result<Option<Imported>> {
 fn find_nights(folder: &Path) -> Result<Vec<(std::path::PathBuf, ExportManifest)>> {
     let read = |dir: &Path| -> Result<Option<ExportManifest>> {
         match std::fs::read(dir.join(MANIFEST)) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Ok(bytes) => Ok(Some(store::parse_signed(&bytes)?)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e.into()),
         }

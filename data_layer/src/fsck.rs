@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod acked;
 mod control;
+mod made;
 
 /// How bad a finding is. Only `Fail` makes the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,22 +67,31 @@ pub fn is_sound(findings: &[Finding]) -> bool {
 pub fn run(root: &DataRoot) -> Result<Vec<Finding>> {
     let mut out = Vec::new();
     control::databases(root, &mut out);
-    let manifests = match segment::all_manifests(root) {
-        Ok(manifests) => manifests,
+    let (manifests, damaged) = match segment::scan(root, "manifests") {
+        Ok(found) => found,
         Err(error) => {
-            out.push(Finding::of_error("manifests", "the manifests can be read", &error));
-            Vec::new()
+            out.push(Finding::of_error("dataset", "every manifest belongs to this drive's dataset", &error));
+            (Vec::new(), Vec::new())
         }
     };
+    made::manifests(&damaged, &mut out);
     worlds(root, &manifests, &mut out);
     segments(root, &manifests, &mut out)?;
     if root.locate(&DataPath::new(Which::Node.path())?).exists()
         && let Ok(db) = Db::open(root, Which::Node)
     {
-        control::segment_rows(&db, &manifests, &mut out)?;
-        control::queue(&db, &mut out)?;
+        // A database that is damaged has been told already; what it says is not worth comparing.
+        if db.integrity_check().is_ok() {
+            control::segment_rows(&db, &manifests, &mut out)?;
+            control::queue(&db, &mut out)?;
+            made::answers(&db, &manifests, &mut out)?;
+        }
     }
     curated(root, &mut out)?;
+    made::tables(root, &mut out)?;
+    made::records(root, &mut out);
+    made::exports(root, &mut out)?;
+    made::backups(root, &mut out)?;
     stray_files(root, &manifests, &mut out)?;
     match stage::load_optional(root) {
         Ok(None) => out.push(Finding::warn("stage", "the drive has a stage", "control/stage.yml is not there yet", "trademl pi-data-node")),
@@ -146,7 +156,7 @@ fn curated(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
 fn stray_files(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) -> Result<()> {
     let named: BTreeSet<&DataPath> = manifests.iter().flat_map(|(_, m)| m.segments.iter().map(|s| &s.path)).collect();
     let orphans: Vec<DataPath> =
-        store::list(root, &DataPath::new("raw")?)?.into_iter().filter(|p| p.as_str().ends_with(".parquet") && !named.contains(p)).collect();
+        store::list(root, &DataPath::new("raw")?)?.into_iter().filter(|p| p.as_str().ends_with(".parquet") && !set_aside(p) && !named.contains(p)).collect();
     match orphans.first() {
         Some(first) => {
             let found = text!("{} files, the first is {first}", orphans.len());
@@ -159,6 +169,11 @@ fn stray_files(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Ve
         out.push(Finding::warn("temporary", "no temporary files are left", text!("{temps} files"), "nothing: they are never read"));
     }
     Ok(())
+}
+
+/// What was set aside is kept for inspection; nothing vouches for it any more.
+fn set_aside(path: &DataPath) -> bool {
+    path.as_str().starts_with("raw/_quarantine/")
 }
 
 fn temporary(folder: &std::path::Path) -> Result<u64> {

@@ -2,7 +2,7 @@
 
 use crate::audit::{AuditScope, audit_scan};
 use crate::calendar::Calendar;
-use crate::control::{Db, Which};
+use crate::control::{Db, Which, seal};
 use crate::curate::{self, Depth};
 use crate::error::{Result, code};
 use crate::ledger::scope::{self, Scope};
@@ -13,6 +13,8 @@ use crate::stage;
 use crate::store;
 use rusqlite::params;
 use std::collections::{BTreeMap, BTreeSet};
+
+mod remembered;
 
 /// What a rebuild did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,19 +35,22 @@ pub struct RebuildReport {
 }
 
 /// Make `control/node.sqlite` again: segments from the manifests, the ledger from a full audit, the curated rows from
-/// verified files. The ledger equals the lost one row for row. Queue and budgets start empty: the planner seeds only
-/// what the ledger misses.
+/// verified files. The ledger equals the lost one row for row. What was asked is known from the manifests, what was spent
+/// from the old database or its backup; the queue starts empty: the planner seeds only what the ledger misses.
 pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
     // What the rebuild needs is looked at before anything is put aside.
     let stage = stage::load_optional(root)?;
     let mut report = RebuildReport { set_aside: set_aside(root)?, ..RebuildReport::default() };
+    // A manifest that cannot be trusted tells nothing; what it told is asked again when the drive is next mended.
+    segment::scan(root, "manifests")?.1.iter().try_for_each(|(path, _)| segment::set_aside(root, path))?;
     let db = Db::open(root, Which::Node)?;
+    remembered::bring_back(root, &db, report.set_aside.as_deref())?;
     let adopted = adopt(root, &db)?;
     (report.manifests, report.segments, report.adopted) = (adopted.manifests, adopted.segments, adopted.adopted);
     (report.removed, report.lost) = (adopted.removed, adopted.lost);
     if let Some(stage) = stage {
         reference::refresh_reference(root, &db)?;
-        if let Some(scope) = scope_of(root, &stage)? {
+        if let Some(scope) = scope_of(root, &db, &stage)? {
             audit_scan(root, &db, AuditScope::Full, scope.asof, scope.window())?;
         }
         curate::curate(root, &db, Depth::Full)?;
@@ -57,6 +62,12 @@ pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
 /// Open `control/node.sqlite`; one that is damaged is put aside and made again from the files. `None`: it was good. A
 /// newer schema is refused as it is: nothing is wrong with it.
 pub fn ensure_node_db(root: &DataRoot) -> Result<Option<RebuildReport>> {
+    let place = root.locate(&DataPath::new(Which::Node.path())?);
+    // SQLite takes an empty file for a new database; with manifests on the drive it is a lost one.
+    let empty = std::fs::metadata(&place).map_or(0, |m| m.len()) == 0;
+    if empty && !store::list(root, &DataPath::new("manifests")?)?.is_empty() {
+        return node_db(root).map(Some);
+    }
     let verdict = Db::open(root, Which::Node).and_then(|db| db.integrity_check());
     match verdict {
         Ok(()) => Ok(None),
@@ -68,6 +79,7 @@ pub fn ensure_node_db(root: &DataRoot) -> Result<Option<RebuildReport>> {
 /// Move an existing database (with its side files) out of the way.
 #[allow(clippy::disallowed_methods)] // a damaged database is put aside, not written
 fn set_aside(root: &DataRoot) -> Result<Option<String>> {
+    seal::forget(root, Which::Node)?;
     let name = |n: u32| DataPath::new(format!("control/backup/node.sqlite.before-rebuild{}", if n == 0 { String::new() } else { format!("-{n}") }));
     let mut n = 0;
     // An earlier backup is never overwritten: it may be the good one.
@@ -91,9 +103,13 @@ fn set_aside(root: &DataRoot) -> Result<Option<String>> {
     Ok(moved)
 }
 
-/// The days the old ledger answered for; without that record, the stage's window up to the newest ingest.
-fn scope_of(root: &DataRoot, stage: &stage::Stage) -> Result<Option<Scope>> {
+/// The days the old ledger answered for, by the record on the drive or what a backup remembers; without either, the stage's
+/// window up to the newest ingest.
+fn scope_of(root: &DataRoot, db: &Db, stage: &stage::Stage) -> Result<Option<Scope>> {
     if let Some(scope) = scope::on_drive(root)? {
+        return Ok(Some(scope));
+    }
+    if let Some(scope) = scope::in_db(&*db.lock()?)? {
         return Ok(Some(scope));
     }
     let Some(newest) = segment::all_manifests(root)?.into_iter().map(|(_, m)| m.ingested_at).max() else { return Ok(None) };

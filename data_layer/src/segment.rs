@@ -154,19 +154,49 @@ pub fn manifests_for(root: &DataRoot, table: &str) -> Result<Vec<(DataPath, Mani
 }
 
 fn read_below(root: &DataRoot, folder: &str) -> Result<Vec<(DataPath, Manifest)>> {
-    let mut out = Vec::new();
+    let (good, damaged) = scan(root, folder)?;
+    damaged.into_iter().next().map_or(Ok(good), |(_, why)| Err(why))
+}
+
+/// The manifests below a folder that can be trusted, in their order, and those that cannot, with the reason. One of another
+/// world is an error: it is no damage.
+pub fn scan(root: &DataRoot, folder: &str) -> Result<(Vec<(DataPath, Manifest)>, Vec<(DataPath, Error)>)> {
+    let (mut out, mut damaged) = (Vec::new(), Vec::new());
     for path in store::list(root, &DataPath::new(folder)?)? {
         if path.as_str().starts_with("manifests/snapshots/") || !path.as_str().ends_with(".json") {
             continue;
         }
-        let bytes = store::read(root, &path)?.unwrap_or_default();
-        let manifest: Manifest = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::new(code::SSD_DAMAGED, text!("{path} cannot be read")).cause(e.to_string()).fix("trademl fsck"))?;
-        root.require_dataset(&manifest.world)?;
-        out.push((path, manifest));
+        match read_one(root, &path)? {
+            Ok(manifest) => {
+                root.require_dataset(&manifest.world)?;
+                out.push((path, manifest));
+            }
+            Err(why) => damaged.push((path, why)),
+        }
     }
     out.sort_by(|a, b| (a.1.ingested_at, &a.0).cmp(&(b.1.ingested_at, &b.0)));
-    Ok(out)
+    Ok((out, damaged))
+}
+
+/// Where files go that cannot be trusted.
+pub const ASIDE: &str = "raw/_quarantine";
+
+/// Keep a file for inspection in [`ASIDE`], out of the way: copied durably, then removed.
+pub fn set_aside(root: &DataRoot, path: &DataPath) -> Result<()> {
+    let Some(bytes) = store::read(root, path)? else { return Ok(()) };
+    store::write_atomic(root, &DataPath::new(format!("{ASIDE}/{}", path.as_str().replace('/', "~")))?, &bytes)?;
+    store::remove(root, path)
+}
+
+/// A manifest's name ends in the digest of its bytes; the inner error is the damage.
+fn read_one(root: &DataRoot, path: &DataPath) -> Result<std::result::Result<Manifest, Error>> {
+    let bytes = store::read(root, path)?.unwrap_or_default();
+    let damaged = |why: String| Error::new(code::SSD_DAMAGED, format!("{path} cannot be read")).cause(why).fix("trademl node audit --full");
+    let digest = path.file_name().trim_end_matches(".json").rsplit('-').next().unwrap_or_default().to_string();
+    if store::sha256_hex(&bytes).get(..16) != Some(digest.as_str()) {
+        return Ok(Err(damaged("its bytes do not match its name".into())));
+    }
+    Ok(serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string())))
 }
 
 #[cfg(test)]

@@ -89,6 +89,46 @@ pub fn remove(root: &DataRoot, path: &DataPath) -> Result<()> {
     }
 }
 
+/// Remove a file for good: after a power cut it is still gone. `false` when there was none.
+pub fn remove_durably(root: &DataRoot, path: &DataPath) -> Result<bool> {
+    let place = root.locate(path);
+    match fs::remove_file(&place) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e.into()),
+        Ok(()) => {}
+    }
+    if let Some(folder) = place.parent() {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(true)
+}
+
+/// JSON that carries the digest of the rest of itself as `sha256`; `value` must be an object. A file that was changed in
+/// any bit reads as damaged ([`read_signed`]).
+pub fn signed_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut json = serde_json::to_value(value)?;
+    let digest = digest_of(&json)?;
+    json.as_object_mut().ok_or_else(|| Error::bug("only an object can be signed"))?.insert("sha256".into(), digest.into());
+    Ok(canonical_json(&json)?.into_bytes())
+}
+
+/// Read what [`signed_json`] wrote. `None`: no such file. Without its digest it counts as damaged.
+pub fn read_signed<T: serde::de::DeserializeOwned>(root: &DataRoot, path: &DataPath) -> Result<Option<T>> {
+    let Some(bytes) = read(root, path)? else { return Ok(None) };
+    parse_signed(&bytes).map(Some).map_err(|e| e.during(path.as_str()))
+}
+
+/// The same of bytes.
+pub fn parse_signed<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let damaged = |why: String| Error::new(code::SSD_DAMAGED, "a record is damaged").cause(why).fix("trademl node audit --full");
+    let mut json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+    let said = json.as_object_mut().and_then(|o| o.remove("sha256"));
+    if said.as_ref().and_then(serde_json::Value::as_str) != Some(digest_of(&json)?.as_str()) {
+        return Err(damaged("it does not match its own digest".into()));
+    }
+    serde_json::from_value(json).map_err(|e| damaged(e.to_string()))
+}
+
 /// Files below a folder (recursively) in sorted order, temporary files left out. Empty when there is no such folder.
 pub fn list(root: &DataRoot, folder: &DataPath) -> Result<Vec<DataPath>> {
     let mut out = Vec::new();

@@ -5,7 +5,7 @@ use crate::cli::{FsckArgs, ImportArgs, RootArgs, StatusArgs};
 use crate::kit::journal::Journal;
 use data_layer::attach;
 use data_layer::budget::Standing;
-use data_layer::control::{Db, Which};
+use data_layer::control::{Db, Which, seal};
 use data_layer::coverage as pictures;
 use data_layer::detect;
 use data_layer::error::{Error, Result, code};
@@ -196,6 +196,7 @@ pub fn eject(host: &Host, args: &RootArgs) -> Result<u8> {
     for which in [Which::Node, Which::Journal, Which::Registry] {
         if root.locate(&DataPath::new(which.path())?).exists() {
             Db::open(&root, which)?.close_for_unplug()?;
+            seal::lay(&root, which)?;
         }
     }
     rustix::fs::syncfs(std::fs::File::open(root.base())?).map_err(std::io::Error::from)?;

@@ -27,6 +27,9 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
     let (root, world) = steps::world::of_root(host, &root)?;
     let report = Reporter::new(&world.host, Voice::Plain, "node", Some(log.shown(host)));
     steps::preamble::believe_clock(&world.host, &root)?;
+    if let Some(made) = rebuild::ensure_node_db(&root)? {
+        report.note(&text!("control/node.sqlite was damaged: made again from the files, the old one is {}", made.set_aside.unwrap_or_default()));
+    }
     match &args.command {
         NodeCommand::Audit { full } => {
             let scope = if *full { AuditScope::Full } else { AuditScope::Incremental };
@@ -69,9 +72,6 @@ fn findings_of(root: &DataRoot, json: bool) -> Result<()> {
 
 /// The four loops, until stopped. Trouble with a vendor is said and lived with; trouble with the drive ends it.
 fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter) -> Result<()> {
-    if let Some(made) = rebuild::ensure_node_db(root)? {
-        report.note(&text!("control/node.sqlite was damaged: made again from the files, the old one is {}", made.set_aside.unwrap_or_default()));
-    }
     let zone = TimeZone::system();
     let times = Times::new(&EdgeConfig::load(machine)?.loops, maintenance_time(machine, root)?.as_deref(), zone.clone())?;
     let mut service = Service::new(steps::node::open(host, root)?, machine, times, zone)?;

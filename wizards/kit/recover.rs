@@ -7,7 +7,7 @@
 use super::journal::Journal;
 use super::question::{Choice, Question};
 use data_layer::attach;
-use data_layer::control::{Db, Which};
+use data_layer::control::{Db, Which, seal};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
@@ -97,6 +97,7 @@ fn cut(root: &DataRoot, db: &Db) -> Result<Recovery> {
 fn replace(root: &DataRoot) -> Result<Recovery> {
     let aside = DataPath::new(format!("control/backup/journal.sqlite.{}", free_name(root)?))?;
     store::create_folder(&root.locate(&DataPath::new("control/backup")?))?;
+    seal::forget(root, Which::Journal)?;
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let from = root.locate(&DataPath::new(format!("{}{suffix}", Which::Journal.path()))?);
         match std::fs::rename(&from, root.locate(&DataPath::new(format!("{aside}{suffix}"))?)) {

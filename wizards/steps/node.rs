@@ -231,10 +231,11 @@ pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope)
     let node = open(host, root)?;
     let held = node.held()?;
     if scope == AuditScope::Full {
-        let bad = node.quarantine()?;
+        let bad = node.mend()?;
         if bad > 0 {
-            report.note(&text!("  {bad} damaged raw files are kept in raw/_quarantine; the vendor is asked again"));
+            report.note(&text!("  {bad} damaged files are mended or kept in raw/_quarantine; what is lost is asked again"));
         }
+        node.work(DrainUntil::Empty, &Bar { report, step: "audit" })?;
     }
     let audited = node.heal(held, scope, &Bar { report, step: "audit" })?;
     report.progress_done();

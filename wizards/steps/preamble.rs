@@ -6,9 +6,11 @@ use crate::kit::prompter::{GateReply, Place, Reply};
 use crate::kit::session::Session;
 use crate::kit::{Choice, Question, Scope, Step, notify};
 use data_layer::attach;
+use data_layer::control::{Which, seal};
 use data_layer::detect::{self, Detected};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
+use data_layer::rebuild;
 use data_layer::root::{DataRoot, SENTINEL, refuse_checkout};
 use data_layer::time::UtcTime;
 use serde_json::{Value, json};
@@ -149,7 +151,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 pub struct Hold {
     stop: Option<mpsc::Sender<()>>,
     beating: Option<thread::JoinHandle<()>>,
-    _lock: attach::Guard,
+    lock: Option<attach::Guard>,
+    root: DataRoot,
 }
 
 impl Drop for Hold {
@@ -159,14 +162,30 @@ impl Drop for Hold {
         if let Some(beating) = self.beating.take() {
             drop(beating.join());
         }
+        self.lock = None;
+        // The last one to leave seals the databases; where that is not possible nothing is lost but the comparison.
+        if attach::busy(&self.root).is_ok_and(|others| others.is_empty()) {
+            for which in [Which::Node, Which::Journal, Which::Registry] {
+                if let Err(error) = seal::lay(&self.root, which) {
+                    tracing::warn!(%error, database = which.path(), "not sealed");
+                }
+            }
+        }
     }
 }
 
 /// Attach the drive (refused while another machine's heart beats on it, unless `take_over`) and take a lock.
 pub fn hold(root: &DataRoot, lock: &str, take_over: bool) -> Result<Hold> {
     let node = keys::node_id(root.host())?;
+    // What cannot be made again is refused before it is written to; what can is made again.
+    seal::check(root, Which::Registry)?;
+    seal::check(root, Which::Journal)?;
     let attached = if take_over { attach::take_over(root, &node)? } else { attach::attach(root, &node, true)? };
     let guard = attach::lock(root, lock)?;
+    if seal::check(root, Which::Node).is_err() {
+        let made = rebuild::node_db(root)?;
+        tracing::warn!(aside = ?made.set_aside, "control/node.sqlite was not as it was left: made again from the files");
+    }
     let (stop, stopped) = mpsc::channel::<()>();
     notify::ready(root.host());
     let watched = root.host().clone();
@@ -181,7 +200,7 @@ pub fn hold(root: &DataRoot, lock: &str, take_over: bool) -> Result<Hold> {
             notify::alive(&watched);
         }
     });
-    Ok(Hold { stop: Some(stop), beating: Some(beating), _lock: guard })
+    Ok(Hold { stop: Some(stop), beating: Some(beating), lock: Some(guard), root: root.clone() })
 }
 
 /// [`hold`] for a wizard; `--take-over` needs the typed words `TAKE OVER` and the beginning of the drive's id.

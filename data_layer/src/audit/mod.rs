@@ -76,6 +76,8 @@ pub fn audit_scan_with(root: &DataRoot, db: &Db, scope: AuditScope, asof: Tradin
     let pending = DateRange { start: asof.plus_days(1).max(window.start), end: window.end };
     report.pending_sessions = calendar.sessions(pending).len() as u64;
     let (catalogue, minutes) = bars::Catalogue::load_both(root)?;
+    let gone = state::gone(root, db)?;
+    let scope = if gone.is_empty() { scope } else { AuditScope::Full };
     let symbols = if stage.is_active(dataset::EQUITIES_EOD) { stage.universe.symbols.clone() } else { Vec::new() };
     let facts = Facts { spans: ListingSpans::load(root)?, actions: effects(root)? };
     let plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
@@ -96,6 +98,7 @@ pub fn audit_scan_with(root: &DataRoot, db: &Db, scope: AuditScope, asof: Tradin
         touched: &plan.touched,
     };
     task.run(&mut report)?;
+    state::forget(db, &gone)?;
     report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()))?;
     report.coverage = ledger::coverage(db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
     report.minutes = ledger::coverage(db, table::RAW_EQUITIES_BARS, timeframe::MINUTE, window)?;

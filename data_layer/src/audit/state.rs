@@ -2,6 +2,7 @@
 
 use crate::control::Db;
 use crate::error::Result;
+use crate::root::{DataPath, DataRoot};
 use crate::schema::timeframe;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,8 @@ pub(crate) struct Seen {
 }
 
 pub(crate) fn load(db: &Db, tf: &str) -> Result<Seen> {
+    db.write(|tx| Ok(tx.execute_batch(TABLES)?))?;
     let conn = db.lock()?;
-    conn.execute_batch(TABLES)?;
     let manifests = conn.prepare("SELECT path FROM audited_manifests")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
     let sql = format!("SELECT symbol, facts_sha256 FROM {}", symbols_of(tf));
     let symbols = conn.prepare(&sql)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
@@ -45,4 +46,18 @@ pub(crate) fn save(conn: &Connection, tf: &str, manifests: &[&str], symbols: &BT
         remove.execute([symbol])?;
     }
     Ok(())
+}
+
+/// Manifests that an audit has seen and that are not on the drive any more: what they said is not known now.
+pub(crate) fn gone(root: &DataRoot, db: &Db) -> Result<Vec<String>> {
+    let mut out: Vec<String> = load(db, timeframe::DAY)?.manifests.into_iter().collect();
+    out.retain(|path| !DataPath::new(path.as_str()).is_ok_and(|p| root.locate(&p).exists()));
+    Ok(out)
+}
+
+pub(crate) fn forget(db: &Db, gone: &[String]) -> Result<()> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    db.write(|tx| gone.iter().try_for_each(|path| Ok(tx.execute("DELETE FROM audited_manifests WHERE path = ?1", [path]).map(drop)?)))
 }

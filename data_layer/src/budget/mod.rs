@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 mod pacer;
 mod view;
-pub use pacer::Pacer;
+pub use pacer::{Pacer, Ticket};
 pub use view::{Standing, standings};
 
 /// The span a limit counts over.

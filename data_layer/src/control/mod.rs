@@ -9,6 +9,8 @@ use crate::schema::{APPLICATION_ID, VERSIONS};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::sync::{Mutex, MutexGuard};
 
+pub mod seal;
+
 /// Which of the three databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -58,7 +60,7 @@ impl Db {
             crate::store::create_folder(folder)?;
         }
         let mut conn = Connection::open(&place).map_err(|e| Error::from(e).during(&text!("opening {path}")))?;
-        configure(&conn, root.drive().fs.probe.wal)?;
+        configure(root, which, &conn)?;
         migrate(root, which, &mut conn)?;
         Ok(Self { root: root.clone(), which, conn: Mutex::new(conn) })
     }
@@ -72,6 +74,7 @@ impl Db {
     pub fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         let mut conn = self.lock()?;
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        seal::lift(&self.root, self.which)?;
         let value = f(&tx)?;
         let (before, after) = match self.which {
             Which::Registry => ("registry.commit.before", "registry.commit.after"),
@@ -83,8 +86,9 @@ impl Db {
         Ok(value)
     }
 
-    /// `PRAGMA integrity_check`: `Ok(())`, or the first complaint.
+    /// The seal, where there is one, and `PRAGMA integrity_check`: `Ok(())`, or the first complaint.
     pub fn integrity_check(&self) -> Result<()> {
+        seal::check(&self.root, self.which)?;
         let verdict: String = self.lock()?.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
         if verdict == "ok" { Ok(()) } else { Err(Error::new(code::SSD_DAMAGED, text!("{} is damaged", self.which.path())).found(verdict)) }
     }
@@ -129,6 +133,7 @@ pub fn nightly_backup(root: &DataRoot, day: &str) -> Result<Vec<DataPath>> {
         let kept = DataPath::new(format!("control/backup/{name}.{day}"))?;
         // Renamed, never read: the database of a stage 1 drive does not fit a Pi's memory.
         crate::store::rename(root, &path, &kept)?;
+        seal::lay_on(root, &kept)?;
         prune(root, name)?;
         out.push(kept);
     }
@@ -142,7 +147,7 @@ fn prune(root: &DataRoot, name: &str) -> Result<()> {
     let mut all = crate::store::list(root, &DataPath::new("control/backup")?)?;
     all.retain(dated);
     let extra = all.len().saturating_sub(BACKUPS_KEPT);
-    all.iter().take(extra).try_for_each(|path| crate::store::remove(root, path))
+    all.iter().take(extra).try_for_each(|path| seal::remove_backup(root, path))
 }
 
 fn backup_connection(root: &DataRoot, which: Which, conn: &Connection, suffix: &str) -> Result<DataPath> {
@@ -157,9 +162,16 @@ fn backup_connection(root: &DataRoot, which: Which, conn: &Connection, suffix: &
     Ok(path)
 }
 
-fn configure(conn: &Connection, wal: bool) -> Result<()> {
+fn configure(root: &DataRoot, which: Which, conn: &Connection) -> Result<()> {
+    let wal = root.drive().fs.probe.wal;
     conn.busy_timeout(std::time::Duration::from_secs(30))?;
     let wanted = if wal { "WAL" } else { "TRUNCATE" };
+    let is: String = conn.query_row("PRAGMA journal_mode", [], |r| r.get(0))?;
+    if wal && !is.eq_ignore_ascii_case(wanted) && seal::is_laid(root, which)? {
+        // The change below is written into the file: what the seal says is looked at now or never.
+        seal::check(root, which)?;
+        seal::lift(root, which)?;
+    }
     let got: String = conn.query_row(&format!("PRAGMA journal_mode={wanted}"), [], |r| r.get(0))?;
     if wal && !got.eq_ignore_ascii_case("wal") {
         conn.query_row("PRAGMA journal_mode=TRUNCATE", [], |_| Ok(()))?;
@@ -182,6 +194,7 @@ fn migrate(root: &DataRoot, which: Which, conn: &mut Connection) -> Result<()> {
     if have > 0 {
         backup_connection(root, which, conn, &format!("before-v{want}"))?;
     }
+    seal::lift(root, which)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let now_at: u32 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
     for step in which.migrations().iter().skip(now_at as usize) {

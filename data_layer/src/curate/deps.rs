@@ -1,7 +1,7 @@
 //! `qc/curated_deps.json`: what each curated file was made from, and its digest. Losing it costs one full curation.
 
 use super::{Depth, Planned, Step};
-use crate::error::Result;
+use crate::error::{Result, code};
 use crate::ledger::store_if_changed;
 use crate::reference::sources;
 use crate::root::{DataPath, DataRoot};
@@ -36,11 +36,20 @@ pub struct Deps {
 
 const VERSION: u32 = 2;
 
+impl Default for Deps {
+    fn default() -> Self {
+        Self { v: VERSION, files: BTreeMap::new(), steps: BTreeMap::new(), unsure: BTreeSet::new() }
+    }
+}
+
 impl Deps {
     /// Read the record; a missing, damaged or older one is empty.
     pub fn load(root: &DataRoot) -> Result<Self> {
-        let found = store::read(root, &DataPath::new(PATH)?)?.and_then(|b| serde_json::from_slice::<Self>(&b).ok());
-        Ok(found.filter(|deps| deps.v == VERSION).unwrap_or(Self { v: VERSION, files: BTreeMap::new(), steps: BTreeMap::new(), unsure: BTreeSet::new() }))
+        match store::read_signed::<Self>(root, &DataPath::new(PATH)?) {
+            Ok(found) => Ok(found.filter(|deps| deps.v == VERSION).unwrap_or_default()),
+            Err(e) if e.is(code::SSD_DAMAGED) => Ok(Self::default()),
+            Err(e) => Err(e),
+        }
     }
     /// Remember the steps of a symbol from a day on; those before are what they were. With a `damaged` segment they cannot be
     /// told.
@@ -57,7 +66,7 @@ impl Deps {
         }
     }
     pub(super) fn store(&self, root: &DataRoot) -> Result<()> {
-        store_if_changed(root, &DataPath::new(PATH)?, store::canonical_json(self)?.into_bytes()).map(drop)
+        store_if_changed(root, &DataPath::new(PATH)?, store::signed_json(self)?).map(drop)
     }
     pub(super) fn mark_pending(&mut self, planned: &Planned) {
         self.files.insert(planned.path.clone(), Output { inputs: String::new(), sha256: None, bytes: 0 });

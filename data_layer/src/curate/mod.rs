@@ -6,9 +6,12 @@ use crate::audit::AuditConfig;
 use crate::audit::bars::{self, Catalogue};
 use crate::control::Db;
 use crate::error::{Error, Result};
+use crate::ledger;
+use crate::lost;
 use crate::reference::{self, CorpAction};
 use crate::root::{DataPath, DataRoot, encode_symbol};
-use crate::schema::{table, timeframe};
+use crate::schema::{dataset, table, timeframe};
+use crate::segment;
 use crate::store;
 use crate::time::{DateRange, TradingDay};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +23,9 @@ mod partitions;
 mod price;
 mod table_file;
 
+pub use crate::schema::table::CURATED_EQUITIES as FOLDER;
 pub use adjust::{Step, factors, steps};
-pub use deps::{Deps, Output};
+pub use deps::{Deps, Output, PATH as DEPS};
 pub use minutes::path_of as minutes_path_of;
 pub use price::{AdjPrice, PriceFactor, RawPrice};
 
@@ -43,7 +47,7 @@ pub struct CurateReport {
     pub rewritten: u64,
     pub unchanged: u64,
     pub removed: u64,
-    /// (symbol, year) that could not be made because a raw segment is damaged; their partitions are RED.
+    /// (symbol, year) that could not be made because a raw segment is damaged or lost; their partitions are RED.
     pub skipped: Vec<(String, i16)>,
     /// The same of minutes, by symbol and month.
     pub minutes_skipped: Vec<(String, DateRange)>,
@@ -74,8 +78,11 @@ pub fn curate(root: &DataRoot, db: &Db, depth: Depth) -> Result<CurateReport> {
 fn curate_days(root: &DataRoot, db: &Db, catalogue: &Catalogue, config: &AuditConfig, depth: Depth, deps: &mut Deps, report: &mut CurateReport) -> Result<()> {
     let actions = reference::load_actions(root)?;
     let planned = plan(catalogue, &actions)?;
-    let stale: BTreeMap<&(String, i16), &Planned> = planned.iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
-    report.unchanged = (planned.len() - stale.len()) as u64;
+    let lost = not_to_be_made(root, db, catalogue, &actions)?;
+    let (held, rest): (Vec<_>, Vec<_>) = planned.iter().partition(|((symbol, _), _)| lost.contains(symbol));
+    report.skipped.extend(held.iter().map(|(key, _)| (*key).clone()));
+    let stale: BTreeMap<&(String, i16), &Planned> = rest.into_iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
+    report.unchanged = (planned.len() - held.len() - stale.len()) as u64;
     let gone = vanished(root, table::CURATED_EQUITIES, planned.values(), deps)?;
     if !stale.is_empty() || !gone.is_empty() {
         // Marked before the first file is touched: after a crash nobody takes a half-made set for a whole one.
@@ -92,6 +99,18 @@ fn curate_days(root: &DataRoot, db: &Db, catalogue: &Catalogue, config: &AuditCo
     let years = report.skipped.iter().map(|(symbol, year)| Ok((symbol.as_str(), reach(&[*year], false)?))).collect::<Result<Vec<_>>>()?;
     report.changed = partitions::mirror(db, (table::CURATED_EQUITIES, timeframe::DAY), &years)?;
     Ok(())
+}
+
+/// Symbols whose prices would be adjusted wrongly: their corporate actions were known once and are not readable now, or they
+/// have actions and lost bars, on which the factors of earlier days depend. Their files stay as they are, and are not GREEN,
+/// until the answer is back.
+fn not_to_be_made(root: &DataRoot, db: &Db, catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> Result<BTreeSet<String>> {
+    let manifests = segment::manifests_for(root, table::RAW_CORP_ACTIONS)?;
+    let readable = lost::readable(root, manifests.iter().map(|(_, m)| m))?;
+    let bars: Vec<_> = catalogue.manifests.iter().map(|(_, m)| m).collect();
+    let mut out: BTreeSet<String> = lost::find(db, Some(dataset::CORP_ACTIONS), &readable)?.into_iter().map(|l| l.symbol).collect();
+    out.extend(lost::find(db, Some(dataset::EQUITIES_EOD), &bars)?.into_iter().map(|l| l.symbol).filter(|s| actions.contains_key(s)));
+    Ok(out)
 }
 
 /// A file to be there, and the digest of everything it is made from.
@@ -179,8 +198,10 @@ fn rebuild(
                 rows.extend(before.rows.remove(*symbol).unwrap_or_default());
                 collected.damaged.extend(before.damaged);
             }
-            let hurt = |year: i16| collected.damaged.iter().any(|d| d.symbols.contains(*symbol) && d.days.start.year() <= year && year <= d.days.end.year());
             let events: Vec<_> = actions.get(*symbol).into_iter().flatten().filter_map(CorpAction::effect).collect();
+            // The factors of a year's prices come from the closes of later ones.
+            let reaches = |d: &bars::Damaged, year: i16| (d.days.start.year() <= year || !events.is_empty()) && year <= d.days.end.year();
+            let hurt = |year: i16| collected.damaged.iter().any(|d| d.symbols.contains(*symbol) && reaches(d, year));
             let series = adjust::Adjusted::of(bars::resolve(rows, catalogue, &config.source_order), &events);
             report.unapplied.extend(series.unapplied.iter().map(|why| format!("{symbol} {why}")));
             deps.keep_steps(symbol, first, &series.steps, collected.damaged.iter().any(|d| d.symbols.contains(*symbol)));

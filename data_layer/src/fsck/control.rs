@@ -1,7 +1,7 @@
 //! The control databases: whole, and in agreement with the files.
 
 use super::Finding;
-use crate::control::{Db, Which};
+use crate::control::{Db, Which, seal};
 use crate::error::Result;
 use crate::root::{DataPath, DataRoot};
 use crate::segment::Manifest;
@@ -12,6 +12,10 @@ pub(super) fn databases(root: &DataRoot, out: &mut Vec<Finding>) {
         let id = "database";
         let what = text!("{} is intact", which.path());
         let there = DataPath::new(which.path()).is_ok_and(|p| root.locate(&p).exists());
+        if !there && seal::check(root, which).is_err() {
+            out.push(Finding::fail(id, what, "no such file", "trademl doctor (it says what brings it back)"));
+            continue;
+        }
         if !there {
             // The registry and the journal come with their first use; a lost node.sqlite is made again from the files.
             if which == Which::Node {

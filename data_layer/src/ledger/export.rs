@@ -1,12 +1,13 @@
 //! `qc/partition_status.parquet`: the ledger as a table, sorted by its unique key.
 
-use super::{Key, Row, Status, Verdict, store_if_changed};
+use super::{Key, Row, Status, Verdict};
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::frame;
 use crate::root::{DataPath, DataRoot};
 use crate::store::{self, FileInfo};
 use crate::time::{TradingDay, UtcTime};
+use crate::vouch;
 use polars::prelude::{DataFrame, ParquetCompression, ParquetWriter};
 
 /// The export of the ledger.
@@ -82,7 +83,7 @@ pub fn export(root: &DataRoot, db: &Db) -> Result<FileInfo> {
     }
     writer.finish()?;
     drop(writer);
-    store_if_changed(root, &DataPath::new(EXPORT)?, bytes).map(|(info, _)| info)
+    vouch::write(root, &DataPath::new(EXPORT)?, bytes).map(|(info, _)| info)
 }
 
 /// Read an exported ledger back, in its order.

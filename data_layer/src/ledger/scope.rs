@@ -1,6 +1,6 @@
 //! Which days the ledger answers for: everything that any audit was asked to look at.
 
-use crate::error::Result;
+use crate::error::{Result, code};
 use crate::root::{DataPath, DataRoot};
 use crate::store;
 use crate::time::{DateRange, TradingDay};
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 /// The same fact on the drive, so that a lost database is rebuilt for the same days.
-const PATH: &str = "qc/audit_scope.json";
+pub const PATH: &str = "qc/audit_scope.json";
 
 /// Sessions from `start` to `asof`, both included, have been judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,12 +75,16 @@ fn record(conn: &Connection, names: [&str; 2], scope: Scope) -> Result<()> {
     Ok(())
 }
 
-/// The scope recorded on the drive.
+/// The scope recorded on the drive; a damaged record counts as none.
 pub fn on_drive(root: &DataRoot) -> Result<Option<Scope>> {
-    Ok(store::read(root, &DataPath::new(PATH)?)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    match store::read_signed(root, &DataPath::new(PATH)?) {
+        // The database knows it too, and it is written again.
+        Err(e) if e.is(code::SSD_DAMAGED) => Ok(None),
+        read => read,
+    }
 }
 
 /// Record the scope on the drive, if it changed.
 pub fn set_on_drive(root: &DataRoot, scope: Scope) -> Result<()> {
-    super::store_if_changed(root, &DataPath::new(PATH)?, store::canonical_json(&scope)?.into_bytes()).map(drop)
+    super::store_if_changed(root, &DataPath::new(PATH)?, store::signed_json(&scope)?).map(drop)
 }

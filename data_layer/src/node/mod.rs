@@ -283,9 +283,12 @@ impl Node {
         Ok(Audited { partitions: audited.partitions_judged, healed, still_missing: audited.gaps.len() as u64 })
     }
 
-    /// Damaged raw files are moved to `raw/_quarantine`, so that the next audit misses them; how many.
-    pub fn quarantine(&self) -> Result<u64> {
-        damaged::set_aside(self.root(), self.db())
+    /// What is damaged is moved to `raw/_quarantine`, and what is lost is asked again in the same words; exports and
+    /// backups that are not what they were are made again or removed. How many files that were.
+    pub fn mend(&self) -> Result<u64> {
+        let aside = damaged::set_aside(self.root(), self.db())?;
+        self.seed(&damaged::to_ask_again(self.root(), self.db())?)?;
+        Ok(aside + export::mend(self.root())?)
     }
 
     pub fn curate(&self, depth: Depth) -> Result<CurateReport> {

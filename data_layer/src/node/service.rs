@@ -11,7 +11,7 @@ use crate::audit::{self, AuditScope};
 use crate::control::{self, Db};
 use crate::coverage;
 use crate::curate::Depth;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, code};
 use crate::host::Host;
 use crate::ledger;
 use crate::queue;
@@ -100,7 +100,7 @@ impl Service {
             if self.due(which)? > self.machine.now() {
                 continue;
             }
-            match self.run(which) {
+            match self.run_or_mend(which) {
                 Ok(said) => {
                     self.retry.retain(|(l, _)| *l != which);
                     self.beat(which, &said)?;
@@ -157,6 +157,14 @@ impl Service {
         })
     }
 
+    /// A loop that meets damage on the drive mends what can be mended, and runs once more.
+    fn run_or_mend(&self, which: Loop) -> Result<String> {
+        match self.run(which) {
+            Err(e) if e.is(code::SSD_DAMAGED) && self.node.mend()? > 0 => self.run(which),
+            done => done,
+        }
+    }
+
     fn run(&self, which: Loop) -> Result<String> {
         runs::record(self.node.db(), &self.machine, which.as_str(), &json!({}), || {
             let said = match which {
@@ -192,7 +200,7 @@ impl Service {
     }
 
     fn heavy(&self) -> Result<String> {
-        let aside = self.node.quarantine()?;
+        let aside = self.node.mend()?;
         let planned = self.plan(AuditScope::Full)?;
         // Rows carry the time of the drive's own world.
         let before = self.node.host().now().plus_seconds(-ROWS_KEPT_DAYS * 86_400);

@@ -5,10 +5,9 @@
 
 use crate::control::Db;
 use crate::error::Result;
-use crate::ledger::store_if_changed;
 use crate::root::{DataPath, DataRoot};
 use crate::schema::table;
-use crate::{stage, store};
+use crate::{stage, store, vouch};
 use polars::prelude::DataFrame;
 
 mod actions;
@@ -89,7 +88,7 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
         tables.push((table::REF_TICKER_CHANGES, actions::changes_frame(&changes)?));
     }
     for (name, mut rows) in tables {
-        let (_, written) = store_if_changed(root, &path_of(name)?, store::parquet_bytes(&mut rows)?)?;
+        let (_, written) = vouch::write(root, &path_of(name)?, store::parquet_bytes(&mut rows)?)?;
         if written {
             report.rewritten.push(name.to_string());
         }

@@ -213,8 +213,6 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
     let pages: u64 = manifest.requests.iter().map(|r| u64::from(r.pages)).sum();
     let mut done = Vec::new();
     let fresh = ctx.db.write(|tx| {
-        let fresh = segment::register(tx, &path, &manifest)?;
-        queue::count(tx, "rows.raw", fresh)?;
         for lease in leases {
             let rows = if lease.symbol.is_empty() { rows.len() as u64 } else { counts.get(lease.symbol.as_str()).copied().unwrap_or(0) };
             let outcome = if rows == 0 && table == table::RAW_EQUITIES_BARS { "EMPTY" } else { "OK" };
@@ -224,8 +222,18 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
                 done.push(lease.id);
             }
         }
-        Ok(fresh)
+        if done.is_empty() {
+            return Ok(None);
+        }
+        let fresh = segment::register(tx, &path, &manifest)?;
+        queue::count(tx, "rows.raw", fresh)?;
+        Ok(Some(fresh))
     })?;
+    let Some(fresh) = fresh else {
+        // The leases went to somebody else while this worker was held up: theirs is the answer, and this one is withdrawn.
+        crate::store::remove(&ctx.root, &path)?;
+        return Ok(Tally::default());
+    };
     for id in &done {
         host.ack("task", &id.to_string());
     }

@@ -33,7 +33,7 @@ fn registry(exam: &Exam) -> Result<Vec<Finding>> {
         Err(error) => {
             let place = exam.place(Which::Registry.path());
             let fix = match backups(root, Which::Registry)?.pop() {
-                Some(newest) => text!("rm -f {place}-wal {place}-shm && cp {} {place}", exam.place(newest.as_str())),
+                Some(newest) => text!("rm -f {place}-wal {place}-shm {place}.seal && cp {} {place}", exam.place(newest.as_str())),
                 None => text!("mv {place} {place}.damaged && trademl train{}", exam.at()),
             };
             Finding::of(&error, (!error.is(code::SSD_NEWER)).then_some(fix))

@@ -1,0 +1,109 @@
+//! Answers that were had and are gone: what a bookmark says was fetched and no manifest on the drive vouches for any more.
+//!
+//! Bars that are missing show as gaps in the ledger. An answer of another kind, or one that was empty, leaves no gap when its
+//! manifest goes: a lost list of splits would silently make wrong prices. The bookmarks remember every question.
+
+use crate::control::Db;
+use crate::error::Result;
+use crate::root::DataRoot;
+use crate::segment::Manifest;
+use crate::store;
+use crate::time::{DateRange, TradingDay, UtcTime};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A window's end is cut to what exists when it is asked; days so near to the asking are not counted as lost.
+const GRACE_DAYS: i32 = 5;
+
+/// How far the first day of a plan that reaches a number of years back may move while a question waits.
+const DEPTH_DAYS: i32 = 31;
+
+/// A question whose answer is gone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lost {
+    pub vendor: String,
+    pub dataset: String,
+    /// Empty for a whole market.
+    pub symbol: String,
+    pub range: (TradingDay, TradingDay),
+}
+
+/// Windows that were asked, by (vendor, dataset, symbol).
+type Answered<'a> = BTreeMap<(&'a str, &'a str, &'a str), Vec<DateRange>>;
+
+/// What of the bookmarks (of one dataset, or of all) no complete manifest of `manifests` answers, sorted.
+pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<Vec<Lost>> {
+    let mut answered: Answered<'_> = BTreeMap::new();
+    for m in manifests.iter().filter(|m| m.complete) {
+        let window = DateRange { start: m.asked.t0, end: m.asked.t1 };
+        let whole = m.asked.symbols.is_empty().then_some("");
+        for symbol in m.asked.symbols.iter().map(String::as_str).chain(whole) {
+            answered.entry((&m.vendor, &m.dataset, symbol)).or_default().push(window);
+        }
+    }
+    let mut out: BTreeSet<Lost> = BTreeSet::new();
+    for (lost, at) in bookmarks(db, dataset)? {
+        let windows = answered.get(&(lost.vendor.as_str(), lost.dataset.as_str(), lost.symbol.as_str()));
+        if !windows.is_some_and(|all| is_answered(all, lost.range, at)) {
+            out.insert(lost);
+        }
+    }
+    Ok(out.into_iter().collect())
+}
+
+/// Whether one of the windows is the question that was asked at `at`: it begins with it, or at the first day that the plan
+/// still reached, and ends with it, or at what existed then. Another question that happens to cover it is not its answer.
+fn is_answered(windows: &[DateRange], (start, end): (TradingDay, TradingDay), at: UtcTime) -> bool {
+    let due = end.min(at.utc_day().plus_days(-GRACE_DAYS));
+    let its_end = |w: &DateRange| w.end <= end && w.end >= due;
+    let its_start = |w: &DateRange| w.start == start || w.end == end && w.start > start && w.start <= start.plus_days(DEPTH_DAYS);
+    windows.iter().any(|w| its_start(w) && its_end(w))
+}
+
+fn bookmarks(db: &Db, dataset: Option<&str>) -> Result<Vec<(Lost, UtcTime)>> {
+    type Row = (String, String, String, String, String, String);
+    let conn = db.lock()?;
+    let mut statement = conn.prepare_cached(
+        "SELECT vendor, dataset, symbol, start_date, end_date, updated_at FROM bookmarks WHERE complete = 1 AND (?1 IS NULL OR dataset = ?1)",
+    )?;
+    let rows: Vec<Row> =
+        statement.query_map([dataset], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?.collect::<rusqlite::Result<_>>()?;
+    let read =
+        |(vendor, dataset, symbol, start, end, at): Row| Ok((Lost { vendor, dataset, symbol, range: (start.parse()?, end.parse()?) }, UtcTime::parse(&at)?));
+    rows.into_iter().map(read).collect()
+}
+
+/// Manifests all of whose files are there with the bytes that they name.
+pub fn readable<'a>(root: &DataRoot, manifests: impl Iterator<Item = &'a Manifest>) -> Result<Vec<&'a Manifest>> {
+    let mut out = Vec::new();
+    for manifest in manifests {
+        let mut whole = true;
+        for segment in &manifest.segments {
+            whole &= store::read(root, &segment.path)?.is_some_and(|bytes| store::sha256_hex(&bytes) == segment.sha256);
+        }
+        if whole {
+            out.push(manifest);
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{day, range};
+
+    #[test]
+    fn a_question_is_answered_by_its_own_window_up_to_what_existed() {
+        let (asked, at) = ((day("2017-01-01"), day("2018-01-01")), UtcTime::parse("2017-12-02T00:00:00Z").unwrap());
+        let answered = |windows: &[DateRange]| is_answered(windows, asked, at);
+        assert!(answered(&[range("2017-01-01", "2017-12-01")]), "cut to what existed");
+        assert!(answered(&[range("2017-01-01", "2018-01-01")]));
+        assert!(!answered(&[range("2016-12-01", "2017-06-01"), range("2017-06-01", "2017-12-01")]), "other questions");
+        assert!(!answered(&[range("2017-01-01", "2017-06-01")]));
+        assert!(!answered(&[range("2017-11-30", "2017-12-01")]), "a session of its own does not answer for the year");
+        assert!(!answered(&[]));
+        let session = (day("2017-12-01"), day("2017-12-02"));
+        assert!(is_answered(&[range("2017-12-01", "2017-12-02")], session, at));
+        assert!(!is_answered(&[range("2017-01-01", "2017-12-01")], session, at));
+    }
+}

@@ -1,0 +1,379 @@
+//! Damage: files of a drive are deleted, cut short, changed by one bit, or exchanged. All of it is found; what can be made
+//! or asked again ends as it was, what cannot is refused; and at no moment is something GREEN that is not there and true.
+//!
+//! What is true is decided here, from the bytes of the undamaged drive, and not by the code under test.
+
+use crate::rig::{Dice, Rig, day, files, names, t};
+use data_layer::audit::AuditScope;
+use data_layer::control::{Db, Which};
+use data_layer::curate::Depth;
+use data_layer::error::Error;
+use data_layer::fsck::{self, Level};
+use data_layer::host::Host;
+use data_layer::ledger::{self, Status};
+use data_layer::rebuild;
+use data_layer::time::DateRange;
+use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use trademl::kit::report::{Reporter, Voice};
+use trademl::steps;
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A bar as the vendor gave it: the bits of its close and volume, by table, symbol and day.
+type Truth = BTreeMap<(String, i32), [u64; 2]>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Deleted,
+    Truncated,
+    Flipped,
+    Swapped,
+}
+
+struct Drive {
+    rig: Rig,
+    pristine: Files,
+    raw: Truth,
+    curated: Truth,
+    ledger: Vec<String>,
+}
+
+/// Which part of the drive a file belongs to; `None`: not damaged here.
+fn part(path: &str) -> Option<&'static str> {
+    let known = [
+        ("raw/", "raw"),
+        ("manifests/", "manifests"),
+        ("curated/", "curated"),
+        ("reference/", "reference"),
+        ("qc/", "qc"),
+        ("exports/", "exports"),
+        ("control/backup/", "backups"),
+    ];
+    match path {
+        "control/node.sqlite" | "control/journal.sqlite" | "models/registry.sqlite" => Some("databases"),
+        "control/stage.yml" => Some("stage"),
+        p if p.ends_with(".seal") || p.ends_with(".bak") => None,
+        p => known.iter().find(|(start, _)| p.starts_with(start)).map(|(_, name)| *name),
+    }
+}
+
+/// Whether what is said of one file stands in the other: damage to both at once cannot be told apart.
+fn depend(a: &str, b: &str) -> bool {
+    let vouches = |a: &str, b: &str| {
+        let night = a.strip_suffix("manifest.json").is_some_and(|folder| a.starts_with("exports/") && b.starts_with(folder));
+        let digest = a.strip_prefix("qc/digests/").is_some_and(|name| name.trim_end_matches(".json").replace('~', "/") == b);
+        night || digest || a == "qc/curated_deps.json" && b.starts_with("curated/")
+    };
+    vouches(a, b) || vouches(b, a)
+}
+
+/// What only a person can bring back: the program must not start on it.
+fn must_be_refused(path: &str) -> bool {
+    matches!(path, "control/journal.sqlite" | "models/registry.sqlite" | "control/stage.yml")
+}
+
+fn frame(bytes: &[u8]) -> Option<DataFrame> {
+    ParquetReader::new(std::io::Cursor::new(bytes.to_vec())).finish().ok()
+}
+
+fn bars(table: &DataFrame, out: &mut Truth) {
+    let symbols = table.column("symbol").unwrap().str().unwrap().clone();
+    let days = table.column("date").unwrap().date().unwrap().phys.clone();
+    let (close, volume) = (table.column("close").unwrap().f64().unwrap().clone(), table.column("volume").unwrap().f64().unwrap().clone());
+    for i in 0..table.height() {
+        let bits = |v: Option<f64>| v.unwrap_or(f64::NAN).to_bits();
+        out.insert((symbols.get(i).unwrap().to_string(), days.get(i).unwrap()), [bits(close.get(i)), bits(volume.get(i))]);
+    }
+}
+
+/// Closes of the bars in a Parquet file, as bits.
+pub fn closes(bytes: &[u8]) -> BTreeMap<(String, i32), u64> {
+    let mut out = Truth::new();
+    bars(&frame(bytes).unwrap(), &mut out);
+    out.into_iter().map(|(key, [close, _])| (key, close)).collect()
+}
+
+/// Bars that really lie on a drive. A raw file counts only if its name is the digest of its bytes.
+fn lying(files: &Files, folder: &str) -> Truth {
+    let mut out = Truth::new();
+    for (path, bytes) in files.iter().filter(|(p, _)| p.starts_with(folder) && p.ends_with(".parquet")) {
+        let named = path.trim_end_matches(".parquet").rsplit('_').next().unwrap_or_default();
+        if folder.starts_with("raw") && hex::encode(Sha256::digest(bytes)).get(..16) != Some(named) {
+            continue;
+        }
+        if let Some(table) = frame(bytes) {
+            bars(&table, &mut out);
+        }
+    }
+    out
+}
+
+const RAW: &str = "raw/equities_bars/";
+const CURATED: &str = "curated/equities_ohlcv_adj/";
+
+fn ledger_of(host: &Host, place: &Path) -> Vec<ledger::Row> {
+    let root = data_layer::root::DataRoot::open(host, place).unwrap();
+    ledger::all_rows(&Db::open(&root, Which::Node).unwrap()).unwrap()
+}
+
+/// The ledger without the moments at which something was seen: what is asked again is seen again.
+fn verdicts(rows: &[ledger::Row]) -> Vec<String> {
+    rows.iter().map(|r| format!("{:?} {:?} {} {} {:?}", r.key, r.verdict.status, r.verdict.qc_code, r.verdict.row_count, r.verdict.expected_rows)).collect()
+}
+
+impl Drive {
+    /// Some weeks in the life of a node: a bootstrap, then sessions, nights, exports and backups.
+    fn new(wanted: usize, until: &str) -> Self {
+        let rig = Rig::new("2017-11-22T21:40:00Z");
+        let window = DateRange::new(day("2016-11-23"), day("2017-11-23")).unwrap();
+        let node = rig.node("node-1");
+        rig.seed(&node, &names(window, wanted), window);
+        let mut service = rig.service(node);
+        rig.live(&mut service, t(until), |_, _| {});
+        drop(service);
+        // Both other databases exist on a drive that wizards have used.
+        drop(Db::open(&rig.root(), Which::Registry).unwrap());
+        drop(hold(&rig).unwrap());
+        let pristine = files(&rig.place);
+        let rows = ledger_of(&rig.host, &rig.place);
+        let (raw, curated, ledger) = (lying(&pristine, RAW), lying(&pristine, CURATED), verdicts(&rows));
+        assert!(raw.len() > 200 && curated.len() == raw.len(), "{} raw and {} curated bars", raw.len(), curated.len());
+        let drive = Self { rig, pristine, raw, curated, ledger };
+        assert!(drive.findings().is_empty(), "{:?}", drive.findings());
+        assert_eq!(drive.false_green(), Vec::<String>::new());
+        drive
+    }
+
+    /// Everything that `fsck` does not pass, in its words.
+    fn findings(&self) -> Vec<(Level, String)> {
+        let all = fsck::run(&self.rig.root()).unwrap();
+        all.into_iter().filter(|f| f.status != Level::Pass).map(|f| (f.status, format!("{}: {} ({})", f.id, f.what, f.found.unwrap_or_default()))).collect()
+    }
+
+    /// GREEN partitions of bars that do not lie on the drive as the vendor gave them.
+    fn false_green(&self) -> Vec<String> {
+        let now = files(&self.rig.place);
+        let (raw, curated) = (lying(&now, RAW), lying(&now, CURATED));
+        let mut out = Vec::new();
+        for row in ledger_of(&self.rig.host, &self.rig.place).iter().filter(|r| r.verdict.status == Status::Green) {
+            let key = (row.key.symbol.clone(), row.key.dt.0);
+            let (there, truth) = match row.key.table_name.as_str() {
+                "raw/equities_bars" => (&raw, &self.raw),
+                "curated/equities_ohlcv_adj" => (&curated, &self.curated),
+                _ => continue,
+            };
+            if there.get(&key).is_none() || there.get(&key) != truth.get(&key) {
+                out.push(format!("{} {} {}", row.key.table_name, row.key.symbol, row.key.dt));
+            }
+        }
+        out
+    }
+
+    fn restore(&self) {
+        for path in files(&self.rig.place).keys().filter(|p| !self.pristine.contains_key(*p)) {
+            std::fs::remove_file(self.rig.place.join(path)).unwrap();
+        }
+        for (path, bytes) in &self.pristine {
+            let place = self.rig.place.join(path);
+            if std::fs::read(&place).ok().as_ref() != Some(bytes) {
+                std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+                std::fs::write(place, bytes).unwrap();
+            }
+        }
+        for side in ["control/node.sqlite", "control/journal.sqlite", "models/registry.sqlite"] {
+            for suffix in ["-wal", "-shm", "-journal"] {
+                drop(std::fs::remove_file(self.rig.place.join(format!("{side}{suffix}"))));
+            }
+        }
+    }
+
+    /// Do some damage; the paths that are not what they were.
+    fn damage(&self, dice: &mut Dice, kind: Kind, path: &str, free: &BTreeSet<String>) -> Option<Vec<String>> {
+        let place = self.rig.place.join(path);
+        let bytes = &self.pristine[path];
+        match kind {
+            Kind::Deleted => std::fs::remove_file(place).unwrap(),
+            Kind::Truncated if bytes.is_empty() => return None,
+            Kind::Truncated => std::fs::write(place, &bytes[..dice.below(bytes.len())]).unwrap(),
+            Kind::Flipped if bytes.is_empty() => return None,
+            Kind::Flipped => {
+                let mut bytes = bytes.clone();
+                let at = dice.below(bytes.len());
+                bytes[at] ^= 1 << dice.below(8);
+                std::fs::write(place, bytes).unwrap();
+            }
+            Kind::Swapped => {
+                let suffix = |p: &str| p.rsplit('.').next().unwrap_or_default().to_string();
+                let alike = |p: &&String| part(p) == part(path) && suffix(p) == suffix(path) && self.pristine[*p] != *bytes && !must_be_refused(p);
+                let others: Vec<&String> = free.iter().filter(alike).collect();
+                let other = (*others.get(dice.below(others.len()))?).clone();
+                std::fs::write(place, &self.pristine[&other]).unwrap();
+                std::fs::write(self.rig.place.join(&other), bytes).unwrap();
+                return Some(vec![path.to_string(), other]);
+            }
+        }
+        Some(vec![path.to_string()])
+    }
+}
+
+/// What every command does first.
+fn hold(rig: &Rig) -> Result<steps::preamble::Hold, Error> {
+    steps::preamble::hold(&rig.root(), "node", false)
+}
+
+/// `trademl node audit --full`, with a look at the ledger before the vendors are asked.
+fn audit_full(drive: &Drive) -> Result<Vec<String>, Error> {
+    let rig = &drive.rig;
+    let held = hold(rig)?;
+    let root = rig.root();
+    rebuild::ensure_node_db(&root)?;
+    let node = rig.node("node-1");
+    node.mend()?;
+    let window = node.window()?;
+    node.audit(window, AuditScope::Full)?;
+    node.curate(Depth::Full)?;
+    drop(node);
+    let wrong = drive.false_green();
+    let quiet = Reporter::new(&rig.host, Voice::Silent, "node", None);
+    steps::node::audit(&rig.host, &root, &quiet, AuditScope::Full)?;
+    rig.node("node-1").export(data_layer::node::newest_due(&rig.host)?)?;
+    drop(held);
+    Ok(wrong)
+}
+
+#[derive(Default)]
+struct Tally {
+    damages: usize,
+    found: usize,
+    healed: usize,
+    refused: usize,
+    false_green: usize,
+    batches: usize,
+    clean: usize,
+    by: BTreeMap<(&'static str, Kind), usize>,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    fn json(&self, seed: u64) -> serde_json::Value {
+        let by: BTreeMap<String, usize> = self.by.iter().map(|((part, kind), n)| (format!("{part} {kind:?}").to_lowercase(), *n)).collect();
+        json!({"topic": "damage", "seed": seed, "damages": self.damages, "found": self.found, "healed": self.healed, "refused": self.refused,
+               "false_green": self.false_green, "batches": self.batches, "fsck_clean": self.clean, "by": by, "wrong": self.wrong})
+    }
+}
+
+/// What is not as it was, except what tells when something was asked.
+fn differences(drive: &Drive) -> Vec<String> {
+    let now = files(&drive.rig.place);
+    // FRED answers with the day on which it is asked: there the table that is made of the answers must be as it was.
+    let same = |p: &str| p.starts_with("raw/") && !p.starts_with("raw/macros_fred/") || p.starts_with("curated/") || p.starts_with("reference/");
+    let mut out: Vec<String> =
+        drive.pristine.iter().filter(|(p, bytes)| same(p) && now.get(*p) != Some(bytes)).map(|(p, _)| format!("{p} is not as it was")).collect();
+    out.extend(now.keys().filter(|p| same(p) && !p.starts_with("raw/_quarantine/") && !drive.pristine.contains_key(*p)).map(|p| format!("{p} is new")));
+    if verdicts(&ledger_of(&drive.rig.host, &drive.rig.place)) != drive.ledger {
+        out.push("the ledger says something else".into());
+    }
+    out
+}
+
+/// One batch of damage to files that do not depend on each other, and what became of it.
+fn batch(drive: &Drive, dice: &mut Dice, size: usize, tally: &mut Tally) {
+    let mut free: BTreeSet<String> = drive.pristine.keys().filter(|p| part(p).is_some()).cloned().collect();
+    let alone = dice.below(12) == 0;
+    free.retain(|p| must_be_refused(p) == alone);
+    let mut done: Vec<(Kind, Vec<String>)> = Vec::new();
+    while done.len() < if alone { 1 } else { size } {
+        // First the part, then the file: there are a hundred raw files to one database.
+        let parts: BTreeSet<&str> = free.iter().filter_map(|p| part(p)).collect();
+        let Some(chosen) = parts.iter().nth(dice.below(parts.len())) else { break };
+        let inside: Vec<&String> = free.iter().filter(|p| part(p) == Some(chosen)).collect();
+        let path = inside[dice.below(inside.len())].clone();
+        let kind = [Kind::Deleted, Kind::Truncated, Kind::Flipped, Kind::Swapped][dice.below(4)];
+        free.remove(&path);
+        if let Some(paths) = drive.damage(dice, kind, &path, &free) {
+            free.retain(|p| !paths.iter().any(|hit| hit == p || depend(hit, p)));
+            *tally.by.entry((part(&path).unwrap(), kind)).or_default() += 1;
+            done.push((kind, paths));
+        }
+    }
+    judge(drive, &done, alone, tally);
+    drive.restore();
+}
+
+fn judge(drive: &Drive, done: &[(Kind, Vec<String>)], alone: bool, tally: &mut Tally) {
+    tally.batches += 1;
+    tally.damages += done.len();
+    let story = || done.iter().map(|(kind, paths)| format!("{kind:?} {}", paths.join(" and "))).collect::<Vec<_>>().join("; ");
+    let findings = drive.findings();
+    // A manifest that is gone is told by what nothing answers any more.
+    let told = |path: &String| {
+        let gone = !drive.rig.place.join(path).exists() && path.starts_with("manifests/");
+        findings.iter().any(|(_, words)| {
+            words.contains(path.as_str()) || gone && (words.starts_with("answers") || words.starts_with("segments") || words.starts_with("orphans"))
+        }) || path.starts_with("qc/digests/")
+            && findings.iter().any(|(_, words)| words.contains(&path["qc/digests/".len()..].trim_end_matches(".json").replace('~', "/")))
+    };
+    for (kind, paths) in done {
+        let missed: Vec<&String> = paths.iter().filter(|p| !told(p)).collect();
+        tally.found += usize::from(missed.is_empty());
+        if !missed.is_empty() {
+            tally.wrong.push(format!("not found: {kind:?} {missed:?} among {findings:?}"));
+        }
+    }
+    match audit_full(drive) {
+        Ok(wrong) => {
+            let after = drive.false_green();
+            tally.false_green += wrong.len() + after.len();
+            if let Some(first) = wrong.first().or(after.first()) {
+                tally.wrong.push(format!("false GREEN: {first} after {}", story()));
+            }
+            let (left, changed) = (drive.findings(), differences(drive));
+            tally.clean += usize::from(left.is_empty());
+            if left.is_empty() && changed.is_empty() && !alone {
+                tally.healed += done.len();
+            } else {
+                tally.wrong.push(format!("not healed: {} -> {left:?} {changed:?}", story()));
+            }
+        }
+        Err(e) if alone => {
+            tally.refused += 1;
+            tally.clean += 1;
+            let path = &done[0].1[0];
+            if !e.to_string().contains(path.as_str()) || e.body().fix.is_empty() {
+                tally.wrong.push(format!("refused without naming it: {} {e} {:?}", story(), e.body()));
+            }
+        }
+        Err(e) => tally.wrong.push(format!("not healed: {} -> {e} {:?}", story(), e.body())),
+    }
+}
+
+fn play(drive: &Drive, seed: u64, damages: usize) -> Tally {
+    let (mut dice, mut tally) = (Dice(seed), Tally::default());
+    while tally.damages < damages {
+        batch(drive, &mut dice, 5, &mut tally);
+    }
+    tally
+}
+
+#[test]
+fn whatever_is_damaged_is_found_and_healed_or_refused_and_nothing_false_is_green() {
+    let drive = Drive::new(3, "2017-11-28T12:00:00Z");
+    let tally = play(&drive, 11, 20);
+    assert!(tally.wrong.is_empty(), "{:#}", tally.json(11));
+}
+
+#[test]
+#[ignore = "takes minutes: make damage"]
+fn a_thousand_damages() {
+    let drive = Drive::new(8, "2017-12-08T12:00:00Z");
+    let began = std::time::Instant::now();
+    let tally = play(&drive, 20_171_208, 1_000);
+    let mut line = tally.json(20_171_208);
+    line["seconds"] = json!(began.elapsed().as_secs());
+    println!("{line}");
+    assert!(tally.wrong.is_empty() && tally.found == tally.damages && tally.healed + tally.refused == tally.damages);
+}
