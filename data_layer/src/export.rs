@@ -101,7 +101,7 @@ fn nights(root: &DataRoot) -> Result<BTreeSet<TradingDay>> {
 
 fn manifest_of(root: &DataRoot, night: TradingDay) -> Result<ExportManifest> {
     let path = DataPath::new(format!("{FOLDER}/{night}/{MANIFEST}"))?;
-    store::read_signed(root, &path)?.ok_or_else(|| Error::new(code::SSD_DAMAGED, format!("{path} is not there")).fix("trademl node audit --full"))
+    store::read_signed(root, &path)?.ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("{path} is not there")).fix("trademl node audit --full"))
 }
 
 /// Files of the exports that are not what their lists say, with the digest that is wanted; `None` for a list itself.

@@ -191,7 +191,7 @@ pub fn set_aside(root: &DataRoot, path: &DataPath) -> Result<()> {
 /// A manifest's name ends in the digest of its bytes; the inner error is the damage.
 fn read_one(root: &DataRoot, path: &DataPath) -> Result<std::result::Result<Manifest, Error>> {
     let bytes = store::read(root, path)?.unwrap_or_default();
-    let damaged = |why: String| Error::new(code::SSD_DAMAGED, format!("{path} cannot be read")).cause(why).fix("trademl node audit --full");
+    let damaged = |why: String| Error::new(code::SSD_DAMAGED, text!("{path} cannot be read")).cause(why).fix("trademl node audit --full");
     let digest = path.file_name().trim_end_matches(".json").rsplit('-').next().unwrap_or_default().to_string();
     if store::sha256_hex(&bytes).get(..16) != Some(digest.as_str()) {
         return Ok(Err(damaged("its bytes do not match its name".into())));

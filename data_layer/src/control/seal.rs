@@ -25,7 +25,7 @@ fn digest(root: &DataRoot, path: &DataPath) -> Result<Option<String>> {
     let mut file = match File::open(root.locate(path)) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::from(e).during(&format!("reading {path}"))),
+        Err(e) => return Err(Error::from(e).during(&text!("reading {path}"))),
     };
     let (mut hash, mut piece) = (Sha256::new(), vec![0u8; PIECE_BYTES]);
     loop {
@@ -91,7 +91,7 @@ pub fn check(root: &DataRoot, which: Which) -> Result<()> {
         Which::Journal => "trademl runs recover",
         Which::Registry => "copy the newest control/backup/registry.sqlite.<day> over it (inside the data root), remove models/registry.sqlite.seal",
     };
-    Err(Error::new(code::SSD_DAMAGED, format!("{} is damaged", which.path()))
+    Err(Error::new(code::SSD_DAMAGED, text!("{} is damaged", which.path()))
         .cause("its bytes are not those that were there when the drive was last left in order")
         .fix(fix))
 }

@@ -6,7 +6,6 @@ use crate::audit::AuditConfig;
 use crate::audit::bars::{self, Catalogue};
 use crate::control::Db;
 use crate::error::{Error, Result};
-use crate::ledger;
 use crate::lost;
 use crate::reference::{self, CorpAction};
 use crate::root::{DataPath, DataRoot, encode_symbol};

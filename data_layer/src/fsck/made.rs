@@ -19,7 +19,7 @@ const MEND: &str = "trademl node audit --full (it is asked or made again)";
 
 pub(super) fn manifests(damaged: &[(DataPath, Error)], out: &mut Vec<Finding>) {
     for (path, why) in damaged {
-        out.push(Finding::fail("manifests", format!("{path} matches its name"), why.to_string(), MEND));
+        out.push(Finding::fail("manifests", text!("{path} matches its name"), why.to_string(), MEND));
     }
     if damaged.is_empty() {
         out.push(Finding::pass("manifests", "every manifest matches its name"));
@@ -34,8 +34,8 @@ pub(super) fn answers(db: &Db, manifests: &[(DataPath, Manifest)], out: &mut Vec
     out.push(match lost.first() {
         None => Finding::pass("answers", what),
         Some(first) => {
-            let about = format!("{} {} {} of {} to {}", first.vendor, first.dataset, first.symbol, first.range.0, first.range.1);
-            Finding::fail("answers", what, format!("{} are not, the first is {about}", lost.len()), MEND)
+            let about = text!("{} {} {} of {} to {}", first.vendor, first.dataset, first.symbol, first.range.0, first.range.1);
+            Finding::fail("answers", what, text!("{} are not, the first is {about}", lost.len()), MEND)
         }
     });
     Ok(())
@@ -45,12 +45,12 @@ pub(super) fn answers(db: &Db, manifests: &[(DataPath, Manifest)], out: &mut Vec
 pub(super) fn tables(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
     let changed = vouch::changed(root)?;
     for (path, found) in &changed {
-        out.push(Finding::fail("tables", format!("{path} is what was written"), *found, MEND));
+        out.push(Finding::fail("tables", text!("{path} is what was written"), *found, MEND));
     }
     let mut unvouched = vouch::unvouched(root, "reference")?;
     unvouched.extend(vouch::unvouched(root, "qc")?.into_iter().filter(|p| p.as_str() == ledger::EXPORT));
     for path in &unvouched {
-        out.push(Finding::warn("tables", format!("{path} is what was written"), "its digest is not there", MEND));
+        out.push(Finding::warn("tables", text!("{path} is what was written"), "its digest is not there", MEND));
     }
     if changed.is_empty() && unvouched.is_empty() {
         out.push(Finding::pass("tables", "reference tables and the exported ledger are what was written"));
@@ -60,14 +60,14 @@ pub(super) fn tables(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
 
 /// The small records below `qc/` match their own digests; the list of curated files is there where there are such files.
 pub(super) fn records(root: &DataRoot, out: &mut Vec<Finding>) {
-    let what = |path: &str| format!("{path} matches its own digest");
+    let what = |path: &str| text!("{path} matches its own digest");
     let scope = DataPath::new(scope::PATH).and_then(|p| store::read_signed::<Scope>(root, &p)).map(|found| found.is_some());
     let deps = DataPath::new(curate::DEPS).and_then(|p| store::read_signed::<Deps>(root, &p)).map(|found| found.is_some());
     let any = |folder: &str| DataPath::new(folder).and_then(|p| store::list(root, &p)).is_ok_and(|all| !all.is_empty());
     for (path, read, needed) in [(scope::PATH, scope, any(curate::FOLDER)), (curate::DEPS, deps, any(curate::FOLDER))] {
         out.push(match read {
             Err(error) => Finding::fail("records", what(path), error.to_string(), MEND),
-            Ok(false) if needed => Finding::fail("records", format!("{path} is there"), "no such file", MEND),
+            Ok(false) if needed => Finding::fail("records", text!("{path} is there"), "no such file", MEND),
             Ok(_) => Finding::pass("records", what(path)),
         });
     }
@@ -76,7 +76,7 @@ pub(super) fn records(root: &DataRoot, out: &mut Vec<Finding>) {
 pub(super) fn exports(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
     let damaged = export::damaged(root)?;
     for (path, _) in &damaged {
-        out.push(Finding::fail("exports", format!("{path} is what was exported"), code::SSD_DAMAGED.id, MEND));
+        out.push(Finding::fail("exports", text!("{path} is what was exported"), code::SSD_DAMAGED.id, MEND));
     }
     if damaged.is_empty() {
         out.push(Finding::pass("exports", "the nightly exports are what was exported"));
@@ -87,7 +87,7 @@ pub(super) fn exports(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
 pub(super) fn backups(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
     let broken = seal::broken_backups(root)?;
     for path in &broken {
-        out.push(Finding::fail("backups", format!("{path} is what was backed up"), "other bytes, or none", "trademl node audit --full (it is removed)"));
+        out.push(Finding::fail("backups", text!("{path} is what was backed up"), "other bytes, or none", "trademl node audit --full (it is removed)"));
     }
     if broken.is_empty() {
         out.push(Finding::pass("backups", "every backup is what was backed up"));
