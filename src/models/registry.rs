@@ -94,7 +94,8 @@ impl Registry {
     pub fn open(root: &DataRoot) -> Result<Self> {
         let db = Db::open(root, Which::Registry)?;
         // Looking must not write: a seal on the database would be broken by it.
-        let guarded: i64 = db.lock()?.query_row("SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE '%_no_%'", [], |r| r.get(0))?;
+        let guards = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name IN ('trials_no_update', 'trials_no_delete', 'events_no_update', 'events_no_delete')";
+        let guarded: i64 = db.lock()?.query_row(guards, [], |r| r.get(0))?;
         if guarded < 4 {
             db.write(|tx| Ok(tx.execute_batch(GUARDS)?))?;
         }

@@ -166,8 +166,7 @@ fn stage_of(names: &[String], on: TradingDay, years: u16) -> Stage {
     let symbols = u32::try_from(names.len()).unwrap();
     // Stage 1 is foretold and not begun: the world has no more names.
     stage.promote.green = 2.0;
-    stage.targets =
-        BTreeMap::from([(0, Target { symbols, eod_years: years.into(), minute_years: 1 }), (1, Target { symbols: 500, eod_years: 15, minute_years: 5 })]);
+    stage.targets = BTreeMap::from([(0, Target { symbols, eod_years: years, minute_years: 1 }), (1, Target { symbols: 500, eod_years: 15, minute_years: 5 })]);
     stage
 }
 

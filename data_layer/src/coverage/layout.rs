@@ -129,7 +129,7 @@ pub fn share(c: &Coverage) -> String {
 
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
-    let cut = |(i, c): (usize, char)| if i > 0 && (digits.len() - i) % 3 == 0 { vec![',', c] } else { vec![c] };
+    let cut = |(i, c): (usize, char)| if i > 0 && (digits.len() - i).is_multiple_of(3) { vec![',', c] } else { vec![c] };
     digits.chars().enumerate().flat_map(cut).collect()
 }
 

@@ -71,7 +71,9 @@ impl Task<'_> {
             if !held.contains_key(symbol) {
                 held.insert(symbol.to_string(), BTreeMap::new());
             }
-            held.get_mut(symbol).map(|of| of.entry(session.day).or_default().push(Held { manifest, summary, kept: () }));
+            if let Some(of) = held.get_mut(symbol) {
+                of.entry(session.day).or_default().push(Held { manifest, summary, kept: () });
+            }
         })?;
         report.segments_read += found.segments_read + days.segments_read;
         report.bytes_read += found.bytes_read + days.bytes_read;
