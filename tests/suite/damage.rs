@@ -208,7 +208,9 @@ impl Drive {
             }
             Kind::Swapped => {
                 let suffix = |p: &str| p.rsplit('.').next().unwrap_or_default().to_string();
-                let alike = |p: &&String| part(p) == part(path) && suffix(p) == suffix(path) && self.pristine[*p] != *bytes && !must_be_refused(p);
+                let alike = |p: &&String| {
+                    part(p) == part(path) && suffix(p) == suffix(path) && self.pristine[*p] != *bytes && !must_be_refused(p) && !depend(p, path)
+                };
                 let others: Vec<&String> = free.iter().filter(alike).collect();
                 let other = (*others.get(dice.below(others.len()))?).clone();
                 std::fs::write(place, &self.pristine[&other]).unwrap();
@@ -266,14 +268,36 @@ impl Tally {
     }
 }
 
+/// The table of macro series.
+const MACROS: &str = "reference/macros.parquet";
+
+/// Statements about macro series that were public by a day: series, day observed, the bits of its value, day of publication.
+fn published(bytes: &[u8], until: i32) -> BTreeSet<(String, i32, Option<u64>, i32)> {
+    let Some(table) = frame(bytes) else { return BTreeSet::new() };
+    let series = table.column("series_id").unwrap().str().unwrap().clone();
+    let day = |name: &str| table.column(name).unwrap().date().unwrap().phys.clone();
+    let (observed, from) = (day("observation_date"), day("realtime_start"));
+    let value = table.column("value").unwrap().f64().unwrap().clone();
+    let row = |i: usize| Some((series.get(i)?.to_string(), observed.get(i)?, value.get(i).map(f64::to_bits), from.get(i)?));
+    (0..table.height()).filter_map(row).filter(|r| r.3 <= until).collect()
+}
+
 /// What is not as it was, except what tells when something was asked.
 fn differences(drive: &Drive) -> Vec<String> {
     let now = files(&drive.rig.place);
-    // FRED answers with the day on which it is asked: there the table that is made of the answers must be as it was.
-    let same = |p: &str| p.starts_with("raw/") && !p.starts_with("raw/macros_fred/") || p.starts_with("curated/") || p.starts_with("reference/");
+    // FRED answers with what is public on the day on which it is asked: asked again, it may know more. All that was known must be
+    // there as it was.
+    let later = |p: &str| p.starts_with("raw/macros_fred/") || p == MACROS;
+    let same = |p: &str| (p.starts_with("raw/") || p.starts_with("curated/") || p.starts_with("reference/")) && !later(p);
     let mut out: Vec<String> =
         drive.pristine.iter().filter(|(p, bytes)| same(p) && now.get(*p) != Some(bytes)).map(|(p, _)| format!("{p} is not as it was")).collect();
     out.extend(now.keys().filter(|p| same(p) && !p.starts_with("raw/_quarantine/") && !drive.pristine.contains_key(*p)).map(|p| format!("{p} is new")));
+    let empty = Vec::new();
+    let (then, there) = (drive.pristine.get(MACROS).unwrap_or(&empty), now.get(MACROS).unwrap_or(&empty));
+    let newest = published(then, i32::MAX).into_iter().map(|r| r.3).max().unwrap_or(i32::MIN);
+    if published(then, newest).is_empty() || published(then, newest) != published(there, newest) {
+        out.push(format!("{MACROS} does not say what it said"));
+    }
     if verdicts(&ledger_of(&drive.rig.host, &drive.rig.place)) != drive.ledger {
         out.push("the ledger says something else".into());
     }
