@@ -208,9 +208,8 @@ impl Drive {
             }
             Kind::Swapped => {
                 let suffix = |p: &str| p.rsplit('.').next().unwrap_or_default().to_string();
-                let alike = |p: &&String| {
-                    part(p) == part(path) && suffix(p) == suffix(path) && self.pristine[*p] != *bytes && !must_be_refused(p) && !depend(p, path)
-                };
+                let alike =
+                    |p: &&String| part(p) == part(path) && suffix(p) == suffix(path) && self.pristine[*p] != *bytes && !must_be_refused(p) && !depend(p, path);
                 let others: Vec<&String> = free.iter().filter(alike).collect();
                 let other = (*others.get(dice.below(others.len()))?).clone();
                 std::fs::write(place, &self.pristine[&other]).unwrap();
