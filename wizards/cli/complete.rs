@@ -7,10 +7,12 @@ use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 use data_layer::control::{Db, Which};
+use data_layer::env_vars;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot};
-use data_layer::{env_vars, stage};
+#[cfg(feature = "research")]
+use data_layer::stage;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::OnceLock;
