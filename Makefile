@@ -6,7 +6,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
-TRADEML := "$(TARGET)/debug/trademl"
+PROGRAM := "$(TARGET)/debug/trademl"
 
 .PHONY: help setup demo test drill damage workers storm planted node clients readers mirror kills promises docs book fmt lint
 
@@ -21,7 +21,7 @@ setup: ## Check for compiler, cmake 3.28 and libclang, and install what is missi
 demo: setup ## Build, then run all six wizards on replayed real prices
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@printf '\n==> The demo keeps its data in %s (run `make demo` again to continue after an interruption)\n\n' "$(DEMO_ROOT)"
-	@$(ENV); exec $(TRADEML) demo --root "$(DEMO_ROOT)"
+	@$(ENV); exec $(PROGRAM) demo --root "$(DEMO_ROOT)"
 
 test: setup ## Build and run every test, and print the totals
 	@$(ENV); .ci/test
@@ -60,7 +60,7 @@ mirror: setup ## Copy a drive's registry to a real MLflow server and read it bac
 
 kills: setup ## Kill `trademl train` 50 times at random moments and compare what it makes (takes minutes)
 	@$(ENV); cargo build --locked --workspace --all-targets
-	@$(ENV); TRADEML=$(TRADEML) .ci/kills
+	@$(ENV); TRADEML=$(PROGRAM) .ci/kills
 
 promises: setup ## Drive the program to see that what docs/promises.md says of the whole of it holds
 	@$(ENV); cargo build --locked --workspace --all-targets
@@ -70,7 +70,7 @@ docs: ## Rewrite the generated pages below docs/ from the code
 	@.ci/setup
 	@$(ENV); TRADEML_REGENERATE_DOCS=1 cargo test --locked --workspace up_to_date
 	@$(ENV); cargo build --locked --workspace --all-targets
-	@$(TRADEML) docs docs
+	@$(PROGRAM) docs docs
 
 book: ## Build the book of docs/ (installs mdBook into the target folder when it is missing)
 	@.ci/setup --node

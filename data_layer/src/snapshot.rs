@@ -27,6 +27,11 @@ pub fn pin(root: &DataRoot, window: DateRange) -> Result<SnapshotId> {
     let mut lines = Vec::new();
     for path in store::list(root, &DataPath::new(table::CURATED_EQUITIES)?)?.into_iter().filter(|p| within(p, window)) {
         let sha256 = digest(root, &path)?;
+        if !made.contains_key(&path) {
+            return Err(Error::new(code::DATA_CONFLICT, text!("nothing recorded how {path} was made"))
+                .cause("another version of the program curated it, or the record of curation was lost")
+                .fix("trademl node audit --full"));
+        }
         if made.get(&path).is_none_or(|d| *d != sha256) {
             return Err(Error::new(code::SSD_DAMAGED, text!("{path} does not match its recorded digest")).fix("trademl node audit --full"));
         }

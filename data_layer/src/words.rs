@@ -11,6 +11,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, OnceLock};
 
+/// `1,234,567`
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let comma = |i: usize| if i > 0 && (digits.len() - i).is_multiple_of(3) { "," } else { "" };
+    digits.chars().enumerate().flat_map(|(i, c)| comma(i).chars().chain([c])).collect()
+}
+
 /// A catalogue as it is written: `<language>.yml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

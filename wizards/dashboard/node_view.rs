@@ -1,9 +1,10 @@
 //! The data node's screen: coverage, queue, budgets.
 
 use super::model::{CoverageRow, HeatRow, LoopRow, NodeSnapshot, QueueRow, VendorRow};
-use super::text::{bad, bar, caution, duration, fit, good, heading, pad, percent, plain, thousands};
+use super::text::{bad, bar, caution, duration, fit, good, heading, pad, percent, plain};
 use super::view::{Page, Section};
 use data_layer::detect::human_bytes;
+use data_layer::words::thousands;
 use ratatui::text::{Line, Span};
 
 /// `width` = the whole screen, `column` = one column of sections.

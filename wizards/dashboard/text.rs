@@ -1,6 +1,7 @@
 //! Numbers and bars as short texts that fit a column.
 
 use data_layer::words::tell;
+use data_layer::words::thousands;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
@@ -20,19 +21,6 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
     let tenths = u128::from(part) * 1000 / u128::from(whole);
     text!("{}.{} %", tenths / 10, tenths % 10)
-}
-
-/// `1,234,567`
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// `-1,234.50`

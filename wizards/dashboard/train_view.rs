@@ -1,8 +1,9 @@
 //! A training run's screen: every split of every configuration, and what it scored out of sample.
 
 use super::model::{ConfigurationRow, TrainSnapshot};
-use super::text::{bad, bar, duration, fit, good, heading, pad, percent, plain, thousands};
+use super::text::{bad, bar, duration, fit, good, heading, pad, percent, plain};
 use super::view::{Page, Section};
+use data_layer::words::thousands;
 use ratatui::text::{Line, Span};
 
 /// `width` = the whole screen, `column` = one column of sections.

@@ -4,6 +4,7 @@
 use super::{Dataset, Level, Picture};
 use crate::ledger::Coverage;
 use crate::time::TradingDay;
+use crate::words::thousands;
 use std::collections::BTreeMap;
 
 /// Distance of two cells, and the side of one.
@@ -125,12 +126,6 @@ pub fn subtitle(picture: &Picture) -> String {
 /// `99.98 % GREEN of 125,800`; never rounded up.
 pub fn share(c: &Coverage) -> String {
     text!("{:.2} % GREEN of {}", (c.fraction() * 1e4).floor() / 1e2, thousands(c.expected))
-}
-
-pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let cut = |(i, c): (usize, char)| if i > 0 && (digits.len() - i).is_multiple_of(3) { vec![',', c] } else { vec![c] };
-    digits.chars().enumerate().flat_map(cut).collect()
 }
 
 /// Texts of a picture end at its edge.

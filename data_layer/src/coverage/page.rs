@@ -1,11 +1,12 @@
 //! The page: what is there in one table, why the rest is not in another, a calendar for each dataset, and the days that are
 //! not complete. One file, no script; it reads on a phone and follows light and dark.
 
-use super::layout::{self, thousands};
+use super::layout;
 use super::svg::{self, escaped};
 use super::{Dataset, Picture, meaning};
 use crate::ledger::Coverage;
 use crate::time::TradingDay;
+use crate::words::thousands;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

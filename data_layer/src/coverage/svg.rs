@@ -5,6 +5,7 @@ use super::layout::{self, CELL, Mark, Panel, WIDTH, Weight};
 use super::{Dataset, Level, Picture};
 use crate::ledger::Coverage;
 use crate::time::TradingDay;
+use crate::words::thousands;
 use std::fmt::Write as _;
 
 /// Colours of light and dark; levels differ in lightness and shape too, not in hue alone.
@@ -94,6 +95,6 @@ fn square(x: i32, y: i32, level: Level) -> String {
 
 /// `98 of 100 GREEN; 2 MISSING`.
 pub fn reasons(c: &Coverage) -> String {
-    let bad = c.codes.iter().filter(|(code, n)| *code != "OK" && **n > 0).map(|(code, n)| format!("{} {code}", layout::thousands(*n)));
-    std::iter::once(text!("{} of {} GREEN", layout::thousands(c.green), layout::thousands(c.expected))).chain(bad).collect::<Vec<_>>().join("; ")
+    let bad = c.codes.iter().filter(|(code, n)| *code != "OK" && **n > 0).map(|(code, n)| format!("{} {code}", thousands(*n)));
+    std::iter::once(text!("{} of {} GREEN", thousands(c.green), thousands(c.expected))).chain(bad).collect::<Vec<_>>().join("; ")
 }

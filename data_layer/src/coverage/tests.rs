@@ -2,6 +2,7 @@ use super::*;
 use crate::audit::{AuditScope, audit_scan};
 use crate::reference::refresh_reference;
 use crate::testkit::{Kit, day, good_bars, range};
+use crate::words::thousands;
 use std::io::Read as _;
 
 /// Two names over two months; one day of one of them was never asked for.
@@ -93,5 +94,5 @@ fn levels_and_shares_never_flatter() {
     assert_eq!(Level::of(&c(99, 0, 1)), Some(Level::Gaps));
     assert_eq!(Level::of(&c(97, 2, 1)), Some(Level::Missing));
     assert_eq!(layout::share(&c(119_725, 4, 0)), "99.99 % GREEN of 119,729");
-    assert_eq!((layout::thousands(7), layout::thousands(1_234), layout::thousands(1_234_567)), ("7".into(), "1,234".into(), "1,234,567".into()));
+    assert_eq!((thousands(7), thousands(1_234), thousands(1_234_567)), ("7".into(), "1,234".into(), "1,234,567".into()));
 }

@@ -1,6 +1,7 @@
 //! The report in Markdown.
 
 use super::{Findings, Section};
+use crate::words::thousands;
 use std::collections::BTreeMap;
 
 pub(super) fn markdown(all: &Findings) -> String {
@@ -16,7 +17,7 @@ fn one(s: &Section) -> String {
     let table = |out: &mut String, head: &str, rows: &BTreeMap<String, u64>| {
         if !rows.is_empty() {
             out.push_str(&format!("| {head} | |\n|---|---:|\n"));
-            rows.iter().for_each(|(name, n)| out.push_str(&format!("| {name} | {} |\n", grouped(*n))));
+            rows.iter().for_each(|(name, n)| out.push_str(&format!("| {name} | {} |\n", thousands(*n))));
             out.push('\n');
         }
     };
@@ -24,27 +25,14 @@ fn one(s: &Section) -> String {
     table(&mut out, "state and code", &s.codes);
     if !s.checks.is_empty() {
         out.push_str("| must never happen | looked at | happened |\n|---|---:|---:|\n");
-        s.checks.iter().for_each(|c| out.push_str(&format!("| {} | {} | {} |\n", c.what, grouped(c.looked_at), grouped(c.violations))));
+        s.checks.iter().for_each(|c| out.push_str(&format!("| {} | {} | {} |\n", c.what, thousands(c.looked_at), thousands(c.violations))));
         out.push('\n');
     }
     for a in &s.anomalies {
         let why = if a.explanation.is_empty() { "**Unexplained.**" } else { &a.explanation };
-        out.push_str(&format!("### {} ({})\n\n{why}\n\n", a.class, grouped(a.count)));
+        out.push_str(&format!("### {} ({})\n\n{why}\n\n", a.class, thousands(a.count)));
         a.examples.iter().for_each(|e| out.push_str(&format!("- {e}\n")));
         out.push('\n');
-    }
-    out
-}
-
-/// Thousands with commas.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
     }
     out
 }
