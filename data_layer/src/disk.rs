@@ -101,12 +101,14 @@ fn replace_some(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
         return Err(error);
     }
     let mut waits = written?;
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
+    // Opened before the renames: what fails to reach the drive after that is said to this handle.
+    let before = folders.first().map(File::open).transpose()?;
     for ((target, _), temp) in files.iter().zip(&temps) {
         host.failpoint("store.rename.before")?;
         fs::rename(&temp.place, target)?;
     }
-    let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
-    waits += sync_together(folders.into_iter())?;
+    waits += sync_together(before.as_ref(), folders.into_iter())?;
     files.iter().try_for_each(|_| host.failpoint("store.rename.after"))?;
     Ok(waits)
 }
@@ -126,7 +128,7 @@ fn stage_all(host: &Host, files: &[(PathBuf, &[u8])], temps: &mut Vec<Temporary>
         (&temp.file).write_all(bytes)?;
         temps.push(temp);
     }
-    let waits = sync_together(temps.iter().map(|temp| temp.place.as_path()))?;
+    let waits = sync_together(temps.first().map(|temp| &temp.file), temps.iter().map(|temp| temp.place.as_path()))?;
     for ((_, bytes), temp) in files.iter().zip(temps) {
         verify(&temp.place, bytes)?;
     }
@@ -134,11 +136,12 @@ fn stage_all(host: &Host, files: &[(PathBuf, &[u8])], temps: &mut Vec<Temporary>
 }
 
 /// Wait until these files or folders, all on one file system, are on the drive. Linux has one call for that, which since 5.8
-/// also says when writing failed; elsewhere each is waited for.
-fn sync_together<'a>(mut places: impl Iterator<Item = &'a Path>) -> Result<u64> {
+/// also says to a handle that was opened before the writing when it failed: `before`; elsewhere each is waited for.
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+fn sync_together<'a>(before: Option<&File>, mut places: impl Iterator<Item = &'a Path>) -> Result<u64> {
     #[cfg(target_os = "linux")]
-    if let Some(first) = places.next() {
-        rustix::fs::syncfs(File::open(first)?).map_err(std::io::Error::from)?;
+    if let Some(handle) = before {
+        rustix::fs::syncfs(handle).map_err(std::io::Error::from)?;
         return Ok(1);
     }
     let mut waits = 0;

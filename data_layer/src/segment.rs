@@ -184,7 +184,9 @@ pub const ASIDE: &str = "raw/_quarantine";
 /// Keep a file for inspection in [`ASIDE`], out of the way: copied durably, then removed.
 pub fn set_aside(root: &DataRoot, path: &DataPath) -> Result<()> {
     let Some(bytes) = store::read(root, path)? else { return Ok(()) };
-    store::write_atomic(root, &DataPath::new(format!("{ASIDE}/{}", path.as_str().replace('/', "~")))?, &bytes)?;
+    // The same file may be damaged twice: neither copy hides the other.
+    let name = format!("{ASIDE}/{}~{}", path.as_str().replace('/', "~"), &store::sha256_hex(&bytes)[..16]);
+    store::write_atomic(root, &DataPath::new(name)?, &bytes)?;
     store::remove(root, path)
 }
 

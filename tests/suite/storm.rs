@@ -309,7 +309,7 @@ fn assert_good(line: &Value) {
 }
 
 #[test]
-fn a_storm_of_two_days_costs_no_bar_no_limit_and_no_time() {
+fn a_storm_of_five_days_costs_no_bar_no_limit_and_no_time() {
     let line = whole(&Rig::new("2018-01-05T21:40:00Z"), &Plan { symbols: 3, years: 1, days: 5, bombs: &[2], mib: 128, forward_minutes: 120 });
     assert_good(&line);
     let queue = long_queue(60);

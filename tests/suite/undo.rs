@@ -127,6 +127,7 @@ fn a_shell_is_offered_the_runs_models_and_symbols_of_the_drive() {
     assert!(offered("model --root ROOT list --strategy ''", 6).contains("equities_xs"));
     assert!(offered("paper --root ROOT release AA", 5).contains("AAPL"));
     assert!(offered("paper --root ROOT digest --account ''", 6).contains("SIM000001"));
+    assert!(offered("rerun --root ROOT ''", 4).contains("2017-11-30-"), "{}", offered("rerun --root ROOT ''", 4));
     // Without a drive nothing is offered, and nothing is said.
     assert!(offered("runs show ''", 3).lines().all(|l| l.starts_with("--")));
 }

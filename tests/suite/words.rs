@@ -250,6 +250,7 @@ fn unmarked(screen: &str, data: &[&str]) -> Vec<String> {
             continue;
         }
         for word in line.split(|c: char| c.is_whitespace() || "()[],;:'\"".contains(c)) {
+            let word = word.trim_end_matches('.');
             let small = word.chars().filter(char::is_ascii_lowercase).count();
             let data = word.chars().any(|c| c.is_ascii_digit() || "/_=.-@".contains(c)) || data.contains(&word);
             if small >= 3 && !data {
@@ -387,7 +388,12 @@ fn errors_checks_and_lists_are_told_too() {
     let ids = trademl::commands::doctor::families().into_iter().flat_map(|family| family.checks).map(|check| check.id);
     let vendors = data_layer::sourcing::Vendor::ALL.iter().map(|v| v.as_str());
     let data: Vec<&str> = DATA.iter().copied().chain(ids).chain(vendors).collect();
-    for line in ["train --plain --root /nowhere/at/all".to_string(), format!("doctor --offline --root {at}"), format!("status --root {at}")] {
+    for line in [
+        "train --plain --root /nowhere/at/all".to_string(),
+        format!("doctor --offline --root {at}"),
+        format!("status --root {at}"),
+        format!("report list --root {at}"),
+    ] {
         let screen = spoken(home.path(), &line, "");
         // The words of a vendor are shown as they came.
         let screen = screen.replace("subscription does not permit querying 1Min bars (the world replay@1 holds no minutes)", "");
@@ -398,4 +404,17 @@ fn errors_checks_and_lists_are_told_too() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trademl"));
     let out = command.args(["status"]).env_clear().env("HOME", home.path()).env("TRADEML_LANG", "tlh").output().unwrap();
     assert!(String::from_utf8_lossy(&out.stderr).contains("no texts in the language 'tlh'"));
+    // A file that cannot be read stops neither what mends it nor, when only the locale asks for it, anything else.
+    let folder = home.path().join(".config/trademl/text");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("fr.yml"), "version: [").unwrap();
+    for (line, var, status) in [("status", "LANG", 0), ("status", "TRADEML_LANG", 2), ("text", "TRADEML_LANG", 0), ("explain", "TRADEML_LANG", 0)] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_trademl"));
+        command.arg(line).env_clear().env("HOME", home.path()).env(var, "fr");
+        if line == "status" {
+            command.arg("--root").arg(&place);
+        }
+        let out = command.output().unwrap();
+        assert_eq!(out.status.code(), Some(status), "{line} {var}: {}", String::from_utf8_lossy(&out.stderr));
+    }
 }

@@ -53,6 +53,12 @@ pub fn symbols() -> ArgValueCandidates {
     from_drive(|root| Ok(stage::load(root)?.universe.symbols.into_iter().map(|s| (s, String::new())).collect()))
 }
 
+/// Versions of models in the registry, newest first, with their stages.
+#[cfg(feature = "research")]
+pub fn versions() -> ArgValueCandidates {
+    from_drive(|root| column(root, Which::Registry, "SELECT version FROM models ORDER BY created_at DESC, version"))
+}
+
 /// Strategies that have a model in the registry.
 pub fn strategies() -> ArgValueCandidates {
     from_drive(|root| column(root, Which::Registry, "SELECT DISTINCT strategy FROM models ORDER BY 1"))

@@ -49,7 +49,7 @@ pub enum ModelCommand {
 #[derive(Args, Debug, Clone)]
 pub struct RerunArgs {
     /// A training run (`trademl runs list`) or a model's version (`trademl model list`)
-    #[arg(add = complete::runs())]
+    #[arg(add = complete::versions())]
     pub id: String,
     /// Whose model, where a version is named
     #[arg(long, default_value = "equities_xs", add = complete::strategies())]

@@ -30,7 +30,9 @@ pub enum ReportCommand {
     /// Two evaluations side by side: verdict, every number, every what-if
     Compare {
         /// A model's version (`trademl model list`)
+        #[arg(add = complete::versions())]
         a: String,
+        #[arg(add = complete::versions())]
         b: String,
         /// Whose models
         #[arg(long, default_value = "equities_xs", add = complete::strategies())]
@@ -49,6 +51,8 @@ pub enum PageKind {
     Weekly,
     Nightly,
     Coverage,
+    /// What `node report` found in the data
+    Data,
 }
 
 impl PageKind {
@@ -60,6 +64,18 @@ impl PageKind {
             Self::Weekly => "weekly",
             Self::Nightly => "nightly",
             Self::Coverage => "coverage",
+            Self::Data => "data",
+        }
+    }
+
+    /// The command that writes such a page.
+    pub fn made_by(self) -> &'static str {
+        match self {
+            Self::Evaluation => "trademl evaluate",
+            Self::Daily | Self::Weekly => "trademl paper-trade",
+            Self::Nightly => "trademl nightly",
+            Self::Coverage => "trademl coverage",
+            Self::Data => "trademl node report",
         }
     }
 }

@@ -8,7 +8,8 @@ use data_layer::words::{self, Language};
 pub const ENGLISH: &str = include_str!("../../templates/text/en.yml");
 
 /// Read the catalogue of the wanted language, if it is not English and there is one in this machine's configuration folder
-/// (`text/<language>.yml`). A language that was asked for by `TRADEML_LANG` must be there; a locale need not.
+/// (`text/<language>.yml`). A language that was asked for by `TRADEML_LANG` must be there and readable; a locale need not: what is
+/// wrong with its file is logged, and English is spoken.
 pub fn choose(host: &Host) -> Result<()> {
     let asked = host.env("TRADEML_LANG").filter(|v| !v.is_empty());
     let locale = || ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| host.env(name).filter(|v| !v.is_empty()));
@@ -19,7 +20,14 @@ pub fn choose(host: &Host) -> Result<()> {
             return Ok(());
         }
         let Ok(yaml) = std::fs::read_to_string(folder.join(format!("{name}.yml"))) else { continue };
-        let language = Language::parse(&yaml)?;
+        let language = match Language::parse(&yaml) {
+            Ok(language) => language,
+            Err(error) if asked.is_none() => {
+                tracing::warn!(%error, %name, "the texts of the locale cannot be read: English is spoken");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         for template in &language.unusable {
             tracing::warn!(language = %language.name, %template, "a translation has other places than its text, and is not used");
         }

@@ -49,7 +49,10 @@ pub fn dispatch(command: Command) -> u8 {
         Err(error) => return complain(&error, None),
     };
     if let Err(error) = language::choose(&host) {
-        return complain(&error, None);
+        // What a translator mends a catalogue with works without one.
+        if !matches!(command, Command::Text | Command::Explain { .. } | Command::Doctor(_)) {
+            return complain(&error, None);
+        }
     }
     let log = Log::start(&host, name(&command));
     if let Err(error) = signals::listen(&host) {

@@ -31,8 +31,10 @@ pub fn run(host: &Host, log: &Log, args: &ModelArgs) -> Result<u8> {
             say(&text!("{} {version} is champion again; the decision and its reason are in the history", args.strategy));
             drop(held);
             // The registry has changed already; a copy that waits is no failure.
-            if let Ok(Some(delivered)) = mlflow::deliver(&root) {
-                say(&steps::mirror::sentence(&delivered));
+            match mlflow::deliver(&root) {
+                Ok(None) => {}
+                Ok(Some(delivered)) => say(&steps::mirror::sentence(&delivered)),
+                Err(e) => say(&text!("the copy to MLflow was not made: {e}")),
             }
         }
         ModelCommand::Mirror { json } => return mirror(host, &root, *json),

@@ -21,13 +21,15 @@ pub fn run(host: &Host, args: &ReportArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// Pages of a kind, oldest first: their paths begin with their day.
+/// Pages of a kind, the one written last at the end. A page that is there as HTML is not told as Markdown too.
 fn pages(root: &DataRoot, kind: PageKind) -> Result<Vec<DataPath>> {
-    let mut all = store::list(root, &DataPath::new(format!("reports/{}", kind.folder()))?)?;
-    let ending = if all.iter().any(|p| p.as_str().ends_with(".html")) { ".html" } else { ".md" };
-    all.retain(|p| p.as_str().ends_with(ending));
-    all.sort();
-    Ok(all)
+    let all = store::list(root, &DataPath::new(format!("reports/{}", kind.folder()))?)?;
+    let html = |p: &DataPath| p.as_str().strip_suffix(".md").and_then(|stem| DataPath::new(format!("{stem}.html")).ok()).is_some_and(|h| all.contains(&h));
+    let shown = all.iter().filter(|p| p.as_str().ends_with(".html") || p.as_str().ends_with(".md") && !html(p));
+    let written = |p: &DataPath| std::fs::metadata(root.locate(p)).and_then(|m| m.modified()).ok();
+    let mut out: Vec<DataPath> = shown.cloned().collect();
+    out.sort_by_cached_key(|p| (written(p), p.as_str().to_string()));
+    Ok(out)
 }
 
 fn list(root: &DataRoot, json: bool) -> Result<()> {
@@ -38,19 +40,19 @@ fn list(root: &DataRoot, json: bool) -> Result<()> {
     if json {
         emit(&store::canonical_json(&found)?);
     } else if found.is_empty() {
-        return Err(nothing("page"));
+        return Err(nothing(PageKind::Evaluation, "page"));
     } else {
         found.iter().for_each(|p| say(&root.locate(p).display().to_string()));
     }
     Ok(())
 }
 
-fn nothing(what: &str) -> Error {
-    Error::new(code::DATA_MISSING, text!("the drive has no {what} yet")).fix("trademl evaluate").fix("trademl paper-trade")
+fn nothing(kind: PageKind, what: &str) -> Error {
+    Error::new(code::DATA_MISSING, text!("the drive has no {what} yet")).fix(kind.made_by())
 }
 
 fn open(host: &Host, root: &DataRoot, kind: PageKind) -> Result<()> {
-    let page = pages(root, kind)?.pop().ok_or_else(|| nothing(&text!("page below reports/{}", kind.folder())))?;
+    let page = pages(root, kind)?.pop().ok_or_else(|| nothing(kind, &text!("page below reports/{}", kind.folder())))?;
     let place = root.locate(&page);
     let display = host.env("DISPLAY").or_else(|| host.env("WAYLAND_DISPLAY")).is_some();
     let openers: &[&str] = match (cfg!(target_os = "macos"), display) {
@@ -62,7 +64,7 @@ fn open(host: &Host, root: &DataRoot, kind: PageKind) -> Result<()> {
         let quiet = Command::new(opener).arg(&place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         quiet.is_ok_and(|status| status.success())
     });
-    say(&format!("{}{}", if shown { "opened " } else { "" }, place.display()));
+    say(&format!("{}{}", if shown { term!("opened ") } else { "" }, place.display()));
     if !shown {
         say("  no browser can be opened from here; the page is one file that fetches nothing, so a copy of it can be read anywhere");
     }
@@ -84,7 +86,7 @@ fn side_by_side(root: &DataRoot, strategy: &str, a: &str, b: &str, json: bool) -
         emit(&store::canonical_json(&serde_json::json!({"strategy": strategy, "a": a, "b": b, "rows": rows}))?);
         return Ok(());
     }
-    let word = |sheet: &TearSheet| if sheet.verdict.passed { "passed" } else { "refused" };
+    let word = |sheet: &TearSheet| if sheet.verdict.passed { term!("passed") } else { term!("refused") };
     say(&text!("{:<34} {a:>24} {b:>24}", strategy));
     say(&text!("{:<34} {:>24} {:>24}", "verdict", word(&first), word(&second)));
     rows.iter().for_each(|r| say(&line(r)));
@@ -93,6 +95,6 @@ fn side_by_side(root: &DataRoot, strategy: &str, a: &str, b: &str, json: bool) -
 }
 
 fn line(row: &Row) -> String {
-    let number = |v: Option<f64>| v.map_or("undefined".to_string(), |v| format!("{v:.4}"));
+    let number = |v: Option<f64>| v.map_or(term!("undefined").to_string(), |v| format!("{v:.4}"));
     text!("{:<34} {:>24} {:>24}", row.name, number(row.a), number(row.b))
 }

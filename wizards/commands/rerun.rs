@@ -50,7 +50,7 @@ fn lines(r: &Rerun) -> Vec<String> {
         });
     }
     for file in &r.files {
-        out.push(text!("  {:<7} {:<22} {:>10} bytes", if file.equal { "equal" } else { "DIFFERS" }, file.name, file.bytes[1]));
+        out.push(text!("  {:<7} {:<22} {:>10} bytes", if file.equal { term!("equal") } else { term!("DIFFERS") }, file.name, file.bytes[1]));
         out.extend(file.differences.iter().map(|d| format!("          {d}")));
     }
     out.push(match r.files.iter().filter(|f| !f.equal).count() {

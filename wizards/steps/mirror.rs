@@ -10,7 +10,7 @@ pub fn copy(root: &DataRoot, mut outcome: Outcome) -> Outcome {
     match mlflow::deliver(root) {
         Ok(None) => {}
         Ok(Some(delivered)) => {
-            if delivered.waiting == 0 {
+            if delivered.waiting == 0 && delivered.refused.is_empty() {
                 outcome.links.push(("MLflow".to_string(), delivered.address.clone()));
             } else {
                 outcome.next.push(("trademl model mirror".to_string(), sentence(&delivered)));

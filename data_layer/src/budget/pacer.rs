@@ -29,9 +29,9 @@ impl Lane {
 #[derive(Default)]
 pub struct Pacer(Mutex<BTreeMap<String, Arc<Lane>>>);
 
-/// A place in the windows, taken by [`Pacer::admit`].
+/// A place in the windows, taken by [`Pacer::admit`]: its number and its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u64);
+pub struct Ticket(u64, u64);
 
 impl Pacer {
     fn of(&self, vendor: &str) -> Arc<Lane> {
@@ -59,7 +59,7 @@ impl Pacer {
                 }
                 wait
             };
-            let Some(wait) = wait else { return Ok(Ticket(*turn)) };
+            let Some(wait) = wait else { return Ok(Ticket(*turn, weight)) };
             host.sleep(wait).await;
         }
     }
@@ -68,8 +68,10 @@ impl Pacer {
     pub fn leaves(&self, vendor: &str, ticket: Ticket, now: UtcTime) {
         let lane = self.of(vendor);
         let mut sent = lane.sent();
-        if let Some(call) = sent.iter_mut().find(|(number, ..)| *number == ticket.0) {
-            call.1 = now;
+        match sent.iter_mut().find(|(number, ..)| *number == ticket.0) {
+            Some(call) => call.1 = now,
+            // It waited for the budget so long that its admission was forgotten; it counts all the same.
+            None => sent.push_back((ticket.0, now, ticket.1)),
         }
         sent.make_contiguous().sort_by_key(|(_, at, _)| *at);
     }

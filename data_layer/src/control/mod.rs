@@ -131,6 +131,8 @@ pub fn nightly_backup(root: &DataRoot, day: &str) -> Result<Vec<DataPath>> {
         }
         let name = which.path().rsplit('/').next().unwrap_or("db");
         let kept = DataPath::new(format!("control/backup/{name}.{day}"))?;
+        // The seal of an earlier backup of this day would condemn the new one, were this process to die in between.
+        seal::lift_from(root, &kept)?;
         // Renamed, never read: the database of a stage 1 drive does not fit a Pi's memory.
         crate::store::rename(root, &path, &kept)?;
         seal::lay_on(root, &kept)?;

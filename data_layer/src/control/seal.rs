@@ -66,14 +66,22 @@ pub(super) fn lay_on(root: &DataRoot, path: &DataPath) -> Result<()> {
 
 /// Take the seal away before a change. Costs one call to the system where there is none.
 pub(super) fn lift(root: &DataRoot, which: Which) -> Result<()> {
-    let seal = place(&DataPath::new(which.path())?)?;
-    store::remove_durably(root, &seal).map(drop)
+    lift_from(root, &DataPath::new(which.path())?)
+}
+
+/// [`lift`] for any file.
+pub(super) fn lift_from(root: &DataRoot, path: &DataPath) -> Result<()> {
+    store::remove_durably(root, &place(path)?).map(drop)
 }
 
 /// Whether a file is sealed and is not what the seal says, or is gone.
 pub fn is_broken(root: &DataRoot, path: &DataPath) -> Result<bool> {
     let Some(said) = store::read(root, &place(path)?)? else { return Ok(false) };
-    Ok(digest(root, path)?.is_none_or(|found| found.as_bytes() != said))
+    if digest(root, path)?.is_some_and(|found| found.as_bytes() == said) {
+        return Ok(false);
+    }
+    // Who writes lifts the seal first: one that is gone by now was lifted while the file was read.
+    Ok(store::read(root, &place(path)?)? == Some(said))
 }
 
 /// Whether a seal lies on a database.

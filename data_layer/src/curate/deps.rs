@@ -51,10 +51,10 @@ impl Deps {
             Err(e) => Err(e),
         }
     }
-    /// Remember the steps of a symbol from a day on; those before are what they were. With a `damaged` segment they cannot be
-    /// told.
-    pub(super) fn keep_steps(&mut self, symbol: &str, from: TradingDay, steps: &[Step], damaged: bool) {
-        if damaged && !steps.is_empty() {
+    /// Remember the steps of a symbol from a day on; those before are what they were. They are `unknown` where it has events and
+    /// one of its segments is damaged.
+    pub(super) fn keep_steps(&mut self, symbol: &str, from: TradingDay, steps: &[Step], unknown: bool) {
+        if unknown {
             self.unsure.insert(symbol.to_string());
             return;
         }

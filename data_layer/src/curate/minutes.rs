@@ -7,7 +7,7 @@
 use super::adjust::{Step, factors};
 use super::deps::Deps;
 use super::price::{PriceFactor, RawPrice};
-use super::{CurateReport, Depth, Planned, partitions, vanished, write_all};
+use super::{CurateReport, Depth, Planned, begin, partitions, vanished, write_all};
 use crate::audit::AuditConfig;
 use crate::audit::bars::Catalogue;
 use crate::audit::minutes::Wanted;
@@ -20,7 +20,7 @@ use crate::root::{DataPath, DataRoot, encode_symbol};
 use crate::schema::{table, timeframe};
 use crate::store;
 use crate::time::{DateRange, TradingDay, UtcTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Symbols of a month whose minutes are in memory at once.
 const SYMBOLS_AT_ONCE: usize = 50;
@@ -28,30 +28,26 @@ const SYMBOLS_AT_ONCE: usize = 50;
 /// First day of a month, and a symbol: months first, because a segment holds many symbols of one week.
 type Key = (TradingDay, String);
 
-/// Bring the curated minutes and their ledger rows in line with what is raw, and with `deps.steps`.
+/// Bring the curated minutes and their ledger rows in line with what is raw, and with `deps.steps`. Months of the doubtful symbols
+/// stay as they are and are not GREEN: their factors may be wrong.
 pub(super) fn curate(
     root: &DataRoot,
     db: &Db,
     catalogue: &Catalogue,
     config: &AuditConfig,
-    depth: Depth,
+    (depth, doubtful): (Depth, &BTreeSet<String>),
     deps: &mut Deps,
     report: &mut CurateReport,
 ) -> Result<()> {
     let planned = plan(catalogue, deps)?;
-    let stale: BTreeMap<&Key, &Planned> = planned.iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
-    report.unchanged += (planned.len() - stale.len()) as u64;
+    let (held, rest): (Vec<_>, Vec<_>) = planned.iter().partition(|((_, symbol), _)| doubtful.contains(symbol));
+    let stale: BTreeMap<&Key, &Planned> = rest.into_iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
+    report.unchanged += (planned.len() - held.len() - stale.len()) as u64;
     let gone = vanished(root, table::CURATED_MINUTES, planned.values(), deps)?;
-    let mut skipped = Vec::new();
+    let mut skipped: Skipped = held.into_iter().map(|((month, symbol), _)| (symbol.clone(), month_of(*month))).collect();
     if !stale.is_empty() || !gone.is_empty() {
-        stale.values().for_each(|p| deps.mark_pending(p));
-        deps.store(root)?;
-        for path in &gone {
-            store::remove(root, path)?;
-            deps.files.remove(path);
-            report.removed += 1;
-        }
-        skipped = rebuild(root, catalogue, config, &stale, deps, report)?;
+        begin(root, stale.values().copied(), &gone, deps, report)?;
+        skipped.extend(rebuild(root, catalogue, config, &stale, deps, report)?);
         deps.store(root)?;
     }
     let days: Vec<(&str, DateRange)> = skipped.iter().map(|(symbol, month)| (symbol.as_str(), *month)).collect();
@@ -125,7 +121,7 @@ fn rebuild(
             let mut jobs = Vec::new();
             for (symbol, planned) in batch {
                 let hurt = found.damaged.iter().any(|d| d.symbols.contains(*symbol) && d.days.intersect(&days).is_some());
-                if hurt || deps.unsure.contains(*symbol) {
+                if hurt {
                     skipped.push(((*symbol).to_string(), days));
                     continue;
                 }

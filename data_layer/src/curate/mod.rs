@@ -69,12 +69,21 @@ pub fn curate(root: &DataRoot, db: &Db, depth: Depth) -> Result<CurateReport> {
     let (days, minutes) = Catalogue::load_both(root)?;
     let mut deps = Deps::load(root)?;
     let mut report = CurateReport::default();
-    curate_days(root, db, &days, &config, depth, &mut deps, &mut report)?;
-    minutes::curate(root, db, &minutes, &config, depth, &mut deps, &mut report)?;
+    let doubtful = curate_days(root, db, &days, &config, depth, &mut deps, &mut report)?;
+    minutes::curate(root, db, &minutes, &config, (depth, &doubtful), &mut deps, &mut report)?;
     Ok(report)
 }
 
-fn curate_days(root: &DataRoot, db: &Db, catalogue: &Catalogue, config: &AuditConfig, depth: Depth, deps: &mut Deps, report: &mut CurateReport) -> Result<()> {
+/// The day files; the symbols whose factors nobody can tell now, so that nothing may be made with them.
+fn curate_days(
+    root: &DataRoot,
+    db: &Db,
+    catalogue: &Catalogue,
+    config: &AuditConfig,
+    depth: Depth,
+    deps: &mut Deps,
+    report: &mut CurateReport,
+) -> Result<BTreeSet<String>> {
     let actions = reference::load_actions(root)?;
     let planned = plan(catalogue, &actions)?;
     let lost = not_to_be_made(root, db, catalogue, &actions)?;
@@ -82,21 +91,34 @@ fn curate_days(root: &DataRoot, db: &Db, catalogue: &Catalogue, config: &AuditCo
     report.skipped.extend(held.iter().map(|(key, _)| (*key).clone()));
     let stale: BTreeMap<&(String, i16), &Planned> = rest.into_iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
     report.unchanged = (planned.len() - held.len() - stale.len()) as u64;
-    let gone = vanished(root, table::CURATED_EQUITIES, planned.values(), deps)?;
-    if !stale.is_empty() || !gone.is_empty() {
-        // Marked before the first file is touched: after a crash nobody takes a half-made set for a whole one.
-        stale.values().for_each(|p| deps.mark_pending(p));
-        deps.store(root)?;
-        for path in &gone {
-            store::remove(root, path)?;
-            deps.files.remove(path);
-            report.removed += 1;
-        }
+    let mut gone = vanished(root, table::CURATED_EQUITIES, planned.values(), deps)?;
+    for symbol in &lost {
+        // A year whose only manifest is lost is planned by nobody, and stays all the same.
+        let folder = format!("{}/sym={}/dt=", table::CURATED_EQUITIES, encode_symbol(symbol)?);
+        let year = |p: &DataPath| p.as_str().strip_prefix(&folder).and_then(|rest| rest.get(..4)).and_then(|y| y.parse::<i16>().ok());
+        report.skipped.extend(gone.iter().filter_map(year).map(|y| (symbol.clone(), y)));
+        gone.retain(|p| year(p).is_none());
+    }
+    if !stale.is_empty() || !gone.is_empty() || !deps.unsure.is_empty() {
+        begin(root, stale.values().copied(), &gone, deps, report)?;
         rebuild(root, catalogue, &actions, config, &stale, deps, report)?;
         deps.store(root)?;
     }
     let years = report.skipped.iter().map(|(symbol, year)| Ok((symbol.as_str(), reach(&[*year], false)?))).collect::<Result<Vec<_>>>()?;
     report.changed = partitions::mirror(db, (table::CURATED_EQUITIES, timeframe::DAY), &years)?;
+    Ok(lost.into_iter().chain(deps.unsure.iter().cloned()).collect())
+}
+
+/// Mark what will be made and take away what nothing asks for, before the first file is touched: after a crash nobody takes a
+/// half-made set for a whole one.
+fn begin<'a>(root: &DataRoot, stale: impl Iterator<Item = &'a Planned>, gone: &[DataPath], deps: &mut Deps, report: &mut CurateReport) -> Result<()> {
+    stale.for_each(|p| deps.mark_pending(p));
+    deps.store(root)?;
+    for path in gone {
+        store::remove(root, path)?;
+        deps.files.remove(path);
+        report.removed += 1;
+    }
     Ok(())
 }
 
@@ -176,6 +198,11 @@ fn rebuild(
 ) -> Result<()> {
     let mut by_symbol: BTreeMap<&str, Vec<i16>> = BTreeMap::new();
     stale.keys().for_each(|(symbol, year)| by_symbol.entry(symbol).or_default().push(*year));
+    // What could not be told the last time is told now, also where no file has to be made.
+    let unsure = deps.unsure.clone();
+    for symbol in &unsure {
+        by_symbol.entry(symbol).or_default();
+    }
     let symbols: Vec<(&str, Vec<i16>)> = by_symbol.into_iter().collect();
     for batch in symbols.chunks(SYMBOLS_AT_ONCE) {
         root.host().check_cancelled()?;
@@ -198,12 +225,17 @@ fn rebuild(
                 collected.damaged.extend(before.damaged);
             }
             let events: Vec<_> = actions.get(*symbol).into_iter().flatten().filter_map(CorpAction::effect).collect();
-            // The factors of a year's prices come from the closes of later ones.
-            let reaches = |d: &bars::Damaged, year: i16| (d.days.start.year() <= year || !events.is_empty()) && year <= d.days.end.year();
+            // The factors of a year's prices come from the closes of later ones, and the first bar of a year has the dividends since
+            // the last bar of the year before.
+            let reaches = |d: &bars::Damaged, year: i16| {
+                let (first, last) = (d.days.start.year(), d.days.end.plus_days(-1).year());
+                if events.is_empty() { first <= year && year <= last } else { year <= last + 1 }
+            };
             let hurt = |year: i16| collected.damaged.iter().any(|d| d.symbols.contains(*symbol) && reaches(d, year));
             let series = adjust::Adjusted::of(bars::resolve(rows, catalogue, &config.source_order), &events);
             report.unapplied.extend(series.unapplied.iter().map(|why| format!("{symbol} {why}")));
-            deps.keep_steps(symbol, first, &series.steps, collected.damaged.iter().any(|d| d.symbols.contains(*symbol)));
+            let damaged = collected.damaged.iter().any(|d| d.symbols.contains(*symbol));
+            deps.keep_steps(symbol, first, &series.steps, damaged && !events.is_empty());
             for year in years {
                 if hurt(*year) {
                     report.skipped.push(((*symbol).to_string(), *year));

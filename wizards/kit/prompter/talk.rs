@@ -226,7 +226,7 @@ impl<F: Face> Prompter for Talk<F> {
                 Input::End => return Err(spec.missing()),
                 Input::Text(text) if text.is_empty() && have.is_some() => return Ok(SecretReply::Keep),
                 Input::Text(text) if (text.is_empty() || text == "skip") && !spec.required => return Ok(SecretReply::Skip),
-                Input::Text(text) if text.is_empty() => self.wrong("a key is needed here")?,
+                Input::Text(text) if text.is_empty() => self.wrong("a key is needed here; :save leaves until you have one")?,
                 Input::Text(text) => {
                     self.face.say(Tone::Plain, &text!("  taken ({} characters)", text.chars().count()))?;
                     return Ok(SecretReply::Set(text.into()));
