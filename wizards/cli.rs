@@ -40,7 +40,7 @@ pub enum Command {
     /// Train a model on GREEN data, under honest gates
     #[cfg(feature = "research")]
     Train(Flags),
-    /// Judge the newest challenger against the champion
+    /// Judge challengers against the champion
     #[cfg(feature = "research")]
     Evaluate(Flags),
     /// Score champion and challengers day by day, sending nothing

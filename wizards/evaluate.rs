@@ -1,16 +1,24 @@
-//! The newest challenger against the champion: same days, same costs, out of sample; the verdict is recorded either way.
+//! Challengers against the champion: same days, same costs, out of sample; the verdict is recorded either way.
 
 use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
-use crate::steps::{judging, mirror, training};
+use crate::steps::judging::{self, Judged};
+use crate::steps::{mirror, training};
 use data_layer::error::Result;
 
-const MODEL: Step = Step::ask("model-name", Scope::Drive, "Model", "Champion and challenger are of one strategy.", training::model_question);
+const MODEL: Step = Step::ask("model-name", Scope::Drive, "Strategy", "Champion and challenger are of one strategy.", training::strategy_question);
 const HOLDOUT: Step = Step::ask(
     "holdout",
     Scope::Drive,
     "Dark holdout",
     "The newest months that nothing has seen can be looked at once in the life of a family; the look is recorded for ever.",
     judging::holdout_question,
+);
+const WAITING: Step = Step::new(
+    "challengers",
+    Verb::Act,
+    Scope::Drive,
+    "Challengers",
+    "Every challenger is owed a verdict; when all have one, those of the newest session are judged again.",
 );
 const PAIR: Step = Step::new("pair", Verb::Act, Scope::Drive, "Challenger and champion", "What is compared must not change while it is compared.");
 const LOOK: Step = Step::new("look", Verb::Act, Scope::Drive, "The one look", "What it showed stands in every later report; left sealed, it stays dark.");
@@ -21,8 +29,8 @@ const VERDICT: Step =
 
 pub const WIZARD: Wizard = Wizard {
     name: "evaluate",
-    purpose: "judge the newest challenger against the champion",
-    steps: &[MODEL, HOLDOUT, PAIR, LOOK, COMPARE, TEAR_SHEET, VERDICT],
+    purpose: "judge challengers against the champion",
+    steps: &[MODEL, HOLDOUT, WAITING, PAIR, LOOK, COMPARE, TEAR_SHEET, VERDICT],
     usually: &[],
 };
 
@@ -30,10 +38,17 @@ pub const WIZARD: Wizard = Wizard {
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     let model: String = run.ask(&MODEL)?;
     let open: bool = run.ask(&HOLDOUT)?;
-    let pair = run.act(&PAIR, &model, |act| judging::pick(act, &model))?;
+    let waiting: Vec<String> = run.act(&WAITING, &model, |act| judging::waiting(act, &model))?;
+    // The one look is for one model: the newest.
+    let judged = run.laps(&waiting, |version| version, |run, version| judge(run, &model, version, open && waiting.last() == Some(version)))?;
+    Ok(mirror::copy(run.root(), judging::outcome(run.report(), &judged)))
+}
+
+fn judge(run: &mut Run<'_>, model: &str, challenger: &str, open: bool) -> Result<Judged> {
+    let pair = run.act(&PAIR, &(model, challenger), |act| judging::pick(act, model, challenger))?;
     run.act(&LOOK, &(&pair, open), |act| judging::look(act, &pair, open))?;
     let evidence = run.act(&COMPARE, &pair, |act| judging::compare(act, &pair))?;
     let sheet = run.act(&TEAR_SHEET, &pair, |act| judging::tear_sheet(act, &pair, &evidence))?;
     let verdict = run.act(&VERDICT, &pair, |act| judging::record(act, &pair, &evidence))?;
-    Ok(mirror::copy(run.root(), judging::outcome(run.report(), &evidence, &verdict, &sheet)))
+    Ok(Judged { evidence, verdict, sheet })
 }

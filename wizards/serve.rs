@@ -4,7 +4,7 @@ use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
 use crate::steps::{keys, service, training};
 use data_layer::error::Result;
 
-const MODEL: Step = Step::ask("model-name", Scope::Drive, "Model", "The champion of this strategy is served.", training::model_question);
+const MODEL: Step = Step::ask("model-name", Scope::Drive, "Strategy", "The champion of this strategy is served.", training::strategy_question);
 const ADDRESS: Step = Step::ask("serve-address", Scope::Host, "Address", "Loopback needs no token; anything else does.", service::address_question);
 const STOP_AFTER: Step =
     Step::ask("serve-stop-after", Scope::Host, "Stop after", "A smoke test wants a service that ends by itself.", service::stop_after_question);

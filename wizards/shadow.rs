@@ -4,7 +4,8 @@ use crate::kit::{Outcome, Run, Scope, Step, Verb, Wizard};
 use crate::steps::{shadowing, training};
 use data_layer::error::Result;
 
-const MODEL: Step = Step::ask("model-name", Scope::Drive, "Model", "Every model of the strategy that is not retired is shadowed.", training::model_question);
+const MODEL: Step =
+    Step::ask("model-name", Scope::Drive, "Strategy", "Every model of the strategy that is not retired is shadowed.", training::strategy_question);
 const DATA: Step = Step::new("data", Verb::Check, Scope::Drive, "Data of the day", "A day is scored only on bars that were checked.");
 const CATCH_UP: Step = Step::new("catch-up", Verb::Act, Scope::Drive, "Days scored", "Weeks away are caught up, session by session, each recorded once.");
 

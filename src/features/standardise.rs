@@ -73,18 +73,26 @@ pub fn standardise(panel: &Panel, mut block: FeatureBlock, scalings: &[Scaling])
     block
 }
 
+/// Days that are read from every symbol's row at once: a cache line of them.
+const TILE: usize = 8;
+
 fn scale_column(panel: &Panel, m: &mut Matrix, scaling: Scaling) {
-    let mut section = vec![f64::NAN; m.rows()];
-    for t in 0..m.cols() {
+    let mut sections = vec![vec![f64::NAN; m.rows()]; TILE];
+    for first in (0..m.cols()).step_by(TILE) {
+        let days = first..(first + TILE).min(m.cols());
         for s in 0..m.rows() {
-            section[s] = if panel.member.at(s, t) > 0.0 { m.at(s, t) } else { f64::NAN };
+            let (values, member) = (&m.row(s)[days.clone()], &panel.member.row(s)[days.clone()]);
+            for (section, (v, is)) in sections.iter_mut().zip(values.iter().zip(member)) {
+                section[s] = if *is > 0.0 { *v } else { f64::NAN };
+            }
         }
-        let scaled = match scaling {
-            Scaling::CrossSection => zscore(&section),
-            Scaling::AsIs => section.clone(),
-        };
-        for (s, z) in scaled.into_iter().enumerate() {
-            m.set(s, t, z);
+        if scaling == Scaling::CrossSection {
+            sections.iter_mut().take(days.len()).for_each(|section| *section = zscore(section));
+        }
+        for s in 0..m.rows() {
+            for (v, section) in m.row_mut(s)[days.clone()].iter_mut().zip(&sections) {
+                *v = section[s];
+            }
         }
     }
 }

@@ -16,7 +16,14 @@ use std::collections::BTreeMap;
 
 /// The built-in configuration of `equities_xs`.
 pub const EQUITIES_XS: &str = include_str!("../../configs/training/equities_xs.yml");
-/// Its JSON Schema.
+/// The models that can be trained: the name of a configuration, and what is built in of it. All are of one family, so every
+/// configuration that any of them scores counts against all.
+pub const MODELS: [(&str, &str); 3] = [
+    ("equities_xs", EQUITIES_XS),
+    ("equities_xs_rank", include_str!("../../configs/training/equities_xs_rank.yml")),
+    ("equities_xs_alpha158", include_str!("../../configs/training/equities_xs_alpha158.yml")),
+];
+/// The JSON Schema of all of them.
 pub const EQUITIES_XS_SCHEMA: &str = include_str!("../../configs/training/equities_xs.schema.json");
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -39,6 +46,29 @@ pub struct TrainingConfig {
     /// Set aside for one look.
     #[serde(default)]
     pub holdout: HoldoutConfig,
+    /// When a new challenger is due; the defaults when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retrain: Option<Retrain>,
+}
+
+/// What makes a new challenger due. Each alone is enough.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retrain {
+    /// Days since the newest model was trained.
+    pub max_age_days: i32,
+    /// Growth of the GREEN partitions, as a fraction of those that it was trained on.
+    pub coverage_growth: f64,
+    /// Population stability index of one feature after training against before.
+    pub feature_psi: f64,
+    /// Newest shadowed sessions over which the champion may not lose by more than chance.
+    pub champion_sessions: usize,
+}
+
+impl Default for Retrain {
+    fn default() -> Self {
+        Self { max_age_days: 28, coverage_growth: 0.10, feature_psi: 0.25, champion_sessions: 20 }
+    }
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -176,13 +206,18 @@ pub struct Cell {
     pub config_sha256: String,
 }
 
+/// What is built in of a model's configuration.
+pub fn built_in(model: &str) -> Result<&'static str> {
+    MODELS.iter().find(|(name, _)| *name == model).map(|(_, yaml)| *yaml).ok_or_else(|| {
+        let known: Vec<&str> = MODELS.iter().map(|(name, _)| *name).collect();
+        Error::new(code::CFG_VALUE, text!("there is no built-in training configuration for '{model}'")).found(text!("known: {}", known.join(", ")))
+    })
+}
+
 impl TrainingConfig {
-    /// The built-in configuration of a family.
-    pub fn built_in(family: &str) -> Result<Self> {
-        match family {
-            "equities_xs" => Self::parse(EQUITIES_XS),
-            other => Err(Error::new(code::CFG_VALUE, text!("there is no built-in training configuration for '{other}'")).found("known: equities_xs")),
-        }
+    /// The built-in configuration of a model.
+    pub fn built_in(model: &str) -> Result<Self> {
+        Self::parse(built_in(model)?)
     }
 
     /// Parse and validate YAML. Unknown keys are errors.
@@ -218,6 +253,9 @@ impl TrainingConfig {
             ("weights.half_life_months", self.weights.half_life_months),
             ("cpcv.test_groups", self.cpcv.test_groups as f64),
             ("model.learning_rate", self.model.learning_rate),
+            ("retrain.max_age_days", f64::from(self.retrain().max_age_days)),
+            ("retrain.coverage_growth", self.retrain().coverage_growth),
+            ("retrain.feature_psi", self.retrain().feature_psi),
             ("model.rounds", self.model.rounds as f64),
         ];
         for (name, value) in positive {
@@ -241,8 +279,16 @@ impl TrainingConfig {
                 Error::new(code::CFG_VALUE, "model.early_stopping needs a patience of at least 1 and a share above 0, at most 0.5").found(format!("{e:?}"))
             );
         }
+        if self.retrain().champion_sessions < 2 {
+            return Err(Error::new(code::CFG_VALUE, "retrain.champion_sessions must be at least 2").found(self.retrain().champion_sessions.to_string()));
+        }
         self.bars.validate()?;
         self.portfolio.validate()
+    }
+
+    /// What makes a new challenger due.
+    pub fn retrain(&self) -> Retrain {
+        self.retrain.unwrap_or_default()
     }
 
     /// How the days are split.
@@ -319,6 +365,15 @@ mod tests {
         assert!(cells.windows(2).all(|w| w[0].config_sha256 != w[1].config_sha256));
         assert_eq!(c.label.span(), 6);
         assert!((c.bars.dsr - 0.95).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_built_in_models_are_one_family_and_differ_only_in_what_they_are_for() {
+        let [xs, rank, alpha] = MODELS.map(|(name, _)| TrainingConfig::built_in(name).unwrap());
+        let learner = Learner { objective: "lambdarank".into(), ..xs.model.clone() };
+        assert_eq!(rank, TrainingConfig { model: learner, ..xs.clone() });
+        assert_eq!(alpha, TrainingConfig { features: alpha.features.clone(), ..xs });
+        assert!(TrainingConfig::built_in("nobody").unwrap_err().is(code::CFG_VALUE));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod route;
 pub mod confidence;
 pub mod evaluate;
 pub mod promote;
+pub mod retrain;
 pub mod shadow_day;
 pub mod paper_day;
 pub mod parity;

@@ -67,6 +67,20 @@ pub fn play(place: &Path, machine: &Machine, crash_at: Option<(String, u64)>, at
 
 /// Play one wizard when the world's clock has moved on by `minutes`.
 pub fn play_later(place: &Path, machine: &Machine, crash_at: Option<(String, u64)>, at: usize, minutes: i64) -> (Result<Outcome>, Host) {
+    let mut sets = Vec::new();
+    if WIZARDS[at].0.name == "pi-data-node" {
+        let list = machine.home.path().join("symbols.txt");
+        std::fs::write(&list, SYMBOLS).unwrap();
+        sets.push(format!("universe.file={}", list.display()));
+    }
+    if WIZARDS[at].0.name == "serve" {
+        sets.push(format!("serve.address=127.0.0.1:{}", free_port()));
+    }
+    play_answering(place, machine, crash_at, at, minutes, &sets)
+}
+
+/// [`play_later`] with answers (`id=value`) of one's own.
+pub fn play_answering(place: &Path, machine: &Machine, crash_at: Option<(String, u64)>, at: usize, minutes: i64, sets: &[String]) -> (Result<Outcome>, Host) {
     let host = machine.host(crash_at);
     let (wizard, body) = WIZARDS[at];
     let result = DataRoot::open(&host, place).and_then(|root| {
@@ -75,17 +89,8 @@ pub fn play_later(place: &Path, machine: &Machine, crash_at: Option<(String, u64
             let to = world.host.now().plus_seconds(minutes * 60);
             world.host.set_world_time(host.block_on(data_layer::sandbox::client::advance(&host, &sandbox.base(), to))??.now);
         }
-        let mut sets = Vec::new();
-        if wizard.name == "pi-data-node" {
-            let list = machine.home.path().join("symbols.txt");
-            std::fs::write(&list, SYMBOLS).unwrap();
-            sets.push(format!("universe.file={}", list.display()));
-        }
-        if wizard.name == "serve" {
-            sets.push(format!("serve.address=127.0.0.1:{}", free_port()));
-        }
         let report = Reporter::new(&world.host, Voice::Silent, wizard.name, None);
-        Session::headless(&world.host, wizard, ANSWERS, &sets, "test", report)?.run(&root, body)
+        Session::headless(&world.host, wizard, ANSWERS, sets, "test", report)?.run(&root, body)
     });
     (result, host)
 }
@@ -101,6 +106,7 @@ pub fn fresh(place: &Path) {
     let configs = place.join("control/configs/training");
     std::fs::create_dir_all(&configs).unwrap();
     std::fs::write(configs.join("equities_xs.yml"), TRAINING).unwrap();
+    std::fs::write(configs.join("equities_xs_rank.yml"), TRAINING.replace("regression", "lambdarank")).unwrap();
 }
 
 /// The drive as it is before wizard `n` (0 = empty, 6 = after the last one): played once per test process.

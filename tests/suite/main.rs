@@ -14,6 +14,7 @@ mod planted;
 mod reproducible;
 mod resume;
 mod rig;
+mod several;
 mod storm;
 mod terminal;
 mod tidy;

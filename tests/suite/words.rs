@@ -180,7 +180,7 @@ fn steps_of(wizard: &trademl::kit::Wizard) -> Vec<String> {
         out.extend([q.prompt.clone(), q.help.clone()]);
         out.extend(q.default.iter().map(|(_, why)| why.clone()));
         out.extend(q.no_default.map(str::to_string));
-        if let trademl::kit::question::Kind::Select(choices) = &q.kind {
+        if let trademl::kit::question::Kind::Select(choices) | trademl::kit::question::Kind::Several(choices) = &q.kind {
             out.extend(choices.iter().map(|c| c.label.clone()));
         }
     }
@@ -277,7 +277,7 @@ fn spoken(home: &Path, args: &str, typed: &str) -> String {
 fn no_word_of_a_wizard_is_left_untranslated() {
     let wizards = [
         ("pi-data-node", "?\n:steps\nbad name\n:bakc\nnode-9\n?\n\n25:00\n\n\n3\n?\n2\n?\n:back\n9\n1\n"),
-        ("train", "?\n\n?\n1\n"),
+        ("train", "?\n9\n\n?\n1\n"),
         ("evaluate", "?\n\n?\n\n"),
         ("shadow", "?\n\n"),
         ("paper-trade", "?\n2\n0\n\n?\n\n?\nno\n"),

@@ -37,6 +37,12 @@ pub enum ModelCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Whether a new challenger is due: the newest model's age, the growth of the data, drift, the champion's losses
+    Due {
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
+    },
     /// Copy what an MLflow server (MLFLOW_TRACKING_URI) has not heard yet: runs, versions, aliases
     Mirror {
         /// Machine-readable output

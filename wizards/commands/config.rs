@@ -85,9 +85,9 @@ fn layered(host: &Host, args: &ConfigArgs) -> Result<Vec<Setting>> {
     #[cfg_attr(not(feature = "research"), allow(unused_mut))]
     let mut out = leaves("edge", &edge);
     #[cfg(feature = "research")]
-    {
-        let training: Loaded<Value> = data_layer::config::load("training/equities_xs", engine::pipelines::config::EQUITIES_XS, host, root.as_ref())?;
-        out.extend(leaves("training/equities_xs", &training));
+    for (model, built_in) in engine::pipelines::config::MODELS {
+        let name = format!("training/{model}");
+        out.extend(leaves(&name, &data_layer::config::load(&name, built_in, host, root.as_ref())?));
     }
     Ok(out)
 }

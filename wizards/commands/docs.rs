@@ -60,6 +60,7 @@ fn accepted(question: &Question) -> String {
         Kind::Path => "a path".into(),
         Kind::Confirm => "`true`, `false`".into(),
         Kind::Number { min, max } => format!("{min} to {max}"),
+        Kind::Several(choices) => format!("one or more of {}", choices.iter().map(|c| format!("`{}`", c.value)).collect::<Vec<_>>().join(", ")),
         Kind::Select(choices) => choices.iter().map(|c| format!("`{}`", c.value)).collect::<Vec<_>>().join(", "),
     }
 }

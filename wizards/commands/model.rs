@@ -5,6 +5,7 @@ use super::{emit, open_root, say};
 use crate::cli::{ModelArgs, ModelCommand};
 use crate::kit::logs::Log;
 use crate::steps;
+use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
@@ -37,9 +38,31 @@ pub fn run(host: &Host, log: &Log, args: &ModelArgs) -> Result<u8> {
                 Err(e) => say(&text!("the copy to MLflow was not made: {e}")),
             }
         }
+        ModelCommand::Due { json } => due(host, &root, *json)?,
         ModelCommand::Mirror { json } => return mirror(host, &root, *json),
     }
     Ok(0)
+}
+
+/// What the night would find.
+fn due(host: &Host, root: &DataRoot, json: bool) -> Result<()> {
+    let (root, world) = steps::world::of_root(host, root)?;
+    let session = Calendar::xnys().last_closed(world.host.now())?;
+    let triggers = steps::training::due(&root, session)?;
+    let fired = triggers.iter().any(|t| t.fired);
+    if json {
+        emit(&store::canonical_json(&serde_json::json!({"session": session, "due": fired, "triggers": triggers}))?);
+        return Ok(());
+    }
+    for t in &triggers {
+        say(&text!("{:<4} {:<9} {}", if t.fired { term!("due") } else { "" }, t.name, t.found));
+    }
+    say(match (triggers.is_empty(), fired) {
+        (true, _) => "no model was trained on this drive yet: trademl train",
+        (false, true) => "a new challenger is due: trademl train",
+        (false, false) => "no new challenger is due",
+    });
+    Ok(())
 }
 
 /// Send what the server has not heard. Exit 4 while something waits, 3 when the server refused something.

@@ -15,15 +15,10 @@ use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use data_layer::time::TradingDay;
 use engine::models::mlflow;
-use engine::models::registry::Registry;
 use engine::monitoring::notify::{Channel, Level, Message, Outbox};
 use engine::pipelines::nightly::{self, Night, Said, State, TASKS, Task};
 use engine::reports::weekly;
 use serde_json::{Value, json};
-
-const STRATEGY: &str = "equities_xs";
-/// A model older than this is trained anew.
-const RETRAIN_DAYS: i32 = 28;
 
 struct Shift<'a> {
     host: Host,
@@ -136,17 +131,18 @@ impl Shift<'_> {
         Ok(Said::Done(outcome.summary))
     }
 
-    /// A challenger is due when the newest trained model is four weeks old.
+    /// A challenger is due when one of the configured triggers fires.
     fn train(&self) -> Result<Said> {
-        let rows = Registry::open(&self.root)?.models(STRATEGY)?;
-        let Some(newest) = rows.iter().map(|m| m.created_at).max() else {
+        let triggers = steps::training::due(&self.root, self.session)?;
+        if triggers.is_empty() {
             return Ok(Said::Skipped("no model was trained on this drive yet: trademl train".into()));
-        };
-        let due = newest.utc_day().plus_days(RETRAIN_DAYS);
-        if self.session < due {
-            return Ok(Said::Skipped(text!("the next challenger is due on {due}")));
         }
-        self.play(&crate::train::WIZARD, crate::train::run, None)
+        let fired: Vec<String> = triggers.iter().filter(|t| t.fired).map(|t| format!("{}: {}", t.name, t.found)).collect();
+        if fired.is_empty() {
+            return Ok(Said::Skipped(text!("no new challenger is due ({})", triggers[0].found)));
+        }
+        let Said::Done(said) = self.play(&crate::train::WIZARD, crate::train::run, None)? else { return Err(Error::bug("a wizard that ran was skipped")) };
+        Ok(Said::Done(format!("{}; {said}", fired.join("; "))))
     }
 
     fn answer(&self, wizard: &str, key: &str) -> Option<Value> {

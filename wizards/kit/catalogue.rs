@@ -89,6 +89,7 @@ fn described(question: &Question) -> Value {
         Kind::Confirm => "confirm",
         Kind::Number { .. } => "number",
         Kind::Select(_) => "select",
+        Kind::Several(_) => "several",
     };
     property["title"] = Value::from(question.prompt.as_str());
     property["description"] = Value::from(question.help.as_str());

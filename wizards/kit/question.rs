@@ -6,14 +6,20 @@ use serde_json::{Value, json};
 
 const YES: &str = term!("yes");
 const NO: &str = term!("no");
+const ALL: &str = term!("all");
 
 /// What kind of answer is wanted.
 pub enum Kind {
     Text,
     Path,
     Confirm,
-    Number { min: i64, max: i64 },
+    Number {
+        min: i64,
+        max: i64,
+    },
     Select(Vec<Choice>),
+    /// One or more, in the order of the choices.
+    Several(Vec<Choice>),
 }
 
 /// One choice of a select.
@@ -67,6 +73,9 @@ impl Question {
     pub fn select(id: &'static str, prompt: impl Into<String>, choices: Vec<Choice>) -> Self {
         Self::of(id, prompt, Kind::Select(choices))
     }
+    pub fn several(id: &'static str, prompt: impl Into<String>, choices: Vec<Choice>) -> Self {
+        Self::of(id, prompt, Kind::Several(choices))
+    }
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
@@ -115,11 +124,27 @@ impl Question {
                 _ => Err("answer yes or no".into()),
             },
             Kind::Number { .. } => text.parse::<i64>().map(Value::from).map_err(|_| text!("'{text}' is not a whole number")),
-            Kind::Select(choices) => {
-                let by_number = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).and_then(|i| choices.get(i));
-                let chosen = by_number.or_else(|| choices.iter().find(|c| c.value == text));
-                chosen.map(|c| Value::from(c.value.as_str())).ok_or_else(|| text!("choose 1 to {} or one of: {}", choices.len(), self.choice_names()))
+            Kind::Select(choices) => chosen(choices, text)
+                .map(|c| Value::from(c.value.as_str()))
+                .ok_or_else(|| text!("choose 1 to {} or one of: {}", choices.len(), self.choice_names())),
+            Kind::Several(choices) => {
+                let words: Vec<&str> = text.split([',', ' ']).filter(|w| !w.is_empty()).collect();
+                if words == ["all"] || words == [tell(ALL)] {
+                    return Ok(choices.iter().map(|c| Value::from(c.value.as_str())).collect());
+                }
+                let found: Option<Vec<&Choice>> = words.iter().map(|w| chosen(choices, w)).collect();
+                let found = found.filter(|f| !f.is_empty()).ok_or_else(|| self.how_several(choices.len()))?;
+                Ok(choices.iter().filter(|c| found.iter().any(|f| f.value == c.value)).map(|c| Value::from(c.value.as_str())).collect())
             }
+        }
+    }
+
+    /// A value as a file or a flag gives it: one choice of several may stand without a list, and several without brackets.
+    pub fn said(&self, value: &Value) -> Value {
+        match (&self.kind, value) {
+            (Kind::Several(_), Value::String(text)) => self.parse(text).unwrap_or_else(|_| value.clone()),
+            (Kind::Several(_), Value::Number(n)) => self.parse(&n.to_string()).unwrap_or_else(|_| value.clone()),
+            _ => value.clone(),
         }
     }
 
@@ -133,15 +158,22 @@ impl Question {
                 _ => return Err(text!("a whole number from {min} to {max} is needed")),
             },
             (Kind::Select(choices), Value::String(s)) if choices.iter().any(|c| c.value == *s) => {}
+            (Kind::Several(choices), Value::Array(picked))
+                if !picked.is_empty() && picked.iter().enumerate().all(|(i, v)| choices.iter().any(|c| v == c.value.as_str()) && !picked[..i].contains(v)) => {}
+            (Kind::Several(choices), _) => return Err(self.how_several(choices.len())),
             (Kind::Select(_), _) => return Err(text!("choose one of: {}", self.choice_names())),
             _ => return Err(text!("{} cannot be an answer here", value)),
         }
         self.check.as_ref().map_or(Ok(()), |check| check(value))
     }
 
+    fn how_several(&self, of: usize) -> String {
+        text!("choose one or more of 1 to {of}, or of: {}; or all", self.choice_names())
+    }
+
     fn choice_names(&self) -> String {
         match &self.kind {
-            Kind::Select(choices) => choices.iter().map(|c| c.value.as_str()).collect::<Vec<_>>().join(", "),
+            Kind::Select(choices) | Kind::Several(choices) => choices.iter().map(|c| c.value.as_str()).collect::<Vec<_>>().join(", "),
             _ => String::new(),
         }
     }
@@ -168,6 +200,10 @@ impl Question {
                 let each: Vec<Value> = choices.iter().map(|c| json!({"const": c.value, "title": c.label})).collect();
                 json!({"type": "string", "oneOf": each})
             }
+            Kind::Several(choices) => {
+                let each: Vec<Value> = choices.iter().map(|c| json!({"const": c.value, "title": c.label})).collect();
+                json!({"type": "array", "items": {"oneOf": each}, "minItems": 1, "uniqueItems": true})
+            }
         };
         if let Some(pattern) = self.pattern {
             out["pattern"] = Value::from(pattern);
@@ -184,9 +220,16 @@ impl Question {
             (Kind::Confirm, Value::Bool(b)) => if *b { YES } else { NO }.to_string(),
             (Kind::Select(choices), Value::String(s)) => choices.iter().find(|c| c.value == *s).map_or_else(|| s.clone(), |c| c.label.clone()),
             (_, Value::String(s)) => s.clone(),
+            (Kind::Several(_), Value::Array(picked)) => picked.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
             (_, other) => other.to_string(),
         }
     }
+}
+
+/// The choice of that number (from 1), or of that name.
+fn chosen<'c>(choices: &'c [Choice], text: &str) -> Option<&'c Choice> {
+    let by_number = text.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).and_then(|i| choices.get(i));
+    by_number.or_else(|| choices.iter().find(|c| c.value == text))
 }
 
 /// A key that is asked for once a machine and kept in its `.env`.
@@ -226,6 +269,19 @@ mod tests {
         assert_eq!(q.parse("one").unwrap(), Value::from("one"));
         assert!(q.parse("3").is_err() && q.parse("0").is_err() && q.parse("").is_err());
         assert!(q.validate(&Value::from("three")).is_err());
+    }
+
+    #[test]
+    fn one_or_more_are_taken_by_number_or_name_in_the_order_of_the_choices() {
+        let q = Question::several("a.b", "Which?", ["one", "two", "three"].map(|v| Choice::new(v, v)).to_vec());
+        assert_eq!(q.parse("3, one").unwrap(), json!(["one", "three"]));
+        assert_eq!(q.parse("all").unwrap(), json!(["one", "two", "three"]));
+        assert!(["", "4", "one four", ","].iter().all(|text| q.parse(text).is_err()));
+        for given in [json!("2"), json!(2), json!(["two"])] {
+            assert_eq!(q.said(&given), json!(["two"]));
+        }
+        assert!([json!([]), json!("two"), json!(["two", "two"]), json!(["four"])].iter().all(|v| q.validate(v).is_err()));
+        assert_eq!(q.display(&json!(["one", "two"])), "one, two");
     }
 
     #[test]

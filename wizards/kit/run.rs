@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod laps;
 pub mod pace;
 pub mod resume;
 mod secrets;
@@ -109,6 +110,8 @@ pub struct Run<'a> {
     missing: Vec<Error>,
     turn: Option<Turn>,
     current: Option<&'static Step>,
+    /// The thing, out of several, that a part of the runbook is done for now.
+    lap: Option<String>,
     /// The journal held this run already.
     resumed: bool,
     /// How long steps usually take here.
@@ -153,6 +156,7 @@ impl<'a> Run<'a> {
             missing: Vec::new(),
             turn: None,
             current: None,
+            lap: None,
             resumed: false,
             pace: pace::Pace::new(),
         };
@@ -172,7 +176,7 @@ impl<'a> Run<'a> {
         let mut announced = self.announce(self.resumed);
         loop {
             self.answers.clear();
-            self.current = None;
+            (self.current, self.lap) = (None, None);
             let result = std::mem::replace(&mut announced, Ok(())).and_then(|()| body(&mut self));
             match (self.turn.take(), result) {
                 (Some(Turn::PlanShown), _) => return Ok(Outcome { summary: "dry run: nothing was written".into(), ..Outcome::default() }),
@@ -254,7 +258,7 @@ impl<'a> Run<'a> {
 
     /// The step's finished record, if it counts here: host steps only on the machine that did them.
     fn done(&self, step: &Step) -> Option<StepState> {
-        let state = self.state.get(step.id).filter(|s| s.kind == Event::Done)?;
+        let state = self.state_of(step).filter(|s| s.kind == Event::Done)?;
         let here = step.scope != Scope::Host || state.machine_id == self.host.machine_id();
         here.then(|| state.clone())
     }
@@ -357,15 +361,15 @@ impl<'a> Run<'a> {
         let tail = if evidence.is_empty() { String::new() } else { text!(": {evidence}") };
         self.report.event(
             "step.done",
-            &text!("  {mark} [{}/{}] {}{tail}", place.n, place.of, step.title),
-            json!({"step": step.id, "n": place.n, "of": place.of, "replayed": replayed, "evidence": evidence}),
+            &text!("  {mark} [{}/{}] {}{}{tail}", place.n, place.of, step.title, self.lap_words()),
+            json!({"step": self.key(step.id), "n": place.n, "of": place.of, "replayed": replayed, "evidence": evidence}),
         );
         self.host.trace_step(place.n, step.id);
     }
 
     fn commit(&mut self, step: &'static Step, kind: Event, inputs: &str, payload: &Value) -> Result<()> {
-        let visit = self.state.get(step.id).map_or(0, |s| s.visit);
-        self.append(step.id, visit, kind, step.scope, inputs, payload)
+        let visit = self.state_of(step).map_or(0, |s| s.visit);
+        self.append(&self.key(step.id), visit, kind, step.scope, inputs, payload)
     }
 
     fn append(&mut self, step: &str, visit: i64, kind: Event, scope: Scope, inputs: &str, payload: &Value) -> Result<()> {
@@ -397,12 +401,12 @@ impl<'a> Run<'a> {
             c if c == code::USE_PAUSED || c == code::USE_INTERRUPTED || c == code::USE_TERMINATED => Event::Paused,
             _ => Event::Refused,
         };
-        let (step, scope) = self.current.map_or(("", Scope::Drive), |s| (s.id, s.scope));
+        let (step, scope) = self.current.map_or((String::new(), Scope::Drive), |s| (self.key(s.id), s.scope));
         let payload = json!({"code": error.code().id, "what": error.body().what});
         // The drive may be the very thing that failed: the original error matters more than this record.
         if let Some(journal) = &self.journal
             && let Err(second) =
-                journal.append(&self.host, &self.id, self.wizard.name, &Entry { step, visit: 0, kind, scope, inputs_sha256: "", payload: &payload })
+                journal.append(&self.host, &self.id, self.wizard.name, &Entry { step: &step, visit: 0, kind, scope, inputs_sha256: "", payload: &payload })
         {
             tracing::warn!(%second, "the refusal could not be journalled");
         }

@@ -97,6 +97,11 @@ impl Step {
     }
 }
 
+/// A step as the journal names it, taken apart: the step's id, and the lap (`cross-validate@equities_xs_rank`) if it has one.
+pub fn split_lap(recorded: &str) -> (&str, Option<&str>) {
+    recorded.split_once('@').map_or((recorded, None), |(id, lap)| (id, Some(lap)))
+}
+
 /// A wizard: its name, one line of purpose, its table of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Wizard {

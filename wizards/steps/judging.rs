@@ -7,7 +7,7 @@ use data_layer::root::DataPath;
 use data_layer::store;
 use engine::backtest;
 use engine::backtest::metric::{deciles, max_drawdown, monthly};
-use engine::models::registry::{Registry, Stage};
+use engine::models::registry::{ModelRow, Registry, Stage};
 use engine::pipelines::evaluate::{self, Evaluation, Evidence};
 use engine::pipelines::holdout;
 use engine::pipelines::promote::{self, Promotion};
@@ -25,14 +25,29 @@ pub struct Pair {
     pub champion: String,
 }
 
-/// The newest challenger, and the champion.
-pub fn pick(act: &Act<'_>, strategy: &str) -> Result<Pair> {
+/// The challengers that no verdict was ever recorded for, oldest first; when there is none, those of the newest session.
+pub fn waiting(act: &Act<'_>, strategy: &str) -> Result<Vec<String>> {
     let registry = Registry::open(act.root)?;
-    let champion = registry.champion(strategy)?;
-    let challenger = registry.models(strategy)?.into_iter().rev().find(|m| matches!(m.stage, Stage::Challenger | Stage::Shadow));
-    let challenger = challenger.ok_or_else(|| Error::new(code::DATA_MISSING, text!("'{strategy}' has no challenger to judge")).fix("trademl train"))?;
-    act.note(&text!("challenger {} against champion {}", challenger.version, champion.version));
-    Ok(Pair { strategy: strategy.to_string(), challenger: challenger.version, champion: champion.version })
+    let events = registry.events(strategy)?;
+    let mut all = registry.models(strategy)?;
+    all.retain(|m| matches!(m.stage, Stage::Challenger | Stage::Shadow));
+    // A version begins with the session that it was trained up to.
+    let session = |m: &ModelRow| m.version.chars().take(10).collect::<String>();
+    let newest = all.iter().map(session).max();
+    let newest = newest.ok_or_else(|| Error::new(code::DATA_MISSING, text!("'{strategy}' has no challenger to judge")).fix("trademl train"))?;
+    let owed = |m: &&ModelRow| events.iter().all(|e| e.version != m.version || e.rule != promote::RULE);
+    let mut chosen: Vec<&ModelRow> = all.iter().filter(owed).collect();
+    if chosen.is_empty() {
+        chosen = all.iter().filter(|m| session(m) == newest).collect();
+    }
+    Ok(chosen.into_iter().map(|m| m.version.clone()).collect())
+}
+
+/// A challenger, and who is champion when its turn comes.
+pub fn pick(act: &Act<'_>, strategy: &str, challenger: &str) -> Result<Pair> {
+    let champion = Registry::open(act.root)?.champion(strategy)?;
+    act.note(&text!("challenger {} against champion {}", challenger, champion.version));
+    Ok(Pair { strategy: strategy.to_string(), challenger: challenger.to_string(), champion: champion.version })
 }
 
 /// Whether the sealed months are to be looked at, which can be done once.
@@ -153,9 +168,32 @@ pub fn record(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation) -> Result<Pro
     promote::promote(act.root, &config, evaluation, "evaluate", false)
 }
 
-/// The verdict, bar by bar, and the last words.
-pub fn outcome(report: &Reporter, evaluation: &Evaluation, promotion: &Promotion, sheet: &Sheet) -> Outcome {
-    for row in &evaluation.verdict.rows {
+/// What became of one challenger.
+pub struct Judged {
+    pub evidence: Evaluation,
+    pub verdict: Promotion,
+    pub sheet: Sheet,
+}
+
+/// The verdicts, bar by bar, and the last words. Refused is who judged and let nobody pass.
+pub fn outcome(report: &Reporter, judged: &[Judged]) -> Outcome {
+    for one in judged {
+        if judged.len() > 1 {
+            report.note(&text!("challenger {}", one.verdict.version));
+        }
+        bars(report, one);
+    }
+    let summary: Vec<String> = judged.iter().map(sentence).collect();
+    let pages = |j: &Judged| [(term!("tear sheet").to_string(), j.sheet.html.to_string()), (term!("as text").to_string(), j.sheet.markdown.to_string())];
+    let next = vec![
+        ("trademl shadow".to_string(), "let it run beside the champion, sending nothing".to_string()),
+        ("trademl paper-trade".to_string(), "trade the champion on paper".to_string()),
+    ];
+    Outcome { summary: summary.join("\n  "), next, links: judged.iter().flat_map(pages).collect(), refused: judged.iter().all(|j| !j.evidence.verdict.passed) }
+}
+
+fn bars(report: &Reporter, judged: &Judged) {
+    for row in &judged.evidence.verdict.rows {
         let mark = if row.passed { term!("pass") } else { term!("FAIL") };
         // What has no number is a comparison, or has a reason for it.
         let text = match row.value {
@@ -164,26 +202,15 @@ pub fn outcome(report: &Reporter, evaluation: &Evaluation, promotion: &Promotion
         };
         report.event("verdict.row", &text, serde_json::json!(row));
     }
-    for condition in &promotion.conditions {
+    for condition in &judged.verdict.conditions {
         let mark = if condition.passed { term!("pass") } else { term!("FAIL") };
         report.event("promotion.condition", &text!("  {mark}  {:<14} {}", condition.name, condition.found), serde_json::json!(condition));
     }
-    let passed = evaluation.verdict.passed;
-    let verdict = if passed { "meets every bar" } else { "is refused: it does not meet the bars" };
-    let links = vec![(term!("tear sheet").to_string(), sheet.html.to_string()), (term!("as text").to_string(), sheet.markdown.to_string())];
-    let next = vec![
-        ("trademl shadow".to_string(), "let it run beside the champion, sending nothing".to_string()),
-        ("trademl paper-trade".to_string(), "trade the champion on paper".to_string()),
-    ];
-    Outcome {
-        summary: text!(
-            "challenger {} {verdict}; promotion {}: {}",
-            promotion.version,
-            if promotion.applied { "applied" } else { "not applied" },
-            promotion.reason
-        ),
-        next,
-        links,
-        refused: !passed,
-    }
+}
+
+fn sentence(judged: &Judged) -> String {
+    let verdict = if judged.evidence.verdict.passed { "meets every bar" } else { "is refused: it does not meet the bars" };
+    let promotion = &judged.verdict;
+    let applied = if promotion.applied { "applied" } else { "not applied" };
+    text!("challenger {} {verdict}; promotion {}: {}", promotion.version, applied, promotion.reason)
 }

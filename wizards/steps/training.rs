@@ -11,13 +11,16 @@ use data_layer::root::DataRoot;
 use data_layer::schema::table;
 use data_layer::snapshot;
 use data_layer::store;
+use data_layer::time::TradingDay;
+use data_layer::words::thousands;
 use engine::features;
 use engine::models::baseline::{self, Momentum};
 use engine::models::registry::Registry;
-use engine::pipelines::config::{EQUITIES_XS, TrainingConfig};
+use engine::pipelines::config::{self as models, TrainingConfig};
 use engine::pipelines::cv::{self, CvReport};
 use engine::pipelines::fit::{self, Fit};
 use engine::pipelines::prepare::{self, Prepared};
+use engine::pipelines::retrain::{self, Evidence, Trigger};
 use engine::pipelines::train::{self, Pinned, Windows};
 use engine::validation::gate::{self, GateReport};
 use engine::validation::leak::LeakReport;
@@ -26,37 +29,71 @@ use std::cell::OnceCell;
 mod screen;
 pub use screen::Screen;
 
-/// The strategies that can be trained.
-pub fn model_question() -> Question {
-    Question::select("model.name", "Which model?", vec![Choice::new("equities_xs", "equities_xs: daily cross-section of US stocks")])
+/// Whose champion is meant.
+pub fn strategy_question() -> Question {
+    Question::select("model.name", "Which strategy?", vec![Choice::new("equities_xs", "equities_xs: daily cross-section of US stocks")])
         .default("equities_xs", "the only sleeve with a lane that fills today")
-        .help("A model's configuration is configs/training/NAME.yml; a file of that name under control/configs on the drive overrides it.")
+        .help("Every model of a strategy is a challenger for one place: the champion's.")
+}
+
+/// What can be trained; each is a challenger for the same champion.
+pub fn models_question() -> Question {
+    let choices = vec![
+        Choice::new("equities_xs", "equities_xs: boosted trees on the returns of the next five sessions"),
+        Choice::new("equities_xs_rank", "equities_xs_rank: the same trees on the order of the names within a day"),
+        Choice::new("equities_xs_alpha158", "equities_xs_alpha158: boosted trees on the 158 features of Alpha158"),
+    ];
+    Question::several("model.names", "Which models?", choices)
+        .default(serde_json::json!(["equities_xs"]), "the model whose features are explained one by one")
+        .help("One or more, as numbers or names (1,2), or all. Every configuration that any of them tries counts against all of them. A model's configuration is configs/training/NAME.yml; a file of that name under control/configs on the drive overrides it.")
+}
+
+/// A model and its configuration.
+pub struct Chosen {
+    pub model: String,
+    pub config: Loaded<TrainingConfig>,
+}
+
+/// The configurations of the chosen models.
+pub fn choose(host: &Host, root: &DataRoot, models: Vec<String>) -> Result<Vec<Chosen>> {
+    models.into_iter().map(|model| Ok(Chosen { config: config(host, root, &model)?, model })).collect()
 }
 
 /// The merged training configuration: built-in, then the drive's, then this machine's.
 pub fn config(host: &Host, root: &DataRoot, model: &str) -> Result<Loaded<TrainingConfig>> {
-    let loaded: Loaded<TrainingConfig> = config::load(&format!("training/{model}"), EQUITIES_XS, host, Some(root))?;
+    let loaded: Loaded<TrainingConfig> = config::load(&format!("training/{model}"), models::built_in(model)?, host, Some(root))?;
     loaded.value.validate()?;
     Ok(loaded)
 }
 
-/// What the run will ask of the data and of the model.
-pub fn plan(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Plan> {
+/// What the run will ask of the data and of the models.
+pub fn plan(act: &Act<'_>, chosen: &[Chosen]) -> Result<Plan> {
+    let (mut fits, mut notes) = (0, Vec::new());
+    for Chosen { model, config } in chosen {
+        if chosen.len() > 1 {
+            notes.push(text!("model {model}:"));
+        }
+        fits += plan_of(act, config, &mut notes)?;
+    }
+    Ok(Plan { work: vec![("fits (configurations x splits)".into(), fits as u64)], notes, ..Plan::default() })
+}
+
+/// Notes about one model; its number of fits.
+fn plan_of(act: &Act<'_>, config: &Loaded<TrainingConfig>, notes: &mut Vec<String>) -> Result<usize> {
     let c = &config.value;
     let cells = c.cells()?.len();
     let splits = c.cpcv().n_splits();
-    let estimate = estimate(act, c, cells * splits)?;
-    let mut notes = vec![
-        estimate,
+    notes.extend([
+        estimate(act, c, cells * splits)?,
         text!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
         text!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
         text!("bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %", c.bars.sharpe, c.bars.max_drawdown * 100.0, c.bars.dsr, c.bars.pbo * 100.0),
         text!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
-    ];
+    ]);
     for (dependency, threshold) in &c.dependencies {
         notes.push(text!("needs {dependency} at {:.0} % GREEN", threshold * 100.0));
     }
-    Ok(Plan { work: vec![("fits (configurations x splits)".into(), (cells * splits) as u64)], notes, ..Plan::default() })
+    Ok(cells * splits)
 }
 
 /// Nanoseconds that LightGBM spends on a row of a feature in a round: measured on the practice drive (85 thousand rows).
@@ -78,14 +115,33 @@ fn estimate(act: &Act<'_>, c: &TrainingConfig, fits: usize) -> Result<String> {
     let share = 1.0 - c.cpcv.test_groups as f64 / c.cpcv.groups as f64;
     let seconds = fits as f64 * share * cells * c.model.rounds as f64 * NS_PER_CELL_ROUND * 1e-9 / CORES;
     let (time, memory_mb) = (pace::words(seconds), (cells * BYTES_PER_CELL / 1e6).max(50.0));
+    let rows = thousands(rows as u64);
     Ok(text!("needs about {time} on {CORES} cores and {memory_mb:.0} MB of memory, for {rows} rows of prices"))
+}
+
+/// What makes a new challenger due tonight; empty where nothing was ever trained.
+pub fn due(root: &DataRoot, session: TradingDay) -> Result<Vec<Trigger>> {
+    const MODEL: &str = "equities_xs";
+    let registry = Registry::open(root)?;
+    let c = config(root.host(), root, MODEL)?.value;
+    let Some(learnt) = retrain::newest(root, &registry, &c.family)? else { return Ok(Vec::new()) };
+    let db = Db::open(root, Which::Node)?;
+    let held = ledger::held(&db, table::CURATED_EQUITIES)?.ok_or_else(nothing_curated)?;
+    let window = train::windows(&c, held.end.plus_days(-1), held)?.used;
+    let coverage = ledger::coverage(&db, table::CURATED_EQUITIES, "", window)?;
+    let panel = super::market::Market::open(root)?.panel;
+    let evidence = Evidence { session, limits: &c.retrain(), features: &c.features, coverage: &coverage, panel: &panel };
+    retrain::triggers(&registry, &learnt, table::CURATED_EQUITIES, &evidence)
+}
+
+fn nothing_curated() -> Error {
+    Error::new(code::DATA_MISSING, "the drive holds no curated prices yet").fix("trademl pi-data-node")
 }
 
 /// Pin the window: up to the newest session that the drive has audited.
 pub fn pin_window(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Windows> {
     let db = Db::open(act.root, Which::Node)?;
-    let held = ledger::held(&db, table::CURATED_EQUITIES)?
-        .ok_or_else(|| Error::new(code::DATA_MISSING, "the drive holds no curated prices yet").fix("trademl pi-data-node"))?;
+    let held = ledger::held(&db, table::CURATED_EQUITIES)?.ok_or_else(nothing_curated)?;
     let windows = train::windows(&config.value, held.end.plus_days(-1), held)?;
     if let Some(note) = &windows.cap_note {
         act.note(note);
@@ -200,11 +256,18 @@ pub fn register(act: &Act<'_>, pinned: &Pinned, cv: &CvReport, fit: &Fit) -> Res
     Ok(row.version)
 }
 
-/// What is said last.
-pub fn outcome(pinned: &Pinned, cv: &CvReport) -> Result<Outcome> {
+/// A model that was trained and registered, as the closing lines tell it.
+pub struct Trained {
+    strategy: String,
+    version: String,
+    sentence: String,
+}
+
+/// What became of one model.
+pub fn trained(pinned: &Pinned, cv: &CvReport) -> Trained {
     let chosen = cv.chosen();
-    let number = |v: Option<f64>, digits: usize| v.map_or("undefined".to_string(), |v| format!("{v:.digits$}"));
-    let summary = text!(
+    let number = |v: Option<f64>, digits: usize| v.map_or(term!("undefined").to_string(), |v| format!("{v:.digits$}"));
+    let sentence = text!(
         "challenger {} of {}: mean rank IC {}, net Sharpe {} out of sample, PBO {}, DSR {} over {} trials",
         pinned.version,
         pinned.strategy,
@@ -214,7 +277,13 @@ pub fn outcome(pinned: &Pinned, cv: &CvReport) -> Result<Outcome> {
         number(cv.overfitting.deflated.map(|d| d.dsr), 3),
         cv.overfitting.trials,
     );
-    let next = vec![("trademl evaluate".to_string(), "judge it against the champion".to_string())];
-    let links = vec![(term!("model").to_string(), format!("models/{}/{}", pinned.strategy, pinned.version))];
-    Ok(Outcome { summary, next, links, refused: false })
+    Trained { strategy: pinned.strategy.clone(), version: pinned.version.clone(), sentence }
+}
+
+/// What is said last.
+pub fn outcome(trained: &[Trained]) -> Outcome {
+    let summary = trained.iter().map(|t| t.sentence.as_str()).collect::<Vec<_>>().join("\n  ");
+    let each = if trained.len() > 1 { "judge each of them against the champion" } else { "judge it against the champion" };
+    let links = trained.iter().map(|t| (term!("model").to_string(), format!("models/{}/{}", t.strategy, t.version))).collect();
+    Outcome { summary, next: vec![("trademl evaluate".to_string(), each.to_string())], links, refused: false }
 }

@@ -55,32 +55,47 @@ impl PointInTime {
         let mut out = Vec::new();
         if !self.shares.is_empty() {
             let filed = self.shares.get(symbol).map_or(&[][..], Vec::as_slice);
-            let shares: Vec<f64> = days.iter().map(|&d| shares_as_of(filed, d)).collect();
+            let shares = shares_on(filed, days);
             let turned: Vec<f64> = h.volume.iter().zip(&shares).map(|(v, n)| v / n).collect();
             out.push(rolling(&turned, 20, mean));
             out.push(h.close_raw.iter().zip(&shares).map(|(c, n)| (c * n).ln()).collect());
         }
         if !self.earnings.is_empty() {
             let known = self.earnings.get(symbol).map_or(&[][..], Vec::as_slice);
-            out.push(days.iter().map(|&d| sessions_to_earnings(known, d)).collect());
+            out.push(sessions_to_earnings(known, days));
         }
         out
     }
 }
 
-/// The latest count that was public on `day`.
-fn shares_as_of(filed: &[(TradingDay, f64)], day: TradingDay) -> f64 {
-    filed.iter().rev().find(|(since, n)| *since <= day && *n > 0.0).map_or(f64::NAN, |(_, n)| *n)
+/// Per day, the latest count that was public. `filed` and `days` ascend.
+fn shares_on(filed: &[(TradingDay, f64)], days: &[TradingDay]) -> Vec<f64> {
+    let (mut next, mut known) = (0, f64::NAN);
+    let mut as_of = |day: TradingDay| {
+        while let Some((_, n)) = filed.get(next).filter(|(since, _)| *since <= day) {
+            known = if *n > 0.0 { *n } else { known };
+            next += 1;
+        }
+        known
+    };
+    days.iter().map(|d| as_of(*d)).collect()
 }
 
-/// Sessions from `day` to the next earnings date that had been announced by then; 0 on the date itself.
-fn sessions_to_earnings(known: &[Announcement], day: TradingDay) -> f64 {
+/// Per day, the sessions to the next earnings date that had been announced by then; 0 on the date itself.
+fn sessions_to_earnings(known: &[Announcement], days: &[TradingDay]) -> Vec<f64> {
     let calendar = Calendar::xnys();
-    let next = known.iter().filter(|a| a.announced <= day && a.date >= day).map(|a| a.date).min();
-    match (next.and_then(|d| calendar.index(d)), calendar.index(day)) {
-        (Some(to), Some(from)) => (to - from) as f64,
-        _ => f64::NAN,
-    }
+    let mut dates: Vec<(TradingDay, TradingDay, Option<usize>)> = known.iter().map(|a| (a.date, a.announced, calendar.index(a.date))).collect();
+    dates.sort_unstable();
+    let mut passed = 0;
+    let mut count = |day: TradingDay| {
+        passed += dates[passed..].iter().take_while(|d| d.0 < day).count();
+        let next = dates[passed..].iter().find(|d| d.1 <= day).and_then(|d| d.2);
+        match (next, calendar.index(day)) {
+            (Some(to), Some(from)) => (to - from) as f64,
+            _ => f64::NAN,
+        }
+    };
+    days.iter().map(|d| count(*d)).collect()
 }
 
 #[cfg(test)]
@@ -94,14 +109,14 @@ mod tests {
     #[test]
     fn lesson_047_a_filing_or_an_announcement_counts_from_the_day_it_was_public() {
         let filed = [(day("2015-02-03"), 10.0), (day("2015-05-05"), 20.0)];
-        assert!(shares_as_of(&filed, day("2015-02-02")).is_nan());
-        assert_eq!(shares_as_of(&filed, day("2015-05-04")), 10.0);
-        assert_eq!(shares_as_of(&filed[..1], day("2015-05-04")), 10.0, "tomorrow's file changes nothing today");
-        assert_eq!(shares_as_of(&filed, day("2015-05-05")), 20.0);
+        let days = ["2015-02-02", "2015-05-04", "2015-05-05"].map(day);
+        let shares = shares_on(&filed, &days);
+        assert!(shares[0].is_nan());
+        assert_eq!(shares[1..], [10.0, 20.0]);
+        assert_eq!(shares_on(&filed[..1], &days)[1], 10.0, "tomorrow's file changes nothing today");
         let known = [Announcement { announced: day("2015-04-20"), date: day("2015-04-27") }];
-        assert!(sessions_to_earnings(&known, day("2015-04-17")).is_nan());
-        assert_eq!(sessions_to_earnings(&known, day("2015-04-20")), 5.0);
-        assert_eq!(sessions_to_earnings(&known, day("2015-04-27")), 0.0);
-        assert!(sessions_to_earnings(&known, day("2015-04-28")).is_nan());
+        let sessions = sessions_to_earnings(&known, &["2015-04-17", "2015-04-20", "2015-04-27", "2015-04-28"].map(day));
+        assert!(sessions[0].is_nan() && sessions[3].is_nan());
+        assert_eq!(sessions[1..3], [5.0, 0.0]);
     }
 }

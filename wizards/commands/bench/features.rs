@@ -3,8 +3,10 @@
 use super::measure::{Job, checksum};
 use super::{Bench, made};
 use data_layer::error::{Error, Result};
-use engine::features::alpha158;
-use engine::types::Matrix;
+use data_layer::time::TradingDay;
+use engine::features::equities_xs::context::{Announcement, PointInTime};
+use engine::features::{alpha158, equities_xs};
+use engine::types::{self, Matrix};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -35,6 +37,70 @@ pub fn alpha158(bench: &mut Bench<'_>) -> Result<()> {
     )?;
     bench.lines.push(line);
     Ok(())
+}
+
+/// Features of `equities_xs` whose values are compared.
+const XS_PROBES: [&str; 4] = ["mom_126", "dd_60", "rv_20", "amihud_20"];
+/// Before an earnings date, in days: the announcement of it.
+const ANNOUNCED_DAYS: i32 = 30;
+
+/// `daily.parquet` and `earnings.parquet`: every feature of `equities_xs` with its point-in-time sources, standardised per
+/// session. Reading the files is inside the clock.
+pub fn equities_xs(bench: &mut Bench<'_>) -> Result<()> {
+    let cells = Panel::read(bench)?.close.values().len();
+    let line = bench.clock.measure(
+        Job::new("features_xs_v1", cells, "symbol_days").repeats(5),
+        || Ok(()),
+        |()| {
+            let (panel, sources) = cross_section(bench)?;
+            equities_xs::build_with(&panel, &sources)
+        },
+        |block| {
+            let sum = |name: &str| block.column(name).map(|m| checksum(m.values())).ok_or_else(|| Error::bug("a compared feature is not in the set"));
+            let sums = XS_PROBES.iter().map(|name| Ok(((*name).to_string(), sum(name)?))).collect::<Result<Map<String, Value>>>()?;
+            Ok(Value::Object(sums))
+        },
+    )?;
+    bench.lines.push(line);
+    Ok(())
+}
+
+/// The panel that training would build, every symbol a member throughout, with shares outstanding and earnings dates.
+fn cross_section(bench: &Bench<'_>) -> Result<(types::Panel, PointInTime)> {
+    let bars = Panel::read(bench)?;
+    let (rows, cols) = (bars.close.rows(), bars.close.cols());
+    let made = bench.inputs.are_made();
+    let days = if made { made::sessions(cols)? } else { bench.inputs.days("daily.parquet", "date")?[..cols].to_vec() };
+    let symbols: Vec<String> = if made { (0..rows).map(|s| format!("S{s:04}")).collect() } else { bench.inputs.texts("sectors.parquet", "symbol")? };
+    let mut sources = PointInTime::default();
+    let value = if made { None } else { Some(bench.inputs.panel("daily.parquet", "mcap", "sectors.parquet")?) };
+    for (s, symbol) in symbols.iter().enumerate() {
+        let count = value.as_ref().map_or(1e8, |v| v.at(s, 0) / bars.close.at(s, 0));
+        sources.shares.insert(symbol.clone(), vec![(days[0], count)]);
+    }
+    let earnings: Vec<(String, TradingDay)> = if made {
+        symbols.iter().flat_map(|s| days.iter().step_by(63).map(move |d| (s.clone(), *d))).collect()
+    } else {
+        bench.inputs.texts("earnings.parquet", "symbol")?.into_iter().zip(bench.inputs.days("earnings.parquet", "date")?).collect()
+    };
+    for (symbol, date) in earnings {
+        sources.earnings.entry(symbol).or_default().push(Announcement { announced: date.plus_days(-ANNOUNCED_DAYS), date });
+    }
+    let panel = types::Panel {
+        member: Matrix::from_vec(rows, cols, vec![1.0; rows * cols])?,
+        delisted: vec![None; rows],
+        close_raw: bars.close.clone(),
+        volume_raw: bars.volume.clone(),
+        days,
+        symbols,
+        open: bars.open,
+        high: bars.high,
+        low: bars.low,
+        close: bars.close,
+        vwap: bars.vwap,
+        volume: bars.volume,
+    };
+    Ok((panel, sources))
 }
 
 /// Bars, `symbols x sessions`.

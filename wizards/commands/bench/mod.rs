@@ -59,6 +59,7 @@ const TOPICS: &[Topic] = &[
     Topic { name: "curate", about: "adjust every bar; write the whole table durably; then one late split", run: curation::curate },
     Topic { name: "dsr", about: "deflated Sharpe ratio of every trial", run: statistics::dsr },
     Topic { name: "features_alpha158", about: "158 price and volume features of every symbol and session", run: features::alpha158 },
+    Topic { name: "features_xs_v1", about: "the cross-sectional equity features of every symbol and session", run: features::equities_xs },
     Topic { name: "first_words", about: "a fresh wizard's first line and its first question, the machine looked at in between", run: program::first_words },
     Topic { name: "gbdt_infer", about: "scores of a boosted model for 5, 500 and 20,000 rows", run: learning::infer },
     Topic {

@@ -10,25 +10,27 @@ use std::path::PathBuf;
 /// A configuration that this machine may override.
 struct Layer {
     /// As in `edge.loops.forward_minutes`.
-    name: &'static str,
+    name: String,
     built_in: &'static str,
     /// Whether all layers together are a configuration.
-    check: fn(&Host) -> Result<()>,
+    check: fn(&Host, &Self) -> Result<()>,
 }
 
-const LAYERS: &[Layer] = &[
-    Layer { name: "edge", built_in: include_str!("../../../configs/edge.yml"), check: |host| EdgeConfig::load(host).map(drop) },
+fn layers() -> Vec<Layer> {
+    let edge = Layer { name: "edge".into(), built_in: include_str!("../../../configs/edge.yml"), check: |host, _| EdgeConfig::load(host).map(drop) };
+    #[cfg_attr(not(feature = "research"), allow(unused_mut))]
+    let mut out = vec![edge];
     #[cfg(feature = "research")]
-    Layer {
-        name: "training/equities_xs",
-        built_in: engine::pipelines::config::EQUITIES_XS,
-        check: |host| {
-            let loaded: Loaded<engine::pipelines::config::TrainingConfig> =
-                config::load("training/equities_xs", engine::pipelines::config::EQUITIES_XS, host, None)?;
+    out.extend(engine::pipelines::config::MODELS.map(|(model, built_in)| Layer {
+        name: format!("training/{model}"),
+        built_in,
+        check: |host, layer| {
+            let loaded: Loaded<engine::pipelines::config::TrainingConfig> = config::load(&layer.name, layer.built_in, host, None)?;
             loaded.value.validate()
         },
-    },
-];
+    }));
+    out
+}
 
 /// What was changed.
 pub struct Changed {
@@ -40,13 +42,14 @@ pub struct Changed {
 /// Set `key` (`edge.loops.forward_minutes`) to a YAML value. `None` where the key belongs to no layered configuration.
 /// Refused, with the file as it was, where the whole would not be a configuration any more.
 pub fn set(host: &Host, key: &str, text: &str) -> Result<Option<Changed>> {
-    let Some((layer, path)) = LAYERS.iter().find_map(|l| Some((l, key.strip_prefix(l.name)?.strip_prefix('.')?))) else { return Ok(None) };
+    let layers = layers();
+    let Some((layer, path)) = layers.iter().find_map(|l| Some((l, key.strip_prefix(&l.name)?.strip_prefix('.')?))) else { return Ok(None) };
     let value = config::yaml_tree(text, key)?;
     let in_force = |name: &str| -> Result<Value> {
         let loaded: Loaded<Value> = config::load(name, layer.built_in, host, None)?;
         Ok(path.split('.').try_fold(&loaded.value, |v, part| v.get(part)).cloned().unwrap_or_default())
     };
-    let before = in_force(layer.name)?;
+    let before = in_force(&layer.name)?;
     let place = host.config_dir().join("configs").join(format!("{}.yml", layer.name));
     let old = match std::fs::read_to_string(&place) {
         Ok(text) => Some(text),
@@ -55,14 +58,14 @@ pub fn set(host: &Host, key: &str, text: &str) -> Result<Option<Changed>> {
     };
     let parts: Vec<&str> = path.split('.').collect();
     write(&place, &patched(old.as_deref().unwrap_or(""), &parts, &value)?)?;
-    if let Err(refused) = (layer.check)(host) {
+    if let Err(refused) = (layer.check)(host, layer) {
         match &old {
             Some(text) => write(&place, text)?,
             None => std::fs::remove_file(&place)?,
         }
         return Err(refused);
     }
-    Ok(Some(Changed { place, before, after: in_force(layer.name)? }))
+    Ok(Some(Changed { place, before, after: in_force(&layer.name)? }))
 }
 
 /// The document with one value put at a path. Works on the lines of block style, which is how such a file is written; what it

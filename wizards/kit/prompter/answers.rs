@@ -70,7 +70,7 @@ impl Given {
         let id = question.id;
         if let Some(value) = self.flags.get(id) {
             self.used.borrow_mut().insert(id.to_string());
-            return Some((value.clone(), "--set".into()));
+            return Some((question.said(value), "--set".into()));
         }
         if let Some((name, text)) = question.env.and_then(|name| host.env(name).map(|text| (name, text))) {
             let value = question.parse(text).unwrap_or_else(|_| Value::from(text));
@@ -78,7 +78,7 @@ impl Given {
         }
         let value = self.file.get(id)?;
         self.used.borrow_mut().insert(id.to_string());
-        Some((value.clone(), "answers file".into()))
+        Some((question.said(value), "answers file".into()))
     }
 
     /// A secret's value from `{from: env:NAME}`, `{from: file:PATH}` or the word `skip`; `None` when not given.
@@ -92,8 +92,8 @@ impl Given {
     }
 
     /// A `--set` flag, which may change an answer that the run already holds.
-    pub fn flag(&self, id: &str) -> Option<&Value> {
-        self.flags.get(id)
+    pub fn flag(&self, question: &Question) -> Option<Value> {
+        self.flags.get(question.id).map(|value| question.said(value))
     }
 
     /// The run already holds this answer: the given one is not a stray key.

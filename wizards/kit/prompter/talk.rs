@@ -5,6 +5,7 @@ use super::{GateReply, Place, Prompter, Reply, ReviewReply, SecretReply, Sheet};
 use crate::kit::question::{Kind, Question, SecretSpec};
 use crate::kit::report::wrapped;
 use data_layer::error::{Error, Result, code};
+use data_layer::words::tell;
 use serde_json::Value;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -132,6 +133,12 @@ impl<F: Face> Talk<F> {
                 let labels: Vec<String> = choices.iter().map(|c| c.label.clone()).collect();
                 let at = question.default.as_ref().and_then(|(v, _)| choices.iter().position(|c| v.as_str() == Some(&c.value))).unwrap_or(0);
                 self.face.pick(&labels, at)
+            }
+            Kind::Several(choices) => {
+                for (i, choice) in choices.iter().enumerate() {
+                    self.face.say(Tone::Plain, &format!("  {}) {}", i + 1, tell(&choice.label)))?;
+                }
+                self.face.line(kept, false)
             }
             _ => self.face.line(kept, false),
         }

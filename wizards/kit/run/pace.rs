@@ -2,7 +2,7 @@
 
 use super::Run;
 use crate::kit::journal::Event;
-use crate::kit::step::Step;
+use crate::kit::step::{Step, split_lap};
 use data_layer::error::Result;
 use data_layer::time::UtcTime;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ impl Run<'_> {
             if event == Event::Started {
                 began.insert(key, at);
             } else if let Some(start) = began.remove(&key) {
-                taken.entry(step).or_default().push(at.seconds_since(start).max(0.0));
+                taken.entry(split_lap(&step).0.to_string()).or_default().push(at.seconds_since(start).max(0.0));
             }
         }
         Ok(taken.into_iter().filter_map(|(step, all)| Some((step, median(&all[all.len().saturating_sub(REMEMBERED)..])?))).collect())

@@ -6,7 +6,7 @@ use super::{Run, paused};
 use crate::kit::journal::{Event, Record};
 use crate::kit::prompter::Reply;
 use crate::kit::question::{Choice, Question};
-use crate::kit::step::{Asks, Step, Verb};
+use crate::kit::step::{Asks, Step, Verb, split_lap};
 use data_layer::detect::recognise::ago;
 use data_layer::error::Result;
 use data_layer::root::DataPath;
@@ -46,8 +46,10 @@ impl Run<'_> {
             self.report.event("run.opened", &text, fields);
             return Ok(());
         }
+        // Told as the lap stands in which the run was left.
+        self.lap = self.newest_lap()?;
         let done: Vec<&Step> = self.wizard.steps.iter().filter(|s| s.before_the_run() || self.done(s).is_some()).collect();
-        let doubtful: Vec<&Step> = self.wizard.steps.iter().filter(|s| self.state.get(s.id).is_some_and(|state| state.kind == Event::Started)).collect();
+        let doubtful: Vec<&Step> = self.wizard.steps.iter().filter(|s| self.state_of(s).is_some_and(|state| state.kind == Event::Started)).collect();
         let next = self.wizard.steps.iter().find(|s| done.iter().all(|d| d.id != s.id) && !self.was_passed_over(s));
         let mut rows = vec![text!("{}: continuing run {}", self.wizard.name, self.id)];
         let mut row = |label: &str, text: String| rows.push(text!("  {label:<10} {text}"));
@@ -57,7 +59,7 @@ impl Run<'_> {
             let what = if last.step.is_empty() { last.kind.as_str().to_string() } else { text!("{} {}", self.place_of(&last.step), last.kind.as_str()) };
             row("last moved", text!("{}: {what}, on {}", self.when(last), self.whose(last)));
         }
-        row("done", text!("{} of {of} steps{}", done.len(), done.last().map_or(String::new(), |s| text!(", the newest {}", self.place_of(s.id)))));
+        row("done", text!("{} of {of} steps{}", done.len(), done.last().map_or(String::new(), |s| text!(", the newest {}", self.place_of(&self.key(s.id))))));
         for step in &doubtful {
             row("in doubt", text!("{} was interrupted: {}", self.place_of(step.id), settled_by(step.verb)));
         }
@@ -92,12 +94,14 @@ impl Run<'_> {
     /// A step before the newest finished one that was never entered: the runbook took another way.
     fn was_passed_over(&self, step: &Step) -> bool {
         let newest = self.wizard.steps.iter().rposition(|s| self.done(s).is_some());
-        newest.is_some_and(|n| self.wizard.position(step.id) <= n) && !self.state.contains_key(step.id)
+        newest.is_some_and(|n| self.wizard.position(step.id) <= n) && self.state_of(step).is_none()
     }
 
     fn place_of(&self, step: &str) -> String {
-        let title = self.wizard.steps.iter().find(|s| s.id == step).map_or(step, |s| s.title);
-        text!("[{}/{}] {title}", self.wizard.position(step), self.wizard.steps.len())
+        let (id, lap) = split_lap(step);
+        let title = self.wizard.steps.iter().find(|s| s.id == id).map_or(step, |s| s.title);
+        let lap = lap.map_or(String::new(), |lap| format!(" ({lap})"));
+        text!("[{}/{}] {title}{lap}", self.wizard.position(id), self.wizard.steps.len())
     }
 
     /// `node 'pi-1' on this machine`: the name from the machine's record on the drive.

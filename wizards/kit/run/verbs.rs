@@ -23,7 +23,7 @@ impl Run<'_> {
         if let Some(done) = self.done(step)
             && let Some(value) = done.payload.get("value").and_then(|kept| paths::from_journal(&self.root, &question, kept))
             && question.validate(&value).is_ok()
-            && self.given.flag(question.id).is_none_or(|flag| *flag == value)
+            && self.given.flag(&question).is_none_or(|flag| flag == value)
         {
             self.given.mark_used(question.id);
             self.answered(step, &place, question.display(&value), done.payload["source"] == ASKED, true);
@@ -81,16 +81,16 @@ impl Run<'_> {
             }
             self.report.event(
                 "step.stale",
-                &text!("  stale  [{}/{}] {}: the drive no longer agrees; doing it again", place.n, place.of, step.title),
-                json!({"step": step.id}),
+                &text!("  stale  [{}/{}] {}{}: the drive no longer agrees; doing it again", place.n, place.of, step.title, self.lap_words()),
+                json!({"step": self.key(step.id)}),
             );
         }
         self.plan_only(step)?;
         self.commit(step, Event::Started, &inputs, &json!({}))?;
         self.report.event(
             "step.started",
-            &text!("  ...    [{}/{}] {}{}", place.n, place.of, step.title, self.usually(step)),
-            json!({"step": step.id, "n": place.n, "of": place.of, "usual_seconds": self.pace.get(step.id)}),
+            &text!("  ...    [{}/{}] {}{}{}", place.n, place.of, step.title, self.lap_words(), self.usually(step)),
+            json!({"step": self.key(step.id), "n": place.n, "of": place.of, "usual_seconds": self.pace.get(step.id)}),
         );
         let value = f(&self.context(step))?;
         self.report.progress_done();
@@ -128,7 +128,7 @@ impl Run<'_> {
         self.questions_are_over()?;
         self.plan_only(step)?;
         let inputs = digest_of(inputs)?;
-        let before = self.state.get(step.id).filter(|s| s.inputs_sha256 == inputs).cloned();
+        let before = self.state_of(step).filter(|s| s.inputs_sha256 == inputs).cloned();
         if let Some(done) = before.as_ref().filter(|s| s.kind == Event::Done) {
             self.step_done(step, &place, "", true);
             return convert(done.payload.clone());

@@ -2,6 +2,7 @@
 
 use crate::dashboard::{ConfigurationRow, TrainSnapshot};
 use crate::kit::journal::{Event, Journal, Record};
+use crate::kit::step::split_lap;
 use crate::steps::screens;
 use crate::train::WIZARD;
 use data_layer::attach;
@@ -41,10 +42,11 @@ impl<'a> Screen<'a> {
     /// The run now.
     pub fn picture(&self) -> Result<TrainSnapshot> {
         let (records, now) = (self.newest()?, self.host.now());
-        let pinned: Option<Pinned> = done(&records, "snapshot").and_then(|r| serde_json::from_str(&r.payload_json).ok());
+        let snapshot = done(&records, "snapshot");
+        let pinned: Option<Pinned> = snapshot.and_then(|r| serde_json::from_str(&r.payload_json).ok());
         let so_far = pinned.as_ref().map(|p| splits::so_far(self.root, p)).transpose()?.unwrap_or_default();
         // Checkpoints are removed once the artifact is whole.
-        let finished = done(&records, "cross-validate").is_some();
+        let finished = done(&records, "cross-validate").zip(snapshot).is_some_and(|(through, pinned)| through.seq > pinned.seq);
         let row = |(cell, rank_ic): (engine::pipelines::config::Cell, Vec<Option<f64>>)| ConfigurationRow {
             name: text!("{} leaves {} x {}", cell.params.num_leaves, cell.params.learning_rate, cell.params.rounds),
             rank_ic,
@@ -70,7 +72,7 @@ impl<'a> Screen<'a> {
         let at_work = attach::is_locked(self.root, &format!("wizard-{}", WIZARD.name))?;
         let last = records.iter().rev().find(|r| !r.step.is_empty());
         let step = last
-            .and_then(|r| WIZARD.steps.iter().find(|s| s.id == r.step))
+            .and_then(|r| WIZARD.steps.iter().find(|s| s.id == split_lap(&r.step).0))
             .map_or(String::new(), |s| text!("step {} of {}, {}: ", WIZARD.position(s.id), WIZARD.steps.len(), s.title));
         let closed = records.last().is_some_and(|r| r.kind == Event::Closed);
         let word = match (closed, at_work, last.map(|r| r.kind)) {
@@ -83,13 +85,14 @@ impl<'a> Screen<'a> {
     }
 }
 
+/// The newest record that a step was done, in any lap.
 fn done<'r>(records: &'r [Record], step: &str) -> Option<&'r Record> {
-    records.iter().rev().find(|r| r.step == step && r.kind == Event::Done)
+    records.iter().rev().find(|r| split_lap(&r.step).0 == step && r.kind == Event::Done)
 }
 
 /// At the pace of this pass of cross-validation so far.
 fn remaining(records: &[Record], now: UtcTime, fitted: u64, total: u64) -> Option<f64> {
-    let began = records.iter().rev().find(|r| r.step == "cross-validate" && r.kind == Event::Started)?;
+    let began = records.iter().rev().find(|r| split_lap(&r.step).0 == "cross-validate" && r.kind == Event::Started)?;
     let seconds = now.seconds_since(UtcTime::parse(&began.at).ok()?);
     (fitted > 0 && fitted < total && seconds > 0.0).then(|| seconds / fitted as f64 * (total - fitted) as f64)
 }
