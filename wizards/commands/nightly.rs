@@ -128,7 +128,7 @@ impl Shift<'_> {
         let tag = text!("nightly {}", self.session);
         let mut session = Session::headless(&self.host, wizard, &answers.to_string(), &[], &tag, self.reporter(wizard.name))?;
         let outcome = session.run(&self.root, body)?;
-        Ok(Said::Done(outcome.summary))
+        Ok(Said::Done(outcome.summary.replace("\n  ", "; ")))
     }
 
     /// A challenger is due when one of the configured triggers fires.

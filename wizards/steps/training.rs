@@ -12,7 +12,7 @@ use data_layer::schema::table;
 use data_layer::snapshot;
 use data_layer::store;
 use data_layer::time::TradingDay;
-use data_layer::words::thousands;
+use data_layer::words::{tell, thousands};
 use engine::features;
 use engine::models::baseline::{self, Momentum};
 use engine::models::registry::Registry;
@@ -66,34 +66,34 @@ pub fn config(host: &Host, root: &DataRoot, model: &str) -> Result<Loaded<Traini
     Ok(loaded)
 }
 
-/// What the run will ask of the data and of the models.
+/// What the run will ask of the data and of the models; what holds for all of them is said once.
 pub fn plan(act: &Act<'_>, chosen: &[Chosen]) -> Result<Plan> {
-    let (mut fits, mut notes) = (0, Vec::new());
-    for Chosen { model, config } in chosen {
-        if chosen.len() > 1 {
-            notes.push(text!("model {model}:"));
-        }
-        fits += plan_of(act, config, &mut notes)?;
+    let each = chosen.iter().map(|c| plan_of(act, &c.config)).collect::<Result<Vec<_>>>()?;
+    let fits: usize = each.iter().map(|(fits, _)| fits).sum();
+    let for_all = |note: &&String| each.iter().all(|(_, notes)| notes.contains(note));
+    let mut notes: Vec<String> = each.iter().take(1).flat_map(|(_, notes)| notes.iter().filter(for_all).cloned()).collect();
+    for (Chosen { model, .. }, (_, own)) in chosen.iter().zip(&each) {
+        notes.extend(own.iter().filter(|note| !for_all(note)).map(|note| format!("{model}: {}", tell(note))));
     }
     Ok(Plan { work: vec![("fits (configurations x splits)".into(), fits as u64)], notes, ..Plan::default() })
 }
 
-/// Notes about one model; its number of fits.
-fn plan_of(act: &Act<'_>, config: &Loaded<TrainingConfig>, notes: &mut Vec<String>) -> Result<usize> {
+/// One model's number of fits, and the notes about it.
+fn plan_of(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<(usize, Vec<String>)> {
     let c = &config.value;
     let cells = c.cells()?.len();
     let splits = c.cpcv().n_splits();
-    notes.extend([
+    let mut notes = vec![
         estimate(act, c, cells * splits)?,
         text!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
         text!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
         text!("bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %", c.bars.sharpe, c.bars.max_drawdown * 100.0, c.bars.dsr, c.bars.pbo * 100.0),
         text!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
-    ]);
+    ];
     for (dependency, threshold) in &c.dependencies {
         notes.push(text!("needs {dependency} at {:.0} % GREEN", threshold * 100.0));
     }
-    Ok(cells * splits)
+    Ok((cells * splits, notes))
 }
 
 /// Nanoseconds that LightGBM spends on a row of a feature in a round: measured on the practice drive (85 thousand rows).
