@@ -10,6 +10,8 @@ use data_layer::error::Result;
 const BROKER: Step =
     Step::ask("broker-kind", Scope::Drive, "Broker", "A simulated book needs nobody; a paper account proves the order path.", paper::broker_question);
 const BROKER_KEYS: Step = Step::secrets("broker-keys", "Broker keys", "Paper keys only; they stay on this machine.", paper::BROKER_KEYS);
+const CTRADER_KEYS: Step =
+    Step::secrets("ctrader-keys", "cTrader application", "Who asks to be let in; they stay on this machine.", paper::CTRADER_KEYS);
 const MAX_ORDERS: Step = Step::ask("limits-max-orders", Scope::Drive, "Most orders a day", "A ceiling that no model can raise.", paper::max_orders_question);
 const NEXT: Step = Step::ask(
     "orders-next-session",
@@ -18,6 +20,7 @@ const NEXT: Step = Step::ask(
     "A day can be settled and reported without new orders.",
     paper::next_session_question,
 );
+const GRANT: Step = Step::new("ctrader-grant", Verb::Check, Scope::Host, "Let in by the owner", "cTrader's owner of the account allows it once, in a browser.");
 const ACCOUNT: Step =
     Step::new("account", Verb::Act, Scope::Account, "Account and endpoint", "The account's own number is shown before anything is sent to it.");
 const RECONCILE: Step = Step::new("reconcile", Verb::Act, Scope::Account, "Reconciled", "What the broker holds decides; a difference stops increases.");
@@ -34,18 +37,23 @@ const SUBMIT: Step =
 pub const WIZARD: Wizard = Wizard {
     name: "paper-trade",
     purpose: "open and run the paper book, behind confirmation gates",
-    steps: &[BROKER, BROKER_KEYS, MAX_ORDERS, NEXT, ACCOUNT, RECONCILE, WAITING, REPORT, CHAMPION, GREEN, PLAN, CONFIRM, SUBMIT],
+    steps: &[BROKER, BROKER_KEYS, CTRADER_KEYS, MAX_ORDERS, NEXT, GRANT, ACCOUNT, RECONCILE, WAITING, REPORT, CHAMPION, GREEN, PLAN, CONFIRM, SUBMIT],
     usually: &[],
 };
 
 /// The runbook.
 pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     let broker: String = run.ask(&BROKER)?;
-    if broker == "alpaca" {
-        keys::ask(run, &BROKER_KEYS)?;
+    match broker.as_str() {
+        "alpaca" => keys::ask(run, &BROKER_KEYS)?,
+        "ctrader" => keys::ask(run, &CTRADER_KEYS)?,
+        _ => {}
     }
     let max_orders: i64 = run.ask(&MAX_ORDERS)?;
     let next_session: bool = run.ask(&NEXT)?;
+    if broker == "ctrader" {
+        run.check(&GRANT, |act| paper::granted(act.host))?;
+    }
     let desk = Desk::open(run.host(), run.root(), &broker, max_orders)?;
 
     let account = run.act(&ACCOUNT, &broker, |act| desk.account(act))?;

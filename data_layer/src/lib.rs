@@ -50,6 +50,7 @@ pub mod rebuild;
 pub mod node;
 pub mod findings;
 pub mod fsck;
+pub mod ctrader;
 pub mod sandbox;
 pub mod docs;
 

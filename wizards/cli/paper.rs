@@ -24,7 +24,7 @@ pub enum PaperCommand {
     },
     /// Follow the running session: order events, reconciles, tripwires, and what had to wait
     Watch {
-        /// simulated or alpaca
+        /// simulated, alpaca or ctrader
         #[arg(long, default_value = "simulated")]
         broker: String,
         /// As limits.max_orders of the wizard
@@ -54,12 +54,25 @@ pub enum PaperCommand {
         action: String,
         #[arg(long)]
         confirm: Option<String>,
-        /// simulated or alpaca
+        /// simulated, alpaca or ctrader
         #[arg(long, default_value = "simulated")]
         broker: String,
     },
-    /// Alpaca's paper account (on a practice drive: the sandbox's) as this program reads it, as JSON
-    Broker,
+    /// A broker's paper account (on a practice drive: the sandbox's) as this program reads it, as JSON
+    Broker {
+        /// alpaca or ctrader
+        #[arg(long, default_value = "alpaca")]
+        broker: String,
+    },
+    /// Let this program into a cTrader account: prints where the owner allows it, and takes the code that comes back
+    Authorize {
+        /// The code, or the whole address that the browser was sent back to; it lives one minute
+        #[arg(long)]
+        code: Option<String>,
+        /// A redirect address of the application; on localhost this command listens there itself
+        #[arg(long, default_value = "http://localhost:8765/")]
+        redirect: String,
+    },
     /// Put fewer shares, or another limit, in the place of an open order
     Replace {
         /// The order's own id (tm1-…), as `status` shows it
@@ -96,7 +109,7 @@ pub enum PaperCommand {
         revoke: bool,
         #[arg(long)]
         confirm: Option<String>,
-        /// simulated or alpaca
+        /// simulated, alpaca or ctrader
         #[arg(long, default_value = "simulated")]
         broker: String,
         /// As limits.max_orders of the wizard

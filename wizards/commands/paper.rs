@@ -12,6 +12,7 @@ use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
+use engine::execution::broker::ctrader::oauth;
 use engine::execution::log::OrderLog;
 use engine::execution::quarantine;
 use engine::execution::switches::{self, ALL_ACCOUNTS, STOP_FILE, Switch};
@@ -22,6 +23,9 @@ const OPERATOR: &str = "command line";
 
 /// Stop, look, reset, release, or give a standing consent.
 pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
+    if let PaperCommand::Authorize { code, redirect } = &args.command {
+        return authorize(host, code.as_deref(), redirect);
+    }
     let root = open_root(host, args.root.clone())?;
     if let PaperCommand::Stop { reason } = &args.command {
         return stop(&root, reason);
@@ -32,7 +36,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
     let db = Db::open(&root, Which::Journal)?;
     let now = world.host.now();
     match &args.command {
-        PaperCommand::Stop { .. } => {}
+        PaperCommand::Stop { .. } | PaperCommand::Authorize { .. } => {}
         PaperCommand::Status { account } => status(&db, account)?,
         PaperCommand::Reset { breaker, account, confirm, reason } => {
             let switch = if *breaker { Switch::Breaker } else { Switch::Kill };
@@ -47,7 +51,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
             quarantine::release(&db, symbol, OPERATOR, reason, now)?;
             say(&text!("{symbol} is out of quarantine"));
         }
-        PaperCommand::Broker => say(&serde_json::to_string_pretty(&steps::paper::view(&world.host, &root)?)?),
+        PaperCommand::Broker { broker } => say(&serde_json::to_string_pretty(&steps::paper::view(&world.host, &root, broker)?)?),
         PaperCommand::Digest { account, until } => {
             let last = until.map_or_else(|| data_layer::calendar::Calendar::xnys().last_closed(now), Ok)?;
             say(steps::paper::digest(&root, account, last)?.markdown().trim_end());
@@ -77,6 +81,22 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         }
     }
     drop(held);
+    Ok(0)
+}
+
+/// Let this program into a cTrader account. No drive is needed: the tokens stay on this machine.
+fn authorize(host: &Host, code: Option<&str>, redirect: &str) -> Result<u8> {
+    if let Some(code) = code {
+        oauth::exchange(host, code, redirect)?;
+    } else {
+        say(&text!("open this address, and allow the application to trade:\n  {}", oauth::authorization_url(host, redirect)?));
+        let Some(given) = oauth::wait_for_code(host, redirect)? else {
+            say(&text!("then, within a minute: trademl paper authorize --redirect '{redirect}' --code CODE"));
+            return Ok(0);
+        };
+        oauth::exchange(host, &given, redirect)?;
+    }
+    say(&text!("let in; the tokens are in {}", data_layer::env_file::path(host).display()));
     Ok(0)
 }
 

@@ -9,11 +9,11 @@ mod words;
 
 use tape::{Events, Tape};
 
-pub use broker_view::view;
+pub use broker_view::{granted, view};
 pub use digest::digest;
 pub use screen::Screen;
 pub use words::{
-    BROKER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome, sent_before, settled,
+    BROKER_KEYS, CTRADER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome, sent_before, settled,
 };
 
 use super::judging;
@@ -32,6 +32,7 @@ use data_layer::time::{DateRange, TradingDay};
 use engine::backtest::{self, Before};
 use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::AlpacaBroker;
+use engine::execution::broker::ctrader::CTraderBroker;
 use engine::execution::broker::simulated::SimulatedBroker;
 use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
@@ -71,7 +72,19 @@ pub struct Desk {
 
 enum Kind {
     Alpaca(AlpacaBroker),
+    CTrader(Box<CTraderBroker>),
     Simulated,
+}
+
+impl Kind {
+    /// As the question's choices call it.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Alpaca(_) => "alpaca",
+            Self::CTrader(_) => "ctrader",
+            Self::Simulated => "simulated",
+        }
+    }
 }
 
 /// The set that is about to be confirmed.
@@ -102,7 +115,9 @@ impl Desk {
     pub fn open(host: &Host, root: &DataRoot, broker: &str, max_orders: i64) -> Result<Self> {
         let kind = match broker {
             "alpaca" => Kind::Alpaca(broker_view::alpaca(host, root)?),
-            _ => Kind::Simulated,
+            "ctrader" => Kind::CTrader(Box::new(CTraderBroker::new(root, None)?)),
+            "simulated" => Kind::Simulated,
+            other => return Err(Error::new(code::USE_ARGUMENT, text!("'{other}' is not simulated, alpaca or ctrader"))),
         };
         let db = Db::open(root, Which::Journal)?;
         let market = Market::open(root)?;
@@ -128,6 +143,7 @@ impl Desk {
         let (tape, simulated);
         let broker: &dyn Broker = match &self.broker {
             Kind::Alpaca(broker) => broker,
+            Kind::CTrader(broker) => broker.as_ref(),
             Kind::Simulated => {
                 tape = self.tape();
                 simulated = SimulatedBroker::new(&self.db, &tape, SIMULATED.0, SIMULATED.1, 12.0)?;

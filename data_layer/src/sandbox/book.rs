@@ -150,6 +150,13 @@ impl Book {
     pub fn by_client_id(&self, id: &str) -> Result<Option<Order>> {
         self.one("client_order_id", id)
     }
+    /// The place of an order in the order of submission, from 1: the id at a broker that numbers its orders.
+    pub fn number_of(&self, id: &str) -> Result<Option<i64>> {
+        Ok(self.conn.query_row("SELECT seq FROM orders WHERE id = ?1", [id], |r| r.get(0)).optional()?)
+    }
+    pub fn by_number(&self, number: i64) -> Result<Option<Order>> {
+        self.one("seq", &number.to_string())
+    }
     fn one(&self, column: &str, value: &str) -> Result<Option<Order>> {
         Ok(self.conn.query_row(&format!("SELECT {ORDER_COLUMNS} FROM orders WHERE {column} = ?1"), [value], read_order).optional()?)
     }

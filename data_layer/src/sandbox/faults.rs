@@ -66,6 +66,8 @@ pub enum Do {
     ReorderEvents,
     /// The order stream breaks off before the event.
     DropStream,
+    /// The account's amounts come with the exponent `rows` (2) in place of their own.
+    WrongMoneyDigits,
 }
 
 impl Do {

@@ -15,11 +15,19 @@ pub const FMP: &str = "sandboxpractice0fmp0opens0nothing";
 /// Who asks the SEC; no secret anywhere.
 pub const SEC_CONTACT: &str = "Sandbox Practice practice@example.org";
 
+pub const CTRADER_CLIENT_ID: &str = "1_sandboxpracticeclient";
+pub const CTRADER_CLIENT_SECRET: &str = "sandbox-practice-client-secret";
+pub const CTRADER_ACCESS: &str = "sandbox-practice-access-token";
+pub const CTRADER_REFRESH: &str = "sandbox-practice-refresh-token";
+
 /// The variables that hold a dialect's practice keys, with them.
 pub fn of(dialect: &str) -> &'static [(&'static str, &'static str)] {
     match dialect {
         "alpaca_data" | "alpaca_trading" => &[("ALPACA_API_KEY", ALPACA_ID), ("ALPACA_API_SECRET", ALPACA_SECRET)],
         "alpha_vantage" => &[("ALPHA_VANTAGE_API_KEY", ALPHA_VANTAGE)],
+        "ctrader_oauth" => {
+            &[("CTRADER_CLIENT_ID", CTRADER_CLIENT_ID), ("CTRADER_CLIENT_SECRET", CTRADER_CLIENT_SECRET), ("CTRADER_ACCESS_TOKEN", CTRADER_ACCESS)]
+        }
         "finnhub" => &[("FINNHUB_API_KEY", FINNHUB)],
         "fmp" => &[("FMP_API_KEY", FMP)],
         "fred" => &[("FRED_API_KEY", FRED)],

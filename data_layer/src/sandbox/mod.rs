@@ -16,6 +16,7 @@
 //! | `/fmp/…` | delisted companies ([`fmp`]) |
 //! | `/sec_data/…`, `/sec_www/…` | companies' numbers by the day of their filing ([`sec`]) |
 //! | `/treasury/…` | the yield curve ([`treasury`]) |
+//! | `/ctrader_oauth/…` | the authorisation of the other broker, whose orders go to a TLS port of their own ([`ctrader`]) |
 //! | `/_world…` | the steering wheel ([`world_api`]) |
 
 mod account;
@@ -25,6 +26,7 @@ pub mod calls;
 pub mod client;
 pub mod clock;
 mod corporate;
+pub mod ctrader;
 mod extras;
 pub mod faults;
 mod fills;
@@ -225,6 +227,7 @@ impl State {
             "alpha_vantage" => Ok(alpha_vantage::answer(world, now, call)),
             "finnhub" => Ok(finnhub::answer(world, now, call)),
             "fmp" => Ok(fmp::answer(world, now, call)),
+            "ctrader_oauth" => ctrader::oauth(self.book()?.as_mut().ok_or_else(closed)?, now, call),
             "fred" => Ok(fred::answer(world, now, call)),
             "massive" => Ok(massive::answer(world, now, call)),
             "sec_data" | "sec_www" => Ok(sec::answer(world, now, call)),
@@ -262,6 +265,10 @@ pub struct Sandbox {
     state: Arc<State>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
+    /// The broker that does not speak HTTP.
+    ctrader: JoinHandle<()>,
+    /// Its address and the root to trust there.
+    ctrader_env: BTreeMap<String, String>,
 }
 
 /// Open the world and serve it on `127.0.0.1`. Runs on the caller's runtime; returns when the port is open.
@@ -272,14 +279,32 @@ pub async fn start(host: &Host, cfg: SandboxConfig) -> Result<Sandbox> {
     host.set_world_time(state.now());
     let (stop, stopped) = oneshot::channel();
     let task = server::spawn(listener, state.clone(), stopped);
-    Ok(Sandbox { port, dataset: state.world.dataset(), env: env(port, STARTER), host: host.clone(), state, stop: Some(stop), task: Some(task) })
+    // The next port where a port was asked for, so that an address that somebody wrote down stays good.
+    let beside = cfg.port.checked_add(1).filter(|p| *p > 1);
+    let tls = match beside {
+        Some(next) => match server::bind(next).await {
+            Ok(listener) => listener,
+            Err(_) => server::bind(0).await?,
+        },
+        None => server::bind(0).await?,
+    };
+    let ctrader_env = BTreeMap::from([
+        ("TRADEML_BASE_URL_CTRADER".to_string(), format!("tls://127.0.0.1:{}", tls.local_addr()?.port())),
+        ("TRADEML_CTRADER_ROOT".to_string(), ctrader::write_root(&host.cwd().join(&cfg.state_dir))?.to_string_lossy().into_owned()),
+    ]);
+    let ctrader = ctrader::spawn(tls, state.clone())?;
+    let mut env = env(port, STARTER);
+    env.extend(ctrader_env.clone());
+    let dataset = state.world.dataset();
+    Ok(Sandbox { port, dataset, env, host: host.clone(), state, stop: Some(stop), task: Some(task), ctrader, ctrader_env })
 }
 
 /// First parts of the paths that are served.
-const DIALECTS: &[&str] = &["alpaca_data", "alpaca_trading", "alpha_vantage", "finnhub", "fmp", "fred", "massive", "sec_data", "sec_www", "tiingo", "treasury"];
+const DIALECTS: &[&str] =
+    &["alpaca_data", "alpaca_trading", "alpha_vantage", "ctrader_oauth", "finnhub", "fmp", "fred", "massive", "sec_data", "sec_www", "tiingo", "treasury"];
 
 /// What a practice drive is given: the vendors that its wizards ask for. Every further key is a choice, as it is outside.
-const STARTER: &[&str] = &["alpaca_data", "alpaca_trading", "alpha_vantage", "finnhub", "fred"];
+const STARTER: &[&str] = &["alpaca_data", "alpaca_trading", "alpha_vantage", "ctrader_oauth", "finnhub", "fred"];
 
 /// Base addresses of dialects, every practice key of theirs, and the clock.
 fn env(port: u16, dialects: &[&str]) -> BTreeMap<String, String> {
@@ -304,7 +329,9 @@ impl Sandbox {
 
     /// The same as `env` for every dialect that is served.
     pub fn env_of_all(&self) -> BTreeMap<String, String> {
-        env(self.port, DIALECTS)
+        let mut all = env(self.port, DIALECTS);
+        all.extend(self.ctrader_env.clone());
+        all
     }
 
     /// What the world's owner says against it.
@@ -333,6 +360,7 @@ impl Sandbox {
     }
 
     fn shut(&mut self) {
+        self.ctrader.abort();
         if let Ok(mut book) = self.state.book.lock() {
             book.take();
         }

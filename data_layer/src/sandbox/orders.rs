@@ -23,25 +23,34 @@ pub fn place(world: &World, book: &mut Book, now: UtcTime, call: &Call) -> Resul
     if !body.is_object() {
         return Ok(Reply::coded(422, BAD_BODY, "request body format is invalid"));
     }
-    let count = book.orders(Which::All)?.len();
-    let mut order = match read(&body, count) {
+    let order = match prepare(world, book, now, &body)? {
         Ok(order) => order,
         Err(reply) => return Ok(reply),
     };
+    book.write(|tx| book::insert_order(tx, &order))?;
+    Ok(Reply::ok(&json(&order)))
+}
+
+/// The order that a body asks for, checked and stamped but not yet in the book; or the refusal.
+pub fn prepare(world: &World, book: &Book, now: UtcTime, body: &Value) -> Result<std::result::Result<Order, Reply>> {
+    let count = book.orders(Which::All)?.len();
+    let mut order = match read(body, count) {
+        Ok(order) => order,
+        Err(reply) => return Ok(Err(reply)),
+    };
     if book.by_client_id(&order.client_order_id)?.is_some() {
-        return Ok(Reply::coded(422, BAD_BODY, "client_order_id must be unique"));
+        return Ok(Err(Reply::coded(422, BAD_BODY, "client_order_id must be unique")));
     }
     if let Err(reply) = check(world, now, &order) {
-        return Ok(reply);
+        return Ok(Err(reply));
     }
     if let Err(reply) = fund(world, book, now, &order, None)? {
-        return Ok(reply);
+        return Ok(Err(reply));
     }
     // Submission times are distinct, so that listings can be paged by them.
     order.submitted_at = book.last_submission()?.map_or(now, |t| now.max(t.plus_micro()));
     order.updated_at = order.submitted_at;
-    book.write(|tx| book::insert_order(tx, &order))?;
-    Ok(Reply::ok(&json(&order)))
+    Ok(Ok(order))
 }
 
 trait PlusMicro {

@@ -6,7 +6,7 @@
 
 use super::State;
 use super::account::holdings;
-use super::book::{Book, Order, Which};
+use super::book::{Book, Fill, Order, Which};
 use super::faults::Do;
 use super::keys;
 use super::orders;
@@ -31,7 +31,14 @@ pub(super) struct Event {
     pub symbol: String,
     pub id: String,
     pub at: UtcTime,
+    /// In the form of `trade_updates`.
     pub body: Value,
+    /// `new`, `fill`, `partial_fill`, or the status in which the order ended.
+    pub name: String,
+    /// The order as it was then.
+    pub order: Order,
+    /// The execution, and its place in the list of all, from 1.
+    pub fill: Option<(usize, Fill)>,
 }
 
 /// What the book looked like before a change.
@@ -61,7 +68,8 @@ impl Before {
             let position = holdings(world, &fills[..=n], fill.at).by_symbol.get(&fill.symbol).map_or(0.0, |h| h.qty);
             let more = json!({"price": decimal(fill.price), "qty": decimal(fill.qty), "position_qty": decimal(position)});
             let execution = fill.id.split_once("::").map_or(fill.id.as_str(), |(_, id)| id);
-            out.push(event(if done { "fill" } else { "partial_fill" }, &then, Some(execution), fill.at, more));
+            let told = event(if done { "fill" } else { "partial_fill" }, &then, Some(execution), fill.at, more);
+            out.push(Event { fill: Some((n + 1, fill.clone())), ..told });
         }
         let ended = all.iter().enumerate().filter(|(n, o)| !o.is_open() && o.status != "filled" && (*n >= self.orders || self.open.contains(&o.id)));
         out.extend(ended.map(|(_, o)| event(&o.status, o, None, o.updated_at, json!({}))));
@@ -77,7 +85,8 @@ fn event(name: &str, order: &Order, execution: Option<&str>, at: UtcTime, more: 
     if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
         data.extend(more);
     }
-    Event { symbol: order.symbol.clone(), id, at, body: json!({"stream": "trade_updates", "data": data}) }
+    let body = json!({"stream": "trade_updates", "data": data});
+    Event { symbol: order.symbol.clone(), id, at, body, name: name.to_string(), order: order.clone(), fill: None }
 }
 
 /// `GET /alpaca_trading/stream`.
@@ -146,7 +155,7 @@ fn reply(message: &Message, authorised: &mut bool, listening: &mut bool) -> Opti
 }
 
 /// An event as the fault plan has it: once, twice, later, or the end of the stream (`None`).
-fn faulted(state: &State, event: Event, held: &mut Option<Event>) -> Vec<Option<Event>> {
+pub(super) fn faulted(state: &State, event: Event, held: &mut Option<Event>) -> Vec<Option<Event>> {
     let fault = state.plan().ok().and_then(|plan| plan.befalls(Do::is_of_the_stream, &event.symbol, &event.id, event.at).map(|f| f.action));
     let before = held.take();
     match fault {

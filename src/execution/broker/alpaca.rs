@@ -9,6 +9,7 @@ mod wire;
 
 use self::wire::{BOOKINGS, broker_words, number, order_body, parse_activity, parse_position, replace_body, stamp, text};
 pub use self::wire::{classify_submit, parse_fill, parse_order};
+use super::place::Place;
 use super::{Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, Lookup, Submitted};
 use crate::execution::gates::LiveConsent;
 use crate::execution::order::Intent;
@@ -21,9 +22,8 @@ use serde_json::Value;
 use std::time::Duration;
 
 const PAPER_HOST: &str = "paper-api.alpaca.markets";
-/// Reached with a consent only.
-const LIVE_HOST: &str = "api.alpaca.markets";
 const BASE_VARIABLE: &str = "TRADEML_BASE_URL_ALPACA_TRADING";
+const PLACE: Place = Place { variable: BASE_VARIABLE, secure: "https", plain: Some("http"), paper: PAPER_HOST, live: "api.alpaca.markets" };
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages of a listing; more than this is a loop on the other side.
 const MAX_PAGES: usize = 1_000;
@@ -171,22 +171,7 @@ impl AlpacaBroker {
 
 /// Whether the base is loopback. Everything but the paper host and loopback is refused.
 fn check_base(base: &str, consent: Option<&LiveConsent>) -> Result<bool> {
-    let (scheme, rest) = base.split_once("://").unwrap_or(("", base));
-    let authority = rest.split(['/', '?']).next().unwrap_or("");
-    if authority.contains('@') {
-        return Err(Error::new(code::NET_FORBIDDEN_HOST, "a base URL may not carry credentials"));
-    }
-    let name = authority.rsplit_once(':').map_or(authority, |(h, _)| h).trim_matches(['[', ']']);
-    let loopback = name == "localhost" || name == "::1" || name.strip_prefix("127.").is_some_and(|r| r.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
-    if scheme != "https" && !(scheme == "http" && loopback) {
-        return Err(Error::new(code::NET_FORBIDDEN_HOST, "plain HTTP is allowed to loopback only").found(format!("{BASE_VARIABLE}={scheme}://{name}")));
-    }
-    if loopback || name == PAPER_HOST || (consent.is_some() && name == LIVE_HOST) {
-        return Ok(loopback);
-    }
-    Err(Error::new(code::ORD_LIVE, text!("{name} is not the paper-trading host"))
-        .cause("this program sends orders to paper accounts only")
-        .fix(text!("unset {BASE_VARIABLE}")))
+    PLACE.check(base, consent)
 }
 
 fn transport_words(timeout: bool, connect: bool) -> String {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The list. `fill` moves the broker's world past the next open.
-fn conforms(broker: &dyn Broker, fill: &dyn Fn()) {
+pub(crate) fn conforms(broker: &dyn Broker, fill: &dyn Fn()) {
     let order = intent("AAPL", Side::Buy, 10.0);
     // 1. The account says who it is, in numbers.
     let account = broker.account().unwrap();
@@ -62,7 +62,7 @@ impl PriceSource for Prices {
     }
 }
 
-const AFTER_OPEN: &str = "2017-12-01T14:31:00Z";
+pub(crate) const AFTER_OPEN: &str = "2017-12-01T14:31:00Z";
 
 #[test]
 fn lesson_094_the_simulated_broker_conforms_and_survives_a_restart() {

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 pub mod alpaca;
+pub mod ctrader;
+mod place;
 pub mod shadow;
 pub mod simulated;
 #[cfg(test)]
@@ -223,7 +225,7 @@ impl Events for NoStream {
 
 /// A broker, or something that stands in for one.
 pub trait Broker {
-    /// `alpaca`, `simulated`, `shadow`.
+    /// `alpaca`, `ctrader`, `simulated`, `shadow`.
     fn name(&self) -> &'static str;
     /// Whether the broker itself refuses a second order with the same client id; without that nothing is ever re-sent.
     fn refuses_duplicates(&self) -> bool;

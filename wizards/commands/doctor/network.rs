@@ -53,7 +53,24 @@ fn keys(exam: &Exam) -> Result<Vec<Finding>> {
             KeyVerdict::Unreachable => Finding::warn(seen, "check the network, then: trademl doctor"),
         });
     }
+    out.extend(ctrader(exam)?);
     Ok(out)
+}
+
+/// Only who named an application wants to trade there.
+fn ctrader(exam: &Exam) -> Result<Option<Finding>> {
+    let known = env_file::load(&exam.host)?;
+    if !known.contains_key("CTRADER_CLIENT_ID") {
+        return Ok(None);
+    }
+    let missing: Vec<&str> = ["CTRADER_CLIENT_SECRET", "CTRADER_ACCESS_TOKEN"].into_iter().filter(|name| !known.contains_key(*name)).collect();
+    if !missing.is_empty() {
+        return Ok(Some(Finding::fail(text!("ctrader: {} not set", missing.join(" and ")), "trademl paper authorize").exit(Exit::Credentials)));
+    }
+    Ok(Some(match known.contains_key("CTRADER_REFRESH_TOKEN") {
+        true => Finding::pass("ctrader: set; tried when an account is opened"),
+        false => Finding::warn("ctrader: the access token cannot be renewed when it expires", "trademl paper authorize"),
+    }))
 }
 
 fn entitled(exam: &Exam) -> Result<Vec<Finding>> {

@@ -20,7 +20,7 @@ impl Desk {
     /// Everything that a standing consent is about; any change of it ends the consent.
     fn scope(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Scope> {
         let row = super::super::market::champion(act.root, STRATEGY)?;
-        let broker = if matches!(self.broker, Kind::Simulated) { "simulated" } else { "alpaca" };
+        let broker = self.broker.word();
         let champion = [("strategy", STRATEGY.to_string()), ("version", row.version), ("sha256", row.sha256)];
         Ok(Scope {
             account: account.account.clone(),
@@ -81,6 +81,7 @@ impl Desk {
         let mut none = NoStream { host: act.host.clone() };
         let seen = self.with(act, |day| match &self.broker {
             Kind::Alpaca(broker) => day.watch(account, &todays, &mut broker.stream(), account.expires_at, &mut note),
+            Kind::CTrader(broker) => day.watch(account, &todays, &mut broker.stream(), account.expires_at, &mut note),
             Kind::Simulated => day.watch(account, &todays, &mut none, account.expires_at, &mut note),
         })?;
         let o = &seen.last;

@@ -16,9 +16,10 @@ pub fn broker_question() -> Question {
     let choices = vec![
         Choice::new("simulated", "simulated: a book on this drive, filled at the next open"),
         Choice::new("alpaca", "Alpaca paper account (on a practice drive: the sandbox's)"),
+        Choice::new("ctrader", "cTrader demo account (on a practice drive: the sandbox's)"),
     ];
     Question::select("broker.kind", "Which broker?", choices).default("simulated", "needs no account and no key").help(
-        "Both books follow the champion. The simulated one lives on the drive; the paper account proves that orders really travel. No real money in either.",
+        "Every book follows the champion. The simulated one lives on the drive; a paper or demo account proves that orders really travel. No real money in any.",
     )
 }
 
@@ -38,6 +39,12 @@ pub fn next_session_question() -> Question {
 pub const BROKER_KEYS: &[SecretSpec] = &[
     SecretSpec { var: "ALPACA_API_KEY", label: "Alpaca paper key id", without: "no paper account", required: true },
     SecretSpec { var: "ALPACA_API_SECRET", label: "Alpaca paper secret", without: "no paper account", required: true },
+];
+
+/// The application that cTrader's owner of the account lets in; its tokens come from `trademl paper authorize`.
+pub const CTRADER_KEYS: &[SecretSpec] = &[
+    SecretSpec { var: "CTRADER_CLIENT_ID", label: "cTrader Open API client id", without: "no demo account", required: true },
+    SecretSpec { var: "CTRADER_CLIENT_SECRET", label: "cTrader Open API client secret", without: "no demo account", required: true },
 ];
 
 fn opening(p: &Preview) -> String {

@@ -1,0 +1,163 @@
+//! One connection: a task that reads, a task that writes and keeps the connection alive, and questions that wait for the answer with their id.
+
+use data_layer::ctrader::messages::{self as m, Envelope};
+use data_layer::ctrader::{Wire, frame};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// A sign of life at least this often: the server wants one every ten seconds.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(8);
+/// Without a byte from the server for this long, nobody is there.
+const SILENCE: Duration = Duration::from_secs(90);
+/// News that a slow listener may be behind before it has to ask.
+const BACKLOG: usize = 1_024;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The question may or may not have arrived.
+    Transport(String),
+    /// The server's own words.
+    Refused { code: String, text: String, retry_after_s: Option<u64> },
+    /// Something else than was asked for.
+    Malformed,
+}
+
+/// What is heard beside answers.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    Message(Arc<Envelope>),
+    Lost(String),
+}
+
+type Waiting = Arc<Mutex<BTreeMap<String, oneshot::Sender<Envelope>>>>;
+
+/// A connection. It ends when it is dropped.
+pub(super) struct Session {
+    outgoing: mpsc::UnboundedSender<Envelope>,
+    waiting: Waiting,
+    news: broadcast::Sender<News>,
+    alive: Arc<AtomicBool>,
+    next: AtomicU64,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Session {
+    /// Take over a stream. Must be called on the runtime.
+    pub fn start(stream: impl AsyncRead + AsyncWrite + Send + 'static, heartbeat: Duration) -> Self {
+        let (from, to) = tokio::io::split(stream);
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let (news, waiting, alive) = (broadcast::channel(BACKLOG).0, Waiting::default(), Arc::new(AtomicBool::new(true)));
+        let reader = tokio::spawn(read(from, Arc::clone(&waiting), news.clone(), Arc::clone(&alive)));
+        let writer = tokio::spawn(write(to, queue, heartbeat, news.clone(), Arc::clone(&alive)));
+        Self { outgoing, waiting, news, alive, next: AtomicU64::new(1), tasks: [reader, writer] }
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    /// Everything that is heard from now on.
+    pub fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Send a message; the receiver gets the envelope that answers it.
+    pub fn send(&self, question: &impl Wire) -> Result<oneshot::Receiver<Envelope>, Failure> {
+        let id = format!("q{}", self.next.fetch_add(1, Ordering::SeqCst));
+        let (answered, answer) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), answered);
+        let sent = self.outgoing.send(question.wrapped(Some(id)));
+        if sent.is_err() || !self.is_alive() {
+            return Err(Failure::Transport(text!("the connection broke")));
+        }
+        Ok(answer)
+    }
+
+    /// Ask, and wait for this kind of answer.
+    pub async fn ask<A: Wire>(&self, question: &impl Wire, patience: Duration) -> Result<A, Failure> {
+        let answer = self.send(question)?;
+        match tokio::time::timeout(patience, answer).await {
+            Err(_) => Err(Failure::Transport(text!("no answer in time"))),
+            Ok(Err(_)) => Err(Failure::Transport(text!("the connection broke"))),
+            Ok(Ok(envelope)) => understood(&envelope),
+        }
+    }
+}
+
+/// The answer, or what the server said instead.
+fn understood<A: Wire>(envelope: &Envelope) -> Result<A, Failure> {
+    refusal(envelope).map_or_else(|| A::unwrapped(envelope).ok_or(Failure::Malformed), Err)
+}
+
+/// What an envelope refuses; `None` when it refuses nothing.
+pub(super) fn refusal(envelope: &Envelope) -> Option<Failure> {
+    let refused = |code: String, text: Option<String>, retry_after_s| Failure::Refused { code, text: text.unwrap_or_default(), retry_after_s };
+    if let Some(e) = m::ErrorRes::unwrapped(envelope) {
+        return Some(refused(e.code, e.description, e.retry_after_s));
+    }
+    if let Some(e) = m::OrderErrorEvent::unwrapped(envelope) {
+        return Some(refused(e.code, e.description, None));
+    }
+    m::CommonError::unwrapped(envelope).map(|e| refused(e.code, e.description, None))
+}
+
+async fn read(mut from: impl AsyncRead + Unpin, waiting: Waiting, news: broadcast::Sender<News>, alive: Arc<AtomicBool>) {
+    let why = loop {
+        let envelope = match tokio::time::timeout(SILENCE, frame::read(&mut from)).await {
+            Err(_) => break text!("the server fell silent"),
+            Ok(Ok(None)) => break text!("the server closed the connection"),
+            Ok(Err(e)) if e.kind() == std::io::ErrorKind::InvalidData => break text!("the server sent something that is not its protocol"),
+            Ok(Err(_)) => break text!("the connection broke"),
+            Ok(Ok(Some(envelope))) => envelope,
+        };
+        match envelope.payload_type {
+            m::Heartbeat::PAYLOAD => continue,
+            m::ClientDisconnectEvent::PAYLOAD | m::AccountDisconnectEvent::PAYLOAD => break text!("the server ended the session"),
+            m::TokenInvalidatedEvent::PAYLOAD => break text!("the access token was withdrawn"),
+            _ => {}
+        }
+        let asker = envelope.client_msg_id.as_ref().and_then(|id| waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id));
+        // An answer to an order is news as well: whoever follows the account hears it once more, which changes nothing.
+        drop(news.send(News::Message(Arc::new(envelope.clone()))));
+        if let Some(asker) = asker {
+            drop(asker.send(envelope));
+        }
+    };
+    alive.store(false, Ordering::SeqCst);
+    drop(news.send(News::Lost(why)));
+    // Whoever waits learns that no answer will come.
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+async fn write(
+    mut to: impl AsyncWrite + Unpin,
+    mut queue: mpsc::UnboundedReceiver<Envelope>,
+    heartbeat: Duration,
+    news: broadcast::Sender<News>,
+    alive: Arc<AtomicBool>,
+) {
+    loop {
+        let envelope = match tokio::time::timeout(heartbeat, queue.recv()).await {
+            Ok(Some(envelope)) => envelope,
+            Ok(None) => return,
+            Err(_) => m::Heartbeat {}.wrapped(None),
+        };
+        if frame::write(&mut to, &envelope).await.is_err() {
+            alive.store(false, Ordering::SeqCst);
+            drop(news.send(News::Lost(text!("the connection broke"))));
+            return;
+        }
+    }
+}
