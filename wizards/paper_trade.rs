@@ -10,8 +10,7 @@ use data_layer::error::Result;
 const BROKER: Step =
     Step::ask("broker-kind", Scope::Drive, "Broker", "A simulated book needs nobody; a paper account proves the order path.", paper::broker_question);
 const BROKER_KEYS: Step = Step::secrets("broker-keys", "Broker keys", "Paper keys only; they stay on this machine.", paper::BROKER_KEYS);
-const CTRADER_KEYS: Step =
-    Step::secrets("ctrader-keys", "cTrader application", "Who asks to be let in; they stay on this machine.", paper::CTRADER_KEYS);
+const CTRADER_KEYS: Step = Step::secrets("ctrader-keys", "cTrader application", "Who asks to be let in; they stay on this machine.", paper::CTRADER_KEYS);
 const MAX_ORDERS: Step = Step::ask("limits-max-orders", Scope::Drive, "Most orders a day", "A ceiling that no model can raise.", paper::max_orders_question);
 const NEXT: Step = Step::ask(
     "orders-next-session",

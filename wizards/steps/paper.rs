@@ -13,7 +13,8 @@ pub use broker_view::{granted, view};
 pub use digest::digest;
 pub use screen::Screen;
 pub use words::{
-    BROKER_KEYS, CTRADER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome, sent_before, settled,
+    BROKER_KEYS, CTRADER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome,
+    sent_before, settled,
 };
 
 use super::judging;

@@ -24,11 +24,14 @@ fn numbers() -> BTreeMap<(String, String), i32> {
 
 #[test]
 fn every_field_that_we_use_has_the_official_number_label_and_type() {
-    let (official, mut seen) = (official(), 0);
+    let (official, mut seen, mut wrong) = (official(), 0, Vec::new());
     for (message, _, fields) in messages::table().into_iter().chain(models::table()) {
         for (field, number, label, kind) in fields {
             let theirs = official.get(&(message.to_string(), (*field).to_string()));
-            assert_eq!(theirs, Some(&(*number, (*label).to_string(), (*kind).to_string())), "{message}.{field}");
+            let ours = (*number, (*label).to_string(), (*kind).to_string());
+            if theirs != Some(&ours) {
+                wrong.push(format!("{message}.{field}: ours {ours:?}, theirs {theirs:?}"));
+            }
             seen += 1;
         }
         // What we always send or need must not be missing from our side either.
@@ -37,6 +40,7 @@ fn every_field_that_we_use_has_the_official_number_label_and_type() {
             assert!(own.contains(&field.as_str()), "{message}.{field} is required and not spoken");
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(seen > 200, "{seen} fields were compared");
 }
 

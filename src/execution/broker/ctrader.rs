@@ -84,12 +84,13 @@ impl CTraderBroker {
                 .fix("trademl sandbox"));
         }
         let authority = base.split_once("://").map_or(base.as_str(), |(_, rest)| rest);
+        let form = || Error::new(code::NET_FORBIDDEN_HOST, text!("{BASE_VARIABLE} is not of the form tls://HOST:PORT"));
+        if authority.contains(['/', '?', '#']) {
+            return Err(form());
+        }
         let port = match authority.strip_prefix(host_of(authority)).or_else(|| authority.split_once(']').map(|(_, rest)| rest)) {
             None | Some("") => PORT,
-            Some(rest) => rest
-                .strip_prefix(':')
-                .and_then(|p| p.parse().ok())
-                .ok_or_else(|| Error::new(code::NET_FORBIDDEN_HOST, text!("{BASE_VARIABLE} is not of the form tls://HOST:PORT")))?,
+            Some(rest) => rest.strip_prefix(':').and_then(|p| p.parse().ok()).ok_or_else(form)?,
         };
         let address = Address { host: host_of(authority).to_string(), port, loopback };
         Ok(Self { host, address, consent, link: Mutex::default(), pacer: Pacer::default(), digits: Mutex::default() })

@@ -146,7 +146,7 @@ fn lesson_102_whatever_is_lost_an_order_is_sent_once_and_its_outcome_found_out()
 }
 
 #[test]
-fn lesson_091_a_crash_around_the_sending_never_makes_a_second_order() {
+fn lesson_117_a_crash_around_the_sending_never_makes_a_second_order() {
     let mut books = std::collections::BTreeSet::new();
     for (point, arrives) in [("order.intent.after", false), ("order.send.before", false), ("order.send.after", true), ("", true)] {
         let street = Street::new();
@@ -185,7 +185,7 @@ fn lesson_091_a_crash_around_the_sending_never_makes_a_second_order() {
 }
 
 #[test]
-fn lesson_105_events_that_come_twice_late_or_not_at_all_end_in_the_same_book() {
+fn lesson_103_events_that_come_twice_late_or_not_at_all_end_in_the_same_book() {
     let mut ends = Vec::new();
     for fault in ["", "{do: duplicate_event}", "{do: reorder_events}", "{do: drop_stream, p: 0.5}"] {
         let street = Street::new();
