@@ -5,6 +5,7 @@
 mod bad_input;
 mod golden;
 mod corporate;
+mod ctrader_days;
 mod damage;
 mod doctor;
 mod happy;

@@ -56,7 +56,7 @@ pub(super) fn open(broker: &CTraderBroker) -> Result<Link> {
         other => other,
     };
     let listed = listed.map_err(failed)?;
-    if listed.scope.and_then(Scope::of) != Some(Scope::Trade) {
+    if listed.scope.is_some_and(|s| Scope::of(s) != Some(Scope::Trade)) {
         return Err(Error::new(code::KEY_REJECTED, "the access token may look, not trade").fix(text!("allow trading this time: trademl paper authorize")));
     }
     let chosen = choose(broker, &listed.accounts)?;
