@@ -2,6 +2,7 @@
 
 mod broker_view;
 mod digest;
+mod parity;
 mod screen;
 mod tape;
 mod unattended;
@@ -32,7 +33,7 @@ use data_layer::time::{DateRange, TradingDay};
 use engine::backtest::{self, Before};
 use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::AlpacaBroker;
-use engine::execution::broker::simulated::SimulatedBroker;
+use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
 use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
 use engine::execution::reconcile::Split;
@@ -223,7 +224,7 @@ impl Desk {
             known_bias: judging::known_bias(act.root),
             links: BTreeMap::new(),
             trials: Some(registry.family(STRATEGY)?.n as u64),
-            modelled_bps: Some(6.0),
+            opens: self.opens(asof),
         };
         let report = self.with(act, |day| day.daily_report(&run_key, &input))?;
         let rendered = reports::daily(&report)?;
@@ -232,6 +233,12 @@ impl Desk {
             store::write_atomic(act.root, &DataPath::new(format!("{base}.{name}"))?, text.as_bytes())?;
         }
         Ok(Reported { asof, path: Some(DataPath::new(format!("{base}.html"))?), equity: report.equity.unwrap_or(account.equity) })
+    }
+
+    /// Opens of a session as they traded, of every name that has one.
+    fn opens(&self, day: TradingDay) -> BTreeMap<String, f64> {
+        let tape = self.tape();
+        self.market.panel.symbols.iter().filter_map(|s| Some((s.clone(), tape.open(s, day)?))).collect()
     }
 
     fn ready(&self, root: &DataRoot) -> Result<Ready> {

@@ -65,7 +65,7 @@ fn settle(db: &Db, broker: &FakeBroker, run_key: &str) -> Result<(SettleReport, 
             known_bias: Some("none".into()),
             links: BTreeMap::new(),
             trials: Some(3),
-            modelled_bps: Some(6.0),
+            opens: broker.prices.clone(),
         },
     )?;
     Ok((settled, report))
@@ -92,6 +92,8 @@ fn a_paper_day_from_targets_to_report() {
     assert!(report.parity.unexplained.unwrap().abs() < 1e-6);
     assert_eq!(report.switches["kill_switch"], "ACTIVE");
     assert!(report.undefined.contains_key("risk_metrics.var_95"));
+    let (execution, modelled) = (&report.execution, Some(6.0));
+    assert_eq!((execution.modelled_bps, execution.realised_bps, execution.n), (modelled, Some(0.0), 3), "the default, and fills at the very open");
     crate::reports::daily(&report).unwrap();
 }
 
