@@ -361,7 +361,10 @@ mod tests {
             assert!(TASKS.iter().all(|t| text.contains(&format!("--only {}", t.name)) || text.contains(&format!("\"--only\", \"{}\"", t.name))), "{text}");
         }
         let airflow = definition("airflow", TASKS).unwrap();
-        assert!(airflow.contains("refresh >> paper") && airflow.contains("[evaluate, shadow, parity] >> mirror\n") && airflow.contains("    mirror >> notify\n"), "{airflow}");
+        assert!(
+            airflow.contains("refresh >> paper") && airflow.contains("[evaluate, shadow, parity] >> mirror\n") && airflow.contains("    mirror >> notify\n"),
+            "{airflow}"
+        );
         assert!(definition("prefect", TASKS).unwrap().contains("paper_ = paper.submit(wait_for=[refresh_])"));
         assert!(definition("cron", TASKS).is_err());
     }

@@ -152,7 +152,8 @@ impl Street {
         let key = |name: &str| self.sandbox.env[name].clone().into();
         let broker = AlpacaBroker::new(&root, AlpacaKeys { key: key("ALPACA_API_KEY"), secret: key("ALPACA_API_SECRET") }, None)?;
         let limits = Limits { symbol_shares: 5_000.0, ..Limits::default() };
-        let config = PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits, operator: "drill".into(), run_id: None, splits: Vec::new() };
+        let config =
+            PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits, operator: "drill".into(), run_id: None, splits: Vec::new(), renames: Vec::new() };
         work(&PaperDay::new(&db, &broker, config, &default_sizer)?)
     }
 
@@ -400,8 +401,15 @@ fn the_order_stream_tells_of_every_change_and_a_break_is_a_gap() {
         let db = Db::open(&root, Which::Journal).unwrap();
         let key = |name: &str| street.sandbox.env[name].clone().into();
         let broker = AlpacaBroker::new(&root, AlpacaKeys { key: key("ALPACA_API_KEY"), secret: key("ALPACA_API_SECRET") }, None).unwrap();
-        let config =
-            PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits: Limits::default(), operator: "me".into(), run_id: None, splits: Vec::new() };
+        let config = PaperConfig {
+            strategy: "s".into(),
+            mode: Mode::Paper,
+            limits: Limits::default(),
+            operator: "me".into(),
+            run_id: None,
+            splits: Vec::new(),
+            renames: Vec::new(),
+        };
         let desk = PaperDay::new(&db, &broker, config, &default_sizer).unwrap();
         let mut stream = broker.stream();
         assert!(matches!(stream.next(std::time::Duration::from_secs(5)).unwrap(), Heard::Gap(_)) && stream.is_connected());

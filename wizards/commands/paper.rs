@@ -56,9 +56,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         PaperCommand::Replace { order, qty, limit, broker } => {
             at_desk(&world.host, &root, "replace", broker, 1, |desk, act, account| desk.replace(act, account, order, *qty, *limit))?
         }
-        PaperCommand::Cost { confirm, broker } => {
-            at_desk(&world.host, &root, "cost", broker, 1, |desk, _, account| desk.cost(account, confirm.as_deref()))?
-        }
+        PaperCommand::Cost { confirm, broker } => at_desk(&world.host, &root, "cost", broker, 1, |desk, _, account| desk.cost(account, confirm.as_deref()))?,
         PaperCommand::Parity { since, broker } => {
             at_desk(&world.host, &root, "parity", broker, 1, |desk, act, account| desk.parity_of_all(act, account, *since))?
         }

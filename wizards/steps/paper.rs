@@ -36,7 +36,7 @@ use engine::execution::broker::alpaca::AlpacaBroker;
 use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
 use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
-use engine::execution::reconcile::Split;
+use engine::execution::reconcile::{Rename, Split};
 use engine::execution::risk::Limits;
 use engine::execution::schedule::cut::Pinned;
 use engine::models::registry::Registry;
@@ -67,6 +67,7 @@ pub struct Desk {
     limits: Limits,
     max_orders: usize,
     splits: Vec<Split>,
+    renames: Vec<Rename>,
     events: Events,
 }
 
@@ -108,8 +109,8 @@ impl Desk {
         let db = Db::open(root, Which::Journal)?;
         let market = Market::open(root)?;
         let (events, max_orders) = (Events::load(root)?, usize::try_from(max_orders).unwrap_or(0));
-        let splits = events.splits_around(market.asof);
-        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits, events })
+        let (splits, renames) = (events.splits_around(market.asof), events.renames_around(market.asof));
+        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits, renames, events })
     }
 
     fn tape(&self) -> Tape<'_> {
@@ -125,6 +126,7 @@ impl Desk {
             operator: "paper-trade".into(),
             run_id: Some(act.run.to_string()),
             splits: self.splits.clone(),
+            renames: self.renames.clone(),
         };
         let (tape, simulated);
         let broker: &dyn Broker = match &self.broker {

@@ -9,8 +9,8 @@ use data_layer::schema::table;
 use data_layer::time::DateRange;
 use data_layer::words::joined;
 use engine::models::registry::Registry;
-use engine::types::Panel;
 use engine::pipelines::shadow_day::{self, ShadowInput, ShadowModel, ShadowReport, Shadowed};
+use engine::types::Panel;
 
 /// The newest session must have been audited, and not be RED.
 pub fn data_of_the_day(act: &Act<'_>) -> Result<String> {

@@ -138,13 +138,17 @@ impl PaperDay<'_> {
     }
 
     /// Lines that today's circumstances forbid become skips with a reason: all of a symbol that splits on the trading day,
-    /// because its reference price is of another share; increases while the account owes cash.
+    /// because its reference price is of another share, or whose ticker changes on it, because the old one may be gone by the open; increases
+    /// while the account owes cash.
     fn hold_back(&self, account: &AccountCheck, sized: &mut SizedSet) {
         let splits = |symbol: &str| self.config.splits.iter().any(|s| s.symbol == symbol && s.ex_date == account.trading_day);
+        let renamed = |symbol: &str| self.config.renames.iter().any(|r| (r.symbol == symbol || r.to == symbol) && r.date == account.trading_day);
         let skipped = &mut sized.skipped;
         sized.lines.retain(|line| {
             let reason = if splits(&line.symbol) {
                 "its shares split on the trading day"
+            } else if renamed(&line.symbol) {
+                "its ticker changes on the trading day"
             } else if account.cash < 0.0 && !line.reduces {
                 "the account's cash is negative: reductions only"
             } else {

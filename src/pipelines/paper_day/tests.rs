@@ -26,7 +26,15 @@ pub(crate) fn input(targets: &[(&str, f64)]) -> PlanInput {
 }
 
 pub(crate) fn config() -> PaperConfig {
-    PaperConfig { strategy: "equities_xs".into(), mode: Mode::Paper, limits: Limits::default(), operator: "me".into(), run_id: None, splits: Vec::new() }
+    PaperConfig {
+        strategy: "equities_xs".into(),
+        mode: Mode::Paper,
+        limits: Limits::default(),
+        operator: "me".into(),
+        run_id: None,
+        splits: Vec::new(),
+        renames: Vec::new(),
+    }
 }
 
 pub(crate) fn open(dir: &Path, crash: Option<(String, u64)>, now: UtcTime) -> Result<Db> {

@@ -95,7 +95,8 @@ fn last_rebalance(log: &OrderLog<'_>, account: &str, strategy: &str, session: Tr
 
 /// Days and keys of the scheduled sets up to `session`, oldest first.
 pub fn sets(log: &OrderLog<'_>, account: &str, strategy: &str, session: TradingDay) -> Result<Vec<(TradingDay, String)>> {
-    let sql = "SELECT trading_day, run_key FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3 AND rebalance_no = 0 ORDER BY trading_day";
+    let sql =
+        "SELECT trading_day, run_key FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3 AND rebalance_no = 0 ORDER BY trading_day";
     let conn = log.db().lock()?;
     let mut q = conn.prepare(sql)?;
     let rows = q.query_map(params![account, strategy, session.to_string()], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))?;
@@ -104,7 +105,13 @@ pub fn sets(log: &OrderLog<'_>, account: &str, strategy: &str, session: TradingD
 
 /// Why names hold other quantities than their targets, by symbol, from the first day to the last: orders that were refused, held back, filled
 /// in part or not at all, according to their replay; and orders that no rebalance made.
-pub fn kept_back(log: &OrderLog<'_>, account: &str, strategy: &str, days: (TradingDay, TradingDay), prices: &dyn PriceSource) -> Result<BTreeMap<String, (Cause, String)>> {
+pub fn kept_back(
+    log: &OrderLog<'_>,
+    account: &str,
+    strategy: &str,
+    days: (TradingDay, TradingDay),
+    prices: &dyn PriceSource,
+) -> Result<BTreeMap<String, (Cause, String)>> {
     let mut out = BTreeMap::new();
     for (_, key) in sets(log, account, strategy, days.1)?.into_iter().filter(|(day, _)| *day >= days.0) {
         let symbols: BTreeMap<String, String> = log.orders_of(&key)?.into_iter().map(|o| (o.id().to_string(), o.intent.symbol)).collect();
@@ -184,7 +191,12 @@ impl Compare<'_> {
             (true, false) => Cause::Unexplained,
             (false, false) => Cause::DataRevised,
         };
-        self.differs("shadow", cause, text!("net {} recorded, {} now; turnover {}, {}", recorded.net_return, row.net_return, recorded.turnover, row.turnover), 0.0);
+        self.differs(
+            "shadow",
+            cause,
+            text!("net {} recorded, {} now; turnover {}, {}", recorded.net_return, row.net_return, recorded.turnover, row.turnover),
+            0.0,
+        );
         Some(false)
     }
 

@@ -69,7 +69,11 @@ const TOPICS: &[Topic] = &[
         about: "a vendor's pages decoded and written, one file a page or one a date and symbol; not waited for, then durable",
         run: ingest::ingest,
     },
-    Topic { name: "orders", about: "from the broker's answer to the next order's written intent: gates, journal, with and without a drive", run: trading::orders },
+    Topic {
+        name: "orders",
+        about: "from the broker's answer to the next order's written intent: gates, journal, with and without a drive",
+        run: trading::orders,
+    },
     Topic { name: "queue", about: "seed the task queue; lease and complete, one by one and 64 at a time, durably", run: data_node::queue },
     Topic { name: "registry", about: "register and promote a model; resolve the champion", run: registry::registry },
     Topic { name: "screen", about: "a picture of a node for its live screen, and one frame of 200 x 60", run: program::screen },

@@ -148,7 +148,13 @@ fn plain_book(close: &[Vec<f64>], k: usize) -> f64 {
         let score = |s: usize| close[s][t - 1] / close[s][t - 21] - 1.0;
         order.sort_by(|a, b| score(*a).total_cmp(&score(*b)));
         for (rank, s) in order.iter().enumerate() {
-            let weight = if rank < k { -0.5 / k as f64 } else if rank >= n - k { 0.5 / k as f64 } else { 0.0 };
+            let weight = if rank < k {
+                -0.5 / k as f64
+            } else if rank >= n - k {
+                0.5 / k as f64
+            } else {
+                0.0
+            };
             let qty = weight * value / close[*s][t] - held[*s];
             cash -= qty * close[*s][t] + 5e-4 * qty.abs() * close[*s][t];
             held[*s] += qty;
@@ -162,7 +168,19 @@ fn the_daily_book_earns_what_a_plain_loop_earns() {
     use data_layer::{frame, store};
     // With 62 sessions the last decision trades on the last one.
     for days in [62, 64] {
-        let close: Vec<Vec<f64>> = (0..12).map(|s| wave(days + s)[s..].iter().scan(20.0 + s as f64, |p, r| Some({ *p *= 1.0 + r * (1.0 + 0.1 * s as f64); *p })).collect()).collect();
+        let close: Vec<Vec<f64>> = (0..12)
+            .map(|s| {
+                wave(days + s)[s..]
+                    .iter()
+                    .scan(20.0 + s as f64, |p, r| {
+                        Some({
+                            *p *= 1.0 + r * (1.0 + 0.1 * s as f64);
+                            *p
+                        })
+                    })
+                    .collect()
+            })
+            .collect();
         let column: Vec<Option<f64>> = close.iter().flatten().map(|v| Some(*v)).collect();
         let names: Vec<String> = (0..12).map(|s| format!("S{s}")).collect();
         let mut sectors = frame::assemble(vec![frame::text_column("symbol", &names.iter().map(|s| Some(s.as_str())).collect::<Vec<_>>())]).unwrap();

@@ -162,7 +162,15 @@ impl Evening {
     fn day(&self) -> Result<PaperDay<'_>> {
         let wide = 10.0 * CAPITAL;
         let limits = Limits { gross_usd: wide, long_usd: wide, short_usd: wide, symbol_shares: wide, single_orders_a_day: 1_000, ..Limits::default() };
-        let config = PaperConfig { strategy: "bench".into(), mode: Mode::Paper, limits, operator: "bench".into(), run_id: None, splits: Vec::new() };
+        let config = PaperConfig {
+            strategy: "bench".into(),
+            mode: Mode::Paper,
+            limits,
+            operator: "bench".into(),
+            run_id: None,
+            splits: Vec::new(),
+            renames: Vec::new(),
+        };
         PaperDay::new(&self.db, &self.desk, config, &default_sizer)
     }
 

@@ -44,7 +44,9 @@ impl Desk {
         }
         if total.unexplained > 0 {
             let found = total.sentence();
-            return Err(Error::new(code::GATE_REFUSED, text!("{} differences have no cause", total.unexplained)).found(found).fix("read reports/parity on the drive"));
+            return Err(Error::new(code::GATE_REFUSED, text!("{} differences have no cause", total.unexplained))
+                .found(found)
+                .fix("read reports/parity on the drive"));
         }
         Ok(total.sentence())
     }
