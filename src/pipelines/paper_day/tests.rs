@@ -195,6 +195,21 @@ fn nothing_is_sent_without_the_exact_words_for_this_account_and_day() {
 }
 
 #[test]
+fn a_set_without_orders_needs_no_words_and_stops_no_morning() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let set = day.plan(&day.account_check().unwrap(), &input(&[])).unwrap();
+    assert!(set.lines.is_empty());
+    assert_eq!(day.submit_all(&set.run_key).unwrap(), SubmitReport::default());
+    broker.set_now(UtcTime::parse("2017-12-01T14:31:00Z").unwrap());
+    let db = open(dir.path(), None, UtcTime::parse("2017-12-01T14:31:00Z").unwrap()).unwrap();
+    let morning = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    assert_eq!(morning.submit_all(&set.run_key).unwrap(), SubmitReport::default());
+    assert!(broker.truth.lock().unwrap().posts.is_empty());
+}
+
+#[test]
 fn the_kill_switch_blocks_increases_and_a_dry_run_sends_nothing() {
     for dry in [false, true] {
         let dir = scratch();
