@@ -8,11 +8,11 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 PROGRAM := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test drill damage workers storm planted node clients readers mirror kills promises docs book fmt lint
+.PHONY: help setup demo test drill damage workers storm planted node clients readers mirror kills schedulers promises docs book fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf '\nVariables: CARGO_TARGET_DIR (where to build), TRADEML_DEMO_ROOT (where the demo puts its data; default ~/trademl-demo)\n'
 
 setup: ## Check for compiler, cmake 3.28 and libclang, and install what is missing
@@ -26,7 +26,7 @@ demo: setup ## Build, then run all six wizards on replayed real prices
 test: setup ## Build and run every test, and print the totals
 	@$(ENV); .ci/test
 
-drill: setup ## Play 1,000 paper days against a faulty broker, with kills (takes a long while)
+drill: setup ## Play 1,000 paper days against a faulty broker, with kills; print the counts as JSON (takes a long while)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture a_thousand_paper_days
 
 damage: setup ## Damage a drive a thousand times, heal it each time, and print what was found and healed as JSON (takes minutes)
@@ -61,6 +61,10 @@ mirror: setup ## Copy a drive's registry to a real MLflow server and read it bac
 kills: setup ## Kill `trademl train` 50 times at random moments and compare what it makes (takes minutes)
 	@$(ENV); cargo build --locked --workspace --all-targets
 	@$(ENV); TRADEML=$(PROGRAM) .ci/kills
+
+schedulers: setup ## Import and run the night's graph in Prefect and Airflow (needs a network to install them)
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@$(ENV); .ci/schedulers
 
 promises: setup ## Drive the program to see that what docs/promises.md says of the whole of it holds
 	@$(ENV); cargo build --locked --workspace --all-targets

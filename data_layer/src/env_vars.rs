@@ -91,6 +91,13 @@ pub const ALL: &[EnvVar] = &[
     key("TRADEML_NOTIFY_WEBHOOK_URL", "A generic webhook that the night reports to; signed with the next."),
     key("TRADEML_NOTIFY_WEBHOOK_SECRET", "Key of the HMAC-SHA256 signature of the generic webhook."),
     key("TRADEML_NOTIFY_SMTP_URL", "Mail server that the night reports through, with user and password: smtps://… or smtp://…?tls=required."),
+    plain(
+        Keys,
+        "TRADEML_NOTIFY_SMTP_CA",
+        "none",
+        "/etc/ssl/own-ca.pem",
+        "File with the PEM certificate of the mail server's own authority, beside those of the system.",
+    ),
     plain(Keys, "TRADEML_NOTIFY_EMAIL_FROM", "none", "TradeML <desk@example.org>", "Sender of the night's e-mail; needed with TRADEML_NOTIFY_SMTP_URL."),
     plain(
         Keys,

@@ -48,6 +48,11 @@ pub enum Event<K = String> {
         symbol: K,
         ratio: f64,
     },
+    /// The company goes on under another ticker: the shares, their price and their history move there.
+    Rename {
+        symbol: K,
+        to: K,
+    },
     /// The name is gone: all shares leave at this price, which may be 0. Nothing was traded.
     Removal {
         symbol: K,
@@ -213,6 +218,7 @@ impl<K: Ord + Clone> Account<K> {
                 }
                 self.totals.traded = traded;
             }
+            Event::Rename { symbol, to } => self.rename(day, symbol, to),
             Event::Split { symbol, ratio } => {
                 if let Some(p) = self.positions.get_mut(symbol) {
                     p.qty *= ratio;
@@ -225,6 +231,27 @@ impl<K: Ord + Clone> Account<K> {
         }
         self.log.push((day, event));
         Ok(())
+    }
+
+    fn rename(&mut self, day: TradingDay, symbol: &K, to: &K) {
+        let newer = |a: &(TradingDay, f64), b: &(TradingDay, f64)| a.0 > b.0;
+        if let Some(mark) = self.marks.remove(symbol)
+            && !self.marks.get(to).is_some_and(|own| newer(own, &mark))
+        {
+            self.marks.insert(to.clone(), mark);
+        }
+        let Some(old) = self.positions.remove(symbol) else { return };
+        if !self.positions.contains_key(to) {
+            self.positions.insert(to.clone(), old);
+            return;
+        }
+        // Shares that are already held under the new ticker: as if these were bought there at their own average, without money.
+        let (cash, traded) = (self.cash, self.totals.traded);
+        self.fill(day, to, old.qty, old.average_price, 0.0);
+        (self.cash, self.totals.traded) = (cash, traded);
+        if let Some(p) = self.positions.get_mut(to) {
+            (p.realised, p.costs, p.income) = (p.realised + old.realised, p.costs + old.costs, p.income + old.income);
+        }
     }
 
     fn fill(&mut self, day: TradingDay, symbol: &K, signed: f64, price: f64, fee: f64) {
@@ -347,6 +374,7 @@ fn check<K>(event: &Event<K>) -> Result<()> {
         Event::Fee { amount, .. } | Event::Borrow { amount, .. } => at_least_0(*amount),
         Event::Dividend { per_share, .. } | Event::Removal { per_share, .. } => at_least_0(*per_share),
         Event::Split { ratio, .. } => positive(*ratio),
+        Event::Rename { .. } => true,
     };
     if ok { Ok(()) } else { Err(Error::new(code::ORD_REFUSED, "an event with an impossible number was not booked")) }
 }

@@ -188,3 +188,28 @@ proptest! {
         prop_assert!((a.equity() - 10_000.0 + 2.0 * fee).abs() <= 1e-9 * (1.0 + f64::from(qty) * price));
     }
 }
+
+#[test]
+fn a_rename_keeps_shares_average_history_and_money() {
+    let day = TradingDay(17_000);
+    let buy = |symbol: &str, qty: f64, price: f64| Event::Fill { symbol: symbol.to_string(), side: Side::Buy, qty, price, fee: 1.0 };
+    let rename = Event::Rename { symbol: "OLD".to_string(), to: "NEW".to_string() };
+    let mut plain = Account::opened(day, 10_000.0).unwrap();
+    plain.apply(day, buy("OLD", 10.0, 100.0)).unwrap();
+    plain.mark(day, &"OLD".to_string(), 110.0).unwrap();
+    let (before, position) = (plain.equity(), plain.positions()["OLD"].clone());
+    plain.apply(day.plus_days(1), rename.clone()).unwrap();
+    assert_eq!((plain.equity(), &plain.positions()["NEW"], plain.qty(&"OLD".to_string())), (before, &position, 0.0));
+    plain.apply(day.plus_days(1), rename.clone()).unwrap();
+    assert_eq!(plain.positions()["NEW"], position, "nothing is left to rename");
+    // Bought under the new ticker before anybody said that they are the same.
+    let mut both = Account::opened(day, 10_000.0).unwrap();
+    both.apply(day, buy("OLD", 10.0, 100.0)).unwrap();
+    both.apply(day, buy("NEW", 30.0, 120.0)).unwrap();
+    let cash = both.cash();
+    both.apply(day, rename).unwrap();
+    let held = &both.positions()["NEW"];
+    assert_eq!((held.qty, held.average_price, held.costs, both.cash()), (40.0, 115.0, 2.0, cash));
+    assert!((both.equity() - both.explained_equity()).abs() < 1e-9);
+    assert_eq!(Account::replay(both.log()).unwrap().positions(), both.positions());
+}

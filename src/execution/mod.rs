@@ -19,6 +19,7 @@ pub mod switches;
 pub mod quarantine;
 pub mod gates;
 pub mod broker;
+pub mod calibration;
 pub mod orphan;
 pub mod submit;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! What an order is: identity, payload, the set of a rebalance.
 
+use super::calibration::SideCost;
 use super::schedule::cut::Pinned;
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
@@ -190,6 +191,9 @@ pub struct Pins {
     /// How orders are spread over the session; none = whole, for its open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Pinned>,
+    /// What one side was expected to cost when the orders were sized; none in sets from before there was such a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<SideCost>,
 }
 
 /// The orders of one rebalance.

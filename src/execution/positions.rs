@@ -51,7 +51,8 @@ impl Ledger {
 }
 
 /// A row of `cash_events`; `amount` in account currency, positive into the account. A split carries its ratio in
-/// `qty`, a removal (a merger for cash, a delisting) the dollars a share; both reach all who hold the name.
+/// `qty`, a removal (a merger for cash, a delisting) the dollars a share, a rename the new ticker in `reason`; they reach all who
+/// hold the name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CashEvent {
     pub id: String,
@@ -124,6 +125,7 @@ fn take_cash(ledger: &mut Ledger, day: TradingDay, c: &CashEvent) -> Result<()> 
     let amount = c.amount;
     match (c.kind.as_str(), symbol) {
         ("split", Some(h)) => ledger.everywhere(day, &h.symbol, |symbol| Event::Split { symbol, ratio: c.qty.unwrap_or(1.0) }),
+        ("rename", Some(h)) => ledger.everywhere(day, &h.symbol, |symbol| Event::Rename { to: Holding::new(&symbol.strategy, &c.reason), symbol }),
         ("removal", Some(h)) => ledger.everywhere(day, &h.symbol, |symbol| Event::Removal { symbol, per_share: c.qty.unwrap_or(0.0) }),
         ("borrow", Some(symbol)) if amount <= 0.0 => ledger.apply(day, Event::Borrow { symbol, amount: -amount }),
         ("fee" | "borrow", symbol) if amount <= 0.0 => ledger.apply(day, Event::Fee { symbol, amount: -amount }),

@@ -37,7 +37,7 @@ const TOLERANCE_SHARES: f64 = 1e-9;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// `orphan_order`, `orphan_fill`, `missed_fill`, `overfill`, `quantity`, `adopted`, `reopened`, `unknown_order`, `never_reached`, `vanished`,
-    /// `wrong_fill`, `split`, `removal`, `bust`.
+    /// `wrong_fill`, `split`, `rename`, `removal`, `bust`.
     pub kind: String,
     pub subject: String,
     pub detail: String,
@@ -74,14 +74,22 @@ pub struct Split {
     pub ratio: f64,
 }
 
-/// One run. An `Err` means that the broker could not be asked: the gate stays shut.
-pub fn run(host: &Host, db: &Db, broker: &dyn Broker, account: &str) -> Result<ReconcileReport> {
-    run_knowing(host, db, broker, account, &[])
+/// From `date` on, the company trades as `to`, according to the reference data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rename {
+    pub symbol: String,
+    pub to: String,
+    pub date: TradingDay,
 }
 
-/// [`run`], with the splits that may explain a difference.
-pub fn run_knowing(host: &Host, db: &Db, broker: &dyn Broker, account: &str, splits: &[Split]) -> Result<ReconcileReport> {
-    let mut r = Run { splits, host, log: OrderLog::new(db), broker, account, out: ReconcileReport::default() };
+/// One run. An `Err` means that the broker could not be asked: the gate stays shut.
+pub fn run(host: &Host, db: &Db, broker: &dyn Broker, account: &str) -> Result<ReconcileReport> {
+    run_knowing(host, db, broker, account, (&[], &[]))
+}
+
+/// [`run`], with the splits and renames that may explain a difference.
+pub fn run_knowing(host: &Host, db: &Db, broker: &dyn Broker, account: &str, (splits, renames): (&[Split], &[Rename])) -> Result<ReconcileReport> {
+    let mut r = Run { splits, renames, host, log: OrderLog::new(db), broker, account, out: ReconcileReport::default() };
     let started = host.now();
     let since = last_success(db, account)?;
     r.out.id = format!("{account}|{started}");
@@ -102,6 +110,7 @@ pub fn run_knowing(host: &Host, db: &Db, broker: &dyn Broker, account: &str, spl
 
 struct Run<'a> {
     splits: &'a [Split],
+    renames: &'a [Rename],
     host: &'a Host,
     log: OrderLog<'a>,
     broker: &'a dyn Broker,
@@ -403,8 +412,9 @@ impl Run<'_> {
 
     /// I1: the fold of the journal equals the broker's positions, share for share.
     fn compare_positions(&mut self) -> Result<()> {
-        let ours = positions::ledger(&self.log, self.account)?.per_symbol();
         let theirs: BTreeMap<String, f64> = self.broker.positions()?.into_iter().map(|p| (p.symbol, p.qty)).collect();
+        self.renamed(&theirs)?;
+        let ours = positions::ledger(&self.log, self.account)?.per_symbol();
         let held = quarantined(self.log.db())?;
         let symbols: BTreeSet<&String> = ours.keys().chain(theirs.keys()).chain(held.keys()).collect();
         for symbol in symbols {

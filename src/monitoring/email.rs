@@ -5,6 +5,7 @@ use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::store::sha256_hex;
 use lettre::message::{Mailbox, header::ContentType};
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
@@ -18,6 +19,8 @@ pub struct Mail {
     pub(super) server: SecretString,
     from: Mailbox,
     to: Vec<Mailbox>,
+    /// An authority of one's own, in PEM, beside those of the system.
+    authority: Option<Vec<u8>>,
 }
 
 impl Mail {
@@ -31,7 +34,25 @@ impl Mail {
         };
         let needed = |name: &str| read(name).ok_or_else(|| Error::new(code::CFG_VALUE, text!("e-mail needs {name} beside TRADEML_NOTIFY_SMTP_URL")));
         let to = needed("TRADEML_NOTIFY_EMAIL_TO")?.split(',').map(address).collect::<Result<Vec<_>>>()?;
-        Ok(Some(Self { server: server.to_string().into(), from: address(needed("TRADEML_NOTIFY_EMAIL_FROM")?)?, to }))
+        let authority = read("TRADEML_NOTIFY_SMTP_CA")
+            .map(|file| std::fs::read(host.cwd().join(file)).map_err(|e| Error::from(e).during("reading the mail server's authority, TRADEML_NOTIFY_SMTP_CA")));
+        Ok(Some(Self { server: server.to_string().into(), from: address(needed("TRADEML_NOTIFY_EMAIL_FROM")?)?, to, authority: authority.transpose()? }))
+    }
+
+    /// How the connection is encrypted when it trusts an authority of one's own; otherwise the address says it all.
+    fn tls(&self) -> Result<Option<Tls>> {
+        let Some(pem) = &self.authority else { return Ok(None) };
+        let (scheme, place, query) = parts(self.server.expose_secret());
+        let refused =
+            |_| Error::new(code::CFG_VALUE, "the mail server's authority cannot be used").fix("set TRADEML_NOTIFY_SMTP_CA to a file with a PEM certificate");
+        let authority = Certificate::from_pem(pem).map_err(refused)?;
+        let parameters =
+            TlsParameters::builder(host_of(place).trim_matches(['[', ']']).to_string()).add_root_certificate(authority).build().map_err(refused)?;
+        Ok(match scheme {
+            "smtps" => Some(Tls::Wrapper(parameters)),
+            _ if insists(query) => Some(Tls::Required(parameters)),
+            _ => None,
+        })
     }
 
     /// The letter of a message. The same message has the same id, so that a receiver can tell a repeat.
@@ -58,8 +79,12 @@ impl Mail {
         let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(self.server.expose_secret())
             .map_err(|_| failed("the server's address cannot be used"))?
             .hello_name(ClientId::Domain("localhost".into()))
-            .timeout(Some(TIMEOUT))
-            .build();
+            .timeout(Some(TIMEOUT));
+        let transport = match self.tls()? {
+            Some(tls) => transport.tls(tls),
+            None => transport,
+        }
+        .build();
         let letter = self.letter(message)?;
         let sent = host.block_on(async { transport.send(letter).await })?;
         let said = sent.map_err(|e| failed(&e.status().map_or_else(|| "no answer".to_string(), |status| text!("status {status}"))))?;
@@ -67,16 +92,28 @@ impl Mail {
     }
 }
 
+/// Scheme, `host:port` and query of a server's address, without user and password.
+fn parts(url: &str) -> (&str, &str, &str) {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = authority.split(['/', '#']).next().unwrap_or("");
+    (scheme, authority.rsplit_once('@').map_or(authority, |(_, p)| p), query)
+}
+
+fn host_of(place: &str) -> &str {
+    place.rsplit_once(':').map_or(place, |(h, _)| h)
+}
+
+fn insists(query: &str) -> bool {
+    query.split('&').any(|q| q == "tls=required")
+}
+
 /// `smtps://`, or `smtp://` that insists on TLS, or loopback.
 fn allowed(url: &str) -> Result<()> {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (authority, query) = rest.split_once('?').map_or((rest, ""), |(a, q)| (a, q));
-    let authority = authority.split(['/', '#']).next().unwrap_or("");
-    let place = authority.rsplit_once('@').map_or(authority, |(_, p)| p);
-    let name = place.rsplit_once(':').map_or(place, |(h, _)| h);
+    let (scheme, place, query) = parts(url);
+    let name = host_of(place);
     let loopback = name == "localhost" || name == "127.0.0.1" || name == "[::1]";
-    let insists = query.split('&').any(|q| q == "tls=required");
-    if !name.is_empty() && (scheme == "smtps" || (scheme == "smtp" && (insists || loopback))) {
+    if !name.is_empty() && (scheme == "smtps" || (scheme == "smtp" && (insists(query) || loopback))) {
         return Ok(());
     }
     Err(Error::new(code::NET_FORBIDDEN_HOST, "mail leaves over TLS only")
@@ -85,137 +122,5 @@ fn allowed(url: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::notify::{Channel, Delivered, Outbox};
-    use super::*;
-    use crate::execution::broker::fake::{evening, scratch};
-    use data_layer::control::{Db, Which};
-    use data_layer::host::FakeHost;
-    use data_layer::root::{DataRoot, FsFacts};
-    use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
-    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-
-    /// One letter as a server sees it.
-    #[derive(Clone, Debug, Default, PartialEq)]
-    struct Letter {
-        from: String,
-        to: Vec<String>,
-        data: String,
-    }
-
-    /// A mail server on loopback that refuses the first `refuse` letters.
-    async fn serve(listener: tokio::net::TcpListener, got: Arc<Mutex<Vec<Letter>>>, mut refuse: usize) {
-        while let Ok((socket, _)) = listener.accept().await {
-            let (read, mut write) = socket.into_split();
-            let mut lines = BufReader::new(read).lines();
-            write.write_all(b"220 test\r\n").await.unwrap();
-            let mut letter = Letter::default();
-            while let Ok(Some(line)) = lines.next_line().await {
-                let answer = if line.starts_with("EHLO") {
-                    "250 test\r\n"
-                } else if let Some(from) = line.strip_prefix("MAIL FROM:") {
-                    letter.from = from.to_string();
-                    if refuse > 0 {
-                        refuse -= 1;
-                        "451 later\r\n"
-                    } else {
-                        "250 ok\r\n"
-                    }
-                } else if let Some(to) = line.strip_prefix("RCPT TO:") {
-                    letter.to.push(to.to_string());
-                    "250 ok\r\n"
-                } else if line == "DATA" {
-                    write.write_all(b"354 go on\r\n").await.unwrap();
-                    while let Ok(Some(text)) = lines.next_line().await {
-                        if text == "." {
-                            break;
-                        }
-                        letter.data.push_str(&text);
-                        letter.data.push('\n');
-                    }
-                    got.lock().unwrap().push(std::mem::take(&mut letter));
-                    "250 taken\r\n"
-                } else {
-                    "221 bye\r\n"
-                };
-                write.write_all(answer.as_bytes()).await.unwrap();
-                if line.starts_with("QUIT") {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn host(env: &[(&str, &str)]) -> Host {
-        let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
-        Host::fake(FakeHost { env, now: evening(), ..FakeHost::default() })
-    }
-
-    #[test]
-    fn a_letter_is_tried_again_and_arrives_once_with_its_own_id() {
-        let server = Host::fake(FakeHost::default());
-        let got = Arc::new(Mutex::new(Vec::new()));
-        let base = server
-            .block_on(async {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let base = format!("smtp://{}", listener.local_addr().unwrap());
-                tokio::spawn(serve(listener, Arc::clone(&got), 1));
-                base
-            })
-            .unwrap();
-        let env = [
-            ("TRADEML_NOTIFY_SMTP_URL", base.as_str()),
-            ("TRADEML_NOTIFY_EMAIL_FROM", "TradeML <desk@example.org>"),
-            ("TRADEML_NOTIFY_EMAIL_TO", "a@example.org, b@example.org"),
-        ];
-        let host = host(&env);
-        let dir = scratch();
-        let db = Db::open(&DataRoot::create(&host, dir.path(), "replay@1", FsFacts::default(), None).unwrap(), Which::Journal).unwrap();
-        let channels = Channel::configured(&host).unwrap();
-        assert_eq!(channels.iter().map(Channel::name).collect::<Vec<_>>(), ["email"]);
-        let outbox = Outbox::new(&db);
-        let message =
-            Message { id: "trip-1".into(), level: Level::Alarm, title: "circuit\r\nbreaker".into(), text: "MAX_DRAWDOWN: 11 %".into(), at: evening() };
-        outbox.put(&channels, &message).unwrap();
-        assert_eq!(outbox.deliver(&channels).unwrap(), Delivered { waiting: 1, ..Delivered::default() });
-        host.block_on(host.sleep(Duration::from_secs(61))).unwrap();
-        assert_eq!(outbox.deliver(&channels).unwrap(), Delivered { sent: 1, ..Delivered::default() });
-        assert_eq!(outbox.deliver(&channels).unwrap(), Delivered::default());
-        let got = got.lock().unwrap().clone();
-        assert_eq!(got.len(), 1);
-        assert_eq!((got[0].from.as_str(), got[0].to.len()), ("<desk@example.org>", 2));
-        for part in ["Subject: [ALARM] circuit  breaker", "Date: Thu, 30 Nov 2017 21:30:00 +0000", "@trademl>", "MAX_DRAWDOWN: 11 %"] {
-            assert!(got[0].data.contains(part), "{part}: {}", got[0].data);
-        }
-    }
-
-    #[test]
-    fn mail_leaves_over_tls_and_half_a_configuration_is_refused() {
-        let with = |url: &str| {
-            Mail::configured(&host(&[
-                ("TRADEML_NOTIFY_SMTP_URL", url),
-                ("TRADEML_NOTIFY_EMAIL_FROM", "a@example.org"),
-                ("TRADEML_NOTIFY_EMAIL_TO", "b@example.org"),
-            ]))
-        };
-        for good in ["smtps://u:p@mail.example.org", "smtp://u:p@mail.example.org:587?tls=required", "smtp://127.0.0.1:25", "smtp://localhost:2525"] {
-            assert!(with(good).unwrap().is_some(), "{good}");
-        }
-        for bad in [
-            "smtp://u:secret@mail.example.org",
-            "smtp://mail.example.org?tls=opportunistic",
-            "smtp://127.0.0.1@mail.example.org",
-            "http://127.0.0.1",
-            "smtps://",
-        ] {
-            let error = with(bad).unwrap_err();
-            assert!(error.is(code::NET_FORBIDDEN_HOST) && !error.to_string().contains("secret"), "{bad}");
-        }
-        assert!(Mail::configured(&host(&[])).unwrap().is_none());
-        let half = [("TRADEML_NOTIFY_SMTP_URL", "smtps://mail.example.org"), ("TRADEML_NOTIFY_EMAIL_FROM", "a@example.org")];
-        assert!(Mail::configured(&host(&half)).unwrap_err().is(code::CFG_VALUE));
-        let odd = [half[0], half[1], ("TRADEML_NOTIFY_EMAIL_TO", "nobody")];
-        assert!(Mail::configured(&host(&odd)).unwrap_err().is(code::CFG_VALUE));
-    }
-}
+#[path = "email_tests.rs"]
+mod tests;

@@ -199,25 +199,42 @@ pub fn definition(scheduler: &str, tasks: &[Task]) -> Result<String> {
     }
 }
 
+/// What another scheduler waits for before each task, and whether those have to succeed. A task without needs waits for the ends of all
+/// that stand before it, however they ended: the machine does one thing at a time, and the last task can speak of all others.
+fn waits<'a>(tasks: &'a [Task]) -> Vec<(&'a Task, Vec<&'a str>, bool)> {
+    let mut out: Vec<(&'a Task, Vec<&'a str>, bool)> = Vec::new();
+    for task in tasks {
+        let alone = task.needs.is_empty();
+        let awaited = |name: &str| out.iter().any(|(_, before, _)| before.contains(&name));
+        let ends = || out.iter().map(|(t, ..)| t.name).filter(|name| !awaited(name)).collect();
+        let before = if alone { ends() } else { task.needs.to_vec() };
+        out.push((task, before, !alone));
+    }
+    out
+}
+
 fn airflow(tasks: &[Task]) -> String {
     let mut out = String::from(
         "\"\"\"TradeML's night. Written by `trademl nightly --emit airflow`; the commands keep the state, Airflow only calls them.\"\"\"\n\
          import pendulum\nfrom airflow import DAG\nfrom airflow.providers.standard.operators.bash import BashOperator\n\n\
          with DAG(\n    \"trademl_nightly\",\n    schedule=\"45 17 * * 1-5\",\n    start_date=pendulum.datetime(2024, 1, 1, tz=\"America/New_York\"),\n    catchup=False,\n    max_active_runs=1,\n) as dag:\n",
     );
-    for t in tasks {
+    for (t, before, must_succeed) in waits(tasks) {
         // The command retries by itself and records it; a second layer of retries would hide that.
         out += &text!("    {0} = BashOperator(task_id=\"{0}\", bash_command=\"trademl nightly --only {0}\", retries=0", t.name);
-        out += if t.needs.is_empty() && t.name != tasks[0].name { ", trigger_rule=\"all_done\")\n" } else { ")\n" };
+        out += if must_succeed || before.is_empty() { ")\n" } else { ", trigger_rule=\"all_done\")\n" };
     }
-    for (t, need) in tasks.iter().flat_map(|t| t.needs.iter().map(move |need| (t, need))) {
-        out += &format!("    {need} >> {}\n", t.name);
+    for (t, before, _) in waits(tasks) {
+        match before.as_slice() {
+            [] => {}
+            [one] => out += &format!("    {one} >> {}\n", t.name),
+            many => out += &format!("    [{}] >> {}\n", many.join(", "), t.name),
+        }
     }
-    let last: Vec<&str> = tasks.iter().filter(|t| t.needs.is_empty()).skip(1).map(|t| t.name).collect();
-    for name in last {
-        let before: Vec<&str> = tasks.iter().map(|t| t.name).filter(|n| *n != name && !tasks.iter().any(|t| t.needs.contains(n))).collect();
-        out += &format!("    [{}] >> {name}\n", before.join(", "));
-    }
+    // A run is judged by its last tasks, and the last one speaks of a bad night without being bad itself: this one fails for it.
+    let all: Vec<&str> = tasks.iter().map(|t| t.name).collect();
+    out += "    verdict = BashOperator(task_id=\"verdict\", bash_command=\"exit 1\", retries=0, trigger_rule=\"one_failed\")\n";
+    out += &format!("    [{}] >> verdict\n", all.join(", "));
     out
 }
 
@@ -230,16 +247,17 @@ fn prefect(tasks: &[Task]) -> String {
         out += &text!("@task(name=\"{0}\")\ndef {0}():\n    subprocess.run([\"trademl\", \"nightly\", \"--only\", \"{0}\"], check=True)\n\n\n", t.name);
     }
     out += "@flow(name=\"trademl-nightly\")\ndef trademl_nightly():\n";
-    for t in tasks {
-        let waits: Vec<String> = t.needs.iter().map(|n| format!("{n}_")).collect();
-        let all = format!("{0}_ = {0}.submit(wait_for=[{1}])", t.name, waits.join(", "));
-        if t.needs.is_empty() && t.name != tasks[0].name {
-            let others: Vec<String> = tasks.iter().filter(|o| o.name != t.name).map(|o| format!("{}_", o.name)).collect();
-            out += &text!("    for other in [{}]:\n        other.wait()\n", others.join(", "));
+    let joined = |names: &[&str]| names.iter().map(|n| format!("{n}_")).collect::<Vec<_>>().join(", ");
+    for (t, before, must_succeed) in waits(tasks) {
+        if must_succeed || before.is_empty() {
+            out += &format!("    {0}_ = {0}.submit(wait_for=[{1}])\n", t.name, joined(&before));
+        } else {
+            out += &format!("    for other in [{}]:\n        other.wait()\n    {1}_ = {1}.submit()\n", joined(&before), t.name);
         }
-        out += &format!("    {all}\n");
     }
-    out += "    notify_.wait()\n\n\nif __name__ == \"__main__\":\n    trademl_nightly()\n";
+    // The flow failed when any of its tasks did: the states of all are its answer.
+    let all: Vec<&str> = tasks.iter().map(|t| t.name).collect();
+    out += &format!("    return [{}]\n\n\nif __name__ == \"__main__\":\n    trademl_nightly()\n", joined(&all));
     out
 }
 
@@ -342,7 +360,11 @@ mod tests {
             let text = definition(scheduler, TASKS).unwrap();
             assert!(TASKS.iter().all(|t| text.contains(&format!("--only {}", t.name)) || text.contains(&format!("\"--only\", \"{}\"", t.name))), "{text}");
         }
-        assert!(definition("airflow", TASKS).unwrap().contains("refresh >> paper"));
+        let airflow = definition("airflow", TASKS).unwrap();
+        assert!(
+            airflow.contains("refresh >> paper") && airflow.contains("[evaluate, shadow, parity] >> mirror\n") && airflow.contains("    mirror >> notify\n"),
+            "{airflow}"
+        );
         assert!(definition("prefect", TASKS).unwrap().contains("paper_ = paper.submit(wait_for=[refresh_])"));
         assert!(definition("cron", TASKS).is_err());
     }

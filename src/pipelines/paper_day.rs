@@ -26,7 +26,7 @@ use crate::execution::broker::{Broker, BrokerClock};
 use crate::execution::gates::Mode;
 use crate::execution::log::OrderLog;
 use crate::execution::order::OrderSet;
-use crate::execution::reconcile::{self, ReconcileReport, Split};
+use crate::execution::reconcile::{self, ReconcileReport, Rename, Split};
 use crate::execution::risk::Limits;
 use crate::execution::sizing::{self, SizeInput, SizedSet};
 use crate::execution::switches;
@@ -52,6 +52,8 @@ pub struct PaperConfig {
     pub run_id: Option<String>,
     /// Splits of the days around, from the reference data.
     pub splits: Vec<Split>,
+    /// Changes of ticker of the days around.
+    pub renames: Vec<Rename>,
 }
 
 /// The day of one strategy on one account.
@@ -163,7 +165,7 @@ impl<'a> PaperDay<'a> {
 
     /// One reconcile run; a run that cannot be completed trips the breaker once the account is armed.
     pub fn reconcile(&self, account: &str) -> Result<ReconcileReport> {
-        let result = reconcile::run_knowing(&self.host, self.db, self.broker, account, &self.config.splits);
+        let result = reconcile::run_knowing(&self.host, self.db, self.broker, account, (&self.config.splits, &self.config.renames));
         if let Err(e) = &result
             && !e.is(code::BUG_CRASH_POINT)
             && !switches::read(self.db, switches::Switch::Breaker, account).stopped

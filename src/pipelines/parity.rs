@@ -2,7 +2,9 @@
 //!
 //! The pinned set is computed again from its pins, every order is minted again, and every fill is compared with what the
 //! simulated broker does with the day's recorded prices. What differs gets a cause; what has none is counted, and the count
-//! must be zero.
+//! must be zero. [`books`] sets the simulated, the shadow and the paper book of the day side by side.
+
+pub mod books;
 
 use crate::execution::broker::simulated::PriceSource;
 use crate::execution::log::{FillRow, OrderLog, OrderRow};
@@ -42,6 +44,21 @@ pub enum Cause {
     Unexplained,
 }
 
+impl Cause {
+    /// As in the report's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DataRevised => "data_revised",
+            Self::LateBar => "late_bar",
+            Self::FillModel => "fill_model",
+            Self::Rejection => "rejection",
+            Self::Clock => "clock",
+            Self::Rounding => "rounding",
+            Self::Unexplained => "unexplained",
+        }
+    }
+}
+
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
@@ -68,8 +85,23 @@ pub struct ParityReport {
     pub differences: Vec<Difference>,
     pub by_cause: BTreeMap<Cause, usize>,
     pub unexplained: usize,
+    /// The three books at the day's close; none where there was no book to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub books: Option<books::BooksReport>,
     /// Of the pinned set, the orders' states and the fills.
     pub inputs_sha256: String,
+}
+
+impl ParityReport {
+    /// With the books beside the orders; their differences count like all others.
+    pub fn with_books(mut self, books: books::BooksReport) -> Self {
+        for d in &books.differences {
+            *self.by_cause.entry(d.cause).or_insert(0) += 1;
+        }
+        self.unexplained = self.by_cause.get(&Cause::Unexplained).copied().unwrap_or(0);
+        self.books = Some(books);
+        self
+    }
 }
 
 struct Replay<'a> {
@@ -97,7 +129,7 @@ pub fn replay(log: &OrderLog<'_>, run_key: &str, prices: &dyn PriceSource) -> Re
     let mut by_cause = BTreeMap::new();
     r.out.iter().for_each(|d| *by_cause.entry(d.cause).or_insert(0) += 1);
     Ok(ParityReport {
-        v: 1,
+        v: 2,
         run_key: run_key.to_string(),
         trading_day: r.set.trading_day,
         orders: r.rows.len(),
@@ -107,6 +139,7 @@ pub fn replay(log: &OrderLog<'_>, run_key: &str, prices: &dyn PriceSource) -> Re
         unexplained: by_cause.get(&Cause::Unexplained).copied().unwrap_or(0),
         by_cause,
         differences: r.out,
+        books: None,
         inputs_sha256,
     })
 }

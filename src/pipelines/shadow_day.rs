@@ -34,6 +34,13 @@ pub struct Shadowed {
     pub rule: RuleConfig,
 }
 
+impl ShadowModel {
+    /// Whether its book is kept up to date.
+    pub fn is_shadowed(&self) -> bool {
+        matches!(self.stage.as_str(), "champion" | "challenger" | "shadow")
+    }
+}
+
 /// Loads a model of the registry.
 pub type LoadModel<'a> = dyn Fn(&ShadowModel) -> Result<Shadowed> + 'a;
 
@@ -42,8 +49,23 @@ pub struct ShadowInput<'a> {
     pub panel: &'a Panel,
     pub asof: TradingDay,
     pub load: &'a LoadModel<'a>,
-    /// Identifies the data: goes into `inputs_sha256`.
-    pub data_snapshot: &'a str,
+}
+
+/// A model's book, computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Book {
+    /// Day of the panel on which the first decision falls: the last close before the registration.
+    pub first: usize,
+    /// One row for each session after it.
+    pub rows: Vec<ShadowRow>,
+    /// Shares of equity at the close of each of these sessions.
+    pub weights: Vec<BTreeMap<String, f64>>,
+    /// Account currency, at the same closes.
+    pub equity: Vec<f64>,
+    /// For each session, the digest of everything that the book had seen by then: model, rule, scores at its decisions, prices.
+    pub inputs: Vec<String>,
+    /// What is wanted for the session after the last.
+    pub next_weights: BTreeMap<String, f64>,
 }
 
 /// One row of `shadow_days`. Returns and turnover are decimals of equity.
@@ -73,10 +95,13 @@ pub struct ShadowReport {
 
 /// Models in the stages champion, challenger and shadow, by strategy and version.
 pub fn shadow_models(registry: &Db) -> Result<Vec<ShadowModel>> {
+    Ok(all_models(registry)?.into_iter().filter(ShadowModel::is_shadowed).collect())
+}
+
+/// Every model of the registry, in whatever stage.
+pub fn all_models(registry: &Db) -> Result<Vec<ShadowModel>> {
     let conn = registry.lock()?;
-    let mut q = conn.prepare(
-        "SELECT strategy, version, sha256, stage, created_at, config_json FROM models WHERE stage IN ('champion', 'challenger', 'shadow') ORDER BY strategy, version",
-    )?;
+    let mut q = conn.prepare("SELECT strategy, version, sha256, stage, created_at, config_json FROM models ORDER BY strategy, version")?;
     let mut rows = q.query([])?;
     let mut out = Vec::new();
     while let Some(r) = rows.next()? {
@@ -102,22 +127,31 @@ pub fn run(registry: &Db, input: &ShadowInput<'_>) -> Result<Vec<ShadowReport>> 
 
 fn run_model(registry: &Db, model: &ShadowModel, input: &ShadowInput<'_>) -> Result<ShadowReport> {
     let shadowed = (input.load)(model)?;
-    let (rows, next_weights) = compute(model, &shadowed, input)?;
-    let inputs = digest_of(&(&model.sha256, input.data_snapshot, &shadowed.rule))?;
+    let book = compute(model, &shadowed, input.panel, input.asof)?;
     let mut added = 0;
-    for row in &rows {
-        added += usize::from(store_row(registry, model, row, &inputs)?);
+    for (row, inputs) in book.rows.iter().zip(&book.inputs) {
+        added += usize::from(store_row(registry, model, row, inputs)?);
     }
     Ok(ShadowReport {
         strategy: model.strategy.clone(),
         version: model.version.clone(),
         stage: model.stage.clone(),
         added,
-        kept: rows.len() - added,
-        net_total: rows.iter().map(|r| 1.0 + r.net_return).product::<f64>() - 1.0,
-        last: rows.last().cloned(),
-        next_weights,
+        kept: book.rows.len() - added,
+        net_total: book.rows.iter().map(|r| 1.0 + r.net_return).product::<f64>() - 1.0,
+        last: book.rows.last().cloned(),
+        next_weights: book.next_weights,
     })
+}
+
+/// The row of a session as it was recorded, and the digest of what it was computed from.
+pub fn recorded(registry: &Db, model: &ShadowModel, session: TradingDay) -> Result<Option<(ShadowRow, String)>> {
+    let conn = registry.lock()?;
+    let sql = "SELECT weights_sha256, gross_return, net_return, turnover, inputs_sha256 FROM shadow_days WHERE strategy = ?1 AND version = ?2 AND session = ?3";
+    let row = |r: &rusqlite::Row<'_>| {
+        Ok((ShadowRow { session, weights_sha256: r.get(0)?, gross_return: r.get(1)?, net_return: r.get(2)?, turnover: r.get(3)? }, r.get(4)?))
+    };
+    Ok(conn.query_row(sql, params![model.strategy, model.version, session.to_string()], row).optional()?)
 }
 
 /// Insert a row once; a row that says something else from the same inputs is a conflict.
@@ -149,37 +183,70 @@ fn store_row(registry: &Db, model: &ShadowModel, row: &ShadowRow, inputs: &str) 
     })
 }
 
-/// Rows from the first session after registration to `asof`, and the weights for the session after it.
-fn compute(model: &ShadowModel, shadowed: &Shadowed, input: &ShadowInput<'_>) -> Result<(Vec<ShadowRow>, BTreeMap<String, f64>)> {
+/// The book from the first session after registration to `asof`, and the weights for the session after it.
+pub fn compute(model: &ShadowModel, shadowed: &Shadowed, panel: &Panel, asof: TradingDay) -> Result<Book> {
     let registered = Calendar::xnys().last_closed(model.created_at)?;
     let missing = |day: TradingDay| Error::new(code::DATA_MISSING, text!("the panel does not reach {day}")).fix("trademl node once");
-    let panel = input.panel;
-    let last = panel.day_index(input.asof).ok_or_else(|| missing(input.asof))?;
-    let first = if registered > input.asof { last } else { panel.day_index(registered).ok_or_else(|| missing(registered))? };
-    let mut rows = Vec::new();
-    let (mut held, mut equity_usd) = (BTreeMap::new(), shadowed.rule.capital_usd);
+    let last = panel.day_index(asof).ok_or_else(|| missing(asof))?;
+    let first = if registered > asof { last } else { panel.day_index(registered).ok_or_else(|| missing(registered))? };
+    let mut book = Book { first, rows: Vec::new(), weights: Vec::new(), equity: Vec::new(), inputs: Vec::new(), next_weights: BTreeMap::new() };
     if first < last {
         let cost = CostModel::flat(shadowed.rule.cost_bps_round_trip);
         let result = backtest::run(panel, &shadowed.scores, &shadowed.rule, &cost, first..last + 1)?;
-        for (n, weights) in weights_by_session(&result, panel, first).into_iter().enumerate() {
-            rows.push(ShadowRow {
+        book.weights = weights_by_session(&result, panel, first);
+        for (n, weights) in book.weights.iter().enumerate() {
+            book.rows.push(ShadowRow {
                 session: result.days[n],
-                weights_sha256: sha256_hex(canonical_json(&rounded(&weights))?.as_bytes()),
+                weights_sha256: sha256_hex(canonical_json(&rounded(weights))?.as_bytes()),
                 gross_return: result.gross[n],
                 net_return: result.net[n],
                 turnover: result.turnover[n],
             });
-            held = weights;
         }
-        equity_usd = result.equity.last().copied().unwrap_or(equity_usd);
+        book.equity = result.equity;
+        book.inputs = inputs(model, shadowed, panel, first..last + 1)?;
     }
+    book.next_weights = book.weights.last().cloned().unwrap_or_default();
     if (last - first).is_multiple_of(shadowed.rule.rebalance_sessions) {
-        let by_row = held.iter().filter_map(|(s, w)| Some((panel.symbol_index(s)?, *w))).collect();
-        let before = Before { held: by_row, equity_usd, ceiling: None };
-        let wanted = backtest::decide(panel, &shadowed.scores, &shadowed.rule, last, &before)?.weights;
-        held = wanted.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
+        book.next_weights = book.wanted(shadowed, panel, last)?;
     }
-    Ok((rows, held))
+    Ok(book)
+}
+
+impl Book {
+    /// The book at the close of a day of the panel: shares of equity, and the equity itself.
+    pub fn at(&self, rule: &RuleConfig, t: usize) -> (BTreeMap<String, f64>, f64) {
+        match t.checked_sub(self.first + 1).filter(|n| *n < self.rows.len()) {
+            Some(n) => (self.weights[n].clone(), self.equity[n]),
+            None => (BTreeMap::new(), rule.capital_usd),
+        }
+    }
+
+    /// What the rule wants at the close of a day of the panel, from this book.
+    pub fn wanted(&self, shadowed: &Shadowed, panel: &Panel, t: usize) -> Result<BTreeMap<String, f64>> {
+        let (held, equity_usd) = self.at(&shadowed.rule, t);
+        let by_row = held.iter().filter_map(|(s, w)| Some((panel.symbol_index(s)?, *w))).collect();
+        let wanted = backtest::decide(panel, &shadowed.scores, &shadowed.rule, t, &Before { held: by_row, equity_usd, ceiling: None })?.weights;
+        Ok(wanted.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect())
+    }
+}
+
+/// A chain of digests over the sessions after `days.start`: each is of the one before, the scores and members where the rule decided, and the
+/// session's prices, so that it stands for everything that the book had seen.
+fn inputs(model: &ShadowModel, shadowed: &Shadowed, panel: &Panel, days: std::ops::Range<usize>) -> Result<Vec<String>> {
+    let seen = |m: &Matrix, t: usize| -> String {
+        let bits = |s: usize| format!("{}={:x} ", panel.symbols[s], m.at(s, t).to_bits());
+        (0..panel.n_symbols()).filter(|s| m.at(*s, t).is_finite()).map(bits).collect()
+    };
+    let mut chain = digest_of(&(&model.sha256, &shadowed.rule, seen(&panel.close, days.start)))?;
+    let mut out = Vec::new();
+    for t in days.start + 1..days.end {
+        let decided = (t - 1 - days.start).is_multiple_of(shadowed.rule.rebalance_sessions);
+        let scores = decided.then(|| (seen(&shadowed.scores, t - 1), seen(&panel.member, t - 1)));
+        chain = digest_of(&(chain, scores, seen(&panel.open, t), seen(&panel.close, t)))?;
+        out.push(chain.clone());
+    }
+    Ok(out)
 }
 
 /// Shares of equity at each close: the fills so far at the last close of each symbol.
@@ -269,7 +336,7 @@ mod tests {
 
     fn run_to(db: &Db, asof: &str, cost: f64) -> Result<Vec<ShadowReport>> {
         let panel = panel();
-        run(db, &ShadowInput { panel: &panel, asof: asof.parse().unwrap(), load: &|m| Ok(shadowed(m, cost)), data_snapshot: "d" })
+        run(db, &ShadowInput { panel: &panel, asof: asof.parse().unwrap(), load: &|m| Ok(shadowed(m, cost)) })
     }
 
     type Row = (f64, f64, f64);

@@ -16,7 +16,7 @@ use engine::execution::gates::Mode;
 use engine::execution::order::Reference;
 use engine::execution::positions;
 use engine::execution::quarantine::quarantined;
-use engine::execution::reconcile::Split;
+use engine::execution::reconcile::{Rename, Split};
 use engine::execution::risk::Limits;
 use engine::pipelines::paper_day::{AccountCheck, PaperConfig, PaperDay, PlanInput, confirmation_token, default_sizer};
 use polars::prelude::{Column, DataFrame};
@@ -85,7 +85,15 @@ impl PriceSource for Tape<'_> {
 
 fn config() -> PaperConfig {
     let split = Split { symbol: "A".into(), ex_date: "2017-11-30".parse().unwrap(), ratio: 4.0 };
-    PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits: Limits::default(), operator: "test".into(), run_id: None, splits: vec![split] }
+    PaperConfig {
+        strategy: "s".into(),
+        mode: Mode::Paper,
+        limits: Limits::default(),
+        operator: "test".into(),
+        run_id: None,
+        splits: vec![split],
+        renames: Vec::new(),
+    }
 }
 
 fn root(host: &Host, drive: &Path, dataset: &str) -> DataRoot {
@@ -189,4 +197,62 @@ fn the_simulated_book_keeps_the_same_events_with_the_dividend_on_its_ex_date() {
             assert_eq!((positions.len(), worth), (held, equity), "{day} {positions:?}");
         });
     }
+}
+
+/// OLD trades at 100 until the 30th and goes on as NEW, at 101, from the 1st.
+struct Rechristened;
+
+impl PriceSource for Rechristened {
+    fn open(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        let change: TradingDay = "2017-12-01".parse().unwrap();
+        match symbol {
+            "OLD" => (day < change).then_some(100.0),
+            _ => (day >= change).then_some(101.0),
+        }
+    }
+    fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        if symbol == "OLD" { Some(100.0) } else { self.open(symbol, day) }
+    }
+    fn renamed(&self, symbol: &str) -> Option<(TradingDay, String)> {
+        (symbol == "OLD").then(|| ("2017-12-01".parse().unwrap(), "NEW".to_string()))
+    }
+}
+
+#[test]
+fn a_company_that_changes_its_ticker_stays_in_the_book_under_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = |now: &str, work: &mut dyn FnMut(&PaperDay<'_>, AccountCheck)| {
+        let at = Calendar::xnys().close(now.parse().unwrap()).plus_seconds(1_800);
+        let host = Host::fake(FakeHost { now: at, ..FakeHost::default() });
+        let db = Db::open(&root(&host, &dir.path().join("drive"), "planted@1:7"), Which::Journal).unwrap();
+        let broker = SimulatedBroker::new(&db, &Rechristened, "SIMLOCAL", 100_000.0, 0.0).unwrap();
+        let rename = Rename { symbol: "OLD".into(), to: "NEW".into(), date: "2017-12-01".parse().unwrap() };
+        let desk = PaperDay::new(&db, &broker, PaperConfig { splits: Vec::new(), renames: vec![rename], ..config() }, &default_sizer).unwrap();
+        let account = desk.account_check().unwrap();
+        let report = desk.reconcile(&account.account).unwrap();
+        assert!(report.complete && report.quarantined.is_empty(), "{now}: {report:?}");
+        assert_eq!(
+            positions::ledger(&desk.log(), "SIMLOCAL").unwrap().per_symbol(),
+            broker.positions().unwrap().into_iter().map(|p| (p.symbol, p.qty)).collect()
+        );
+        work(&desk, account);
+    };
+    let asked = |asof: TradingDay, symbol: &str| {
+        let reference = Reference { price: 100.0, at: Calendar::xnys().close(asof), adv_shares: Some(1e9), tradable: true };
+        let (targets, prices) = (BTreeMap::from([(symbol.to_string(), 0.05)]), BTreeMap::from([(symbol.to_string(), reference)]));
+        PlanInput { asof, champion: BTreeMap::new(), targets, prices, rebalance_no: 0, notes: Vec::new(), schedule: None }
+    };
+    process("2017-11-28", &mut |desk, account| {
+        let set = desk.plan(&account, &asked(account.asof, "OLD")).unwrap();
+        desk.consent(&set.run_key, &confirmation_token(&set.account, set.trading_day)).unwrap();
+        assert_eq!(desk.submit_all(&set.run_key).unwrap().sent, 1);
+    });
+    process("2017-11-29", &mut |_, account| assert_eq!(account.equity, 100_000.0));
+    process("2017-12-01", &mut |desk, account| {
+        assert_eq!(account.equity, 100_050.0, "50 shares, a dollar more each");
+        let ledger = positions::ledger(&desk.log(), "SIMLOCAL").unwrap();
+        let held = &ledger.positions()[&positions::Holding::new("s", "NEW")];
+        assert_eq!((held.qty, held.average_price, ledger.positions().len()), (50.0, 100.0, 1));
+    });
+    process("2017-12-04", &mut |_, account| assert_eq!(account.equity, 100_050.0));
 }

@@ -86,7 +86,8 @@ impl Street {
         let db = Db::open(&root, Which::Journal)?;
         let broker = CTraderBroker::new(&root, None)?;
         let limits = Limits { symbol_shares: 5_000.0, ..Limits::default() };
-        let config = PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits, operator: "drill".into(), run_id: None, splits: Vec::new() };
+        let config =
+            PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits, operator: "drill".into(), run_id: None, splits: Vec::new(), renames: Vec::new() };
         let out = PaperDay::new(&db, &broker, config, &default_sizer).and_then(|day| operator_looks(&day).and_then(|()| work(&day)));
         self.clock = self.clock.max(host.now());
         out

@@ -61,16 +61,38 @@ impl Dice {
     }
 }
 
-/// What a run of many days has to show.
-#[derive(Debug, Default, PartialEq)]
+/// What a run of many days has to show. The audit counts what must not be instead of stopping at the first.
+#[derive(Debug, Default, PartialEq, serde::Serialize)]
 pub struct Tally {
     pub days: usize,
     pub kills: usize,
+    /// Runs of the desk that the network spoiled.
     pub retries: usize,
+    /// Orders at the broker, and executions of them.
     pub orders: usize,
     pub fills: usize,
+    /// Trips of the breaker that the operator reset.
     pub resets: usize,
     pub days_at_target: usize,
+    /// Lines of a set that the broker holds more than once, and orders of which the journal knows nothing or something else.
+    pub double_orders: usize,
+    pub foreign_orders: usize,
+    /// Executions of the broker that are not in the journal, and rows of the journal that are none of the broker's.
+    pub lost_fills: usize,
+    pub invented_fills: usize,
+    /// Names whose shares differ between journal and broker in the end, or that are in quarantine.
+    pub positions_that_differ: usize,
+    pub quarantined: usize,
+    /// The last set had nothing left to wait for, and the account holds exactly its targets.
+    pub book_equals_targets: bool,
+}
+
+impl Tally {
+    /// Nothing that must not be, and the book where it should be.
+    fn is_clean(&self) -> bool {
+        let wrong = [self.double_orders, self.foreign_orders, self.lost_fills, self.invented_fills, self.positions_that_differ, self.quarantined];
+        wrong.iter().all(|n| *n == 0) && self.book_equals_targets
+    }
 }
 
 /// The world outside, and the drive.
@@ -130,7 +152,8 @@ impl Street {
         let key = |name: &str| self.sandbox.env[name].clone().into();
         let broker = AlpacaBroker::new(&root, AlpacaKeys { key: key("ALPACA_API_KEY"), secret: key("ALPACA_API_SECRET") }, None)?;
         let limits = Limits { symbol_shares: 5_000.0, ..Limits::default() };
-        let config = PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits, operator: "drill".into(), run_id: None, splits: Vec::new() };
+        let config =
+            PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits, operator: "drill".into(), run_id: None, splits: Vec::new(), renames: Vec::new() };
         work(&PaperDay::new(&db, &broker, config, &default_sizer)?)
     }
 
@@ -229,24 +252,30 @@ fn at_broker(day: &PaperDay<'_>) -> Result<BTreeMap<String, f64>> {
     Ok(day.broker.positions()?.into_iter().map(|p| (p.symbol, p.qty)).collect())
 }
 
-/// Every order of the broker is one line of the journal, and every execution is in it, once.
-fn audit(day: &PaperDay<'_>) -> Result<(usize, usize)> {
-    let orders = day.broker.orders_since(UtcTime::from_micros(0))?;
+/// Every order of the broker is one line of the journal, and every execution is in it, once. Counts into a tally of its own.
+fn audit(day: &PaperDay<'_>) -> Result<Tally> {
+    let mut out = Tally::default();
     let mut seen = BTreeMap::new();
-    for o in &orders {
-        let row = day.log().order(&o.client_order_id)?.unwrap_or_else(|| panic!("the broker has an order that the journal does not know: {o:?}"));
-        assert!(o.matches(&row.intent), "{o:?} is not {row:?}");
-        assert_eq!(o.filled_qty, row.filled_qty, "{o:?}");
-        assert!(seen.insert((row.intent.run_key.clone(), row.intent.line), o.id.clone()).is_none(), "a line was ordered twice: {o:?}");
+    for o in day.broker.orders_since(UtcTime::from_micros(0))? {
+        out.orders += 1;
+        match day.log().order(&o.client_order_id)? {
+            Some(row) if o.matches(&row.intent) && o.filled_qty == row.filled_qty => {
+                out.double_orders += usize::from(seen.insert((row.intent.run_key.clone(), row.intent.line), o.id.clone()).is_some());
+            }
+            _ => out.foreign_orders += 1,
+        }
     }
     let fills = day.broker.fills_since(None)?;
     let journal = day.log().fills(ACCOUNT)?;
     let real: BTreeMap<&str, f64> = journal.iter().filter(|f| f.kind == "fill").map(|f| (f.fill_id.as_str(), f.qty)).collect();
-    assert!(fills.iter().all(|f| real.get(f.id.as_str()) == Some(&f.qty)), "an execution is not in the journal");
-    assert_eq!(fills.len(), real.len(), "the journal has an execution that the broker does not know");
-    assert_eq!(positions::ledger(&day.log(), ACCOUNT)?.per_symbol(), at_broker(day)?);
-    assert!(quarantined(day.db)?.is_empty(), "{:?}", quarantined(day.db)?);
-    Ok((orders.len(), fills.len()))
+    out.fills = fills.len();
+    out.lost_fills = fills.iter().filter(|f| real.get(f.id.as_str()) != Some(&f.qty)).count();
+    out.invented_fills = real.keys().filter(|id| fills.iter().all(|f| f.id != **id)).count();
+    let (ours, theirs) = (positions::ledger(&day.log(), ACCOUNT)?.per_symbol(), at_broker(day)?);
+    let names: std::collections::BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    out.positions_that_differ = names.into_iter().filter(|s| ours.get(*s) != theirs.get(*s)).count();
+    out.quarantined = quarantined(day.db)?.len();
+    Ok(out)
 }
 
 /// `days` paper days with kills, then honest ones until the book stands still.
@@ -284,30 +313,32 @@ pub fn drill(days: usize, seed: u64) -> Tally {
         street.advance("next_close");
         street.advance("PT30M");
         let (there, wanted) = street.until(false, |day| day.settle(&run_key).and_then(|_| Ok((at_broker(day)?, target_shares(day, &run_key)?))), |_| true);
-        if sent.waiting == 0 {
-            assert_eq!(there, wanted, "the final book is not at its targets");
-        }
+        street.tally.book_equals_targets = sent.waiting == 0 && there == wanted;
         key = Some(run_key);
     }
-    let (orders, fills) = street.until(false, audit, |_| true);
-    (street.tally.orders, street.tally.fills) = (orders, fills);
-    street.tally
+    let audited = street.until(false, audit, |_| true);
+    let Tally { days, kills, retries, resets, days_at_target, book_equals_targets, .. } = street.tally;
+    Tally { days, kills, retries, resets, days_at_target, book_equals_targets, ..audited }
 }
 
 #[test]
 fn lesson_104_paper_days_against_a_faulty_broker_double_and_lose_nothing() {
     let tally = drill(15, 3);
-    assert!(tally.kills > 15 && tally.orders > 30 && tally.days_at_target > 5, "{tally:?}");
+    assert!(tally.is_clean() && tally.kills > 15 && tally.orders > 30 && tally.days_at_target > 5, "{tally:?}");
 }
 
-/// `make drill`: the number of days is named beside every claim made of it.
+/// `make drill`: the number of days is named beside every claim made of it. `TRADEML_DRILL=DAYS,SEED` plays others.
 #[test]
 #[ignore = "takes minutes: make drill"]
 fn a_thousand_paper_days() {
+    let asked = std::env::var("TRADEML_DRILL").unwrap_or_default();
+    let (days, seed) = asked.split_once(',').map_or((1_000, 7), |(d, s)| (d.parse().unwrap(), s.parse().unwrap()));
     let started = std::time::Instant::now();
-    let tally = drill(1_000, 7);
-    println!("{tally:?} in {:.0} s", started.elapsed().as_secs_f64());
-    assert!(tally.kills > 1_000 && tally.days_at_target > 500, "{tally:?}");
+    let tally = drill(days, seed);
+    let mut line = serde_json::to_value(&tally).unwrap();
+    (line["seed"], line["seconds"]) = (seed.into(), started.elapsed().as_secs().into());
+    println!("{line}");
+    assert!(tally.is_clean() && tally.kills > days && tally.days_at_target > days / 2, "{tally:?}");
 }
 
 #[test]
@@ -370,8 +401,15 @@ fn the_order_stream_tells_of_every_change_and_a_break_is_a_gap() {
         let db = Db::open(&root, Which::Journal).unwrap();
         let key = |name: &str| street.sandbox.env[name].clone().into();
         let broker = AlpacaBroker::new(&root, AlpacaKeys { key: key("ALPACA_API_KEY"), secret: key("ALPACA_API_SECRET") }, None).unwrap();
-        let config =
-            PaperConfig { strategy: "s".into(), mode: Mode::Paper, limits: Limits::default(), operator: "me".into(), run_id: None, splits: Vec::new() };
+        let config = PaperConfig {
+            strategy: "s".into(),
+            mode: Mode::Paper,
+            limits: Limits::default(),
+            operator: "me".into(),
+            run_id: None,
+            splits: Vec::new(),
+            renames: Vec::new(),
+        };
         let desk = PaperDay::new(&db, &broker, config, &default_sizer).unwrap();
         let mut stream = broker.stream();
         assert!(matches!(stream.next(std::time::Duration::from_secs(5)).unwrap(), Heard::Gap(_)) && stream.is_connected());

@@ -73,6 +73,23 @@ pub enum PaperCommand {
         #[arg(long, default_value = "http://localhost:8765/")]
         redirect: String,
     },
+    /// What own fills cost, what is expected, and how that came to be; with its words, a proposal is put in force
+    Cost {
+        #[arg(long)]
+        confirm: Option<String>,
+        /// simulated, alpaca or ctrader
+        #[arg(long, default_value = "simulated")]
+        broker: String,
+    },
+    /// Replay recorded sessions: orders, fills, and the simulated, the shadow and the paper book; every difference gets a cause
+    Parity {
+        /// The first session; all by default
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        since: Option<data_layer::time::TradingDay>,
+        /// simulated, alpaca or ctrader
+        #[arg(long, default_value = "simulated")]
+        broker: String,
+    },
     /// Put fewer shares, or another limit, in the place of an open order
     Replace {
         /// The order's own id (tm1-…), as `status` shows it

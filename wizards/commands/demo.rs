@@ -10,7 +10,8 @@ use crate::kit::journal::Journal;
 use crate::kit::logs::Log;
 use crate::kit::report::{Reporter, Voice};
 use crate::kit::session::Session;
-use crate::kit::{Outcome, Run, Wizard};
+use crate::kit::{Act, Outcome, Run, Wizard};
+use crate::steps::paper::Desk;
 use crate::steps::{self, world};
 use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result, code};
@@ -123,6 +124,15 @@ impl Demo<'_> {
             self.say.progress("live", i as u64 + 1, count as u64, "sessions");
         }
         self.say.progress_done();
+        self.replay()
+    }
+
+    /// Every recorded session once more, from what was recorded: a difference without a cause ends the demonstration.
+    fn replay(&self) -> Result<()> {
+        let act = Act { host: &self.host, root: &self.root, report: &self.say, step: "parity", run: "demo" };
+        let desk = Desk::open(&self.host, &self.root, "alpaca", 60)?;
+        let account = desk.account(&act)?;
+        self.say.note(&format!("  {}", desk.parity_of_all(&act, &account, None)?));
         Ok(())
     }
 

@@ -60,6 +60,10 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         PaperCommand::Replace { order, qty, limit, broker } => {
             at_desk(&world.host, &root, "replace", broker, 1, |desk, act, account| desk.replace(act, account, order, *qty, *limit))?
         }
+        PaperCommand::Cost { confirm, broker } => at_desk(&world.host, &root, "cost", broker, 1, |desk, _, account| desk.cost(account, confirm.as_deref()))?,
+        PaperCommand::Parity { since, broker } => {
+            at_desk(&world.host, &root, "parity", broker, 1, |desk, act, account| desk.parity_of_all(act, account, *since))?
+        }
         PaperCommand::Risk { action, confirm, broker } => {
             let typed = confirm.as_deref().unwrap_or_default();
             at_desk(&world.host, &root, "risk", broker, 1, |desk, act, account| desk.set_risk_actions(act, account, action, typed))?

@@ -2,6 +2,7 @@
 
 mod broker_view;
 mod digest;
+mod parity;
 mod screen;
 mod tape;
 mod unattended;
@@ -34,10 +35,10 @@ use engine::backtest::{self, Before};
 use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::AlpacaBroker;
 use engine::execution::broker::ctrader::CTraderBroker;
-use engine::execution::broker::simulated::SimulatedBroker;
+use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
 use engine::execution::gates;
 use engine::execution::order::{Reference, run_key};
-use engine::execution::reconcile::Split;
+use engine::execution::reconcile::{Rename, Split};
 use engine::execution::risk::Limits;
 use engine::execution::schedule::cut::Pinned;
 use engine::models::registry::Registry;
@@ -68,6 +69,7 @@ pub struct Desk {
     limits: Limits,
     max_orders: usize,
     splits: Vec<Split>,
+    renames: Vec<Rename>,
     events: Events,
 }
 
@@ -123,8 +125,8 @@ impl Desk {
         let db = Db::open(root, Which::Journal)?;
         let market = Market::open(root)?;
         let (events, max_orders) = (Events::load(root)?, usize::try_from(max_orders).unwrap_or(0));
-        let splits = events.splits_around(market.asof);
-        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits, events })
+        let (splits, renames) = (events.splits_around(market.asof), events.renames_around(market.asof));
+        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits, renames, events })
     }
 
     fn tape(&self) -> Tape<'_> {
@@ -140,6 +142,7 @@ impl Desk {
             operator: "paper-trade".into(),
             run_id: Some(act.run.to_string()),
             splits: self.splits.clone(),
+            renames: self.renames.clone(),
         };
         let (tape, simulated);
         let broker: &dyn Broker = match &self.broker {
@@ -240,7 +243,7 @@ impl Desk {
             known_bias: judging::known_bias(act.root),
             links: BTreeMap::new(),
             trials: Some(registry.family(STRATEGY)?.n as u64),
-            modelled_bps: Some(6.0),
+            opens: self.opens(asof),
         };
         let report = self.with(act, |day| day.daily_report(&run_key, &input))?;
         let rendered = reports::daily(&report)?;
@@ -249,6 +252,12 @@ impl Desk {
             store::write_atomic(act.root, &DataPath::new(format!("{base}.{name}"))?, text.as_bytes())?;
         }
         Ok(Reported { asof, path: Some(DataPath::new(format!("{base}.html"))?), equity: report.equity.unwrap_or(account.equity) })
+    }
+
+    /// Opens of a session as they traded, of every name that has one.
+    fn opens(&self, day: TradingDay) -> BTreeMap<String, f64> {
+        let tape = self.tape();
+        self.market.panel.symbols.iter().filter_map(|s| Some((s.clone(), tape.open(s, day)?))).collect()
     }
 
     fn ready(&self, root: &DataRoot) -> Result<Ready> {

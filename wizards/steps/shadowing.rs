@@ -10,6 +10,7 @@ use data_layer::time::DateRange;
 use data_layer::words::joined;
 use engine::models::registry::Registry;
 use engine::pipelines::shadow_day::{self, ShadowInput, ShadowModel, ShadowReport, Shadowed};
+use engine::types::Panel;
 
 /// The newest session must have been audited, and not be RED.
 pub fn data_of_the_day(act: &Act<'_>) -> Result<String> {
@@ -30,13 +31,17 @@ pub fn catch_up(act: &Act<'_>, strategy: &str) -> Result<Vec<ShadowReport>> {
     let registry = Registry::open(act.root)?;
     let load = |m: &ShadowModel| -> Result<Shadowed> {
         let row = registry.model(&m.strategy, &m.version)?.ok_or_else(|| Error::bug("a shadowed model left the registry"))?;
-        let ready = Ready::load(act.root, &row)?;
-        let first = market.panel.days.partition_point(|d| *d < m.created_at.utc_day().plus_days(-7));
-        Ok(Shadowed { scores: ready.scores(&market.panel, first)?, rule: ready.rule })
+        shadowed(&Ready::load(act.root, &row)?, &market.panel, m)
     };
-    let input = ShadowInput { panel: &market.panel, asof: market.asof, load: &load, data_snapshot: &market.snapshot };
+    let input = ShadowInput { panel: &market.panel, asof: market.asof, load: &load };
     let reports = shadow_day::run(registry.db(), &input)?;
     Ok(reports.into_iter().filter(|r| r.strategy == strategy).collect())
+}
+
+/// A model's scores since its registration, with its rule.
+pub fn shadowed(ready: &Ready, panel: &Panel, model: &ShadowModel) -> Result<Shadowed> {
+    let first = panel.days.partition_point(|d| *d < model.created_at.utc_day().plus_days(-7));
+    Ok(Shadowed { scores: ready.scores(panel, first)?, rule: ready.rule.clone() })
 }
 
 /// What is said last.

@@ -134,6 +134,14 @@ pub(super) fn ticker_changes(root: &DataRoot) -> Result<Vec<TickerChange>> {
     Ok(out.into_iter().collect())
 }
 
+/// The changes of ticker of the reference table; none on a drive that knows of none.
+pub fn load_ticker_changes(root: &DataRoot) -> Result<Vec<TickerChange>> {
+    let Some(rows) = super::read_table(root, table::REF_TICKER_CHANGES)? else { return Ok(Vec::new()) };
+    let (date, old, new) = (frame::days(&rows, "date")?, frame::texts(&rows, "old_symbol")?, frame::texts(&rows, "new_symbol")?);
+    let row = |i: usize| Some(TickerChange { date: date[i]?, old_symbol: old[i]?.to_string(), new_symbol: new[i]?.to_string() });
+    Ok((0..rows.height()).filter_map(row).collect())
+}
+
 pub(super) fn changes_frame(rows: &[TickerChange]) -> Result<DataFrame> {
     frame::assemble(vec![
         frame::day_column("date", &rows.iter().map(|c| Some(c.date)).collect::<Vec<_>>())?,

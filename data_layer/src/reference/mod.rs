@@ -18,7 +18,7 @@ mod membership;
 mod partitions;
 pub(crate) mod sources;
 
-pub use actions::{CorpAction, TickerChange, load_actions};
+pub use actions::{CorpAction, TickerChange, load_actions, load_ticker_changes};
 pub use fundamentals::{Fundamentals, Item, Reported};
 pub use listings::{Delisting, Listed, Listing, ListingSpans, load_delistings, load_listings};
 pub use macros::{Macros, Vintage};

@@ -63,6 +63,8 @@ pub struct Truth {
     pub cash_flow: f64,
     /// Shares that appeared (or vanished) outside of any order.
     pub moved: BTreeMap<String, f64>,
+    /// New tickers of names that are held under an old one.
+    pub renamed: BTreeMap<String, String>,
 }
 
 /// Cheap to share: the truth outlives hosts and journals.
@@ -229,10 +231,14 @@ impl Broker for FakeBroker {
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
         let ledger = self.ledger();
         let held = ledger.positions().iter();
-        let moved = self.truth.lock().unwrap().moved.clone();
+        let (moved, renamed) = {
+            let t = self.truth.lock().unwrap();
+            (t.moved.clone(), t.renamed.clone())
+        };
+        let now_called = |s: &String| renamed.get(s).unwrap_or(s).clone();
         let qty = |s: &String, q: f64| q + moved.get(s).copied().unwrap_or(0.0);
         Ok(held
-            .map(|(s, p)| BrokerPosition { symbol: s.clone(), qty: qty(s, p.qty), avg_price: p.average_price, price: self.prices.get(s).copied() })
+            .map(|(s, p)| BrokerPosition { symbol: now_called(s), qty: qty(s, p.qty), avg_price: p.average_price, price: self.prices.get(s).copied() })
             .collect())
     }
 }

@@ -30,6 +30,10 @@ pub trait PriceSource {
     fn open(&self, symbol: &str, day: TradingDay) -> Option<f64>;
     /// The last close at or before `day`.
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64>;
+    /// The ticker under which a company goes on, and since when.
+    fn renamed(&self, _symbol: &str) -> Option<(TradingDay, String)> {
+        None
+    }
     /// What happened to a name without an order, by ex-date.
     fn corporate(&self, _symbol: &str) -> Vec<Corporate> {
         Vec::new()
@@ -52,6 +56,8 @@ pub enum What {
     Dividend(f64),
     /// Dollars for which all shares leave: a merger, a delisting at the last price, or nothing.
     Removal(f64),
+    /// The shares go on under the ticker that [`PriceSource::renamed`] tells.
+    Rename,
 }
 
 /// A simulated account; its name begins with `SIM`.
@@ -152,11 +158,13 @@ impl<'a> SimulatedBroker<'a> {
         let (day, today) = (Calendar::xnys().last_closed(self.now())?, self.now().day_in(&new_york()));
         let mut ledger = Account::opened(day, self.start_cash)?;
         let (fills, mut booked) = (self.fills_since(None)?, Vec::new());
-        let symbols: BTreeSet<&String> = fills.iter().map(|f| &f.symbol).collect();
+        let symbols = self.names_of(&fills);
         let mut events: Vec<(TradingDay, &String, What)> =
-            symbols.into_iter().flat_map(|s| self.prices.corporate(s).into_iter().map(move |c| (c.ex_date, s, c.what))).collect();
+            symbols.iter().flat_map(|s| self.prices.corporate(s).into_iter().map(move |c| (c.ex_date, s, c.what))).collect();
+        events.extend(symbols.iter().filter_map(|s| Some((self.prices.renamed(s)?.0, s, What::Rename))));
         events.retain(|e| e.0 <= today);
-        events.sort_by_key(|e| (e.0, e.1));
+        // A new name's events of the same day are about the shares that came with it.
+        events.sort_by_key(|e| (e.0, e.2 != What::Rename, e.1));
         let mut events = events.into_iter().peekable();
         for f in &fills {
             let on = f.at.day_in(&new_york());
@@ -177,6 +185,16 @@ impl<'a> SimulatedBroker<'a> {
         Ok((ledger, booked))
     }
 
+    /// Every name that was traded, and those under which they go on.
+    fn names_of(&self, fills: &[BrokerFill]) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = fills.iter().map(|f| f.symbol.clone()).collect();
+        let mut next: Vec<String> = names.iter().cloned().collect();
+        while let Some(name) = next.pop() {
+            next.extend(self.prices.renamed(&name).map(|(_, to)| to).filter(|to| names.insert(to.clone())));
+        }
+        names
+    }
+
     fn befall(&self, ledger: &mut Account, (day, name, what): (TradingDay, &String, What), booked: &mut Vec<BrokerActivity>) -> Result<()> {
         let (held, symbol) = (ledger.qty(name), name.clone());
         if held == 0.0 {
@@ -184,6 +202,7 @@ impl<'a> SimulatedBroker<'a> {
         }
         let (kind, qty, per_share) = match what {
             What::Split(ratio) => return ledger.apply(day, Event::Split { symbol, ratio }),
+            What::Rename => return self.prices.renamed(name).map_or(Ok(()), |(_, to)| ledger.apply(day, Event::Rename { symbol, to })),
             What::Dividend(per_share) => (ActivityKind::Dividend, held, per_share),
             What::Removal(per_share) => (ActivityKind::Removal, -held, per_share),
         };

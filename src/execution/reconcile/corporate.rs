@@ -5,6 +5,7 @@ use crate::execution::broker::{ActivityKind, BrokerActivity};
 use crate::execution::positions::{self, CashEvent, EXTERNAL};
 use data_layer::error::Result;
 use data_layer::time::{UtcTime, new_york};
+use std::collections::BTreeMap;
 
 impl Run<'_> {
     /// Book what the broker booked, once, under its own id and at its own time.
@@ -69,6 +70,37 @@ impl Run<'_> {
             return Ok(last.map_or(nobody, |f| vec![(f.strategy, 1.0)]));
         }
         Ok(held.into_iter().map(|(strategy, q)| (strategy, q / all)).collect())
+    }
+
+    /// A rename of which the reference data know, and which makes our shares of both tickers the broker's, is booked, once: at the beginning
+    /// of its day, or, where the old ticker still traded that day, now. At a broker that still shows the old one nothing is booked.
+    pub(super) fn renamed(&mut self, theirs: &BTreeMap<String, f64>) -> Result<()> {
+        let now = self.host.now();
+        for r in self.renames.iter().filter(|r| r.date <= now.day_in(&new_york())) {
+            for ts in [UtcTime::midnight_in(&new_york(), r.date), now] {
+                let event = CashEvent {
+                    id: format!("rename|{}|{}|{}|{}", self.account, r.symbol, r.to, r.date),
+                    account: self.account.to_string(),
+                    strategy: EXTERNAL.into(),
+                    ts,
+                    kind: "rename".into(),
+                    symbol: Some(r.symbol.clone()),
+                    qty: None,
+                    amount: 0.0,
+                    reason: r.to.clone(),
+                    operator: None,
+                };
+                let shares = |of: &BTreeMap<String, f64>, name: &str| of.get(name).copied().unwrap_or(0.0);
+                let before = positions::ledger(&self.log, self.account)?.per_symbol();
+                let after = positions::ledger_with(&self.log, self.account, Some(&event))?.per_symbol();
+                let fits = [&r.symbol, &r.to].iter().all(|name| (shares(&after, name) - shares(theirs, name)).abs() <= TOLERANCE_SHARES);
+                if fits && before != after && positions::insert_cash_event(&self.log, &event)? {
+                    self.differs("rename", &r.symbol, text!("{} shares are held as {} since {}", shares(&before, &r.symbol), r.to, r.date));
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A split of which the reference data know, and which turns our shares into the broker's, is booked, once: at the beginning

@@ -169,6 +169,41 @@ fn a_split_overnight_is_booked_when_the_broker_shows_it_and_quarantined_when_nob
 }
 
 #[test]
+fn a_new_ticker_keeps_the_position_and_an_unknown_one_is_quarantined() {
+    for known in [true, false] {
+        let (dir, broker, key) = after_the_open();
+        let db = open(dir.path(), None, morning()).unwrap();
+        let rename = Rename { symbol: "AAPL".into(), to: "APPL".into(), date: "2017-12-01".parse().unwrap() };
+        let config = PaperConfig { renames: if known { vec![rename] } else { vec![] }, ..config() };
+        let day = PaperDay::new(&db, &broker, config, &default_sizer).unwrap();
+        // The reference data may know it before the broker does: nothing is booked until the broker shows it.
+        assert!(day.settle(&key).unwrap().reconcile.differences.is_empty());
+        broker.truth.lock().unwrap().renamed.insert("AAPL".into(), "APPL".into());
+        let report = day.reconcile("SIM1").unwrap();
+        assert_eq!(kinds(&report), if known { vec!["rename"] } else { vec!["quantity", "quantity"] });
+        assert_eq!(report.quarantined.is_empty(), known);
+        let ledger = positions::ledger(&day.log(), "SIM1").unwrap();
+        let name = if known { "APPL" } else { "AAPL" };
+        let held = &ledger.positions()[&positions::Holding::new("equities_xs", name)];
+        assert_eq!((held.qty, held.average_price), (29.0, 170.0));
+        assert_eq!(day.reconcile("SIM1").unwrap().differences.len(), if known { 0 } else { 2 }, "booked once");
+    }
+}
+
+#[test]
+fn no_order_goes_out_for_either_ticker_on_the_day_it_changes() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    for (symbol, to) in [("MSFT", "MSFX"), ("MSFX", "MSFT")] {
+        let renames = vec![Rename { symbol: symbol.into(), to: to.into(), date: "2017-12-01".parse().unwrap() }];
+        let day = PaperDay::new(&db, &broker, PaperConfig { renames, ..config() }, &default_sizer).unwrap();
+        let input = PlanInput { rebalance_no: u32::from(symbol == "MSFX"), ..input(TARGETS) };
+        let set = day.plan(&day.account_check().unwrap(), &input).unwrap();
+        assert_eq!(set.pins.skipped, [Skipped { symbol: "MSFT".into(), reason: "its ticker changes on the trading day".into() }]);
+    }
+}
+
+#[test]
 fn a_symbol_that_splits_on_the_trading_day_gets_no_order_at_yesterday_s_price() {
     let (dir, broker) = (scratch(), FakeBroker::new(evening()));
     let db = open(dir.path(), None, evening()).unwrap();

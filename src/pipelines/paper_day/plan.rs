@@ -1,6 +1,7 @@
 //! Planning: targets to a pinned order set, and the preview that a person confirms.
 
 use super::{AccountCheck, PaperDay};
+use crate::execution::calibration::{self, SideCost};
 use crate::execution::order::{Intent, OrderSet, OrderType, Pins, Reason, Reference, Skipped, Tif, run_key, word};
 use crate::execution::positions;
 use crate::execution::risk::{self, Exposure, Line};
@@ -70,11 +71,21 @@ pub struct Preview {
     pub gross_after: f64,
     pub net_after: f64,
     pub turnover: f64,
+    /// What the orders are expected to cost in all, and by which cost of a side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<ExpectedCost>,
     /// The worst case on the way there, in dollars.
     pub worst: Exposure,
     pub order_set_hash: String,
     pub confirmation: String,
     pub shown_sha256: String,
+}
+
+/// What a set is expected to cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExpectedCost {
+    pub usd: f64,
+    pub side: SideCost,
 }
 
 impl PaperDay<'_> {
@@ -115,6 +126,7 @@ impl PaperDay<'_> {
                 skipped: sized.skipped,
                 notes: input.notes.clone(),
                 schedule: input.schedule.clone(),
+                cost: Some(calibration::in_force(self.db, &account.account)?),
             },
             lines: Vec::new(),
         };
@@ -126,13 +138,17 @@ impl PaperDay<'_> {
     }
 
     /// Lines that today's circumstances forbid become skips with a reason: all of a symbol that splits on the trading day,
-    /// because its reference price is of another share; increases while the account owes cash.
+    /// because its reference price is of another share, or whose ticker changes on it, because the old one may be gone by the open; increases
+    /// while the account owes cash.
     fn hold_back(&self, account: &AccountCheck, sized: &mut SizedSet) {
         let splits = |symbol: &str| self.config.splits.iter().any(|s| s.symbol == symbol && s.ex_date == account.trading_day);
+        let renamed = |symbol: &str| self.config.renames.iter().any(|r| (r.symbol == symbol || r.to == symbol) && r.date == account.trading_day);
         let skipped = &mut sized.skipped;
         sized.lines.retain(|line| {
             let reason = if splits(&line.symbol) {
                 "its shares split on the trading day"
+            } else if renamed(&line.symbol) {
+                "its ticker changes on the trading day"
             } else if account.cash < 0.0 && !line.reduces {
                 "the account's cash is negative: reductions only"
             } else {
@@ -202,6 +218,7 @@ impl PaperDay<'_> {
             gross_after: after.iter().map(|(s, q)| value(q.abs(), s)).sum(),
             net_after: after.iter().map(|(s, q)| value(*q, s)).sum(),
             turnover: notional / set.equity,
+            cost: set.pins.cost.clone().map(|side| ExpectedCost { usd: notional * side.bps / 1e4, side }),
             worst: risk::exposure(&worst, &prices).unwrap_or_default(),
             order_set_hash: set.order_set_hash.clone(),
             confirmation: super::confirmation_token(&set.account, set.trading_day),

@@ -3,7 +3,9 @@
 use super::PaperDay;
 use crate::backtest::metric::{max_drawdown, sharpe, var_es, volatility};
 use crate::execution::account::Trade;
-use crate::execution::order::OrderSet;
+use crate::execution::broker::simulated::PriceSource;
+use crate::execution::calibration;
+use crate::execution::order::{Intent, OrderSet};
 use crate::execution::positions::{self, EXTERNAL, Holding, Ledger};
 use crate::execution::state::{is_unknown, name};
 use crate::execution::switches::{self, Switch};
@@ -27,8 +29,8 @@ pub struct ReportInput {
     pub known_bias: Option<String>,
     pub links: BTreeMap<String, String>,
     pub trials: Option<u64>,
-    /// Cost that the model assumed, one way, in basis points.
-    pub modelled_bps: Option<f64>,
+    /// Opens of the set's session, as they traded: what its fills are measured against.
+    pub opens: BTreeMap<String, f64>,
 }
 
 /// Why a number has no value.
@@ -63,7 +65,7 @@ impl PaperDay<'_> {
         r.positions = position_rows(&ledger, worth);
         self.strategy_row(&mut r, &set, &ledger, input.trials, &returns)?;
         risk_metrics(&mut r, &returns);
-        self.execution_cost(&mut r, &set, input.modelled_bps)?;
+        self.execution_cost(&mut r, &set, &input.opens)?;
         parity(&mut r, &ledger, since());
         r.orders = self.order_counts(&set)?;
         for switch in [Switch::Kill, Switch::Breaker] {
@@ -142,27 +144,37 @@ impl PaperDay<'_> {
         Ok(())
     }
 
-    /// Fill prices against the reference prices that sized the orders; a cost is positive.
-    fn execution_cost(&self, r: &mut DailyReport, set: &OrderSet, modelled: Option<f64>) -> Result<()> {
-        let reference: BTreeMap<&str, f64> = set.lines.iter().map(|l| (l.client_order_id.as_str(), l.reference_price)).collect();
-        let mut costs = Vec::new();
-        for f in self.log().fills(&set.account)? {
-            if let Some(reference) = reference.get(f.order_id.as_str()).filter(|_| f.qty > 0.0) {
-                costs.push(1e4 * (f.side.sign() * (f.price / reference - 1.0) + f.fee.unwrap_or(0.0) / (f.qty * reference)));
-            }
-        }
+    /// What the fills of the set cost against the recorded opens, and what was expected when the set was pinned; a cost is positive.
+    fn execution_cost(&self, r: &mut DailyReport, set: &OrderSet, opens: &BTreeMap<String, f64>) -> Result<()> {
+        let orders: BTreeMap<&str, &Intent> = set.lines.iter().map(|l| (l.client_order_id.as_str(), l)).collect();
+        let fills = self.log().fills(&set.account)?;
+        let own = fills.iter().filter_map(|f| Some((*orders.get(f.order_id.as_str())?, f)));
+        let costs: Vec<f64> = own.filter_map(|(order, f)| calibration::measure(order, f, &Opens(opens))).map(|m| m.slippage_bps + m.fee_bps).collect();
         let n = costs.len() as f64;
         let mean = costs.iter().sum::<f64>() / n;
         let sd = (costs.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-        let bound = |sign: f64| if n < 2.0 { Err(undefined("fewer than two fills")) } else { Ok(mean + sign * 1.96 * sd / n.sqrt()) };
+        let bound = |sign: f64| if n < 2.0 { Err(undefined("fewer than two fills at the open")) } else { Ok(mean + sign * 1.96 * sd / n.sqrt()) };
+        let modelled = set.pins.cost.as_ref().map(|c| c.bps).ok_or_else(|| undefined("the set was pinned without an expected cost"));
         r.execution = ExecutionCost {
-            modelled_bps: r.take("execution.modelled_bps", modelled.ok_or_else(|| undefined("no cost model was given"))),
-            realised_bps: r.take("execution.realised_bps", if n > 0.0 { Ok(mean) } else { Err(undefined("nothing was filled")) }),
+            modelled_bps: r.take("execution.modelled_bps", modelled),
+            realised_bps: r.take("execution.realised_bps", if n > 0.0 { Ok(mean) } else { Err(undefined("nothing was filled at the open")) }),
             low: r.take("execution.low", bound(-1.0)),
             high: r.take("execution.high", bound(1.0)),
             n: costs.len() as u64,
         };
         Ok(())
+    }
+}
+
+/// The opens that a report was given, whatever the day: it is of one session.
+struct Opens<'a>(&'a BTreeMap<String, f64>);
+
+impl PriceSource for Opens<'_> {
+    fn open(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
+        self.0.get(symbol).copied()
+    }
+    fn last_close(&self, _symbol: &str, _day: TradingDay) -> Option<f64> {
+        None
     }
 }
 

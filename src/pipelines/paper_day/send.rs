@@ -84,6 +84,10 @@ impl PaperDay<'_> {
     /// Send every line that may be sent. Safe to call again after any crash: what was sent is asked for, not repeated.
     pub fn submit_all(&self, run_key: &str) -> Result<SubmitReport> {
         let set = self.require_set(run_key)?;
+        // Nobody is asked for words about nothing, and so there are none to be found in the morning.
+        if set.lines.is_empty() {
+            return Ok(SubmitReport::default());
+        }
         self.require_consent(&set)?;
         let session = Session {
             reconciled: self.reconcile(&set.account)?.complete,

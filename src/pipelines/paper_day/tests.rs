@@ -26,7 +26,15 @@ pub(crate) fn input(targets: &[(&str, f64)]) -> PlanInput {
 }
 
 pub(crate) fn config() -> PaperConfig {
-    PaperConfig { strategy: "equities_xs".into(), mode: Mode::Paper, limits: Limits::default(), operator: "me".into(), run_id: None, splits: Vec::new() }
+    PaperConfig {
+        strategy: "equities_xs".into(),
+        mode: Mode::Paper,
+        limits: Limits::default(),
+        operator: "me".into(),
+        run_id: None,
+        splits: Vec::new(),
+        renames: Vec::new(),
+    }
 }
 
 pub(crate) fn open(dir: &Path, crash: Option<(String, u64)>, now: UtcTime) -> Result<Db> {
@@ -65,7 +73,7 @@ fn settle(db: &Db, broker: &FakeBroker, run_key: &str) -> Result<(SettleReport, 
             known_bias: Some("none".into()),
             links: BTreeMap::new(),
             trials: Some(3),
-            modelled_bps: Some(6.0),
+            opens: broker.prices.clone(),
         },
     )?;
     Ok((settled, report))
@@ -92,6 +100,8 @@ fn a_paper_day_from_targets_to_report() {
     assert!(report.parity.unexplained.unwrap().abs() < 1e-6);
     assert_eq!(report.switches["kill_switch"], "ACTIVE");
     assert!(report.undefined.contains_key("risk_metrics.var_95"));
+    let (execution, modelled) = (&report.execution, Some(6.0));
+    assert_eq!((execution.modelled_bps, execution.realised_bps, execution.n), (modelled, Some(0.0), 3), "the default, and fills at the very open");
     crate::reports::daily(&report).unwrap();
 }
 
@@ -182,6 +192,21 @@ fn nothing_is_sent_without_the_exact_words_for_this_account_and_day() {
     // The pinned set is what is sent, whatever is asked for afterwards.
     let other = day.plan(&account, &input(&[("BBB", 0.05)])).unwrap();
     assert_eq!(other, set);
+}
+
+#[test]
+fn a_set_without_orders_needs_no_words_and_stops_no_morning() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let set = day.plan(&day.account_check().unwrap(), &input(&[])).unwrap();
+    assert!(set.lines.is_empty());
+    assert_eq!(day.submit_all(&set.run_key).unwrap(), SubmitReport::default());
+    broker.set_now(UtcTime::parse("2017-12-01T14:31:00Z").unwrap());
+    let db = open(dir.path(), None, UtcTime::parse("2017-12-01T14:31:00Z").unwrap()).unwrap();
+    let morning = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    assert_eq!(morning.submit_all(&set.run_key).unwrap(), SubmitReport::default());
+    assert!(broker.truth.lock().unwrap().posts.is_empty());
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub fn take_through(drive: &DataRoot, market: &Market, found: &Found, measures: 
         })
     };
     host.set_world_time(Calendar::xnys().close(last).plus_seconds(EVENING));
-    let input = ShadowInput { panel, asof: last, load: &load, data_snapshot: &challenger.data_snapshot };
+    let input = ShadowInput { panel, asof: last, load: &load };
     let reports = shadow_day::run(registry.db(), &input)?;
     let shadow = reports.into_iter().map(|r| Shadow { version: r.version, sessions: r.added + r.kept, net_total: r.net_total }).collect();
     let promotion = promote::promote(&root, &config, &evaluation, "study", true)?;

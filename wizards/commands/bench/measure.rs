@@ -35,6 +35,8 @@ pub struct Line {
     seconds: Vec<f64>,
     cpu: Vec<f64>,
     checksum: Value,
+    /// Seconds of each single piece of work of the last repeat, where they were taken.
+    latencies: Vec<f64>,
 }
 
 /// Measures until the repeats or the time are used up.
@@ -65,11 +67,15 @@ impl Clock {
             seconds.push(wall.elapsed().as_secs_f64());
             cpu.push(processor_seconds() - processor);
         }
-        Ok(Line { job, seconds, cpu, checksum: check(last)? })
+        Ok(Line { job, seconds, cpu, checksum: check(last)?, latencies: Vec::new() })
     }
 }
 
 impl Line {
+    pub fn with_latencies(self, latencies: Vec<f64>) -> Self {
+        Self { latencies, ..self }
+    }
+
     /// The line that comparisons read (`docs/benchmarks.md`).
     pub fn json(&self, scale: Scale) -> Value {
         let (low, high) = self.seconds.iter().fold((f64::MAX, 0.0_f64), |(l, h), s| (l.min(*s), h.max(*s)));
@@ -82,6 +88,10 @@ impl Line {
         if let Some(batch) = self.job.batch {
             out["batch"] = json!(batch);
         }
+        if !self.latencies.is_empty() {
+            let ms = |share: f64| decimals(1e3 * quantile(&self.latencies, share), 3);
+            out["latency_ms"] = json!({"p50": ms(0.5), "p99": ms(0.99), "max": ms(1.0)});
+        }
         out
     }
 
@@ -90,7 +100,8 @@ impl Line {
         let name = self.job.batch.map_or(self.job.topic.to_string(), |b| format!("{}/{b}", self.job.topic));
         let seconds = median(&self.seconds);
         let rate = self.job.work as f64 / seconds.max(1e-12);
-        format!("{name:<32} {seconds:>10.6} s   {rate:>12.0} {}/s   checksum {}", self.job.unit, self.checksum)
+        let p99 = (!self.latencies.is_empty()).then(|| format!("   p99 {:.3} ms", 1e3 * quantile(&self.latencies, 0.99)));
+        format!("{name:<32} {seconds:>10.6} s   {rate:>12.0} {}/s   checksum {}{}", self.job.unit, self.checksum, p99.unwrap_or_default())
     }
 }
 
@@ -127,6 +138,14 @@ fn median(values: &[f64]) -> f64 {
         n if n % 2 == 1 => sorted[middle],
         _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
     }
+}
+
+/// The smallest value that at least `share` of all do not exceed.
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
 }
 
 #[allow(clippy::disallowed_methods)] // a benchmark measures real time

@@ -15,6 +15,7 @@ mod measure;
 mod program;
 mod registry;
 mod statistics;
+mod trading;
 
 use crate::cli::BenchArgs;
 use data_layer::error::{Error, Result, code};
@@ -52,6 +53,7 @@ struct Topic {
 
 const TOPICS: &[Topic] = &[
     Topic { name: "audit", about: "expected against observed partitions: ledger, gap tasks, export; then again with nothing changed", run: data_node::audit },
+    Topic { name: "backtest_daily", about: "a book of long and short tenths over fifteen years of days, through the one ledger", run: trading::daily },
     Topic { name: "backtest_minute", about: "the event engine on minute bars, with a record of every order and fill", run: events::minute },
     Topic { name: "cli_startup", about: "a fresh process that prints its help", run: program::startup },
     Topic { name: "cpcv_train", about: "28 purged splits of gradient-boosted trees over one binned table", run: learning::cpcv_train },
@@ -66,6 +68,11 @@ const TOPICS: &[Topic] = &[
         name: "ingest",
         about: "a vendor's pages decoded and written, one file a page or one a date and symbol; not waited for, then durable",
         run: ingest::ingest,
+    },
+    Topic {
+        name: "orders",
+        about: "from the broker's answer to the next order's written intent: gates, journal, with and without a drive",
+        run: trading::orders,
     },
     Topic { name: "queue", about: "seed the task queue; lease and complete, one by one and 64 at a time, durably", run: data_node::queue },
     Topic { name: "registry", about: "register and promote a model; resolve the champion", run: registry::registry },

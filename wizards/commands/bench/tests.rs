@@ -134,3 +134,73 @@ fn a_late_split_rewrites_the_files_of_its_symbol_alone() {
     assert_eq!((&out[2]["files"], &out[2]["files_rewritten"], &out[2]["symbols_changed"]), (&Value::from(4), &Value::from(2), &Value::from(1)));
     assert_eq!(out[2]["close"]["sum"], significant(close(0, 0.5) + close(1, 0.25), 6));
 }
+
+/// The same book by a loop that knows nothing of the engine: sized and traded at the close after the score.
+fn plain_book(close: &[Vec<f64>], k: usize) -> f64 {
+    let (n, days) = (close.len(), close[0].len());
+    let (mut cash, mut held) = (1e6, vec![0.0; n]);
+    for t in 21..days {
+        if (t - 21) % 5 != 0 {
+            continue;
+        }
+        let value: f64 = cash + (0..n).map(|s| held[s] * close[s][t]).sum::<f64>();
+        let mut order: Vec<usize> = (0..n).collect();
+        let score = |s: usize| close[s][t - 1] / close[s][t - 21] - 1.0;
+        order.sort_by(|a, b| score(*a).total_cmp(&score(*b)));
+        for (rank, s) in order.iter().enumerate() {
+            let weight = if rank < k {
+                -0.5 / k as f64
+            } else if rank >= n - k {
+                0.5 / k as f64
+            } else {
+                0.0
+            };
+            let qty = weight * value / close[*s][t] - held[*s];
+            cash -= qty * close[*s][t] + 5e-4 * qty.abs() * close[*s][t];
+            held[*s] += qty;
+        }
+    }
+    cash + (0..n).map(|s| held[s] * close[s][days - 1]).sum::<f64>()
+}
+
+#[test]
+fn the_daily_book_earns_what_a_plain_loop_earns() {
+    use data_layer::{frame, store};
+    // With 62 sessions the last decision trades on the last one.
+    for days in [62, 64] {
+        let close: Vec<Vec<f64>> = (0..12)
+            .map(|s| {
+                wave(days + s)[s..]
+                    .iter()
+                    .scan(20.0 + s as f64, |p, r| {
+                        Some({
+                            *p *= 1.0 + r * (1.0 + 0.1 * s as f64);
+                            *p
+                        })
+                    })
+                    .collect()
+            })
+            .collect();
+        let column: Vec<Option<f64>> = close.iter().flatten().map(|v| Some(*v)).collect();
+        let names: Vec<String> = (0..12).map(|s| format!("S{s}")).collect();
+        let mut sectors = frame::assemble(vec![frame::text_column("symbol", &names.iter().map(|s| Some(s.as_str())).collect::<Vec<_>>())]).unwrap();
+        let mut table = frame::assemble(vec![frame::float_column("close", &column)]).unwrap();
+        let files = [("daily.parquet", store::parquet_bytes(&mut table).unwrap()), ("sectors.parquet", store::parquet_bytes(&mut sectors).unwrap())];
+        let found = lines("backtest_daily", &files).unwrap()[0]["checksum_of_result"]["final_equity"].as_f64().unwrap();
+        let expected = plain_book(&close, 1);
+        assert!((found - expected).abs() < 0.02, "{days} sessions: {found}, by hand {expected}");
+    }
+}
+
+#[test]
+fn every_order_of_the_evening_is_sent_and_timed() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Host::fake(FakeHost::default());
+    let mut bench =
+        Bench { host: &host, scale: Scale::S, inputs: Inputs::at(&None, Scale::S), work: dir.path().into(), clock: Clock::new(Scale::S), lines: Vec::new() };
+    super::trading::orders(&mut bench).unwrap();
+    for line in bench.lines.iter().map(|l| l.json(Scale::S)) {
+        assert_eq!(line["checksum_of_result"], 50);
+        assert!(line["latency_ms"]["p50"].as_f64() <= line["latency_ms"]["p99"].as_f64(), "{line}");
+    }
+}

@@ -3,11 +3,11 @@
 use crate::steps::market::Market;
 use data_layer::calendar::Calendar;
 use data_layer::error::Result;
-use data_layer::reference::{self, CorpAction, Delisting};
+use data_layer::reference::{self, CorpAction, Delisting, TickerChange};
 use data_layer::root::DataRoot;
 use data_layer::time::TradingDay;
 use engine::execution::broker::simulated::{Corporate, PriceSource, What};
-use engine::execution::reconcile::Split;
+use engine::execution::reconcile::{Rename, Split};
 use std::collections::BTreeMap;
 
 /// A reason for a delisting stands at most this far from the last bar.
@@ -19,11 +19,12 @@ const LOOK_BACK_DAYS: i32 = 60;
 pub struct Events {
     actions: BTreeMap<String, Vec<CorpAction>>,
     delistings: Vec<Delisting>,
+    changes: Vec<TickerChange>,
 }
 
 impl Events {
     pub fn load(root: &DataRoot) -> Result<Self> {
-        Ok(Self { actions: reference::load_actions(root)?, delistings: reference::load_delistings(root)? })
+        Ok(Self { actions: reference::load_actions(root)?, delistings: reference::load_delistings(root)?, changes: reference::load_ticker_changes(root)? })
     }
 
     /// Splits of the coming week, which hold back their symbols, and of the last weeks: they explain a quantity that changed while
@@ -32,6 +33,15 @@ impl Events {
         let near = asof.plus_days(-LOOK_BACK_DAYS)..asof.plus_days(8);
         let split = |a: &CorpAction| Some(Split { symbol: a.symbol.clone(), ex_date: a.ex_date, ratio: a.ratio? });
         self.actions.values().flatten().filter(|a| a.is_split() && near.contains(&a.ex_date)).filter_map(split).collect()
+    }
+}
+
+impl Events {
+    /// Changes of ticker of the same days.
+    pub fn renames_around(&self, asof: TradingDay) -> Vec<Rename> {
+        let near = asof.plus_days(-LOOK_BACK_DAYS)..asof.plus_days(8);
+        let rename = |c: &TickerChange| Rename { symbol: c.old_symbol.clone(), to: c.new_symbol.clone(), date: c.date };
+        self.changes.iter().filter(|c| near.contains(&c.date)).map(rename).collect()
     }
 }
 
@@ -66,6 +76,9 @@ impl PriceSource for Tape<'_> {
     }
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
         self.market.last_close(symbol, day)
+    }
+    fn renamed(&self, symbol: &str) -> Option<(TradingDay, String)> {
+        self.events.changes.iter().find(|c| c.old_symbol == symbol).map(|c| (c.date, c.new_symbol.clone()))
     }
     fn corporate(&self, symbol: &str) -> Vec<Corporate> {
         let of = |a: &CorpAction| {

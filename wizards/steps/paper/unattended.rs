@@ -1,19 +1,18 @@
-//! What the night does with the desk: the standing consent, the replay of the day.
+//! What the night does with the desk: the standing consent, reductions, the cost of trading.
 
 use super::{Desk, Kind, STRATEGY};
 use crate::kit::Act;
 use data_layer::attach;
 use data_layer::error::{Error, Result, code};
-use data_layer::root::DataPath;
-use data_layer::store::{self, canonical_json, digest_of};
+use data_layer::store::digest_of;
 use data_layer::time::TradingDay;
 use engine::execution::broker::NoStream;
+use engine::execution::calibration::{self, Basis};
 use engine::execution::log::OrderLog;
 use engine::execution::order::run_key;
 use engine::monitoring::tripwires::RiskAction;
 use engine::pipelines::paper_day::AccountCheck;
 use engine::pipelines::paper_day::standing::{Scope, Standing};
-use engine::pipelines::parity::{self, ParityReport};
 use std::collections::BTreeMap;
 
 impl Desk {
@@ -22,11 +21,14 @@ impl Desk {
         let row = super::super::market::champion(act.root, STRATEGY)?;
         let broker = self.broker.word();
         let champion = [("strategy", STRATEGY.to_string()), ("version", row.version), ("sha256", row.sha256)];
+        let traded = (broker, self.max_orders, row.config);
+        let cost = calibration::in_force(&self.db, &account.account)?;
         Ok(Scope {
             account: account.account.clone(),
             strategy: STRATEGY.into(),
             champion: BTreeMap::from(champion.map(|(k, v)| (k.to_string(), v))),
-            config_sha256: digest_of(&(broker, self.max_orders, row.config))?,
+            // An accepted cost is a change of the configuration.
+            config_sha256: if cost.basis == Basis::Default { digest_of(&traded)? } else { digest_of(&(traded, cost))? },
         })
     }
 
@@ -52,6 +54,17 @@ impl Desk {
         let sent = self.with(act, |day| day.replace(account, order, qty, limit))?;
         let line = sent.lines.first().map_or_else(String::new, |l| text!("{} is {} {}", l.client_order_id, l.state, l.why));
         Ok(text!("{} sent, {} refused, {} unknown: {line}", sent.sent, sent.refused, sent.unknown))
+    }
+
+    /// What own fills say about the cost of trading; with the words for it, the proposal is put in force.
+    pub fn cost(&self, account: &AccountCheck, typed: Option<&str>) -> Result<String> {
+        let log = OrderLog::new(&self.db);
+        let evidence = calibration::weigh(&calibration::own_costs(&log, &account.account, &self.tape())?);
+        if let Some(words) = typed {
+            calibration::accept(&self.db, &account.account, &evidence, words, "command line")?;
+        }
+        let past = calibration::history(&self.db, &account.account)?;
+        Ok(super::words::costs(&account.account, &calibration::in_force(&self.db, &account.account)?, &evidence, &past))
     }
 
     /// Allow or forbid reductions without a person.
@@ -95,20 +108,5 @@ impl Desk {
             o.refused,
             o.waiting
         ))
-    }
-
-    /// Replay the set of the last closed session from what was recorded, and keep the report; `None` when there was none.
-    pub fn parity(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Option<ParityReport>> {
-        let Some(run_key) = self.newest_set(&account.account, account.asof)? else { return Ok(None) };
-        let log = OrderLog::new(&self.db);
-        let of_the_session = log.set(&run_key)?.is_some_and(|set| set.trading_day == account.asof);
-        if !of_the_session {
-            return Ok(None);
-        }
-        let _lock = attach::account_lock(act.root, &account.account)?;
-        let report = parity::replay(&log, &run_key, &self.tape())?;
-        let path = DataPath::new(format!("reports/parity/{}/{}.json", account.asof, account.account))?;
-        store::write_atomic(act.root, &path, canonical_json(&report)?.as_bytes())?;
-        Ok(Some(report))
     }
 }

@@ -6,9 +6,10 @@ use data_layer::error::Result;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use data_layer::time::TradingDay;
+use engine::execution::calibration::{Basis, Change, ENOUGH_FILLS, ENOUGH_SESSIONS, Evidence, SideCost, acceptance};
 use engine::execution::risk::Limits;
 use engine::pipelines::paper_day::AccountCheck;
-use engine::pipelines::paper_day::plan::{Preview, reason_word};
+use engine::pipelines::paper_day::plan::{ExpectedCost, Preview, reason_word};
 use engine::pipelines::paper_day::send::SubmitReport;
 use serde_json::Value;
 
@@ -90,6 +91,9 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
     for s in &p.skipped {
         out.push_str(&text!("  skip {:<6} {}\n", s.symbol, s.reason));
     }
+    if let Some(cost) = p.cost.as_ref().filter(|_| p.orders > 0) {
+        out.push_str(&expected(cost));
+    }
     for note in &p.notes {
         out.push_str(&text!("  note: {note}\n"));
     }
@@ -99,6 +103,39 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
         limits.drawdown_trip * 100.0
     ));
     out
+}
+
+fn expected(cost: &ExpectedCost) -> String {
+    match cost.side.basis {
+        Basis::Default => text!("Expected cost {:.2} USD: {:.2} bps a side, cautious until enough own fills are measured.\n", cost.usd, cost.side.bps),
+        Basis::OwnFills => text!("Expected cost {:.2} USD: {:.2} bps a side, by {} own fills.\n", cost.usd, cost.side.bps, cost.side.fills),
+    }
+}
+
+/// What own fills say about the cost of trading, what is in force, and how it came to be.
+pub fn costs(account: &str, now: &SideCost, e: &Evidence, past: &[Change]) -> String {
+    let bps = |v: Option<f64>| v.map_or_else(|| "unknown".to_string(), |v| format!("{v:.2}"));
+    let basis = if now.basis == Basis::Default { text!("the cautious default") } else { text!("by {} own fills", now.fills) };
+    let mut out = text!("in force: {:.2} bps a side ({basis})\n", now.bps);
+    out.push_str(&text!(
+        "own fills at the open: {} over {} sessions, {} others; median |slippage| + fee {} bps, mean {} bps, 95 % between {} and {}\n",
+        e.fills,
+        e.sessions,
+        e.unmeasured,
+        bps(e.median_bps),
+        bps(e.mean_bps),
+        bps(e.low_bps),
+        bps(e.high_bps)
+    ));
+    match e.proposed_bps {
+        None => out.push_str(&text!("proposal: none before {ENOUGH_FILLS} fills over {ENOUGH_SESSIONS} sessions\n")),
+        Some(v) if v == now.bps => out.push_str(&text!("proposal: what is in force\n")),
+        Some(v) => out.push_str(&text!("proposal: {v:.2} bps a side. To accept it: trademl paper cost --confirm \"{}\"\n", acceptance(account, v))),
+    }
+    for c in past {
+        out.push_str(&text!("{}: {:.2} -> {:.2} bps by {} ({} fills)\n", c.at, c.before.bps, c.after.bps, c.operator, c.evidence.fills));
+    }
+    out.trim_end().to_string()
 }
 
 /// A look during the session.
