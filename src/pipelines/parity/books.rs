@@ -1,5 +1,6 @@
 //! Three books of one session side by side: the simulation computed again, the shadow book as it was recorded, the paper book as it was
-//! filled. What differs gets a cause from arithmetic, not from a guess: a cause is given only where it accounts for the whole difference.
+//! filled. What differs gets a cause: rounding and the pinned decision by arithmetic; a limit of the account, or an order that was kept
+//! back, takes the whole of its name's difference.
 
 use super::{Cause, Difference, replay, same};
 use crate::backtest::{self, Before};
