@@ -13,6 +13,7 @@ use data_layer::root::DataRoot;
 use data_layer::sandbox::load;
 use data_layer::scheduler::{DrainUntil, Quiet};
 use data_layer::schema::dataset;
+use data_layer::sourcing::Vendor;
 use data_layer::time::DateRange;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -93,6 +94,10 @@ struct Tally {
     batches: u64,
     /// Manifests beyond one for each batch, left by a process that was killed between its manifest and its transaction.
     manifests_twice: usize,
+    /// Calls beyond one for each batch, and the most that a round may have of them: what was under way when a worker was
+    /// killed, held still or locked out is asked again, once for each time.
+    calls_again: u64,
+    calls_again_allowed: u64,
     wrong: Vec<String>,
 }
 
@@ -100,7 +105,8 @@ impl Tally {
     fn json(&self, seed: u64) -> Value {
         json!({"topic": "workers", "seed": seed, "rounds": self.rounds, "kills": self.kills, "pauses": self.pauses, "taken_over": self.taken_over,
                "locked_out": self.locked_out,
-               "tasks": self.tasks, "batches": self.batches, "calls": self.calls, "manifests_twice": self.manifests_twice, "wrong": self.wrong})
+               "tasks": self.tasks, "batches": self.batches, "calls": self.calls, "calls_again": self.calls_again,
+               "calls_again_allowed": self.calls_again_allowed, "manifests_twice": self.manifests_twice, "wrong": self.wrong})
     }
 }
 
@@ -144,11 +150,13 @@ fn wait_for_calls(rig: &Rig, wanted: u64, workers: &mut [Worker]) {
 fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(String, i32), u64>, dice: &mut Dice, tally: &mut Tally) {
     rig.place = rig.place.with_file_name(format!("drive-{number}"));
     rig.create();
-    {
+    // The most calls that one worker has under way at this vendor.
+    let under_way = {
         let node = rig.node("node-0");
         node.seed(&tasks(names)).unwrap();
-    }
-    let before = calls(rig);
+        node.ctx.fetcher.edge.inflight(Vendor::Alpaca) as u64
+    };
+    let (before, locked_out) = (calls(rig), tally.locked_out);
     let mut workers = vec![Worker::start(rig, "node-1"), Worker::start(rig, "node-2")];
     let (mut kills, mut pauses) = (0, 0);
     let mut at = before;
@@ -184,7 +192,13 @@ fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(Strin
     }
     tally.rounds += 1;
     (tally.kills, tally.pauses) = (tally.kills + kills, tally.pauses + pauses);
-    tally.calls += calls(rig) - before;
+    let (made, blows) = (calls(rig) - before, kills + pauses + tally.locked_out - locked_out);
+    let (again, allowed) = (made.saturating_sub(WEEKS as u64), blows as u64 * under_way);
+    if again > allowed || made < WEEKS as u64 {
+        tally.wrong.push(format!("round {number}: {made} calls for {WEEKS} batches, {blows} times {under_way} may be asked again"));
+    }
+    tally.calls += made;
+    (tally.calls_again, tally.calls_again_allowed) = (tally.calls_again + again, tally.calls_again_allowed + allowed);
     look(rig, number, kills, truth, tally);
     std::fs::remove_dir_all(&rig.place).unwrap();
 }
