@@ -133,7 +133,8 @@ pub fn apply(db: &Db, changes: &[Change]) -> Result<()> {
 const REVISION: &str = "ledger.revision";
 
 fn counted(conn: &Connection, name: &str, by: i64) -> Result<()> {
-    conn.prepare_cached("INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2")?.execute(params![name, by])?;
+    conn.prepare_cached("INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2")?
+        .execute(params![name, by])?;
     Ok(())
 }
 

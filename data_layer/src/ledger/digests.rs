@@ -81,8 +81,7 @@ pub fn is_settled(db: &Db, series: &Series, sha256: &str) -> Result<bool> {
     let conn = db.lock()?;
     let sql = "SELECT sha256 FROM ledger_digests WHERE table_name=?1 AND symbol=?2 AND partition_key=?3 AND first=?4 AND until=?5";
     let (first, until) = (series.days.start.to_string(), series.days.end.to_string());
-    let known: Option<String> =
-        conn.prepare_cached(sql)?.query_row(params![series.table, series.symbol, series.key, first, until], |r| r.get(0)).optional()?;
+    let known: Option<String> = conn.prepare_cached(sql)?.query_row(params![series.table, series.symbol, series.key, first, until], |r| r.get(0)).optional()?;
     Ok(known.as_deref() == Some(sha256))
 }
 

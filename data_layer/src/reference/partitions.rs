@@ -66,7 +66,9 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
     }
     ledger::apply(db, &changes)?;
     if !seen.is_empty() {
-        db.write(|tx| seen.iter().try_for_each(|(lane, digest)| Ok(tx.execute("INSERT OR REPLACE INTO audited_answers VALUES (?1, ?2)", [*lane, digest]).map(drop)?)))?;
+        db.write(|tx| {
+            seen.iter().try_for_each(|(lane, digest)| Ok(tx.execute("INSERT OR REPLACE INTO audited_answers VALUES (?1, ?2)", [*lane, digest]).map(drop)?))
+        })?;
     }
     Ok(changes.len() as u64)
 }
