@@ -25,7 +25,7 @@ use trademl::steps;
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// The first session of which minutes are kept.
-const MINUTES_FROM: &str = "2017-11-20";
+const MINUTES_FROM: &str = "2018-01-10";
 
 /// A table, a symbol and a day.
 type Session = (usize, String, i32);
@@ -153,8 +153,8 @@ fn verdicts(rows: &[ledger::Row]) -> Vec<String> {
 impl Drive {
     /// Some weeks in the life of a node: a bootstrap, then sessions, nights, exports and backups.
     fn new(wanted: usize, until: &str) -> Self {
-        let rig = Rig::new("2017-11-22T21:40:00Z");
-        let window = DateRange::new(day("2016-11-23"), day("2017-11-23")).unwrap();
+        let rig = Rig::new("2018-01-10T21:40:00Z");
+        let window = DateRange::new(day("2017-01-11"), day("2018-01-11")).unwrap();
         let node = rig.node("node-1");
         rig.seed_with_minutes(&node, &names(window, wanted), window, day(MINUTES_FROM));
         let mut service = rig.service(node);
@@ -405,7 +405,7 @@ fn play(drive: &Drive, seed: u64, damages: usize) -> Tally {
 
 #[test]
 fn whatever_is_damaged_is_found_and_healed_or_refused_and_nothing_false_is_green() {
-    let drive = Drive::new(3, "2017-11-28T12:00:00Z");
+    let drive = Drive::new(3, "2018-01-17T12:00:00Z");
     let tally = play(&drive, 11, 20);
     assert!(tally.wrong.is_empty(), "{:#}", tally.json(11, &drive.judged()));
 }
@@ -413,7 +413,7 @@ fn whatever_is_damaged_is_found_and_healed_or_refused_and_nothing_false_is_green
 #[test]
 #[ignore = "takes minutes: make damage"]
 fn a_thousand_damages() {
-    let drive = Drive::new(8, "2017-12-08T12:00:00Z");
+    let drive = Drive::new(8, "2018-01-26T12:00:00Z");
     let began = std::time::Instant::now();
     let tally = play(&drive, 20_171_208, 1_000);
     let mut line = tally.json(20_171_208, &drive.judged());

@@ -92,7 +92,8 @@ struct Tally {
     tasks: i64,
     calls: u64,
     batches: u64,
-    /// Manifests beyond one for each batch, left by a process that was killed between its manifest and its transaction.
+    /// Manifests beyond one for each batch, left by a process that ended between its manifest and its transaction: killed, or locked
+    /// out of the database.
     manifests_twice: usize,
     /// Calls beyond one for each batch, and the most that a round may have of them: what was under way when a worker was
     /// killed, held still or locked out is asked again, once for each time.
@@ -199,7 +200,7 @@ fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(Strin
     }
     tally.calls += made;
     (tally.calls_again, tally.calls_again_allowed) = (tally.calls_again + again, tally.calls_again_allowed + allowed);
-    look(rig, number, kills, truth, tally);
+    look(rig, number, kills + tally.locked_out - locked_out, truth, tally);
     std::fs::remove_dir_all(&rig.place).unwrap();
 }
 
@@ -210,7 +211,7 @@ fn open_tasks(rig: &Rig) -> i64 {
 }
 
 /// What must hold of the drive, whatever happened.
-fn look(rig: &Rig, number: usize, kills: usize, truth: &BTreeMap<(String, i32), u64>, tally: &mut Tally) {
+fn look(rig: &Rig, number: usize, ended: usize, truth: &BTreeMap<(String, i32), u64>, tally: &mut Tally) {
     let conn = Connection::open(rig.place.join("control/node.sqlite")).unwrap();
     let count = |sql: &str| -> i64 { conn.query_row(sql, [], |r| r.get(0)).unwrap() };
     let tasks = count("SELECT count(*) FROM backfill_queue");
@@ -225,8 +226,8 @@ fn look(rig: &Rig, number: usize, kills: usize, truth: &BTreeMap<(String, i32), 
     let manifests = data_layer::segment::all_manifests(&root).unwrap();
     same("manifests, at least", (manifests.len() as i64).min(i64::from(WEEKS)), i64::from(WEEKS));
     let twice = manifests.len().saturating_sub(WEEKS as usize);
-    if twice > 0 && kills == 0 {
-        wrong.push(format!("round {number}: {twice} manifests too many though nobody was killed"));
+    if twice > 0 && ended == 0 {
+        wrong.push(format!("round {number}: {twice} manifests too many though nobody was killed or locked out"));
     }
     // A start adopts what a killed process left; then every file is vouched for and true.
     rebuild::adopt(&root, &data_layer::control::Db::open(&root, data_layer::control::Which::Node).unwrap()).unwrap();
