@@ -37,7 +37,6 @@ workers: setup ## Two workers on one root, killed and held still, a hundred time
 
 storm: setup ## Fill a drive, then live through 30 days of a storm; print calls, lateness, memory and bytes as JSON (takes minutes)
 	@$(ENV); MALLOC_ARENA_MAX=1 cargo test --locked --workspace --test suite -- --ignored --nocapture --exact storm::thirty_days_of_storm
-	@$(ENV); MALLOC_ARENA_MAX=1 cargo test --locked --workspace --test suite -- --ignored --nocapture --exact storm::a_company_file_of_20_megabytes_fits_a_small_machine
 
 planted: setup ## Play the wizards on invented markets with and without an edge, and print the verdicts (takes minutes)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture --test-threads 1 the_wizards_

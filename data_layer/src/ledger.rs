@@ -17,8 +17,9 @@ pub mod scope;
 pub use coverage::{Coverage, coverage, coverage_by_day, coverage_by_month, coverage_by_symbol, coverage_held, coverage_kept, coverage_of_all};
 pub use export::{EXPORT, export, read_export};
 
-/// Rows per transaction when many change.
-const ROWS_PER_COMMIT: usize = 50_000;
+/// Rows per transaction when many change. Rows come by symbol, and an index orders them by day: each transaction writes most of that
+/// index's pages once more, so a first stage's ledger is one of them.
+pub const ROWS_PER_COMMIT: usize = 131_072;
 
 /// Colour of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

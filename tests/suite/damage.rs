@@ -12,6 +12,7 @@ use data_layer::fsck::{self, Level};
 use data_layer::host::Host;
 use data_layer::ledger::{self, Status};
 use data_layer::rebuild;
+use data_layer::root::encode_symbol;
 use data_layer::time::DateRange;
 use polars::prelude::{DataFrame, DataType, ParquetReader, SerReader};
 use serde_json::json;
@@ -136,7 +137,7 @@ fn lying_in(path: &str, bytes: &[u8]) -> Vec<(Session, u64)> {
         return Vec::new();
     }
     let Some(rows) = frame(bytes) else { return Vec::new() };
-    let at_home = |symbol: &str| path.starts_with("raw") || path.contains(&format!("/sym={symbol}/"));
+    let at_home = |symbol: &str| path.starts_with("raw") || path.contains(&format!("/sym={}/", encode_symbol(symbol).unwrap()));
     sessions(&rows).into_iter().filter(|((symbol, _), _)| at_home(symbol)).map(|((symbol, day), digest)| ((table, symbol, day), digest)).collect()
 }
 

@@ -188,6 +188,11 @@ pub fn names(window: DateRange, wanted: usize) -> Vec<String> {
 
 /// Every file of a drive with its bytes, by relative path; locks and the attachment belong to no state.
 pub fn files(place: &Path) -> BTreeMap<String, Vec<u8>> {
+    lengths(place).into_keys().map(|name| (name.clone(), std::fs::read(place.join(&name)).unwrap())).collect()
+}
+
+/// The same files with their lengths.
+pub fn lengths(place: &Path) -> BTreeMap<String, u64> {
     let mut out = BTreeMap::new();
     let mut stack = vec![place.to_path_buf()];
     while let Some(dir) = stack.pop() {
@@ -199,7 +204,7 @@ pub fn files(place: &Path) -> BTreeMap<String, Vec<u8>> {
             }
             let name = path.strip_prefix(place).unwrap().display().to_string();
             if !name.starts_with("control/locks/") && name != "control/attach.json" {
-                out.insert(name, std::fs::read(path).unwrap());
+                out.insert(name, entry.metadata().unwrap().len());
             }
         }
     }

@@ -155,7 +155,7 @@ fn judge(
         report.unexpected_bars += judged.unexpected_bars;
         report.close_notes += judged.close_notes;
         changes.extend(news(db, &sources, (symbol, timeframe::DAY), *days, judged.rows, &mut settled)?);
-        if changes.len() >= 50_000 {
+        if changes.len() >= ledger::ROWS_PER_COMMIT {
             report.changed += flush(db, &mut changes)?;
         }
     }

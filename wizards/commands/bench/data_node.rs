@@ -212,7 +212,7 @@ impl Grid {
             gaps.extend(new.iter().filter_map(gap).collect::<Result<Vec<NewTask>>>()?);
             changes.extend(new);
             settled.push((series, digest));
-            if changes.len() >= 50_000 {
+            if changes.len() >= ledger::ROWS_PER_COMMIT {
                 ledger::apply(&db, &std::mem::take(&mut changes))?;
             }
         }
