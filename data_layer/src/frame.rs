@@ -81,6 +81,32 @@ pub fn text_column<S: AsRef<str>>(name: &str, values: &[Option<S>]) -> Column {
     Series::new(name.into(), borrowed).into_column()
 }
 
+/// The texts of a column to come, one after another in one buffer: none of them is an allocation of its own.
+#[derive(Default)]
+pub struct Texts {
+    all: String,
+    /// Where each text ends; whether it is one.
+    ends: Vec<(usize, bool)>,
+}
+
+impl Texts {
+    /// A text, or null.
+    pub fn push(&mut self, text: Option<&str>) {
+        self.all.push_str(text.unwrap_or(""));
+        self.ends.push((self.all.len(), text.is_some()));
+    }
+    /// A text that is written in pieces.
+    pub fn write(&mut self, write: impl FnOnce(&mut String)) {
+        write(&mut self.all);
+        self.ends.push((self.all.len(), true));
+    }
+    pub fn column(&self, name: &str) -> Column {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(end, _)| *end));
+        let texts: Vec<Option<&str>> = starts.zip(&self.ends).map(|(from, (to, is))| self.all.get(from..*to).filter(|_| *is)).collect();
+        Series::new(name.into(), texts).into_column()
+    }
+}
+
 /// A float column of a new frame; `None` is null.
 pub fn float_column(name: &str, values: &[Option<f64>]) -> Column {
     Series::new(name.into(), values).into_column()

@@ -7,17 +7,19 @@ use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
 use crate::store::{self, FileInfo};
 use crate::time::{TradingDay, UtcTime};
-use rusqlite::params;
-use std::collections::BTreeMap;
+use rusqlite::{Connection, params};
+use std::collections::{BTreeMap, BTreeSet};
 
 mod coverage;
+pub mod digests;
 mod export;
 pub mod scope;
-pub use coverage::{Coverage, coverage, coverage_by_day, coverage_by_month, coverage_by_symbol, coverage_held, coverage_of_all};
+pub use coverage::{Coverage, coverage, coverage_by_day, coverage_by_month, coverage_by_symbol, coverage_held, coverage_kept, coverage_of_all};
 pub use export::{EXPORT, export, read_export};
 
-/// Rows per transaction when many change.
-const ROWS_PER_COMMIT: usize = 50_000;
+/// Rows per transaction when many change. Rows come by symbol, and an index orders them by day: each transaction writes most of that
+/// index's pages once more, so a first stage's ledger is one of them.
+pub const ROWS_PER_COMMIT: usize = 131_072;
 
 /// Colour of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,10 +58,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// UUIDv5 of the key, so that a rebuilt ledger has the same ids.
-    pub fn id(&self) -> String {
-        let name = format!("{}|{}|{}|{}|{}", self.source_name, self.table_name, self.symbol, self.dt, self.partition_key);
-        uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
+    fn series(&self) -> (&str, &str, &str) {
+        (&self.table_name, &self.symbol, &self.partition_key)
     }
 }
 
@@ -89,6 +89,15 @@ pub enum Change {
     Remove(Key),
 }
 
+impl Change {
+    fn key(&self) -> &Key {
+        match self {
+            Self::Put(row) => &row.key,
+            Self::Remove(key) => key,
+        }
+    }
+}
+
 const UPSERT: &str = "INSERT INTO partition_status (id, source_name, table_name, symbol, dt, partition_key, status, qc_score, row_count, expected_rows,
     qc_code, first_observed_at, last_observed_at) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)
   ON CONFLICT (source_name, table_name, symbol, dt, partition_key) DO UPDATE SET status=?7, qc_score=?8, row_count=?9, expected_rows=?10, qc_code=?11,
@@ -103,42 +112,81 @@ pub fn apply(db: &Db, changes: &[Change]) -> Result<()> {
         // Bulk loads touch most pages of the table and its index; 64 MiB of cache keeps them from being written twice.
         db.lock()?.execute_batch("PRAGMA cache_size=-65536")?;
     }
+    let mut words = Words::default();
     for chunk in changes.chunks(ROWS_PER_COMMIT) {
         db.write(|tx| {
+            let series: BTreeSet<(&str, &str, &str)> = chunk.iter().map(|c| c.key().series()).collect();
+            series.iter().try_for_each(|(table, symbol, key)| digests::forget(tx, table, symbol, key))?;
             let (mut put, mut remove) = (tx.prepare_cached(UPSERT)?, tx.prepare_cached(DELETE)?);
             for change in chunk {
                 match change {
-                    Change::Put(Row { key: k, verdict: v }) => {
-                        let first = v.first_observed_at.map(|t| t.to_string());
-                        let last = v.last_observed_at.map(|t| t.to_string());
-                        let (rows, expected) = (as_i64(v.row_count), v.expected_rows.map(as_i64));
-                        let day = k.dt.to_string();
-                        let status = v.status.as_str();
-                        put.execute(params![
-                            k.id(),
-                            k.source_name,
-                            k.table_name,
-                            k.symbol,
-                            day,
-                            k.partition_key,
-                            status,
-                            v.qc_score,
-                            rows,
-                            expected,
-                            v.qc_code,
-                            first,
-                            last
-                        ])?;
-                    }
-                    Change::Remove(k) => {
-                        remove.execute(params![k.source_name, k.table_name, k.symbol, k.dt.to_string(), k.partition_key])?;
-                    }
+                    Change::Put(row) => words.put(&mut put, row)?,
+                    Change::Remove(k) => drop(remove.execute(params![k.source_name, k.table_name, k.symbol, k.dt.to_string(), k.partition_key])?),
                 }
             }
-            Ok(())
+            counted(tx, REVISION, 1)
         })?;
     }
     Ok(())
+}
+
+/// How often the ledger was changed.
+const REVISION: &str = "ledger.revision";
+
+fn counted(conn: &Connection, name: &str, by: i64) -> Result<()> {
+    conn.prepare_cached("INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2")?
+        .execute(params![name, by])?;
+    Ok(())
+}
+
+/// Texts of a row as they are written, with the last of those that repeat.
+#[derive(Default)]
+struct Words {
+    name: String,
+    day: String,
+    moments: [(Option<UtcTime>, Option<String>); 2],
+}
+
+impl Words {
+    fn put(&mut self, statement: &mut rusqlite::Statement<'_>, Row { key: k, verdict: v }: &Row) -> Result<()> {
+        use std::fmt::Write;
+        self.day.clear();
+        write!(self.day, "{}", k.dt).map_err(|e| Error::bug("a day that cannot be written").cause(e.to_string()))?;
+        self.name.clear();
+        for part in [&k.source_name, "|", &k.table_name, "|", &k.symbol, "|", &self.day, "|", &k.partition_key] {
+            self.name.push_str(part);
+        }
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id: &str = id_of(&self.name).hyphenated().encode_lower(&mut id);
+        for ((last, text), now) in self.moments.iter_mut().zip([v.first_observed_at, v.last_observed_at]) {
+            if *last != now {
+                (*last, *text) = (now, now.map(|t| t.to_string()));
+            }
+        }
+        let [(_, first), (_, last)] = &self.moments;
+        let (rows, expected, status) = (as_i64(v.row_count), v.expected_rows.map(as_i64), v.status.as_str());
+        statement.execute(params![
+            id,
+            k.source_name,
+            k.table_name,
+            k.symbol,
+            self.day,
+            k.partition_key,
+            status,
+            v.qc_score,
+            rows,
+            expected,
+            v.qc_code,
+            first,
+            last
+        ])?;
+        Ok(())
+    }
+}
+
+/// UUIDv5 of a key, so that a rebuilt ledger has the same ids.
+fn id_of(name: &str) -> uuid::Uuid {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes())
 }
 
 fn as_i64(n: u64) -> i64 {

@@ -48,6 +48,12 @@ pub fn write(root: &DataRoot, path: &DataPath, bytes: Vec<u8>) -> Result<(FileIn
     Ok((info, true))
 }
 
+/// Whether something vouches for these bytes of a file, and for nothing else.
+pub fn stands(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<bool> {
+    let note = store::read_signed::<Note>(root, &place(path)?).or_else(|e| if e.is(code::SSD_DAMAGED) { Ok(None) } else { Err(e) })?;
+    Ok(note.is_some_and(|note| note.settled && note.now == sha256))
+}
+
 /// What became of the files that something vouches for: those that are not what they were, by path, and why.
 pub fn changed(root: &DataRoot) -> Result<Vec<(DataPath, &'static str)>> {
     let mut out = Vec::new();

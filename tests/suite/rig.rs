@@ -9,7 +9,7 @@ use data_layer::scheduler::{IngestContext, Quiet};
 use data_layer::schema::dataset;
 use data_layer::sourcing::settings::Loops;
 use data_layer::sourcing::vendors_from;
-use data_layer::stage::{self, Lane, LaneState, Stage, Target, Universe};
+use data_layer::stage::{self, ExplainedLane, Lane, LaneState, Stage, Target, Universe};
 use data_layer::time::{DateRange, TradingDay, UtcTime};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
@@ -128,15 +128,16 @@ impl Rig {
         node_at(&self.host, &self.place, name)
     }
 
-    /// Give the drive a stage of `names` and queue its bootstrap.
-    pub fn seed(&self, node: &Node, names: &[String], window: DateRange) {
+    /// Give the drive a stage of `names`, with the minutes of every session from a day on, and queue its bootstrap.
+    pub fn seed_with_minutes(&self, node: &Node, names: &[String], window: DateRange, from: TradingDay) {
         let active = |name: &str| (name.to_string(), Lane::Plain(LaneState::Active));
         let mut lanes = BTreeMap::from([dataset::EQUITIES_EOD, dataset::CORP_ACTIONS, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP].map(active));
-        lanes.insert(dataset::EQUITIES_MINUTE.into(), Lane::Plain(LaneState::Off));
+        let minutes = ExplainedLane { state: LaneState::Active, reason: "the world's first minute".into(), on: window.end, from: Some(from) };
+        lanes.insert(dataset::EQUITIES_MINUTE.into(), Lane::Explained(minutes));
         let mut first = Stage::initial(window.end, Universe::new("test", names.to_vec()), lanes);
         let wide = u32::try_from(names.len()).unwrap();
         first.promote.datasets = vec![dataset::EQUITIES_EOD.into()];
-        first.targets = BTreeMap::from([(0, Target { symbols: wide, eod_years: 1, minute_years: 0 })]);
+        first.targets = BTreeMap::from([(0, Target { symbols: wide, eod_years: 1, minute_years: 1 })]);
         stage::write(node.root(), &first).unwrap();
         node.seed(&node.bootstrap(&first, window, None).unwrap()).unwrap();
     }
@@ -187,6 +188,11 @@ pub fn names(window: DateRange, wanted: usize) -> Vec<String> {
 
 /// Every file of a drive with its bytes, by relative path; locks and the attachment belong to no state.
 pub fn files(place: &Path) -> BTreeMap<String, Vec<u8>> {
+    lengths(place).into_keys().map(|name| (name.clone(), std::fs::read(place.join(&name)).unwrap())).collect()
+}
+
+/// The same files with their lengths.
+pub fn lengths(place: &Path) -> BTreeMap<String, u64> {
     let mut out = BTreeMap::new();
     let mut stack = vec![place.to_path_buf()];
     while let Some(dir) = stack.pop() {
@@ -198,7 +204,7 @@ pub fn files(place: &Path) -> BTreeMap<String, Vec<u8>> {
             }
             let name = path.strip_prefix(place).unwrap().display().to_string();
             if !name.starts_with("control/locks/") && name != "control/attach.json" {
-                out.insert(name, std::fs::read(path).unwrap());
+                out.insert(name, entry.metadata().unwrap().len());
             }
         }
     }

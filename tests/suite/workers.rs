@@ -13,6 +13,7 @@ use data_layer::root::DataRoot;
 use data_layer::sandbox::load;
 use data_layer::scheduler::{DrainUntil, Quiet};
 use data_layer::schema::dataset;
+use data_layer::sourcing::Vendor;
 use data_layer::time::DateRange;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -91,8 +92,13 @@ struct Tally {
     tasks: i64,
     calls: u64,
     batches: u64,
-    /// Manifests beyond one for each batch, left by a process that was killed between its manifest and its transaction.
+    /// Manifests beyond one for each batch, left by a process that ended between its manifest and its transaction: killed, or locked
+    /// out of the database.
     manifests_twice: usize,
+    /// Calls beyond one for each batch, and the most that a round may have of them: what was under way when a worker was
+    /// killed, held still or locked out is asked again, once for each time.
+    calls_again: u64,
+    calls_again_allowed: u64,
     wrong: Vec<String>,
 }
 
@@ -100,7 +106,8 @@ impl Tally {
     fn json(&self, seed: u64) -> Value {
         json!({"topic": "workers", "seed": seed, "rounds": self.rounds, "kills": self.kills, "pauses": self.pauses, "taken_over": self.taken_over,
                "locked_out": self.locked_out,
-               "tasks": self.tasks, "batches": self.batches, "calls": self.calls, "manifests_twice": self.manifests_twice, "wrong": self.wrong})
+               "tasks": self.tasks, "batches": self.batches, "calls": self.calls, "calls_again": self.calls_again,
+               "calls_again_allowed": self.calls_again_allowed, "manifests_twice": self.manifests_twice, "wrong": self.wrong})
     }
 }
 
@@ -144,11 +151,13 @@ fn wait_for_calls(rig: &Rig, wanted: u64, workers: &mut [Worker]) {
 fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(String, i32), u64>, dice: &mut Dice, tally: &mut Tally) {
     rig.place = rig.place.with_file_name(format!("drive-{number}"));
     rig.create();
-    {
+    // The most calls that one worker has under way at this vendor.
+    let under_way = {
         let node = rig.node("node-0");
         node.seed(&tasks(names)).unwrap();
-    }
-    let before = calls(rig);
+        node.ctx.fetcher.edge.inflight(Vendor::Alpaca) as u64
+    };
+    let (before, locked_out) = (calls(rig), tally.locked_out);
     let mut workers = vec![Worker::start(rig, "node-1"), Worker::start(rig, "node-2")];
     let (mut kills, mut pauses) = (0, 0);
     let mut at = before;
@@ -184,8 +193,14 @@ fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(Strin
     }
     tally.rounds += 1;
     (tally.kills, tally.pauses) = (tally.kills + kills, tally.pauses + pauses);
-    tally.calls += calls(rig) - before;
-    look(rig, number, kills, truth, tally);
+    let (made, blows) = (calls(rig) - before, kills + pauses + tally.locked_out - locked_out);
+    let (again, allowed) = (made.saturating_sub(WEEKS as u64), blows as u64 * under_way);
+    if again > allowed || made < WEEKS as u64 {
+        tally.wrong.push(format!("round {number}: {made} calls for {WEEKS} batches, {blows} times {under_way} may be asked again"));
+    }
+    tally.calls += made;
+    (tally.calls_again, tally.calls_again_allowed) = (tally.calls_again + again, tally.calls_again_allowed + allowed);
+    look(rig, number, kills + tally.locked_out - locked_out, truth, tally);
     std::fs::remove_dir_all(&rig.place).unwrap();
 }
 
@@ -196,7 +211,7 @@ fn open_tasks(rig: &Rig) -> i64 {
 }
 
 /// What must hold of the drive, whatever happened.
-fn look(rig: &Rig, number: usize, kills: usize, truth: &BTreeMap<(String, i32), u64>, tally: &mut Tally) {
+fn look(rig: &Rig, number: usize, ended: usize, truth: &BTreeMap<(String, i32), u64>, tally: &mut Tally) {
     let conn = Connection::open(rig.place.join("control/node.sqlite")).unwrap();
     let count = |sql: &str| -> i64 { conn.query_row(sql, [], |r| r.get(0)).unwrap() };
     let tasks = count("SELECT count(*) FROM backfill_queue");
@@ -211,8 +226,8 @@ fn look(rig: &Rig, number: usize, kills: usize, truth: &BTreeMap<(String, i32), 
     let manifests = data_layer::segment::all_manifests(&root).unwrap();
     same("manifests, at least", (manifests.len() as i64).min(i64::from(WEEKS)), i64::from(WEEKS));
     let twice = manifests.len().saturating_sub(WEEKS as usize);
-    if twice > 0 && kills == 0 {
-        wrong.push(format!("round {number}: {twice} manifests too many though nobody was killed"));
+    if twice > 0 && ended == 0 {
+        wrong.push(format!("round {number}: {twice} manifests too many though nobody was killed or locked out"));
     }
     // A start adopts what a killed process left; then every file is vouched for and true.
     rebuild::adopt(&root, &data_layer::control::Db::open(&root, data_layer::control::Which::Node).unwrap()).unwrap();

@@ -6,7 +6,8 @@
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
-use crate::ledger::{self, Change, Coverage, scope::Scope};
+use crate::ledger::digests::{self, Series};
+use crate::ledger::{self, Change, Coverage, Row, scope::Scope};
 use crate::qc::{Action, QcCode};
 use crate::reference::{self, ListingSpans};
 use crate::root::DataRoot;
@@ -99,9 +100,9 @@ pub fn audit_scan_with(root: &DataRoot, db: &Db, scope: AuditScope, asof: Tradin
     };
     task.run(&mut report)?;
     state::forget(db, &gone)?;
-    report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()))?;
-    report.coverage = ledger::coverage(db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
-    report.minutes = ledger::coverage(db, table::RAW_EQUITIES_BARS, timeframe::MINUTE, window)?;
+    report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()), scope == AuditScope::Full)?;
+    report.coverage = ledger::coverage_kept(db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
+    report.minutes = ledger::coverage_kept(db, table::RAW_EQUITIES_BARS, timeframe::MINUTE, window)?;
     report.gaps = gaps(root, db, &catalogue, dataset::EQUITIES_EOD, window)?;
     report.gaps.extend(gaps(root, db, &minutes, dataset::EQUITIES_MINUTE, window)?);
     Ok(report)
@@ -134,6 +135,7 @@ fn judge(
     let sources = ledger::sources(db, table::RAW_EQUITIES_BARS)?;
     let asks = catalogue.asks(&plan.dirty);
     let mut changes: Vec<Change> = Vec::new();
+    let mut settled = Vec::new();
     for (symbol, days) in &plan.dirty {
         root.host().check_cancelled()?;
         let series = bars::resolve(collected.rows.remove(symbol).unwrap_or_default(), catalogue, &config.source_order);
@@ -152,23 +154,38 @@ fn judge(
         report.revisions += judged.revisions;
         report.unexpected_bars += judged.unexpected_bars;
         report.close_notes += judged.close_notes;
-        changes.extend(ledger::differences(present(db, &sources, symbol, *days)?, judged.rows));
-        if changes.len() >= 50_000 {
+        changes.extend(news(db, &sources, (symbol, timeframe::DAY), *days, judged.rows, &mut settled)?);
+        if changes.len() >= ledger::ROWS_PER_COMMIT {
             report.changed += flush(db, &mut changes)?;
         }
     }
     for symbol in &plan.dropped {
         let ever = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
-        changes.extend(present(db, &sources, symbol, ever)?.into_iter().map(|r| Change::Remove(r.key)));
+        changes.extend(present(db, &sources, (symbol, timeframe::DAY), ever)?.into_iter().map(|r| Change::Remove(r.key)));
     }
     report.changed += flush(db, &mut changes)?;
-    Ok(())
+    digests::settle(db, &settled)
 }
 
-fn present(db: &Db, sources: &[String], symbol: &str, days: DateRange) -> Result<Vec<ledger::Row>> {
+/// A symbol and a time frame.
+pub(crate) type Of<'a> = (&'a str, &'static str);
+
+/// What must change so that the ledger says `want` of a symbol's days; nothing is read where it is known to say so. What is
+/// settled once the changes are made is added to `settled`.
+pub(crate) fn news(db: &Db, sources: &[String], of: Of<'_>, days: DateRange, want: Vec<Row>, settled: &mut Vec<(Series, String)>) -> Result<Vec<Change>> {
+    let series = Series { table: table::RAW_EQUITIES_BARS.into(), symbol: of.0.into(), key: of.1.into(), days };
+    let digest = digests::digest(want.iter().map(Row::line));
+    if digests::is_settled(db, &series, &digest)? {
+        return Ok(Vec::new());
+    }
+    settled.push((series, digest));
+    Ok(ledger::differences(present(db, sources, of, days)?, want))
+}
+
+pub(crate) fn present(db: &Db, sources: &[String], of: Of<'_>, days: DateRange) -> Result<Vec<Row>> {
     let mut out = Vec::new();
     for source in sources {
-        out.extend(ledger::rows_of(db, source, table::RAW_EQUITIES_BARS, symbol, timeframe::DAY, days.start, days.end)?);
+        out.extend(ledger::rows_of(db, source, table::RAW_EQUITIES_BARS, of.0, of.1, days.start, days.end)?);
     }
     Ok(out)
 }

@@ -34,6 +34,7 @@ pub(super) struct Plan {
     /// Days whose bars are new, without the sessions that they can influence.
     pub touched: Wanted,
     facts: BTreeMap<String, String>,
+    seen: state::Seen,
 }
 
 /// `days` widened by the reach of a verdict, `before` and `after`.
@@ -81,7 +82,7 @@ pub(super) fn make(
             }
         }
     }
-    let mut plan = Plan { dirty: BTreeMap::new(), reach: BTreeMap::new(), dropped: Vec::new(), touched, facts: BTreeMap::new() };
+    let mut plan = Plan { dirty: BTreeMap::new(), reach: BTreeMap::new(), dropped: Vec::new(), touched, facts: BTreeMap::new(), seen: state::Seen::default() };
     for symbol in &wanted {
         let digest = facts_digest(facts, symbol)?;
         let mut changed = spans.remove(symbol).unwrap_or_default();
@@ -102,6 +103,7 @@ pub(super) fn make(
         plan.facts.insert((*symbol).to_string(), digest);
     }
     plan.dropped = seen.symbols.keys().filter(|s| !wanted.contains(s.as_str())).cloned().collect();
+    plan.seen = seen;
     Ok(plan)
 }
 
@@ -114,9 +116,12 @@ fn facts_digest(facts: &Facts, symbol: &str) -> Result<String> {
 
 /// Remember what the ledger now reflects. Runs after its rows are committed, so that a crash in between repeats work, never skips it.
 pub(super) fn finish(db: &Db, catalogue: &Catalogue, plan: &Plan, whole: Scope) -> Result<()> {
-    let paths: Vec<&str> = catalogue.manifests.iter().map(|(p, _)| p.as_str()).collect();
+    let news = plan.seen.news(catalogue.manifests.iter().map(|(p, _)| p.as_str()), &plan.facts, &plan.dropped);
+    if news.is_empty() && scope::in_db(&*db.lock()?)? == Some(whole) {
+        return Ok(());
+    }
     db.write(|tx| {
-        state::save(tx, timeframe::DAY, &paths, &plan.facts, &plan.dropped)?;
+        news.save(tx, timeframe::DAY)?;
         scope::set_in_db(tx, whole)
     })
 }

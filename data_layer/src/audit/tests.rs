@@ -1,4 +1,5 @@
 use super::*;
+use crate::host::{FakeHost, Host};
 use crate::ledger::{Row, Status};
 use crate::root::DataPath;
 use crate::testkit::{Kit, RawBar, bar_at, day, good_bars, range};
@@ -326,4 +327,48 @@ fn an_audit_killed_at_any_point_and_repeated_gives_the_same_ledger() {
         assert_eq!(ledger::all_rows(&db).unwrap(), want, "point {k}");
         assert_eq!(crate::snapshot::pin(&root, window).unwrap(), snapshot, "point {k}");
     }
+}
+
+/// A kit whose host counts every passage through a point at which it writes.
+fn counting() -> Kit {
+    let kit = Kit::with_host("replay@1", Host::fake(FakeHost { crash_at: Some((String::new(), u64::MAX)), ..FakeHost::default() }));
+    kit.stage(&["AAA", "BBB"]);
+    kit.listings("2018-01-02", &LISTED);
+    kit
+}
+
+#[test]
+fn an_audit_of_what_did_not_change_reads_no_segment_and_writes_nothing() {
+    let (kit, window) = (counting(), range("2016-01-04", "2017-02-01"));
+    kit.commit("alpaca", &["AAA", "BBB"], window, &good_bars(&["AAA", "BBB"], window));
+    reference::refresh_reference(&kit.root, &kit.db).unwrap();
+    let first = scan(&kit, AuditScope::Incremental, window);
+    ledger::export(&kit.root, &kit.db).unwrap();
+    let writes = kit.root.host().failpoints_passed();
+    for depth in [AuditScope::Incremental, AuditScope::Full] {
+        let again = scan(&kit, depth, window);
+        let read = if depth == AuditScope::Full { first.segments_read } else { 0 };
+        assert_eq!((again.segments_read, again.changed), (read, 0), "{depth:?}");
+        assert_eq!((&again.coverage, &again.gaps), (&first.coverage, &first.gaps));
+        ledger::export(&kit.root, &kit.db).unwrap();
+        assert_eq!(kit.root.host().failpoints_passed(), writes, "no file and no transaction: {depth:?}");
+    }
+    assert!(ledger::digests::changed(&kit.db).unwrap().is_empty());
+}
+
+#[test]
+fn what_a_new_session_costs_does_not_depend_on_the_years_before_it() {
+    let cost = |from: &str| {
+        let (kit, window, next) = (counting(), range(from, "2017-02-01"), range("2017-02-01", "2017-02-02"));
+        kit.commit("alpaca", &["AAA", "BBB"], window, &good_bars(&["AAA", "BBB"], window));
+        reference::refresh_reference(&kit.root, &kit.db).unwrap();
+        scan(&kit, AuditScope::Incremental, window);
+        let writes = kit.root.host().failpoints_passed();
+        kit.commit("alpaca", &["AAA", "BBB"], next, &good_bars(&["AAA", "BBB"], next));
+        let report = scan(&kit, AuditScope::Incremental, DateRange { end: next.end, ..window });
+        (report.partitions_judged, report.changed, report.segments_read, kit.root.host().failpoints_passed() - writes)
+    };
+    let (short, long) = (cost("2017-01-03"), cost("2012-01-03"));
+    assert_eq!(short, long);
+    assert!(short.0 < 50, "{short:?}");
 }

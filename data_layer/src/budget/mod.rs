@@ -1,9 +1,8 @@
 //! What may still be asked of a vendor: windows, slices, learned caps, freezes.
 //!
 //! Windows of an hour and longer are rows of `budget_spend`, changed in the same transaction that decides, so two workers
-//! cannot both take the last unit and a restart forgets nothing. Second and minute windows live in [`Pacer`]'s memory: a
-//! restart takes longer than they last, and they would otherwise cost a synchronous write for a count that is void at
-//! once. Spend is recorded before the request leaves, whatever becomes of it. The standing row (`window_start = ''`)
+//! cannot both take the last unit and a restart forgets nothing. Second and minute windows live in [`Pacer`]'s memory, and in a
+//! file that the processes on one drive share: rows would cost a synchronous write for a count that is void at once. Spend is recorded before the request leaves, whatever becomes of it. The standing row (`window_start = ''`)
 //! keeps what outlives a window: the learned cap and the two counts of refusals, the vendor's and our own.
 
 use crate::error::Result;
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 mod pacer;
+mod turnstile;
 mod view;
 pub use pacer::{Pacer, Ticket};
 pub use view::{Standing, standings};

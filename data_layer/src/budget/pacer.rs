@@ -1,103 +1,137 @@
 //! The limiter for second and minute windows.
 
-use super::{Per, WindowSpec};
+use super::{Per, WindowSpec, turnstile};
 use crate::error::Result;
 use crate::host::Host;
+use crate::root::DataRoot;
 use crate::time::UtcTime;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A call as it was sent, or is about to be: its number, when, its weight.
-type Call = (u64, UtcTime, u64);
+/// How soon a call that waits behind one which is about to leave looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A call that was sent, or is about to be.
+#[derive(Clone, Copy)]
+struct Call {
+    number: u64,
+    /// When it was sent; before that, when it was admitted.
+    at: UtcTime,
+    weight: u64,
+    sent: bool,
+}
 
 /// One vendor's calls of the last moments.
 #[derive(Default)]
 struct Lane {
     /// One call at a time waits for room; those behind it wait for their turn.
     turn: tokio::sync::Mutex<u64>,
-    sent: Mutex<VecDeque<Call>>,
+    calls: Mutex<VecDeque<Call>>,
 }
 
 impl Lane {
-    fn sent(&self) -> std::sync::MutexGuard<'_, VecDeque<Call>> {
-        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn calls(&self) -> MutexGuard<'_, VecDeque<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The in-process limiter for second and minute windows: one per vendor, so a slow vendor holds up nobody else.
+/// The limiter of this process, one lane per vendor, so a slow vendor holds up nobody else. Other processes on the same drive
+/// are met at the [`turnstile`], on the way out.
 #[derive(Default)]
 pub struct Pacer(Mutex<BTreeMap<String, Arc<Lane>>>);
 
-/// A place in the windows, taken by [`Pacer::admit`]: its number and its weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket(u64, u64);
+/// A place in the windows, taken by [`Pacer::admit`]. One that is dropped before its call leaves is given back.
+pub struct Ticket {
+    lane: Arc<Lane>,
+    number: u64,
+    weight: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.lane.calls().retain(|c| c.sent || c.number != self.number);
+    }
+}
 
 impl Pacer {
     fn of(&self, vendor: &str) -> Arc<Lane> {
-        let mut map = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         map.entry(vendor.to_string()).or_default().clone()
     }
 
-    /// Wait until every short window has room, then count the call. Exact: no span of a window's length ever holds
-    /// more than its cap.
+    /// Wait until every short window has room, then take a place. Exact: no span of a window's length ever holds more than its
+    /// cap. A place that is taken counts until its call has left and a window's length has gone by, however long it waits.
     pub async fn admit(&self, host: &Host, vendor: &str, specs: &[WindowSpec], weight: u64) -> Result<Ticket> {
         let lane = self.of(vendor);
         let mut turn = lane.turn.lock().await;
         loop {
             host.check_cancelled()?;
             let now = host.now();
-            let longest = specs.iter().map(|s| s.per.seconds()).max().unwrap_or(0);
             let wait = {
-                let mut sent = lane.sent();
-                // A stamp after now comes from before the clock was set back.
-                sent.retain(|(_, at, _)| *at <= now && now.seconds_since(*at) < longest as f64);
-                let wait = specs.iter().filter_map(|s| wait_for(&sent, now, *s, weight)).max();
+                let mut calls = lane.calls();
+                calls.retain(|c| !c.sent || is_live(c.at, now, specs));
+                let wait = specs.iter().filter_map(|s| wait_for(&calls, now, *s, weight)).max();
                 if wait.is_none() {
                     *turn += 1;
-                    sent.push_back((*turn, now, weight));
+                    calls.push_back(Call { number: *turn, at: now, weight, sent: false });
                 }
                 wait
             };
-            let Some(wait) = wait else { return Ok(Ticket(*turn, weight)) };
+            let Some(wait) = wait else { return Ok(Ticket { lane: lane.clone(), number: *turn, weight }) };
             host.sleep(wait).await;
         }
     }
 
     /// The call leaves now: between its admission and this moment the budget was written, and the vendor counts from here.
-    pub fn leaves(&self, vendor: &str, ticket: Ticket, now: UtcTime) {
-        let lane = self.of(vendor);
-        let mut sent = lane.sent();
-        match sent.iter_mut().find(|(number, ..)| *number == ticket.0) {
-            Some(call) => call.1 = now,
-            // It waited for the budget so long that its admission was forgotten; it counts all the same.
-            None => sent.push_back((ticket.0, now, ticket.1)),
+    /// Where other processes on the drive have used the windows up, it waits for them first.
+    pub async fn leaves(&self, host: &Host, vendor: &str, specs: &[WindowSpec], ticket: Ticket, drive: Option<&DataRoot>) -> Result<()> {
+        while let Some(wait) = drive.map_or(Ok(None), |root| turnstile::pass(root, vendor, specs, ticket.weight))? {
+            host.check_cancelled()?;
+            host.sleep(wait).await;
         }
-        sent.make_contiguous().sort_by_key(|(_, at, _)| *at);
+        let mut calls = ticket.lane.calls();
+        if let Some(call) = calls.iter_mut().find(|c| c.number == ticket.number) {
+            (call.at, call.sent) = (host.now(), true);
+        }
+        calls.make_contiguous().sort_by_key(|c| c.at);
+        Ok(())
     }
 
     /// Units sent in the last window of this length.
     pub async fn counted(&self, vendor: &str, per: Per, now: UtcTime) -> u64 {
         let lane = self.of(vendor);
-        let sent = lane.sent();
-        sent.iter().filter(|(_, at, _)| now.seconds_since(*at) < per.seconds() as f64).map(|(.., w)| w).sum()
+        let calls = lane.calls();
+        calls.iter().filter(|c| c.sent && now.seconds_since(c.at) < per.seconds() as f64).map(|c| c.weight).sum()
     }
 }
 
+/// Whether some window still holds a call that was sent then. A stamp after now comes from before the clock was set back.
+pub(super) fn is_live(at: UtcTime, now: UtcTime, specs: &[WindowSpec]) -> bool {
+    let longest = specs.iter().map(|s| s.per.seconds()).max().unwrap_or(0);
+    at <= now && now.seconds_since(at) < longest as f64
+}
+
 /// How long until `weight` more units fit, or `None` when they fit now.
-fn wait_for(sent: &VecDeque<Call>, now: UtcTime, spec: WindowSpec, weight: u64) -> Option<Duration> {
+fn wait_for(calls: &VecDeque<Call>, now: UtcTime, spec: WindowSpec, weight: u64) -> Option<Duration> {
     let length = spec.per.seconds();
-    let inside: Vec<&Call> = sent.iter().filter(|(_, at, _)| now.seconds_since(*at) < length as f64).collect();
-    let mut used: u64 = inside.iter().map(|(.., w)| w).sum();
-    if used + weight <= spec.calls.max(weight) {
+    // Those that have not left yet do so at any moment, or never: they are looked at again soon.
+    let leaving = calls.iter().filter(|c| !c.sent).map(|c| (now.plus(LOOK_AGAIN), c.weight));
+    let sent = calls.iter().filter(|c| c.sent && now.seconds_since(c.at) < length as f64).map(|c| (c.at.plus_seconds(length), c.weight));
+    room(leaving.chain(sent), now, spec.calls.max(weight) - weight)
+}
+
+/// How long until those whose places are held hold no more than `free`; `None` when that is so now. Places: until when, how many,
+/// the earliest first.
+pub(super) fn room(places: impl Iterator<Item = (UtcTime, u64)>, now: UtcTime, free: u64) -> Option<Duration> {
+    let places: Vec<(UtcTime, u64)> = places.collect();
+    let mut used: u64 = places.iter().map(|(_, weight)| weight).sum();
+    if used <= free {
         return None;
     }
-    for (_, at, w) in inside {
-        used -= w;
-        if used + weight <= spec.calls.max(weight) {
-            let until = at.plus_seconds(length);
-            return Some(Duration::from_micros(u64::try_from(until.micros() - now.micros()).unwrap_or(0).max(1)));
-        }
-    }
-    None
+    let last = places.into_iter().find(|(_, weight)| {
+        used -= weight;
+        used <= free
+    });
+    last.map(|(until, _)| Duration::from_micros(u64::try_from(until.micros() - now.micros()).unwrap_or(0).max(1)))
 }

@@ -141,23 +141,79 @@ fn a_freeze_ends_by_itself_and_one_from_a_wrong_clock_is_void() {
     });
 }
 
-#[tokio::test]
-async fn the_pacer_never_lets_a_window_hold_more_than_its_cap() {
-    let host = Host::fake(FakeHost::default());
-    let pacer = Pacer::default();
-    let specs = [WindowSpec { per: Per::Second, calls: 2 }, WindowSpec { per: Per::Minute, calls: 5 }];
-    let mut sent = Vec::new();
-    for _ in 0..12 {
-        pacer.admit(&host, "v", &specs, 1).await.unwrap();
-        sent.push(host.now());
-    }
+const SHORT: [WindowSpec; 2] = [WindowSpec { per: Per::Second, calls: 2 }, WindowSpec { per: Per::Minute, calls: 5 }];
+
+fn assert_within(sent: &[UtcTime]) {
     for (i, first) in sent.iter().enumerate() {
-        for spec in specs {
+        for spec in SHORT {
             let inside = sent[i..].iter().filter(|t| t.seconds_since(*first) < spec.per.seconds() as f64).count();
             assert!(inside <= spec.calls as usize, "{inside} in one {}", spec.per.as_str());
         }
     }
+}
+
+#[tokio::test]
+async fn the_pacer_never_lets_a_window_hold_more_than_its_cap() {
+    let host = Host::fake(FakeHost::default());
+    let pacer = Pacer::default();
+    let mut sent = Vec::new();
+    for _ in 0..12 {
+        let ticket = pacer.admit(&host, "v", &SHORT, 1).await.unwrap();
+        pacer.leaves(&host, "v", &SHORT, ticket, None).await.unwrap();
+        sent.push(host.now());
+    }
+    assert_within(&sent);
     assert!(sent[11].seconds_since(sent[0]) < 125.0, "and it does not wait longer than it must");
+}
+
+#[tokio::test]
+async fn a_place_that_no_call_uses_is_given_back_and_one_that_waits_is_kept() {
+    let host = Host::fake(FakeHost::default());
+    let (pacer, began) = (Pacer::default(), host.now());
+    for _ in 0..20 {
+        // Refused by the budget: nothing leaves.
+        drop(pacer.admit(&host, "v", &SHORT, 1).await.unwrap());
+    }
+    assert_eq!(host.now(), began, "nobody waits for calls that were never made");
+    let waiting = pacer.admit(&host, "v", &SHORT, 1).await.unwrap();
+    host.sleep(std::time::Duration::from_secs(120)).await;
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        let ticket = pacer.admit(&host, "v", &SHORT, 1).await.unwrap();
+        pacer.leaves(&host, "v", &SHORT, ticket, None).await.unwrap();
+        sent.push(host.now());
+    }
+    // Two minutes after it was admitted, the first one leaves; the windows have kept its place.
+    pacer.leaves(&host, "v", &SHORT, waiting, None).await.unwrap();
+    sent.push(host.now());
+    assert_within(&sent);
+}
+
+#[tokio::test]
+async fn workers_on_one_drive_stay_within_the_windows_together() {
+    let kit = crate::testkit::Kit::new();
+    let host = kit.root.host().clone();
+    // Two processes know nothing of each other but the drive. A third starts over in the middle.
+    let mut pacers = [Pacer::default(), Pacer::default()];
+    let mut sent = Vec::new();
+    for n in 0..24 {
+        if n == 11 {
+            pacers[1] = Pacer::default();
+        }
+        let pacer = &pacers[n % 3 % 2];
+        let ticket = pacer.admit(&host, "v", &SHORT, 1).await.unwrap();
+        pacer.leaves(&host, "v", &SHORT, ticket, Some(&kit.root)).await.unwrap();
+        sent.push(host.now());
+    }
+    assert_within(&sent);
+    assert!(sent[23].seconds_since(sent[0]) < 245.0, "and together they use what there is");
+    // A file of nonsense, and stamps of a clock that was set back, hold nobody up.
+    std::fs::write(kit.root.locate(&crate::root::DataPath::new("control/locks/calls-v").unwrap()), [0x7f; 99]).unwrap();
+    let before = host.now();
+    let other = Pacer::default();
+    let ticket = other.admit(&host, "v", &SHORT, 1).await.unwrap();
+    other.leaves(&host, "v", &SHORT, ticket, Some(&kit.root)).await.unwrap();
+    assert_eq!(host.now(), before);
 }
 
 #[test]

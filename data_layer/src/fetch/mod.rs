@@ -4,7 +4,7 @@
 //! comes back is either a body worth decoding or a refusal with a class; trouble that may pass is retried here with a
 //! jittered back-off. No key, host or port is in anything this module returns or writes.
 
-use crate::budget::{self, Grant, Pacer, Per, Slices, Ticket};
+use crate::budget::{self, Grant, Pacer, Per, Slices};
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::host::Host;
@@ -72,11 +72,9 @@ impl Fetcher {
         loop {
             self.host.check_cancelled()?;
             let call = self.call(request)?;
-            let ticket = match self.admit(request, kind).await? {
-                Ok(ticket) => ticket,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-            self.pacer.leaves(request.vendor.as_str(), ticket, self.host.now());
+            if let Some(refusal) = self.admit(request, kind).await? {
+                return Ok(Err(refusal));
+            }
             self.calls.fetch_add(1, Ordering::SeqCst);
             let (class, words, http, wait) = match self.transport.send(&call).await? {
                 // Asking again would bring the same flood again.
@@ -153,12 +151,17 @@ impl Fetcher {
         Ok(call)
     }
 
-    /// Budget and pacing; a refusal when the call may not leave. When it may, it is already counted.
-    async fn admit(&self, request: &Request, kind: Kind) -> Result<std::result::Result<Ticket, Refusal>> {
+    /// Budget and pacing; a refusal when the call may not leave. When it may, it is already counted, and leaves at once.
+    async fn admit(&self, request: &Request, kind: Kind) -> Result<Option<Refusal>> {
         let vendor = request.vendor;
         let short = self.short_windows(vendor)?;
         let ticket = self.pacer.admit(&self.host, vendor.as_str(), &short, request.weight).await?;
-        let (Some(db), Some(limits)) = (&self.db, self.vendors.endpoints.limits(vendor, self.slices)) else { return Ok(Ok(ticket)) };
+        let drive = self.db.as_ref().map(|db| db.root());
+        let leaves = |ticket| self.pacer.leaves(&self.host, vendor.as_str(), &short, ticket, drive);
+        let (Some(db), Some(limits)) = (&self.db, self.vendors.endpoints.limits(vendor, self.slices)) else {
+            leaves(ticket).await?;
+            return Ok(None);
+        };
         let now = self.host.now();
         let grant = db.write(|tx| {
             if let Some(symbol) = &request.unique {
@@ -174,9 +177,12 @@ impl Fetcher {
             Ok(grant)
         })?;
         Ok(match grant {
-            Grant::Granted => Ok(ticket),
-            Grant::Blocked { per, until } => Err(Refusal::Local { words: text!("the budget of this {} is used up", per.as_str()), until }),
-            Grant::Frozen { until, reason } => Err(Refusal::Local { words: reason, until }),
+            Grant::Granted => {
+                leaves(ticket).await?;
+                None
+            }
+            Grant::Blocked { per, until } => Some(Refusal::Local { words: text!("the budget of this {} is used up", per.as_str()), until }),
+            Grant::Frozen { until, reason } => Some(Refusal::Local { words: reason, until }),
         })
     }
 

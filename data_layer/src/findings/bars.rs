@@ -17,6 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 const BUSY: f64 = 2.5;
 /// Relative distance of a move from a split's ratio at which it looks like one.
 const SPLIT_LIKE: f64 = 0.02;
+/// Closes of neighbouring sessions that are nearer than this agree …
+const AGREE: f64 = 0.1;
+/// … and one that is further than this from both lies apart.
+const APART: f64 = 0.2;
+/// Sessions after a name's first bar in which its prices are those of a new listing.
+const FIRST_WEEK: usize = 5;
 const RATIOS: [f64; 8] = [2.0, 3.0, 1.5, 4.0, 5.0, 7.0, 10.0, 20.0];
 
 pub(super) fn section(root: &DataRoot, db: &Db) -> Result<Option<Section>> {
@@ -105,11 +111,27 @@ fn moved(series: &Series, i: usize) -> (&'static str, String) {
         ("a large move that was traded", seen)
     } else if RATIOS.iter().any(|r| (ratio / r - 1.0).abs() < SPLIT_LIKE) && stays {
         ("a large move that looks like a split", seen)
+    } else if let Some(words) = out_of_line(series, i) {
+        ("a session out of line with those around it", format!("{seen}; {words}"))
     } else if !stays {
         ("a single close out of line", seen)
+    } else if i <= FIRST_WEEK {
+        ("a large move in a name's first week", seen)
     } else {
         ("a large move without an action, of unknown cause", seen)
     }
+}
+
+/// Whether this session, or the one before it, lies apart from two neighbours that agree; what was seen.
+fn out_of_line(series: &Series, i: usize) -> Option<String> {
+    let close = |k: usize| series.bars.get(k).and_then(|b| b.close);
+    let far = |a: f64, b: f64| (a / b).max(b / a) - 1.0;
+    let apart = |odd: usize| {
+        let (before, here, after) = (close(odd.checked_sub(1)?)?, close(odd)?, close(odd + 1)?);
+        (far(before, after) < AGREE && far(here, before) > APART && far(here, after) > APART).then_some((before, here, after))
+    };
+    let told = |odd: usize, (before, here, after): (f64, f64, f64)| text!("closes {before}, {here}, {after} around {}", series.bars[odd].day);
+    apart(i).map(|three| told(i, three)).or_else(|| i.checked_sub(1).and_then(|odd| apart(odd).map(|three| told(odd, three))))
 }
 
 /// Where in a name's life a bar is missing.
@@ -153,6 +175,14 @@ fn why(class: &str) -> &'static str {
             "The ratio of the closes is a split's, the price stays there and volume is ordinary: a split that the source's actions lack, or a spin-off."
         }
         "a single close out of line" => "The price is back within a week: one session's close is wrong at the source, or trading was halted around it.",
+        "a session out of line with those around it" => {
+            "The closes before and after it agree within a tenth, and its own lies more than a fifth from both, on ordinary volume: that session's bar \
+             is wrong at the source. The way there and the way back are both AMBER; what the right prices were only a second vendor can say."
+        }
+        "a large move in a name's first week" => {
+            "The name had been listed for a few sessions: a share that begins by a merger or a spin-off changes its terms then, and this source has no \
+             actions to say which. Where the new level holds, it is the listing's."
+        }
         "before a name's first bar" => "The name was listed later than the window begins and no listing date says so: expected until a dated listing is known.",
         "after a name's last bar" => "The source stops before the window ends and no delisting date says so.",
         "a hole in a name's life" => {

@@ -2,6 +2,7 @@ use super::*;
 use crate::audit::{AuditScope, audit_scan};
 use crate::reference;
 use crate::testkit::{Kit, RawBar, good_bars, range};
+use crate::time::DateRange;
 
 fn class<'a>(s: &'a Section, name: &str) -> Option<&'a Anomaly> {
     s.anomalies.iter().find(|a| a.class == name)
@@ -54,4 +55,30 @@ fn every_anomaly_of_day_bars_has_a_class_an_example_and_a_reason() {
     assert_eq!((found.unexplained, found.violations), (0, 0));
     let text = found.markdown();
     assert!(text.contains("## equities_eod") && text.contains("a hole in a name's life (1)") && !text.contains("Unexplained.**"), "{text}");
+}
+
+#[test]
+fn a_session_that_lies_apart_from_its_neighbours_is_told_from_a_move_that_stays() {
+    let kit = Kit::new();
+    kit.stage(&["AAA", "NEW"]);
+    kit.listings("2018-01-02", &[("AAA", Some("2010-01-04"), None), ("NEW", Some("2010-01-04"), None)]);
+    reference::refresh_reference(&kit.root, &kit.db).unwrap();
+    let (window, begun) = (range("2017-01-03", "2017-03-01"), range("2017-02-01", "2017-03-01"));
+    let flat = |symbol: &'static str, days: DateRange| {
+        let sessions = crate::calendar::Calendar::xnys().sessions(days).iter().enumerate();
+        sessions.map(move |(i, d)| crate::testkit::bar_at(symbol, *d, 100.0 + i as f64 / 10.0)).collect::<Vec<RawBar>>()
+    };
+    let scale = |bar: &mut RawBar, by: f64| bar.ohlcv.iter_mut().take(4).for_each(|v| *v = v.map(|p| p * by));
+    let (mut aaa, mut new) = (flat("AAA", window), flat("NEW", begun));
+    // One session of AAA alone lies a third lower; NEW begins at another level for its first session.
+    scale(&mut aaa[20], 0.66);
+    scale(&mut new[0], 1.55);
+    kit.commit("alpaca", &["AAA", "NEW"], window, &[aaa, new].concat());
+    audit_scan(&kit.root, &kit.db, AuditScope::Full, window.end.plus_days(-1), window).unwrap();
+    let found = findings(&kit.root, &kit.db).unwrap();
+    let s = &found.sections[0];
+    let odd = class(s, "a session out of line with those around it").unwrap_or_else(|| panic!("{:?}", s.anomalies));
+    assert!(odd.count == 1 && odd.examples[0].contains("around 2017-02-01"), "{odd:?}");
+    assert_eq!(class(s, "a large move in a name's first week").map(|a| a.count), Some(1), "{:?}", s.anomalies);
+    assert_eq!(found.unexplained, 0);
 }

@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::control::{Db, Which, seal};
 use crate::error::Result;
+use crate::ledger::digests;
 use crate::root::{DataPath, DataRoot};
 use crate::segment::Manifest;
 use std::collections::BTreeMap;
@@ -44,6 +45,19 @@ pub(super) fn segment_rows(db: &Db, manifests: &[(DataPath, Manifest)], out: &mu
     match named.keys().filter(|path| !rows.contains_key(**path)).count() {
         0 => out.push(Finding::pass("segments", what)),
         n => out.push(Finding::warn("segments", what, text!("{n} segments are not in the table yet"), "nothing: they are adopted at the next start")),
+    }
+    Ok(())
+}
+
+/// Rows of the ledger against the digests of the audit that wrote them.
+pub(super) fn ledger(db: &Db, out: &mut Vec<Finding>) -> Result<()> {
+    let what = "the ledger says what the last audit wrote";
+    match digests::changed(db)?.first() {
+        None => out.push(Finding::pass("ledger", what)),
+        Some(s) => {
+            let found = text!("other rows of {} {} {} in {}", s.table, s.key, s.symbol, s.days);
+            out.push(Finding::fail("ledger", what, found, "rename control/node.sqlite; it is made again from the files"));
+        }
     }
     Ok(())
 }

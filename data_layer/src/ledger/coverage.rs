@@ -56,6 +56,18 @@ fn source(window: DateRange) -> &'static str {
 /// drive's size. The window, and `None` when the table has no row.
 pub fn coverage_held(db: &Db, table: &str, partition_key: &str) -> Result<Option<(DateRange, Coverage)>> {
     let Some(window) = super::held(db, table)? else { return Ok(None) };
+    Ok(Some((window, kept(db, table, partition_key, window)?)))
+}
+
+/// [`coverage`] over a window, from the kept counts where the window holds all that the table has.
+pub fn coverage_kept(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<Coverage> {
+    match super::held(db, table)? {
+        Some(held) if window.start <= held.start && held.end <= window.end => kept(db, table, partition_key, window),
+        _ => coverage(db, table, partition_key, window),
+    }
+}
+
+fn kept(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<Coverage> {
     let mut out = Coverage::default();
     let conn = db.lock()?;
     let mut statement = conn.prepare_cached(
@@ -66,7 +78,7 @@ pub fn coverage_held(db: &Db, table: &str, partition_key: &str) -> Result<Option
         out.add(r.get_ref(0)?.as_str().unwrap_or(""), r.get_ref(1)?.as_str().unwrap_or(""), u64::try_from(r.get::<_, i64>(2)?).unwrap_or(0));
     }
     add_unseen(&conn, table, window, &mut out)?;
-    Ok(Some((window, out)))
+    Ok(out)
 }
 
 /// Sessions of the window that lie before the first audited day count as RED for every symbol.

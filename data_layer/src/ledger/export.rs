@@ -1,14 +1,15 @@
 //! `qc/partition_status.parquet`: the ledger as a table, sorted by its unique key.
 
-use super::{Key, Row, Status, Verdict};
+use super::{Key, REVISION, Row, Status, Verdict};
 use crate::control::Db;
 use crate::error::{Error, Result, code};
-use crate::frame;
+use crate::frame::{self, Texts};
 use crate::root::{DataPath, DataRoot};
 use crate::store::{self, FileInfo};
 use crate::time::{TradingDay, UtcTime};
 use crate::vouch;
 use polars::prelude::{DataFrame, ParquetCompression, ParquetWriter};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// The export of the ledger.
 pub const EXPORT: &str = "qc/partition_status.parquet";
@@ -20,7 +21,7 @@ const ALL: &str = "SELECT id, source_name, table_name, symbol, dt, partition_key
 /// Columns of the rows read so far. A ledger of millions of rows passes through in pieces: a Pi has little memory.
 #[derive(Default)]
 struct Piece {
-    texts: [Vec<Option<String>>; 9],
+    texts: [Texts; 9],
     days: Vec<Option<TradingDay>>,
     score: Vec<Option<f64>>,
     counts: [Vec<Option<i64>>; 2],
@@ -31,10 +32,11 @@ const TEXTS: [usize; 9] = [0, 1, 2, 3, 5, 6, 10, 11, 12];
 
 impl Piece {
     fn add(&mut self, r: &rusqlite::Row<'_>) -> Result<()> {
+        let odd = || Error::new(code::SSD_DAMAGED, "a ledger row holds something that is not text");
         for (column, at) in self.texts.iter_mut().zip(TEXTS) {
-            column.push(r.get(at)?);
+            column.push(r.get_ref(at)?.as_str_or_null().map_err(|_| odd())?);
         }
-        self.days.push(Some(r.get_ref(4)?.as_str().map_err(|_| Error::new(code::SSD_DAMAGED, "a ledger date is not text"))?.parse()?));
+        self.days.push(Some(r.get_ref(4)?.as_str().map_err(|_| odd())?.parse()?));
         self.score.push(r.get(7)?);
         self.counts[0].push(r.get(8)?);
         self.counts[1].push(r.get(9)?);
@@ -43,32 +45,77 @@ impl Piece {
     fn frame(&self) -> Result<DataFrame> {
         let [id, source, table, symbol, key, status, qc_code, first, last] = &self.texts;
         frame::assemble(vec![
-            frame::text_column("id", id),
-            frame::text_column("source_name", source),
-            frame::text_column("table_name", table),
-            frame::text_column("symbol", symbol),
+            id.column("id"),
+            source.column("source_name"),
+            table.column("table_name"),
+            symbol.column("symbol"),
             frame::day_column("dt", &self.days)?,
-            frame::text_column("partition_key", key),
-            frame::text_column("status", status),
+            key.column("partition_key"),
+            status.column("status"),
             frame::float_column("qc_score", &self.score),
             frame::int_column("row_count", &self.counts[0]),
             frame::int_column("expected_rows", &self.counts[1]),
-            frame::text_column("qc_code", qc_code),
-            frame::text_column("first_observed_at", first),
-            frame::text_column("last_observed_at", last),
+            qc_code.column("qc_code"),
+            first.column("first_observed_at"),
+            last.column("last_observed_at"),
         ])
     }
 }
 
-/// Write the export. Unchanged contents are not written again.
+/// Of which revision of the ledger the export is, and how its digest begins.
+const EXPORTED: [&str; 2] = ["ledger.exported.revision", "ledger.exported.sha256"];
+
+/// Write the export. A ledger that was not changed since is not read again, and unchanged contents are not written again.
 pub fn export(root: &DataRoot, db: &Db) -> Result<FileInfo> {
+    let path = DataPath::new(EXPORT)?;
+    if let Some(info) = standing(root, db, &path)? {
+        return Ok(info);
+    }
+    let (bytes, revision) = encode(db)?;
+    let info = vouch::write(root, &path, bytes)?.0;
+    db.write(|tx| {
+        for (name, value) in EXPORTED.into_iter().zip([revision, head(&info.sha256)]) {
+            tx.execute("INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2", params![name, value])?;
+        }
+        Ok(())
+    })?;
+    Ok(info)
+}
+
+/// The export, if it is the one that was made of the ledger as it is now.
+fn standing(root: &DataRoot, db: &Db, path: &DataPath) -> Result<Option<FileInfo>> {
+    let [now, of, sha] = {
+        let conn = db.lock()?;
+        [counter(&conn, REVISION)?, counter(&conn, EXPORTED[0])?, counter(&conn, EXPORTED[1])?]
+    };
+    if now.is_none() || now != of {
+        return Ok(None);
+    }
+    let Some(bytes) = store::read(root, path)? else { return Ok(None) };
+    let info = FileInfo { path: path.clone(), sha256: store::sha256_hex(&bytes), bytes: bytes.len() as u64 };
+    Ok((Some(head(&info.sha256)) == sha && vouch::stands(root, path, &info.sha256)?).then_some(info))
+}
+
+/// The first 63 bits of a digest.
+fn head(sha256: &str) -> i64 {
+    sha256.get(..16).and_then(|t| u64::from_str_radix(t, 16).ok()).map_or(0, |n| (n >> 1).cast_signed())
+}
+
+fn counter(conn: &Connection, name: &str) -> Result<Option<i64>> {
+    Ok(conn.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([name], |r| r.get(0)).optional()?)
+}
+
+/// The ledger as a file, and its revision, of one moment.
+fn encode(db: &Db) -> Result<(Vec<u8>, i64)> {
     let mut bytes = Vec::new();
     let schema = Piece::default().frame()?.schema().clone();
     let writer = ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Zstd(None)).set_parallel(false);
     let mut writer = writer.with_row_group_size(Some(ROWS_AT_ONCE)).batched(&schema)?;
+    let mut conn = db.lock()?;
+    let moment = conn.transaction()?;
+    let revision = counter(&moment, REVISION)?.unwrap_or(0);
     {
-        let conn = db.lock()?;
-        let mut statement = conn.prepare(ALL)?;
+        let mut statement = moment.prepare(ALL)?;
         let mut rows = statement.query([])?;
         let mut piece = Piece::default();
         while let Some(r) = rows.next()? {
@@ -83,7 +130,7 @@ pub fn export(root: &DataRoot, db: &Db) -> Result<FileInfo> {
     }
     writer.finish()?;
     drop(writer);
-    vouch::write(root, &DataPath::new(EXPORT)?, bytes).map(|(info, _)| info)
+    Ok((bytes, revision))
 }
 
 /// Read an exported ledger back, in its order.

@@ -6,11 +6,13 @@ use crate::control::Db;
 use crate::error::Result;
 use crate::ledger::{self, Key, Row, Verdict};
 use crate::qc::QcCode;
-use crate::root::DataRoot;
+use crate::root::{DataPath, DataRoot};
 use crate::schema::{dataset, table};
-use crate::segment::Manifest;
+use crate::segment::{Manifest, Segment};
 use crate::stage::Stage;
+use crate::store;
 use crate::time::{DateRange, TradingDay, UtcTime};
+use rusqlite::OptionalExtension;
 use std::collections::BTreeSet;
 
 /// Who answered for which sessions.
@@ -23,9 +25,10 @@ struct Answer {
     at: UtcTime,
 }
 
-/// Bring the rows of the reference tables in line with the raw answers. Returns how many rows changed.
-pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[TradingDay]) -> Result<u64> {
-    let mut changes = Vec::new();
+/// Bring the rows of the reference tables in line with the raw answers. Answers are read again if `afresh`, or where something
+/// came, went, or has another size. Returns how many rows changed.
+pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[TradingDay], afresh: bool) -> Result<u64> {
+    let (mut changes, mut seen) = (Vec::new(), Vec::new());
     let plan: [(&str, &str, &str, &[&str]); 4] = [
         (dataset::LISTINGS, table::RAW_LISTINGS, "alpha_vantage", &[REF_LISTINGS, table::REF_DELISTINGS, table::REF_UNIVERSE]),
         (dataset::CORP_ACTIONS, table::RAW_CORP_ACTIONS, "alpaca", &[table::REF_CORP_ACTIONS]),
@@ -33,7 +36,16 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
         (dataset::INDEX_MEMBERSHIP, table::RAW_INDEX_MEMBERSHIP, "finnhub", &[table::REF_INDEX_MEMBERSHIP]),
     ];
     for (lane, raw, usual_vendor, tables) in plan {
-        let answers = answers(root, raw, lane)?;
+        let manifests = sources::manifests(root, raw)?;
+        let digest = digest(root, &manifests, stage, lane, sessions)?;
+        let known = known(db, lane)?;
+        if !afresh && known.as_deref() == Some(&digest) {
+            continue;
+        }
+        if known.as_deref() != Some(&digest) {
+            seen.push((lane, digest));
+        }
+        let answers = answers(root, manifests, raw, lane)?;
         // What is optional is expected only once it was asked for.
         let optional = matches!(lane, dataset::MACROS_FRED | dataset::INDEX_MEMBERSHIP);
         let active = stage.is_active(lane) && (!optional || !answers.is_empty());
@@ -53,12 +65,29 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
         }
     }
     ledger::apply(db, &changes)?;
+    if !seen.is_empty() {
+        db.write(|tx| {
+            seen.iter().try_for_each(|(lane, digest)| Ok(tx.execute("INSERT OR REPLACE INTO audited_answers VALUES (?1, ?2)", [*lane, digest]).map(drop)?))
+        })?;
+    }
     Ok(changes.len() as u64)
 }
 
-fn answers(root: &DataRoot, raw: &str, lane: &str) -> Result<Vec<Answer>> {
+/// The digest of all that the rows of a lane follow from, but for the bytes of its segments.
+fn digest(root: &DataRoot, manifests: &[(DataPath, Manifest)], stage: &Stage, lane: &str, sessions: &[TradingDay]) -> Result<String> {
+    let size = |s: &Segment| (s.path.clone(), sources::size(root, &s.path));
+    let answers: Vec<_> = manifests.iter().map(|(path, m)| (path, m.segments.iter().map(size).collect::<Vec<_>>())).collect();
+    store::digest_of(&(answers, stage.is_active(lane), &stage.universe.symbols, sessions.first(), sessions.last(), sessions.len()))
+}
+
+/// The digest that the ledger's rows of a lane were last made from.
+fn known(db: &Db, lane: &str) -> Result<Option<String>> {
+    Ok(db.lock()?.prepare_cached("SELECT sha256 FROM audited_answers WHERE dataset = ?1")?.query_row([lane], |r| r.get(0)).optional()?)
+}
+
+fn answers(root: &DataRoot, manifests: Vec<(DataPath, Manifest)>, raw: &str, lane: &str) -> Result<Vec<Answer>> {
     let mut out = Vec::new();
-    for (_, manifest) in sources::manifests(root, raw)? {
+    for (_, manifest) in manifests {
         if !manifest.complete || manifest.dataset != lane || !readable(root, &manifest)? {
             continue;
         }

@@ -9,12 +9,7 @@ use polars::prelude::DataFrame;
 
 /// The manifests of a raw table, oldest first. Data of another world than the root's is refused.
 pub(crate) fn manifests(root: &DataRoot, table: &str) -> Result<Vec<(DataPath, Manifest)>> {
-    let short = table.trim_start_matches("raw/");
-    let all = segment::all_manifests(root)?;
-    for (path, manifest) in &all {
-        root.require_dataset(&manifest.world).map_err(|e| e.during(path.as_str()))?;
-    }
-    Ok(all.into_iter().filter(|(_, m)| m.table.trim_start_matches("raw/") == short).collect())
+    segment::manifests_for(root, table)
 }
 
 /// Why a segment's contents cannot be used.

@@ -84,16 +84,16 @@ fn a_session_is_green_only_when_all_symbols_were_answered_and_the_answer_is_read
     kit.actions(&["AAA", "BBB"], range("2017-01-01", "2017-01-06"), &[]);
     kit.actions(&["AAA"], range("2017-01-06", "2017-01-11"), &[]);
     let listed = kit.listings("2017-01-05", &[("AAA", Some("2010-01-04"), None)]);
-    audit_partitions(&kit.root, &kit.db, &stage, sessions).unwrap();
+    audit_partitions(&kit.root, &kit.db, &stage, sessions, false).unwrap();
     let colours = |table: &str| -> Vec<Status> {
         ledger::all_rows(&kit.db).unwrap().into_iter().filter(|r| r.key.table_name == table).map(|r| r.verdict.status).collect()
     };
     let (g, r) = (Status::Green, Status::Red);
     assert_eq!(colours("reference/corp_actions"), [g, g, g, r, r, r]);
     assert_eq!(colours("reference/delistings"), [g, g, g, r, r, r]);
-    assert_eq!(audit_partitions(&kit.root, &kit.db, &stage, sessions).unwrap(), 0, "nothing changes twice");
+    assert_eq!(audit_partitions(&kit.root, &kit.db, &stage, sessions, false).unwrap(), 0, "nothing changes twice");
     std::fs::remove_file(kit.place(&listed.segments[0].path)).unwrap();
-    audit_partitions(&kit.root, &kit.db, &stage, sessions).unwrap();
+    audit_partitions(&kit.root, &kit.db, &stage, sessions, false).unwrap();
     assert_eq!(colours("reference/delistings"), [r; 6]);
 }
 

@@ -4,7 +4,7 @@
 //! absence is known only after the last page. `limit` is always sent (the default of 1,000 rows would cut silently) and
 //! the token is always followed. Stamps are bar starts in UTC; a day bar carries New York's midnight.
 
-use super::{Action, Auth, Bar, Batch, Connector, Page, Request, Rows, midnight};
+use super::{Action, Auth, Bar, Batch, Connector, Page, Request, Rows, Stamp, midnight};
 use crate::calendar::Calendar;
 use crate::error::{Error, Result};
 use crate::schema::dataset;
@@ -12,7 +12,9 @@ use crate::sourcing::{Base, Vendor};
 use crate::time::{DateRange, TradingDay, UtcTime, new_york};
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Version of the data API, stored with every row.
 pub const DATA_VERSION: &str = "v2";
@@ -125,17 +127,20 @@ fn rfc3339(t: UtcTime) -> String {
     format!("{}Z", text.split('.').next().unwrap_or(&text))
 }
 
+/// Texts are borrowed from the body.
 #[derive(Deserialize)]
-struct BarsBody {
+struct BarsBody<'a> {
     /// `null` when no symbol has a bar.
-    bars: Option<BTreeMap<String, Vec<RawBar>>>,
+    #[serde(borrow)]
+    bars: Option<BTreeMap<Cow<'a, str>, Vec<RawBar<'a>>>>,
     #[serde(default)]
     next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct RawBar {
-    t: String,
+struct RawBar<'a> {
+    #[serde(borrow)]
+    t: Cow<'a, str>,
     o: Option<f64>,
     h: Option<f64>,
     l: Option<f64>,
@@ -148,19 +153,23 @@ struct RawBar {
 }
 
 fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
-    let parsed: BarsBody = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    let parsed: BarsBody<'_> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
     let asked: BTreeSet<&str> = batch.symbols.iter().map(String::as_str).collect();
-    let feed = request.query_value("feed").unwrap_or_default().to_string();
-    let uri = request.question();
+    let feed: Arc<str> = request.query_value("feed").unwrap_or_default().into();
+    let uri: Arc<str> = request.question().into();
     let mut dates = Dates::default();
     let bars = parsed.bars.unwrap_or_default();
     let mut rows = Vec::with_capacity(bars.values().map(Vec::len).sum());
     for (symbol, list) in bars {
-        if !asked.contains(symbol.as_str()) {
+        if !asked.contains(&*symbol) {
             return Err(text!("bars of '{symbol}', which was not asked for"));
         }
+        let symbol: Arc<str> = symbol.into();
         for raw in list {
-            let ts = stamp(&raw.t).map_or_else(|| UtcTime::parse(&raw.t).map_err(|e| e.to_string()), Ok)?;
+            let (ts, vendor_ts) = match stamp(&raw.t) {
+                Some(ts) => (ts, Stamp::Start),
+                None => (UtcTime::parse(&raw.t).map_err(|e| e.to_string())?, Stamp::Words(raw.t.as_ref().into())),
+            };
             let date = dates.of(ts);
             if !batch.range.contains(date) {
                 return Err(text!("a bar of {symbol} at {}, outside {}", raw.t, batch.range));
@@ -174,7 +183,7 @@ fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Re
                 volume: raw.v,
                 trades: raw.n,
                 source_uri: uri.clone(),
-                vendor_ts: raw.t,
+                vendor_ts,
                 feed: feed.clone(),
                 asked_symbol: symbol.clone(),
             });

@@ -1,7 +1,8 @@
 //! Decoded rows as frames with the columns of [`crate::schema::columns`], sorted, one frame per calendar year.
 
-use super::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows};
+use super::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows, Stamp};
 use crate::error::Result;
+use crate::frame::Texts;
 use crate::sourcing::Vendor;
 use crate::time::{DateRange, TradingDay};
 use polars::prelude::{Column, DataFrame, DataType, NamedFrom, Series, TimeUnit, TimeZone};
@@ -24,18 +25,19 @@ pub(super) fn by_year(rows: &Rows, vendor: Vendor, range: DateRange) -> Result<P
 /// Year by year: the part of the window, the frame, the symbols.
 type Parts = Vec<(DateRange, DataFrame, Vec<String>)>;
 
-fn split<T>(rows: &[T], range: DateRange, key: impl Fn(&T) -> (TradingDay, &String), frame: impl Fn(&[&T]) -> Result<DataFrame>) -> Result<Parts> {
+fn split<T>(rows: &[T], range: DateRange, key: impl Fn(&T) -> (TradingDay, &str), frame: impl Fn(&[&T]) -> Result<DataFrame>) -> Result<Parts> {
     let last = range.end.plus_days(-1);
     let mut years: BTreeMap<i16, Vec<&T>> = BTreeMap::new();
-    for row in rows {
-        years.entry(key(row).0.clamp(range.start, last).year()).or_default().push(row);
+    // Rows of one day, and of one symbol, mostly follow each other: years and names are looked up once for each run.
+    for run in rows.chunk_by(|a, b| key(a).0 == key(b).0) {
+        years.entry(key(&run[0]).0.clamp(range.start, last).year()).or_default().extend(run);
     }
     let mut out = Vec::new();
     for (year, part) in years {
         let start = TradingDay::ymd(year, 1, 1).unwrap_or(range.start).max(range.start);
         let end = TradingDay::ymd(year + 1, 1, 1).unwrap_or(range.end).min(range.end);
-        let symbols: BTreeSet<&String> = part.iter().map(|r| key(r).1).collect();
-        out.push((DateRange::new(start, end)?, frame(&part)?, symbols.into_iter().cloned().collect()));
+        let symbols: BTreeSet<&str> = part.chunk_by(|a, b| key(a).1 == key(b).1).map(|run| key(run[0]).1).collect();
+        out.push((DateRange::new(start, end)?, frame(&part)?, symbols.into_iter().map(str::to_string).collect()));
     }
     Ok(out)
 }
@@ -53,20 +55,47 @@ fn same(n: usize, value: &str) -> Vec<Option<&str>> {
     vec![Some(value); n]
 }
 
+/// The vendor's stamps. Those that say what the bar's start says are written from it, the date once a day.
+fn stamps(rows: &[&Bar]) -> Texts {
+    let mut out = Texts::default();
+    let (mut day, mut date) = (None, String::new());
+    for b in rows {
+        if let Stamp::Words(words) = &b.vendor_ts {
+            out.push(Some(words));
+            continue;
+        }
+        if day != Some(b.ts.utc_day()) {
+            day = Some(b.ts.utc_day());
+            date = b.ts.utc_day().to_string();
+        }
+        let seconds = b.ts.micros().rem_euclid(86_400_000_000) / 1_000_000;
+        let digit = |n: i64| char::from(b'0' + u8::try_from(n).unwrap_or(0));
+        out.write(|text| {
+            text.push_str(&date);
+            for (mark, number) in [('T', seconds / 3_600), (':', seconds / 60 % 60), (':', seconds % 60)] {
+                text.extend([mark, digit(number / 10), digit(number % 10)]);
+            }
+            text.push('Z');
+        });
+    }
+    out
+}
+
 /// Columns of `raw/equities_bars`.
 fn bars(rows: &[&Bar], vendor: Vendor) -> Result<DataFrame> {
     let n = rows.len();
-    let sessions: BTreeMap<TradingDay, String> = rows.iter().map(|b| b.date).collect::<BTreeSet<_>>().into_iter().map(|d| (d, format!("XNYS-{d}"))).collect();
+    let sessions: Vec<(String, usize)> = rows.chunk_by(|a, b| a.date == b.date).map(|run| (format!("XNYS-{}", run[0].date), run.len())).collect();
+    let session_ids = sessions.iter().flat_map(|(id, n)| std::iter::repeat_n(Some(id.as_str()), *n)).collect();
     let price = |i: usize| rows.iter().map(|b| b.ohlc[i]).collect::<Vec<_>>();
-    let stamps: Vec<i64> = rows.iter().map(|b| b.ts.micros()).collect();
-    let ts = Series::new("ts".into(), stamps).cast(&DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))?;
+    let micros: Vec<i64> = rows.iter().map(|b| b.ts.micros()).collect();
+    let ts = Series::new("ts".into(), micros).cast(&DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))?;
     let trades: Vec<Option<i64>> = rows.iter().map(|b| b.trades).collect();
     let frame = DataFrame::new(
         n,
         vec![
             dates("date", rows.iter().map(|b| Some(b.date.0)).collect())?,
             Column::from(ts),
-            texts("symbol", rows.iter().map(|b| Some(b.symbol.as_str())).collect()),
+            texts("symbol", rows.iter().map(|b| Some(&*b.symbol)).collect()),
             floats("open", price(0)),
             floats("high", price(1)),
             floats("low", price(2)),
@@ -75,13 +104,13 @@ fn bars(rows: &[&Bar], vendor: Vendor) -> Result<DataFrame> {
             floats("volume", rows.iter().map(|b| b.volume).collect()),
             floats("nbbo_spread", vec![None; n]),
             Column::from(Series::new("trades".into(), trades)),
-            texts("session_id", rows.iter().map(|b| sessions.get(&b.date).map(String::as_str)).collect()),
+            texts("session_id", session_ids),
             texts("source_name", same(n, vendor.as_str())),
-            texts("source_uri", rows.iter().map(|b| Some(b.source_uri.as_str())).collect()),
-            texts("vendor_ts", rows.iter().map(|b| Some(b.vendor_ts.as_str())).collect()),
+            texts("source_uri", rows.iter().map(|b| Some(&*b.source_uri)).collect()),
+            stamps(rows).column("vendor_ts"),
             texts("api_version", same(n, if vendor == Vendor::Tiingo { "daily" } else { super::alpaca::DATA_VERSION })),
-            texts("feed", rows.iter().map(|b| Some(b.feed.as_str())).collect()),
-            texts("asked_symbol", rows.iter().map(|b| Some(b.asked_symbol.as_str())).collect()),
+            texts("feed", rows.iter().map(|b| Some(&*b.feed)).collect()),
+            texts("asked_symbol", rows.iter().map(|b| Some(&*b.asked_symbol)).collect()),
         ],
     )?;
     Ok(frame)

@@ -4,7 +4,7 @@
 //! `next_url` is always followed; it comes without the key. A whole market day costs one call, a symbol's range another:
 //! the plan takes whichever needs fewer. Prices are asked for unadjusted. The newest session is served the day after.
 
-use super::{Action, Auth, Bar, Batch, Connector, Listing, Page, Request, Rows};
+use super::{Action, Auth, Bar, Batch, Connector, Listing, Page, Request, Rows, Stamp};
 use crate::calendar::Calendar;
 use crate::error::{Error, Result};
 use crate::schema::dataset;
@@ -173,7 +173,7 @@ fn decode_bars(batch: &Batch, request: &Request, results: Vec<Value>, uri: &str)
             volume: raw.v,
             trades: raw.n,
             source_uri: uri.into(),
-            vendor_ts: raw.t.to_string(),
+            vendor_ts: Stamp::Words(raw.t.to_string().into()),
             feed: "sip".into(),
             asked_symbol: symbol.into(),
         });

@@ -32,7 +32,7 @@ fn the_cheaper_question_is_asked() {
     assert_eq!((asks.len(), asks[0].path.as_str()), (2, "/v2/aggs/grouped/locale/us/market/stocks/2024-06-10"));
     let body = br#"{"status":"OK","results":[{"T":"B","t":1718049600000,"o":1,"h":2,"l":1,"c":2,"v":5},{"T":"ZZZ","t":1718049600000,"c":2}]}"#;
     let Rows::Bars(rows) = Massive.decode(&many, &asks[0], body).unwrap().rows else { panic!("bars") };
-    assert_eq!(rows.iter().map(|b| (b.symbol.as_str(), b.date.to_string())).collect::<Vec<_>>(), [("B", "2024-06-10".to_string())]);
+    assert_eq!(rows.iter().map(|b| (&*b.symbol, b.date.to_string())).collect::<Vec<_>>(), [("B", "2024-06-10".to_string())]);
     assert!(Massive.decode(&many, &asks[0], br#"{"status":"OK","resultsCount":0}"#).unwrap().rows.is_empty());
     assert!(Massive.decode(&many, &asks[0], br#"{"status":"ERROR","error":"x"}"#).is_err());
 }

@@ -23,7 +23,7 @@ pub mod sec_edgar;
 pub mod tiingo;
 pub mod treasury;
 
-pub use rows::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows};
+pub use rows::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows, Stamp};
 
 /// How a key travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,24 +6,33 @@ use crate::sourcing::Vendor;
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// One bar as the vendor gave it.
+/// One bar as the vendor gave it. Texts that many bars have in common are kept once: a page of 10,000 minutes allocates a
+/// handful of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bar {
     pub date: TradingDay,
     /// Start of the bar.
     pub ts: UtcTime,
-    pub symbol: String,
+    pub symbol: Arc<str>,
     /// Open, high, low, close.
     pub ohlc: [Option<f64>; 4],
     pub vwap: Option<f64>,
     pub volume: Option<f64>,
     pub trades: Option<i64>,
-    pub source_uri: String,
-    /// The stamp as the vendor wrote it.
-    pub vendor_ts: String,
-    pub feed: String,
-    pub asked_symbol: String,
+    pub source_uri: Arc<str>,
+    pub vendor_ts: Stamp,
+    pub feed: Arc<str>,
+    pub asked_symbol: Arc<str>,
+}
+
+/// A bar's stamp as the vendor wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stamp {
+    /// The bar's start to the second, `2017-11-30T14:30:00Z`: written again when it is stored.
+    Start,
+    Words(Box<str>),
 }
 
 /// One corporate action.
@@ -187,7 +196,7 @@ impl Rows {
     /// What a row is counted under: the symbol, series or company that was asked for.
     fn symbols(&self) -> Vec<&str> {
         match self {
-            Self::Bars(v) => v.iter().map(|r| r.asked_symbol.as_str()).collect(),
+            Self::Bars(v) => v.iter().map(|r| &*r.asked_symbol).collect(),
             Self::Actions(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Listings(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Macros(v) => v.iter().map(|r| r.series.as_str()).collect(),
@@ -200,8 +209,9 @@ impl Rows {
     /// How many rows each symbol has.
     pub fn counts(&self) -> BTreeMap<&str, u64> {
         let mut out = BTreeMap::new();
-        for symbol in self.symbols() {
-            *out.entry(symbol).or_default() += 1;
+        // Rows of one symbol mostly follow each other.
+        for run in self.symbols().chunk_by(|a, b| a == b) {
+            *out.entry(run[0]).or_default() += run.len() as u64;
         }
         out
     }

@@ -4,7 +4,7 @@
 //! stand in the same rows (`splitFactor` 2.0 on the ex-date of a 2:1, `divCash` in dollars a share), so the answer serves
 //! corporate actions as well. A JSON object with `detail` where a list is due is a refusal, never an empty list.
 
-use super::{Action, Auth, Bar, Batch, Connector, Page, Request, Rows, day_of_stamp, midnight};
+use super::{Action, Auth, Bar, Batch, Connector, Page, Request, Rows, Stamp, day_of_stamp, midnight};
 use crate::error::{Error, Result};
 use crate::schema::dataset;
 use crate::sourcing::{Base, Vendor};
@@ -100,7 +100,7 @@ fn bar(symbol: &str, date: TradingDay, row: Row, uri: &str) -> Bar {
         volume: row.volume,
         trades: None,
         source_uri: uri.into(),
-        vendor_ts: row.date,
+        vendor_ts: Stamp::Words(row.date.into()),
         feed: "composite".into(),
         asked_symbol: symbol.into(),
     }

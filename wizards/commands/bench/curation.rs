@@ -90,15 +90,15 @@ impl Market {
             let bar = |symbol: &String, b: &Bar| vendor::Bar {
                 date: b.day,
                 ts: UtcTime::from_micros(i64::from(b.day.0) * 86_400_000_000),
-                symbol: symbol.clone(),
+                symbol: symbol.as_str().into(),
                 ohlc: [b.open, b.high, b.low, b.close],
                 vwap: b.vwap,
                 volume: b.volume,
                 trades: None,
                 source_uri: "alpaca:/bars".into(),
-                vendor_ts: b.day.to_string(),
+                vendor_ts: vendor::Stamp::Words(b.day.to_string().into()),
                 feed: "sip".into(),
-                asked_symbol: symbol.clone(),
+                asked_symbol: symbol.as_str().into(),
             };
             let bars = group.iter().flat_map(|s| self.days[*s].iter().map(|b| bar(s, b))).collect();
             commit(root, (dataset::EQUITIES_EOD, table::RAW_EQUITIES_BARS, timeframe::DAY), &Rows::Bars(bars), 0)?;

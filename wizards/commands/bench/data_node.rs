@@ -5,6 +5,7 @@ use super::{Bench, Scale, made};
 use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::host::Host;
+use data_layer::ledger::digests::{self, Line, Series};
 use data_layer::ledger::{self, Key, Row, Status, Verdict};
 use data_layer::queue::{self, Kind, Lease, NewTask, Wanted, Worker};
 use data_layer::root::DataRoot;
@@ -118,7 +119,7 @@ fn drain(host: &Host, db: &Db, now: UtcTime, wanted: usize, batch: usize) -> Res
 /// again with nothing changed.
 pub fn audit(bench: &mut Bench<'_>) -> Result<()> {
     let grid = Grid::of(bench)?;
-    let cells = grid.expected.len();
+    let cells = grid.len();
     let fresh = || Ok((bench.fresh_root("audit")?, true));
     let full = Job::new("audit_full", cells, "partitions").repeats(3);
     let full = bench.clock.measure(full, fresh, |(root, _)| grid.audit(&root).map(|()| root), |root| outcome(&root))?;
@@ -129,86 +130,133 @@ pub fn audit(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A partition's table, symbol and day.
-type Cell = (String, String, TradingDay);
+/// A table and a symbol.
+type Name = (String, String);
 
-/// What should be there and what is.
+/// What should be there and what is, in order of the day.
 struct Grid {
-    expected: Vec<(Cell, u64)>,
-    /// Rows, and whether the checksum matched.
-    observed: BTreeMap<Cell, (u64, bool)>,
+    /// Days and the rows that each should have.
+    expected: BTreeMap<Name, Vec<(TradingDay, u64)>>,
+    /// Days, the rows that each has, and whether the checksum matched.
+    observed: BTreeMap<Name, Vec<(TradingDay, u64, bool)>>,
 }
 
 impl Grid {
     fn of(bench: &Bench<'_>) -> Result<Self> {
-        if bench.inputs.are_made() { Self::made(bench.scale) } else { Self::read(bench) }
+        let mut grid = if bench.inputs.are_made() { Self::made(bench.scale) } else { Self::read(bench) }?;
+        grid.expected.values_mut().for_each(|days| days.sort_unstable());
+        grid.observed.values_mut().for_each(|days| days.sort_unstable());
+        Ok(grid)
+    }
+
+    fn len(&self) -> usize {
+        self.expected.values().map(Vec::len).sum()
     }
 
     /// 3 % missing, 1 % of the minutes short, 0.2 % with a bad checksum.
     fn made(scale: Scale) -> Result<Self> {
         let (symbols, daily, minutes) = made::grid(scale);
         let sessions = made::sessions(daily)?;
-        let table = |name: &str, days: &[TradingDay], rows: u64| -> Vec<(Cell, u64)> {
+        let table = |name: &str, days: &[TradingDay], rows: u64| -> Vec<(Name, TradingDay, u64)> {
             let cells = (0..symbols).flat_map(|s| days.iter().map(move |d| (s, *d)));
-            cells.map(|(s, d)| ((name.to_string(), format!("S{s:04}"), d), rows)).collect()
+            cells.map(|(s, d)| ((name.to_string(), format!("S{s:04}")), d, rows)).collect()
         };
-        let mut expected = table("raw/equities_bars", &sessions, 1);
-        expected.extend(table("raw/equities_minute", &sessions[daily - minutes..], 390));
-        let observe = |(i, ((cell, rows), luck)): (usize, (&(Cell, u64), f64))| {
-            let short = luck > 0.98 && luck <= 0.99 && *rows > 1;
-            (luck > 0.03).then(|| (cell.clone(), (if short { 150 + i as u64 % 239 } else { *rows }, !(luck > 0.99 && luck <= 0.992))))
-        };
-        let observed = expected.iter().zip(made::trouble(expected.len())).enumerate().filter_map(observe).collect();
-        Ok(Self { expected, observed })
+        let mut cells = table("raw/equities_bars", &sessions, 1);
+        cells.extend(table("raw/equities_minute", &sessions[daily - minutes..], 390));
+        let mut out = Self { expected: BTreeMap::new(), observed: BTreeMap::new() };
+        let luck = made::trouble(cells.len());
+        for (i, ((name, day, rows), luck)) in cells.into_iter().zip(luck).enumerate() {
+            let short = luck > 0.98 && luck <= 0.99 && rows > 1;
+            if luck > 0.03 {
+                let seen = if short { 150 + i as u64 % 239 } else { rows };
+                out.observed.entry(name.clone()).or_default().push((day, seen, !(luck > 0.99 && luck <= 0.992)));
+            }
+            out.expected.entry(name).or_default().push((day, rows));
+        }
+        Ok(out)
     }
 
     fn read(bench: &Bench<'_>) -> Result<Self> {
-        let cells = |file: &str| -> Result<Vec<Cell>> {
+        let cells = |file: &str, rows: &str| -> Result<Vec<(Name, TradingDay, u64)>> {
             let (tables, symbols) = (bench.inputs.texts(file, "table_name")?, bench.inputs.texts(file, "symbol")?);
-            let days = bench.inputs.days(file, "dt")?;
-            Ok(tables.into_iter().zip(symbols).zip(days).map(|((t, s), d)| (t, s, d)).collect())
+            let (days, rows) = (bench.inputs.days(file, "dt")?, bench.inputs.floats(file, rows)?);
+            Ok(tables.into_iter().zip(symbols).zip(days.into_iter().zip(rows)).map(|(name, (day, n))| (name, day, n as u64)).collect())
         };
-        let whole = |values: Vec<f64>| values.into_iter().map(|v| v as u64);
-        let expected = cells("expected.parquet")?.into_iter().zip(whole(bench.inputs.floats("expected.parquet", "expected_rows")?)).collect();
-        let rows = whole(bench.inputs.floats("observed.parquet", "rows")?);
+        let mut out = Self { expected: BTreeMap::new(), observed: BTreeMap::new() };
+        for (name, day, rows) in cells("expected.parquet", "expected_rows")? {
+            out.expected.entry(name).or_default().push((day, rows));
+        }
         let good = bench.inputs.flags("observed.parquet", "checksum_ok")?;
-        let observed = cells("observed.parquet")?.into_iter().zip(rows.zip(good)).collect();
-        Ok(Self { expected, observed })
+        for ((name, day, rows), good) in cells("observed.parquet", "rows")?.into_iter().zip(good) {
+            out.observed.entry(name).or_default().push((day, rows, good));
+        }
+        Ok(out)
     }
 
+    /// As the node's audit does it: verdicts of a series, their digest, and where the ledger does not say the same its rows,
+    /// the tasks that repair them, and the export.
     fn audit(&self, root: &DataRoot) -> Result<()> {
         let db = Db::open(root, Which::Node)?;
         let now = UtcTime::parse("2024-06-03T00:00:00Z")?;
-        let judged = self.expected.iter().map(|(cell, expected)| self.judge(cell, *expected, now)).collect();
-        let changes = ledger::differences(ledger::all_rows(&db)?, judged);
-        let gaps = changes.iter().filter_map(gap).collect::<Result<Vec<NewTask>>>()?;
+        let (mut changes, mut settled, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, expected) in &self.expected {
+            let (Some(first), Some(last)) = (expected.first(), expected.last()) else { continue };
+            let lines = judge(expected, self.observed.get(name).map_or(&[][..], Vec::as_slice), now);
+            let series = Series { table: name.0.clone(), symbol: name.1.clone(), key: String::new(), days: DateRange::new(first.0, last.0.plus_days(1))? };
+            let digest = digests::digest(lines.iter().copied());
+            if digests::is_settled(&db, &series, &digest)? {
+                continue;
+            }
+            let have = ledger::rows_of(&db, VENDOR, &series.table, &series.symbol, "", series.days.start, series.days.end)?;
+            let new = ledger::differences(have, lines.into_iter().map(|line| row(name, line)).collect());
+            gaps.extend(new.iter().filter_map(gap).collect::<Result<Vec<NewTask>>>()?);
+            changes.extend(new);
+            settled.push((series, digest));
+            if changes.len() >= ledger::ROWS_PER_COMMIT {
+                ledger::apply(&db, &std::mem::take(&mut changes))?;
+            }
+        }
         ledger::apply(&db, &changes)?;
         if !gaps.is_empty() {
             db.write(|tx| queue::seed(tx, now, &gaps))?;
         }
+        digests::settle(&db, &settled)?;
         ledger::export(root, &db).map(|_| ())
     }
+}
 
-    fn judge(&self, cell: &Cell, expected: u64, now: UtcTime) -> Row {
-        let (status, qc_code, rows) = match self.observed.get(cell) {
-            None => (Status::Red, "MISSING", 0),
-            Some((rows, false)) => (Status::Amber, "CHECKSUM_MISMATCH", *rows),
-            Some((rows, true)) if *rows < expected => (Status::Amber, "SHORT_SESSION", *rows),
-            Some((rows, true)) => (Status::Green, "OK", *rows),
-        };
-        let (table_name, symbol, dt) = cell.clone();
-        Row {
-            key: Key { source_name: VENDOR.into(), table_name, symbol, dt, partition_key: String::new() },
-            verdict: Verdict {
-                status,
-                qc_code: qc_code.into(),
-                qc_score: if status == Status::Green { 1.0 } else { 0.0 },
-                row_count: rows,
-                expected_rows: Some(expected),
-                first_observed_at: Some(now),
-                last_observed_at: Some(now),
-            },
+/// Expected and observed days of a series side by side, each with its verdict.
+fn judge(expected: &[(TradingDay, u64)], mut observed: &[(TradingDay, u64, bool)], now: UtcTime) -> Vec<Line<'static>> {
+    let mut out = Vec::with_capacity(expected.len());
+    for (day, wanted) in expected {
+        while observed.first().is_some_and(|(d, ..)| d < day) {
+            observed = &observed[1..];
         }
+        let (status, qc_code, row_count) = match observed.first().filter(|(d, ..)| d == day) {
+            None => (Status::Red, "MISSING", 0),
+            Some((_, rows, false)) => (Status::Amber, "CHECKSUM_MISMATCH", *rows),
+            Some((_, rows, true)) if rows < wanted => (Status::Amber, "SHORT_SESSION", *rows),
+            Some((_, rows, true)) => (Status::Green, "OK", *rows),
+        };
+        let qc_score = if status == Status::Green { 1.0 } else { 0.0 };
+        let (first_observed_at, last_observed_at, expected_rows) = (Some(now), Some(now), Some(*wanted));
+        out.push(Line { source: VENDOR, dt: *day, status, qc_code, qc_score, row_count, expected_rows, first_observed_at, last_observed_at });
+    }
+    out
+}
+
+fn row((table, symbol): &Name, line: Line<'_>) -> Row {
+    Row {
+        key: Key { source_name: line.source.into(), table_name: table.clone(), symbol: symbol.clone(), dt: line.dt, partition_key: String::new() },
+        verdict: Verdict {
+            status: line.status,
+            qc_code: line.qc_code.into(),
+            qc_score: line.qc_score,
+            row_count: line.row_count,
+            expected_rows: line.expected_rows,
+            first_observed_at: line.first_observed_at,
+            last_observed_at: line.last_observed_at,
+        },
     }
 }
 

@@ -4,11 +4,11 @@
 //! between them. A calendar year is in memory at a time, and of a session only what its verdict needs.
 
 use super::bars::{Ask, Catalogue, Damaged};
-use super::{AuditConfig, AuditReport, AuditScope, Facts, bars, verdict};
+use super::{AuditConfig, AuditReport, AuditScope, Facts, bars, news, present, verdict};
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
-use crate::ledger::{self, Change, Row};
+use crate::ledger::{self, Change, Row, digests};
 use crate::qc::{self, DayBar, QcCode, Summary};
 use crate::reference::{Listed, ListingSpans};
 use crate::root::DataRoot;
@@ -53,7 +53,7 @@ impl Task<'_> {
         let mut changes: Vec<Change> = Vec::new();
         // What the window no longer holds, and names that are no longer expected.
         for (symbol, inside) in plan.afresh.iter().map(|s| (s, self.window)).chain(plan.dropped.iter().map(|s| (s, DateRange { end: ever.start, ..ever }))) {
-            let have = present(self.db, &sources, symbol, ever)?;
+            let have = present(self.db, &sources, (symbol, timeframe::MINUTE), ever)?;
             changes.extend(have.into_iter().filter(|r| !inside.contains(r.key.dt)).map(|r| Change::Remove(r.key)));
         }
         ledger::apply(self.db, &changes)?;
@@ -80,7 +80,7 @@ impl Task<'_> {
         report.damaged.extend(found.damaged.iter().map(|d| (d.path.to_string(), d.code)));
         let sources = ledger::sources(self.db, table::RAW_EQUITIES_BARS)?;
         let asks = self.minutes.asks(&hulls);
-        let mut changes: Vec<Change> = Vec::new();
+        let (mut changes, mut settled) = (Vec::new(), Vec::new());
         for (symbol, windows) in wanted {
             self.root.host().check_cancelled()?;
             let series = bars::resolve(days.rows.remove(symbol).unwrap_or_default(), self.days, &self.config.source_order);
@@ -95,12 +95,12 @@ impl Task<'_> {
             for window in windows {
                 let rows = self.rows(&one, *window, report);
                 report.partitions_judged += rows.len() as u64;
-                changes.extend(ledger::differences(present(self.db, &sources, symbol, *window)?, rows));
+                changes.extend(news(self.db, &sources, (symbol, timeframe::MINUTE), *window, rows, &mut settled)?);
             }
         }
         ledger::apply(self.db, &changes)?;
         report.changed += changes.len() as u64;
-        Ok(())
+        digests::settle(self.db, &settled)
     }
 
     fn rows(&self, one: &Symbol<'_>, window: DateRange, report: &mut AuditReport) -> Vec<Row> {
@@ -145,14 +145,6 @@ struct Symbol<'a> {
 fn day_bars(series: &bars::Series) -> BTreeMap<TradingDay, DayBar> {
     let sound = series.bars.iter().zip(&series.origins).filter(|(bar, origin)| origin.rows == 1 && qc::bar_code(bar) == QcCode::Ok);
     sound.filter_map(|(bar, _)| Some((bar.day, DayBar { close: bar.close?, volume: bar.volume? }))).collect()
-}
-
-fn present(db: &Db, sources: &[String], symbol: &str, days: DateRange) -> Result<Vec<Row>> {
-    let mut out = Vec::new();
-    for source in sources {
-        out.extend(ledger::rows_of(db, source, table::RAW_EQUITIES_BARS, symbol, timeframe::MINUTE, days.start, days.end)?);
-    }
-    Ok(out)
 }
 
 /// Whether a summary's session may be used at all.

@@ -31,6 +31,7 @@ pub(super) struct Plan {
     /// Symbols that are no longer expected at all.
     pub dropped: Vec<String>,
     facts: BTreeMap<String, String>,
+    seen: state::Seen,
 }
 
 pub(super) fn make(task: &Task<'_>) -> Result<Plan> {
@@ -54,7 +55,7 @@ pub(super) fn make(task: &Task<'_>) -> Result<Plan> {
             }
         }
     }
-    let mut plan = Plan { dirty: Wanted::new(), afresh: Vec::new(), dropped: Vec::new(), facts: BTreeMap::new() };
+    let mut plan = Plan { dirty: Wanted::new(), afresh: Vec::new(), dropped: Vec::new(), facts: BTreeMap::new(), seen: state::Seen::default() };
     for symbol in wanted {
         let listed: Option<Vec<[Option<TradingDay>; 2]>> = task.facts.spans.spans(symbol).map(|s| s.iter().map(|(a, b)| [*a, *b]).collect());
         let digest = store::digest_of(&listed)?;
@@ -76,16 +77,21 @@ pub(super) fn make(task: &Task<'_>) -> Result<Plan> {
         plan.facts.insert(symbol.to_string(), digest);
     }
     plan.dropped = seen.symbols.keys().filter(|s| !plan.facts.contains_key(*s)).cloned().collect();
+    plan.seen = seen;
     Ok(plan)
 }
 
 /// Remember what the ledger now reflects, after its rows are committed.
 pub(super) fn finish(task: &Task<'_>, plan: &Plan) -> Result<()> {
-    let paths: Vec<&str> = task.minutes.manifests.iter().map(|(p, _)| p.as_str()).collect();
+    let news = plan.seen.news(task.minutes.manifests.iter().map(|(p, _)| p.as_str()), &plan.facts, &plan.dropped);
+    let answered = Scope { start: task.window.start, asof: task.window.end.plus_days(-1) };
+    let answered = (!task.symbols.is_empty()).then_some(answered);
+    if news.is_empty() && scope::of_minutes(&*task.db.lock()?)? == answered {
+        return Ok(());
+    }
     task.db.write(|tx| {
-        state::save(tx, timeframe::MINUTE, &paths, &plan.facts, &plan.dropped)?;
-        let answered = Scope { start: task.window.start, asof: task.window.end.plus_days(-1) };
-        scope::set_of_minutes(tx, (!task.symbols.is_empty()).then_some(answered))
+        news.save(tx, timeframe::MINUTE)?;
+        scope::set_of_minutes(tx, answered)
     })
 }
 
