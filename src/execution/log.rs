@@ -15,6 +15,7 @@ use data_layer::store::{canonical_json, digest_of};
 use data_layer::time::UtcTime;
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// An order with what is known about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,6 +181,14 @@ impl<'a> OrderLog<'a> {
              'blocked_kill_switch', 'blocked_circuit_breaker') ORDER BY created_at, order_id";
         let all = self.select(tail, &[&account])?;
         Ok(all.into_iter().filter(|o| !o.is_closed()).collect())
+    }
+    /// Shares that a strategy's open orders may still move, signed, by symbol.
+    pub fn open_remaining(&self, account: &str, strategy: &str) -> Result<BTreeMap<String, f64>> {
+        let mut out = BTreeMap::new();
+        for o in self.open_orders(account)?.iter().filter(|o| o.intent.strategy == strategy && o.remaining() > 0.0) {
+            *out.entry(o.intent.symbol.clone()).or_insert(0.0) += o.intent.side.sign() * o.remaining();
+        }
+        Ok(out)
     }
     pub fn by_broker_id(&self, account: &str, broker_order_id: &str) -> Result<Option<OrderRow>> {
         Ok(self.select("WHERE account = ?1 AND broker_order_id = ?2", &[&account, &broker_order_id])?.pop())

@@ -86,12 +86,12 @@ fn the_review_fits_a_small_screen_and_every_line_can_be_seen() {
 
 #[test]
 fn a_model_is_trained_judged_and_shadowed_with_enter() {
-    let mut screen = played("train", 1, "0", &[("Which model?", "\r"), ("what will be written", "\r")]);
+    let mut screen = played("train", 1, "0", &[("Which models?", "\r"), ("what will be written", "\r")]);
     screen.wait_for("challenger");
     // The small model does not meet the bars: a refusal is an outcome, with its own status.
-    let mut screen = played("evaluate", 2, "3", &[("Which model?", "\r"), ("Open the dark holdout", "\r")]);
+    let mut screen = played("evaluate", 2, "3", &[("Which strategy?", "\r"), ("Open the dark holdout", "\r")]);
     screen.wait_for("tear sheet");
-    let mut screen = played("shadow", 3, "0", &[("Which model?", "\r")]);
+    let mut screen = played("shadow", 3, "0", &[("Which strategy?", "\r")]);
     screen.wait_for("shadow books are up to date");
 }
 
@@ -132,7 +132,7 @@ fn a_day_without_orders_asks_for_no_words() {
 
 #[test]
 fn the_service_answers_for_a_second_and_ends() {
-    let keys = [("Which model?", "\r"), ("Which address", "127.0.0.1:0\r"), ("Stop after how many seconds", "1\r")];
+    let keys = [("Which strategy?", "\r"), ("Which address", "127.0.0.1:0\r"), ("Stop after how many seconds", "1\r")];
     let mut screen = played("serve", 5, "0", &keys);
     screen.wait_for("served for 1 seconds");
 }

@@ -271,14 +271,14 @@ fn ctrl_c_at_every_prompt_of_the_other_wizards_keeps_everything() {
     let place = drive.path().join("d");
     journey::copy(&journey::before(2), &place);
     let root = place.display();
-    interrupted_everywhere(&format!("train --root {root}"), &[("Which model?", "\r"), ("what will be written", "\r")]);
-    interrupted_everywhere(&format!("evaluate --root {root}"), &[("Which model?", "\r"), ("Open the dark holdout", "\r")]);
-    interrupted_everywhere(&format!("shadow --root {root}"), &[("Which model?", "\r")]);
+    interrupted_everywhere(&format!("train --root {root}"), &[("Which models?", "\r"), ("what will be written", "\r")]);
+    interrupted_everywhere(&format!("evaluate --root {root}"), &[("Which strategy?", "\r"), ("Open the dark holdout", "\r")]);
+    interrupted_everywhere(&format!("shadow --root {root}"), &[("Which strategy?", "\r")]);
     interrupted_everywhere(
         &format!("paper-trade --root {root}"),
         &[("Which broker?", "2\r"), ("How many orders may", "\r"), ("Plan orders for the next session?", "\r"), ("on, or anything else to refuse", "\r")],
     );
-    interrupted_everywhere(&format!("serve --root {root}"), &[("Which model?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "\r")]);
+    interrupted_everywhere(&format!("serve --root {root}"), &[("Which strategy?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "\r")]);
 }
 
 /// From every prompt back to the one before by each of the three ways, then forward again.
@@ -325,13 +325,13 @@ fn every_prompt_of_every_wizard_goes_back_by_esc_by_shift_tab_and_by_the_word() 
         ],
     );
     let root = filled.display();
-    backward_everywhere(&format!("train --root {root}"), &[("Which model?", "\r"), ("what will be written", "")]);
-    backward_everywhere(&format!("evaluate --root {root}"), &[("Which model?", "\r"), ("Open the dark holdout", "")]);
+    backward_everywhere(&format!("train --root {root}"), &[("Which models?", "\r"), ("what will be written", "")]);
+    backward_everywhere(&format!("evaluate --root {root}"), &[("Which strategy?", "\r"), ("Open the dark holdout", "")]);
     backward_everywhere(
         &format!("paper-trade --root {root}"),
         &[("Which broker?", "\r"), ("How many orders may", "\r"), ("Plan orders for the next session?", "")],
     );
-    backward_everywhere(&format!("serve --root {root}"), &[("Which model?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "")]);
+    backward_everywhere(&format!("serve --root {root}"), &[("Which strategy?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "")]);
 }
 
 #[test]

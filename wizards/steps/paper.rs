@@ -37,6 +37,7 @@ use engine::execution::broker::alpaca::AlpacaBroker;
 use engine::execution::broker::ctrader::CTraderBroker;
 use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
 use engine::execution::gates;
+use engine::execution::log::OrderLog;
 use engine::execution::order::{Reference, run_key};
 use engine::execution::reconcile::{Rename, Split};
 use engine::execution::risk::Limits;
@@ -323,7 +324,7 @@ impl Desk {
     fn targets(&self, ready: &Ready, account: &AccountCheck) -> Result<PlanInput> {
         let (panel, asof) = (&self.market.panel, self.market.asof);
         let at = self.market.at(asof)?;
-        let held = engine::execution::positions::ledger(&engine::execution::log::OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
+        let held = engine::execution::positions::ledger(&OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
         let mut notes = Vec::new();
         let mut targets = BTreeMap::new();
         if self.rebalance_is_due(account, ready.rule.rebalance_sessions)? {
@@ -336,10 +337,15 @@ impl Desk {
             targets = decision.weights.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
         } else {
             notes.push(text!("no rebalance today: the rule rebalances every {} sessions", ready.rule.rebalance_sessions));
-            for (symbol, quantity) in held.iter().filter(|(_, q)| **q != 0.0) {
-                // Half a share more than is held, so that truncation gives exactly what is held.
-                let price = self.market.last_close(symbol, asof).unwrap_or(0.0);
-                targets.insert(symbol.clone(), (quantity + 0.5 * quantity.signum()) * price / account.equity);
+            // What an earlier set still waits for is wanted too: an order that fills late is not taken back.
+            let mut wanted = held.clone();
+            for (symbol, quantity) in OrderLog::new(&self.db).open_remaining(&account.account, STRATEGY)? {
+                *wanted.entry(symbol).or_insert(0.0) += quantity;
+            }
+            for (symbol, quantity) in wanted.into_iter().filter(|(_, q)| *q != 0.0) {
+                // Half a share more than that, so that truncation gives exactly it.
+                let price = self.market.last_close(&symbol, asof).unwrap_or(0.0);
+                targets.insert(symbol, (quantity + 0.5 * quantity.signum()) * price / account.equity);
             }
         }
         let prices = targets.keys().chain(held.keys()).filter_map(|s| Some((s.clone(), self.reference(s)?)));
@@ -379,7 +385,7 @@ impl Desk {
 
     /// References of everything that the strategy holds.
     fn references(&self, account: &AccountCheck) -> Result<BTreeMap<String, Reference>> {
-        let held = engine::execution::positions::ledger(&engine::execution::log::OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
+        let held = engine::execution::positions::ledger(&OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
         Ok(held.into_keys().filter_map(|s| Some((s.clone(), self.reference(&s)?))).collect())
     }
 

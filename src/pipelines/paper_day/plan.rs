@@ -101,7 +101,7 @@ impl PaperDay<'_> {
                 .fix("trademl paper-trade"));
         }
         let held = positions::ledger(&self.log(), &account.account)?.of_strategy(&self.config.strategy);
-        let open = self.open_remaining(&account.account)?;
+        let open = self.log().open_remaining(&account.account, &self.config.strategy)?;
         let mut sized =
             (self.sizer)(&SizeInput { targets: &input.targets, positions: &held, open_remaining: &open, prices: &input.prices, equity: account.equity });
         self.hold_back(account, &mut sized);
@@ -158,17 +158,6 @@ impl PaperDay<'_> {
             false
         });
         skipped.sort_by(|a, b| (&a.symbol, &a.reason).cmp(&(&b.symbol, &b.reason)));
-    }
-
-    /// Signed open remainders of the strategy's own orders.
-    pub(super) fn open_remaining(&self, account: &str) -> Result<BTreeMap<String, f64>> {
-        let mut out = BTreeMap::new();
-        for o in self.log().open_orders(account)? {
-            if o.intent.strategy == self.config.strategy && o.remaining() > 0.0 {
-                *out.entry(o.intent.symbol.clone()).or_insert(0.0) += o.intent.side.sign() * o.remaining();
-            }
-        }
-        Ok(out)
     }
 
     /// The pinned set in figures; a function of what is pinned, so it reads the same after any crash.

@@ -171,7 +171,7 @@ impl PaperDay<'_> {
             return Ok(Some(set));
         }
         // What is already on its way towards zero need not be sent again.
-        let open = self.open_remaining(&account.account)?;
+        let open = self.log().open_remaining(&account.account, &self.config.strategy)?;
         let towards_zero = |s: &String, q: f64| open.get(s).copied().filter(|o| o * q < 0.0).unwrap_or(0.0);
         let after: BTreeMap<String, f64> = held.iter().map(|(s, q)| (s.clone(), q + towards_zero(s, *q))).collect();
         let steps = tripwires::steps(&after, targets);
