@@ -1,6 +1,6 @@
 //! Three books of one session side by side: the simulation computed again, the shadow book as it was recorded, the paper book as it was
-//! filled. What differs gets a cause: rounding and the pinned decision by arithmetic; a limit of the account, or an order that was kept
-//! back, takes the whole of its name's difference.
+//! filled. What differs gets a cause. Rounding and the pinned decision are arithmetic; a limit of the account counts only where the book holds
+//! what the limit left; an order that was kept back, or filled late, takes the whole of its name's difference.
 
 use super::{Cause, Difference, replay, same};
 use crate::backtest::{self, Before};
@@ -113,9 +113,12 @@ pub fn kept_back(
     days: (TradingDay, TradingDay),
     prices: &dyn PriceSource,
 ) -> Result<BTreeMap<String, (Cause, String)>> {
-    let mut out = BTreeMap::new();
+    let (mut out, fills) = (BTreeMap::new(), log.fills(account)?);
     for (_, key) in sets(log, account, strategy, days.1)?.into_iter().filter(|(day, _)| *day >= days.0) {
-        let symbols: BTreeMap<String, String> = log.orders_of(&key)?.into_iter().map(|o| (o.id().to_string(), o.intent.symbol)).collect();
+        let mut symbols: BTreeMap<String, String> = log.orders_of(&key)?.into_iter().map(|o| (o.id().to_string(), o.intent.symbol)).collect();
+        // A late execution is a difference of its own.
+        let late: Vec<_> = fills.iter().filter(|f| symbols.contains_key(&f.order_id)).map(|f| (f.fill_id.clone(), f.symbol.clone())).collect();
+        symbols.extend(late);
         for d in replay(log, &key, prices)?.differences {
             let held_back = (d.cause == Cause::Rejection).then(|| d.subject.clone());
             if let Some(symbol) = symbols.get(&d.subject).cloned().or(held_back) {
@@ -254,7 +257,7 @@ impl Compare<'_> {
                 (Cause::Clock, text!("the books rebalance on different sessions"))
             } else if let Some((cause, why)) = self.i.kept_back.get(name) {
                 (*cause, why.clone())
-            } else if (pinned - wanted).abs() > SAME_WEIGHT {
+            } else if (pinned - wanted).abs() > SAME_WEIGHT && holds(paper, name, pinned) {
                 (Cause::Rejection, text!("the account's limits and holdings made {:.4} % of the target's {:.4} %", 100.0 * pinned, 100.0 * wanted))
             } else if apart.abs() <= whole_shares {
                 (Cause::Rounding, text!("whole shares"))
@@ -267,6 +270,12 @@ impl Compare<'_> {
         }
         Ok((all, equal))
     }
+}
+
+/// Whether the paper book holds its own target of a name, in whole shares: then what made the target made the difference.
+fn holds(paper: &PaperBook, name: &str, pinned: f64) -> bool {
+    let target = if pinned == 0.0 { Some(0.0) } else { paper.rebalance.pins.prices.get(name).map(|r| pinned * paper.rebalance.equity / r.price) };
+    target.is_some_and(|shares| (weight(&paper.shares, name) - shares).abs() <= 1.0 + SAME_WEIGHT)
 }
 
 fn weight(weights: &BTreeMap<String, f64>, name: &str) -> f64 {

@@ -137,6 +137,13 @@ fn what_no_cause_accounts_for_is_unexplained() {
         i.paper.rebalance.pins.targets.insert("AAA".into(), 0.4);
     });
     assert!(causes(&target).contains(&("AAA", Cause::Unexplained)), "{target:?}");
+    // A limit explains what it left, and no share besides.
+    let besides = compared(|i| {
+        i.ceiling = Caps { max_long: 0.5, ..wide() };
+        i.paper.rebalance.pins.targets = BTreeMap::from([("AAA".into(), 0.25), ("BBB".into(), 0.25)]);
+        i.paper.shares = BTreeMap::from([("AAA".into(), 100.0), ("BBB".into(), 250.0)]);
+    });
+    assert_eq!(causes(&besides), [("AAA", Cause::Unexplained), ("BBB", Cause::Rejection)], "{besides:?}");
     let row = compared(|i| i.recorded.as_mut().unwrap().0.net_return += 1e-4);
     assert_eq!((row.shadow_reproduced, causes(&row)[0]), (Some(false), ("shadow", Cause::Unexplained)));
 }
