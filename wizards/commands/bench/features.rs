@@ -118,15 +118,10 @@ impl Panel {
         if bench.inputs.are_made() {
             return Self::made(made::closes(bench.scale)?);
         }
-        let column = |name: &str| bench.inputs.panel("daily.parquet", name, "sectors.parquet");
-        Ok(Self {
-            open: column("open")?,
-            high: column("high")?,
-            low: column("low")?,
-            close: column("close")?,
-            volume: column("volume")?,
-            vwap: column("vwap")?,
-        })
+        let columns = ["open", "high", "low", "close", "volume", "vwap"];
+        let read = bench.inputs.panels("daily.parquet", &columns, "sectors.parquet")?;
+        let [open, high, low, close, volume, vwap] = read.try_into().map_err(|_| Error::bug("six columns were asked for"))?;
+        Ok(Self { open, high, low, close, volume, vwap })
     }
 
     /// Bars around closes: the open is the close before, the range 1 % of the price.

@@ -42,19 +42,23 @@ impl Inputs {
 
     /// A float column as `series x sessions`, from a table sorted by series with equally many rows each.
     pub fn panel(&self, file: &str, column: &str, series_file: &str) -> Result<Matrix> {
-        let rows = self.floats(file, column)?;
-        let series = self.texts(series_file, "symbol")?.len();
-        if series == 0 || rows.len() % series != 0 {
-            return Err(damaged(file, &format!("{} rows do not divide into {series} series", rows.len())));
+        self.panels(file, &[column], series_file)?.pop().ok_or_else(|| Error::bug("a column was asked for and none came"))
+    }
+
+    /// Several columns as [`Self::panel`], from one reading of the file.
+    pub fn panels(&self, file: &str, columns: &[&str], series_file: &str) -> Result<Vec<Matrix>> {
+        let table = store::parquet_columns(self.bytes(file)?, columns)?;
+        let (rows, series) = (table.height(), self.texts(series_file, "symbol")?.len());
+        if series == 0 || rows % series != 0 {
+            return Err(damaged(file, &format!("{rows} rows do not divide into {series} series")));
         }
-        let length = rows.len() / series;
-        Matrix::from_vec(series, length, rows)
+        let matrix = |column: &&str| Matrix::from_vec(series, rows / series, numbers(&table, column)?);
+        columns.iter().map(matrix).collect()
     }
 
     /// A number column; null is NaN.
     pub fn floats(&self, file: &str, column: &str) -> Result<Vec<f64>> {
-        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
-        Ok(frame::floats(&table, column)?.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+        numbers(&store::parquet_columns(self.bytes(file)?, &[column])?, column)
     }
 
     /// A text column without nulls.
@@ -124,6 +128,11 @@ impl Inputs {
     pub fn array(&self, file: &str) -> Result<Array> {
         Array::parse(&self.bytes(file)?).ok_or_else(|| damaged(file, "it is not a little-endian .npy array of f4, f8 or i4 in C order"))
     }
+}
+
+/// A number column of a table; null is NaN.
+fn numbers(table: &frame::DataFrame, column: &str) -> Result<Vec<f64>> {
+    Ok(frame::floats(table, column)?.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
 }
 
 /// One answer of a vendor, and the symbols that were asked for.
