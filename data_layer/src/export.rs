@@ -101,7 +101,13 @@ fn nights(root: &DataRoot) -> Result<BTreeSet<TradingDay>> {
 
 fn manifest_of(root: &DataRoot, night: TradingDay) -> Result<ExportManifest> {
     let path = DataPath::new(format!("{FOLDER}/{night}/{MANIFEST}"))?;
-    store::read_signed(root, &path)?.ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("{path} is not there")).fix("trademl node audit --full"))
+    let damaged = |what: String| Error::new(code::SSD_DAMAGED, what).fix("trademl node audit --full");
+    let manifest: ExportManifest = store::read_signed(root, &path)?.ok_or_else(|| damaged(text!("{path} is not there")))?;
+    // A whole list under the name of another night is damage too.
+    if manifest.day != night {
+        return Err(damaged(text!("{path} is the list of {}", manifest.day)));
+    }
+    Ok(manifest)
 }
 
 /// Files of the exports that are not what their lists say, with the digest that is wanted; `None` for a list itself.

@@ -55,3 +55,17 @@ fn lesson_037_an_export_of_another_world_or_with_damage_is_refused() {
     assert!(import(&desk.root, &desk.db, &exports).unwrap_err().is(code::SSD_DAMAGED));
     assert!(store::list(&desk.root, &DataPath::new("curated").unwrap()).unwrap().is_empty(), "nothing was written");
 }
+
+#[test]
+fn a_list_under_the_name_of_another_night_is_damage_itself() {
+    let node = filled();
+    for night in ["2017-02-01", "2017-02-02"] {
+        nightly(&node.root, &node.db, day(night)).unwrap();
+    }
+    assert!(damaged(&node.root).unwrap().is_empty());
+    let exports = node.place(&DataPath::new(FOLDER).unwrap());
+    std::fs::copy(exports.join("2017-02-01").join(MANIFEST), exports.join("2017-02-02").join(MANIFEST)).unwrap();
+    let found: Vec<String> = damaged(&node.root).unwrap().into_iter().map(|(path, _)| path.to_string()).collect();
+    assert_eq!(found, [format!("{FOLDER}/2017-02-02/{MANIFEST}")]);
+    assert!(mend(&node.root).unwrap() > 0 && damaged(&node.root).unwrap().is_empty());
+}

@@ -222,7 +222,7 @@ fn spots(state: &State, asked: &m::Envelope) -> Answer {
 
 /// The shares of a volume that the symbol's rules allow.
 fn shares(volume: i64) -> Option<f64> {
-    (volume >= 100 && volume <= 100_000_000 && volume % 100 == 0).then(|| volume as f64 / VOLUME_UNITS)
+    ((100..=100_000_000).contains(&volume) && volume % 100 == 0).then(|| volume as f64 / VOLUME_UNITS)
 }
 
 /// The book's time in force, or the code of a refusal.
