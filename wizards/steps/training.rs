@@ -68,23 +68,23 @@ pub fn config(host: &Host, root: &DataRoot, model: &str) -> Result<Loaded<Traini
 
 /// What the run will ask of the data and of the models; what holds for all of them is said once.
 pub fn plan(act: &Act<'_>, chosen: &[Chosen]) -> Result<Plan> {
-    let each = chosen.iter().map(|c| plan_of(act, &c.config)).collect::<Result<Vec<_>>>()?;
-    let fits: usize = each.iter().map(|(fits, _)| fits).sum();
-    let for_all = |note: &&String| each.iter().all(|(_, notes)| notes.contains(note));
-    let mut notes: Vec<String> = each.iter().take(1).flat_map(|(_, notes)| notes.iter().filter(for_all).cloned()).collect();
-    for (Chosen { model, .. }, (_, own)) in chosen.iter().zip(&each) {
-        notes.extend(own.iter().filter(|note| !for_all(note)).map(|note| format!("{model}: {}", tell(note))));
+    let needs = chosen.iter().map(|c| need(act, &c.config.value)).collect::<Result<Vec<_>>>()?;
+    let each = chosen.iter().map(|c| notes(act, &c.config)).collect::<Result<Vec<_>>>()?;
+    let for_all = |note: &&String| each.iter().all(|notes| notes.contains(note));
+    let mut said = vec![sentence(&needs)];
+    said.extend(each.iter().take(1).flatten().filter(for_all).cloned());
+    for (Chosen { model, .. }, own) in chosen.iter().zip(&each) {
+        said.extend(own.iter().filter(|note| !for_all(note)).map(|note| format!("{model}: {}", tell(note))));
     }
-    Ok(Plan { work: vec![("fits (configurations x splits)".into(), fits as u64)], notes, ..Plan::default() })
+    let fits: usize = needs.iter().map(|n| n.fits).sum();
+    Ok(Plan { work: vec![("fits (configurations x splits)".into(), fits as u64)], notes: said, ..Plan::default() })
 }
 
-/// One model's number of fits, and the notes about it.
-fn plan_of(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<(usize, Vec<String>)> {
+/// What must be known of one model before it is trained.
+fn notes(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Vec<String>> {
     let c = &config.value;
-    let cells = c.cells()?.len();
     let splits = c.cpcv().n_splits();
     let mut notes = vec![
-        estimate(act, c, cells * splits)?,
         text!("window: {} years asked; what the drive holds of them is used and said", c.window.years),
         text!("cross-validation: {} groups, {} held out, {splits} splits, embargo {} sessions", c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions),
         text!("bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %", c.bars.sharpe, c.bars.max_drawdown * 100.0, c.bars.dsr, c.bars.pbo * 100.0),
@@ -93,7 +93,7 @@ fn plan_of(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<(usize, Vec
     for (dependency, threshold) in &c.dependencies {
         notes.push(text!("needs {dependency} at {:.0} % GREEN", threshold * 100.0));
     }
-    Ok((cells * splits, notes))
+    Ok(notes)
 }
 
 /// Nanoseconds that LightGBM spends on a row of a feature in a round: measured on the practice drive (85 thousand rows).
@@ -104,19 +104,33 @@ const BYTES_PER_CELL: f64 = 24.0;
 /// A plan is the same on every machine, so it speaks of a small one.
 const CORES: f64 = 2.0;
 
-/// What the run will need, before it is begun: rows from the ledger, the rest by proportion.
-fn estimate(act: &Act<'_>, c: &TrainingConfig, fits: usize) -> Result<String> {
+/// What training one model takes, before it is begun: rows from the ledger, the rest by proportion.
+struct Need {
+    fits: usize,
+    rows: u64,
+    seconds: f64,
+    memory_mb: f64,
+}
+
+fn need(act: &Act<'_>, c: &TrainingConfig) -> Result<Need> {
     let db = Db::open(act.root, Which::Node)?;
     let rows = match ledger::held(&db, table::CURATED_EQUITIES)? {
-        Some(held) => ledger::coverage(&db, table::CURATED_EQUITIES, "", train::windows(c, held.end.plus_days(-1), held)?.used)?.expected as f64,
-        None => 0.0,
+        Some(held) => ledger::coverage(&db, table::CURATED_EQUITIES, "", train::windows(c, held.end.plus_days(-1), held)?.used)?.expected,
+        None => 0,
     };
-    let cells = rows * features::width(&c.features.set)? as f64;
+    let fits = c.cells()?.len() * c.cpcv().n_splits();
+    let cells = rows as f64 * features::width(&c.features.set)? as f64;
     let share = 1.0 - c.cpcv.test_groups as f64 / c.cpcv.groups as f64;
     let seconds = fits as f64 * share * cells * c.model.rounds as f64 * NS_PER_CELL_ROUND * 1e-9 / CORES;
-    let (time, memory_mb) = (pace::words(seconds), (cells * BYTES_PER_CELL / 1e6).max(50.0));
-    let rows = thousands(rows as u64);
-    Ok(text!("needs about {time} on {CORES} cores and {memory_mb:.0} MB of memory, for {rows} rows of prices"))
+    Ok(Need { fits, rows, seconds, memory_mb: (cells * BYTES_PER_CELL / 1e6).max(50.0) })
+}
+
+/// The models follow each other: their times add up, their memory does not.
+fn sentence(needs: &[Need]) -> String {
+    let time = pace::words(needs.iter().map(|n| n.seconds).sum());
+    let memory_mb = needs.iter().map(|n| n.memory_mb).fold(0.0, f64::max);
+    let rows = thousands(needs.iter().map(|n| n.rows).max().unwrap_or_default());
+    text!("needs about {time} on {CORES} cores and {memory_mb:.0} MB of memory, for {rows} rows of prices")
 }
 
 /// What makes a new challenger due tonight; empty where nothing was ever trained.

@@ -118,25 +118,6 @@ impl FakeBroker {
     }
 }
 
-fn as_order(i: &Intent, now: Option<UtcTime>, n: usize) -> BrokerOrder {
-    BrokerOrder {
-        id: format!("b{n}"),
-        client_order_id: i.client_order_id.clone(),
-        symbol: i.symbol.clone(),
-        side: i.side,
-        qty: i.qty,
-        order_type: i.order_type,
-        tif: i.tif,
-        limit_price: i.limit_price,
-        stop_price: i.stop_price,
-        status: "accepted".into(),
-        filled_qty: 0.0,
-        filled_avg_price: None,
-        submitted_at: now,
-        updated_at: now,
-    }
-}
-
 impl Broker for FakeBroker {
     fn name(&self) -> &'static str {
         "fake"
@@ -175,7 +156,7 @@ impl Broker for FakeBroker {
             t.refused_duplicates += 1;
             return Submitted::Duplicate;
         }
-        let mut order = as_order(intent, t.now, n);
+        let mut order = BrokerOrder::accepted(intent, format!("b{n}"), t.now);
         if fault == Some(Fault::WrongPayload) {
             order.qty += 1.0;
         }

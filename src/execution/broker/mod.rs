@@ -65,6 +65,26 @@ pub struct BrokerOrder {
 }
 
 impl BrokerOrder {
+    /// The order that `intent` asks for, taken by a broker at `at` and not filled yet.
+    pub fn accepted(intent: &Intent, id: String, at: Option<UtcTime>) -> Self {
+        Self {
+            id,
+            client_order_id: intent.client_order_id.clone(),
+            symbol: intent.symbol.clone(),
+            side: intent.side,
+            qty: intent.qty,
+            order_type: intent.order_type,
+            tif: intent.tif,
+            limit_price: intent.limit_price,
+            stop_price: intent.stop_price,
+            status: "accepted".into(),
+            filled_qty: 0.0,
+            filled_avg_price: None,
+            submitted_at: at,
+            updated_at: at,
+        }
+    }
+
     /// Whether this is the order that `intent` describes.
     pub fn matches(&self, intent: &Intent) -> bool {
         use super::order::{close, same_price};

@@ -220,22 +220,7 @@ impl<'a> SimulatedBroker<'a> {
 
     fn accept(&self, intent: &Intent) -> Result<Submitted> {
         let now = self.now();
-        let order = BrokerOrder {
-            id: format!("sim-{}", &intent.client_order_id),
-            client_order_id: intent.client_order_id.clone(),
-            symbol: intent.symbol.clone(),
-            side: intent.side,
-            qty: intent.qty,
-            order_type: intent.order_type,
-            tif: intent.tif,
-            limit_price: intent.limit_price,
-            stop_price: intent.stop_price,
-            status: "accepted".into(),
-            filled_qty: 0.0,
-            filled_avg_price: None,
-            submitted_at: Some(now),
-            updated_at: Some(now),
-        };
+        let order = BrokerOrder::accepted(intent, format!("sim-{}", &intent.client_order_id), Some(now));
         if self.prices.last_close(&intent.symbol, Calendar::xnys().last_closed(now)?).is_none() {
             return Ok(Submitted::Refused { code: "40010001".into(), text: text!("asset \"{}\" not found", intent.symbol) });
         }

@@ -237,22 +237,7 @@ impl Broker for Exchange {
         let Ok(mut book) = self.book.lock() else { return Submitted::Unknown("a poisoned lock".into()) };
         let waited = book.answered.map(|before| asked.duration_since(before).as_secs_f64());
         book.seconds.extend(waited);
-        let order = BrokerOrder {
-            id: format!("b-{}", intent.client_order_id),
-            client_order_id: intent.client_order_id.clone(),
-            symbol: intent.symbol.clone(),
-            side: intent.side,
-            qty: intent.qty,
-            order_type: intent.order_type,
-            tif: intent.tif,
-            limit_price: intent.limit_price,
-            stop_price: intent.stop_price,
-            status: "accepted".into(),
-            filled_qty: 0.0,
-            filled_avg_price: None,
-            submitted_at: Some(self.now),
-            updated_at: Some(self.now),
-        };
+        let order = BrokerOrder::accepted(intent, format!("b-{}", intent.client_order_id), Some(self.now));
         book.orders.push(order.clone());
         book.answered = Some(Instant::now());
         Submitted::Accepted(order)

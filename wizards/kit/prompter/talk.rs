@@ -134,12 +134,6 @@ impl<F: Face> Talk<F> {
                 let at = question.default.as_ref().and_then(|(v, _)| choices.iter().position(|c| v.as_str() == Some(&c.value))).unwrap_or(0);
                 self.face.pick(&labels, at)
             }
-            Kind::Several(choices) => {
-                for (i, choice) in choices.iter().enumerate() {
-                    self.face.say(Tone::Plain, &format!("  {}) {}", i + 1, tell(&choice.label)))?;
-                }
-                self.face.line(kept, false)
-            }
             _ => self.face.line(kept, false),
         }
     }
@@ -177,6 +171,11 @@ impl<F: Face> Prompter for Talk<F> {
         self.heading(place, &question.prompt)?;
         if let Some((value, evidence)) = &question.default {
             self.face.say(Tone::Faint, &text!("  default: {}   ({evidence})", question.display(value)))?;
+        }
+        if let Kind::Several(choices) = &question.kind {
+            for (i, choice) in choices.iter().enumerate() {
+                self.face.say(Tone::Plain, &format!("  {}) {}", i + 1, tell(&choice.label)))?;
+            }
         }
         let mut kept = self.drafts.remove(place.step).unwrap_or_default();
         loop {

@@ -61,13 +61,13 @@ impl Run<'_> {
         }
         row("done", text!("{} of {of} steps{}", done.len(), done.last().map_or(String::new(), |s| text!(", the newest {}", self.place_of(&self.key(s.id))))));
         for step in &doubtful {
-            row("in doubt", text!("{} was interrupted: {}", self.place_of(step.id), settled_by(step.verb)));
+            row("in doubt", text!("{} was interrupted: {}", self.place_of(&self.key(step.id)), settled_by(step.verb)));
         }
         if let Some(next) = next {
-            row("next", self.place_of(next.id));
+            row("next", self.place_of(&self.key(next.id)));
         }
         if let Some(seconds) = self.rest_of(&self.pace) {
-            row("the rest", text!("usually takes {}", words(seconds)));
+            row("the rest", text!("usually takes {}{}", words(seconds), self.lap_words()));
         }
         if self.state.values().any(|s| s.machine_id != self.host.machine_id()) {
             row("this is", "another machine: what belongs to a machine (keys, mount, limits) is asked again".into());

@@ -184,9 +184,10 @@ fn respond(state: &State, mut seat: Seat, asked: &m::Envelope) -> Done {
             carry_out(&mut seat);
             Done { close: true, ..plain(seat, Answer::default()) }
         }
+        // The news of an order is the answer to who sent it: where the one is lost, the other is.
         Do::ErrorAfter => {
-            carry_out(&mut seat);
-            only(seat, refusal(asked, "TIMEOUT_ERROR", "the server did not answer in time"))
+            let told = carry_out(&mut seat).told;
+            Done { told, ..only(seat, refusal(asked, "TIMEOUT_ERROR", "the server did not answer in time")) }
         }
         Do::GzipBomb => Done { bytes: 0x7fff_ffffu32.to_be_bytes().to_vec(), ..plain(seat, Answer::default()) },
         Do::Slow | Do::Drip => {
