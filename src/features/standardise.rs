@@ -7,28 +7,39 @@ use rayon::prelude::*;
 /// z = (x - mean) / sd with ddof = 1 over the values present. One name, or no spread at all, gives 0 for every value
 /// present; a missing value stays missing.
 pub fn zscore(values: &[f64]) -> Vec<f64> {
-    let (mut n, mut sum, mut lo, mut hi) = (0_usize, 0.0, f64::INFINITY, f64::NEG_INFINITY);
-    for &v in values {
-        if !v.is_nan() {
-            n += 1;
-            sum += v;
-            lo = if v < lo { v } else { lo };
-            hi = if v > hi { v } else { hi };
+    let mut cells: Vec<[f64; 1]> = values.iter().map(|v| [*v]).collect();
+    zscores(&mut cells);
+    cells.into_iter().flatten().collect()
+}
+
+/// [`zscore`] of `L` sections side by side, one in each place of the cells. Each keeps its own sums in its own order, so that its
+/// neighbours change no bit of it.
+fn zscores<const L: usize>(cells: &mut [[f64; L]]) {
+    let (mut n, mut sum, mut lo, mut hi) = ([0.0; L], [0.0; L], [f64::INFINITY; L], [f64::NEG_INFINITY; L]);
+    for v in cells.iter() {
+        for l in 0..L {
+            let missing = v[l].is_nan();
+            n[l] += if missing { 0.0 } else { 1.0 };
+            sum[l] += if missing { 0.0 } else { v[l] };
+            lo[l] = if v[l] < lo[l] { v[l] } else { lo[l] };
+            hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
         }
     }
-    if n < 2 || lo == hi {
-        return values.iter().map(|v| if v.is_nan() { f64::NAN } else { 0.0 }).collect();
-    }
-    let mean = sum / n as f64;
-    let mut ss = 0.0;
-    for &v in values {
-        if !v.is_nan() {
-            ss += (v - mean) * (v - mean);
+    let mean: [f64; L] = std::array::from_fn(|l| sum[l] / n[l]);
+    let mut ss = [0.0; L];
+    for v in cells.iter() {
+        for l in 0..L {
+            ss[l] += if v[l].is_nan() { 0.0 } else { (v[l] - mean[l]) * (v[l] - mean[l]) };
         }
     }
-    let sd = (ss / (n - 1) as f64).sqrt();
+    let sd: [f64; L] = std::array::from_fn(|l| (ss[l] / (n[l] - 1.0)).sqrt());
     // A spread too small to square would divide by zero: it is no spread.
-    values.iter().map(|&v| if v.is_nan() || sd > 0.0 { (v - mean) / sd } else { 0.0 }).collect()
+    let flat: [bool; L] = std::array::from_fn(|l| n[l] < 2.0 || lo[l] == hi[l] || sd[l] == 0.0);
+    for v in cells.iter_mut() {
+        for l in 0..L {
+            v[l] = if flat[l] && !v[l].is_nan() { 0.0 } else { (v[l] - mean[l]) / sd[l] };
+        }
+    }
 }
 
 /// [`zscore`], cut off at `-limit` and `limit`.
@@ -77,22 +88,19 @@ pub fn standardise(panel: &Panel, mut block: FeatureBlock, scalings: &[Scaling])
 const TILE: usize = 8;
 
 fn scale_column(panel: &Panel, m: &mut Matrix, scaling: Scaling) {
-    let mut sections = vec![vec![f64::NAN; m.rows()]; TILE];
+    let mut cells = vec![[f64::NAN; TILE]; m.rows()];
     for first in (0..m.cols()).step_by(TILE) {
         let days = first..(first + TILE).min(m.cols());
-        for s in 0..m.rows() {
-            let (values, member) = (&m.row(s)[days.clone()], &panel.member.row(s)[days.clone()]);
-            for (section, (v, is)) in sections.iter_mut().zip(values.iter().zip(member)) {
-                section[s] = if *is > 0.0 { *v } else { f64::NAN };
+        for (s, cell) in cells.iter_mut().enumerate() {
+            for (v, (value, member)) in cell.iter_mut().zip(m.row(s)[days.clone()].iter().zip(&panel.member.row(s)[days.clone()])) {
+                *v = if *member > 0.0 { *value } else { f64::NAN };
             }
         }
         if scaling == Scaling::CrossSection {
-            sections.iter_mut().take(days.len()).for_each(|section| *section = zscore(section));
+            zscores(&mut cells);
         }
-        for s in 0..m.rows() {
-            for (v, section) in m.row_mut(s)[days.clone()].iter_mut().zip(&sections) {
-                *v = section[s];
-            }
+        for (s, cell) in cells.iter().enumerate() {
+            m.row_mut(s)[days.clone()].copy_from_slice(&cell[..days.len()]);
         }
     }
 }
@@ -121,6 +129,13 @@ mod tests {
     #[test]
     fn equal_values_give_zero_even_when_their_mean_rounds() {
         assert_eq!(zscore(&[0.1, 0.1, 0.1]), [0.0; 3]);
+        assert_eq!(zscore(&[0.1]), [0.0]);
+        let two = [0.25, f64::NAN, 0.75];
+        let mut cells = two.map(|v| [0.1, v, f64::NAN]);
+        zscores(&mut cells);
+        assert_eq!(cells.map(|c| c[0]), [0.0; 3]);
+        assert_eq!(cells.map(|c| c[1].to_bits()).to_vec(), zscore(&two).iter().map(|z| z.to_bits()).collect::<Vec<_>>());
+        assert!(cells.iter().all(|c| c[2].is_nan()));
     }
 
     #[test]

@@ -3,45 +3,82 @@
 //! Every value is computed from its own window alone, by direct sums: no running total drifts, and the value at `t` is bit
 //! for bit the same in any panel that holds the window, however much history precedes it.
 
+/// Windows that are computed side by side. Each keeps its own sums in its own order, so a value is the same bit for bit as alone;
+/// neighbours share what a processor does in one instruction.
+const SIDE: usize = 8;
+
+/// One value for each of neighbouring windows: of the values that they share, window `l` holds the `n` from `l`.
+pub(crate) type Side = [f64; SIDE];
+
+/// Apply `f` to every `n` observations that end at a session, whatever is missing among them. Before the first stand missing ones.
+/// `f` is given `n + SIDE - 1` values and `n`.
+pub(crate) fn every(values: &[f64], n: usize, f: impl Fn(&[f64], usize) -> Side) -> Vec<f64> {
+    let mut padded = vec![f64::NAN; values.len() + n - 1 + SIDE];
+    padded[n - 1..n - 1 + values.len()].copy_from_slice(values);
+    let mut out = Vec::with_capacity(values.len() + SIDE);
+    for at in (0..values.len()).step_by(SIDE) {
+        out.extend(f(&padded[at..at + n - 1 + SIDE], n));
+    }
+    out.truncate(values.len());
+    out
+}
+
 /// Apply `f` to each complete window of `n` observations; missing where the window is short or has a gap.
-pub(crate) fn rolling(values: &[f64], n: usize, f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-    let mut out = vec![f64::NAN; values.len()];
+pub(crate) fn rolling(values: &[f64], n: usize, f: impl Fn(&[f64], usize) -> Side) -> Vec<f64> {
+    let mut out = every(values, n, f);
     let mut run = 0;
-    for t in 0..values.len() {
-        run = if values[t].is_nan() { 0 } else { run + 1 };
-        if run >= n {
-            out[t] = f(&values[t + 1 - n..=t]);
-        }
+    for (v, out) in values.iter().zip(&mut out) {
+        run = if v.is_nan() { 0 } else { run + 1 };
+        *out = if run >= n { *out } else { f64::NAN };
     }
     out
 }
 
-pub(crate) fn mean(w: &[f64]) -> f64 {
-    let mut sum = 0.0;
-    for v in w {
-        sum += v;
+pub(crate) fn mean(w: &[f64], n: usize) -> Side {
+    let mut sum = [0.0; SIDE];
+    for v in w.array_windows::<SIDE>() {
+        for l in 0..SIDE {
+            sum[l] += v[l];
+        }
     }
-    sum / w.len() as f64
+    sum.map(|sum| sum / n as f64)
 }
 
 /// Sample standard deviation (ddof = 1) in two passes; exactly 0 for a constant window.
-pub(crate) fn std_dev(w: &[f64]) -> f64 {
-    let m = mean(w);
-    let (mut ss, mut lo, mut hi) = (0.0, f64::INFINITY, f64::NEG_INFINITY);
-    for v in w {
-        ss += (v - m) * (v - m);
-        lo = if *v < lo { *v } else { lo };
-        hi = if *v > hi { *v } else { hi };
+pub(crate) fn std_dev(w: &[f64], n: usize) -> Side {
+    let m = mean(w, n);
+    let (mut ss, mut lo, mut hi) = ([0.0; SIDE], [f64::INFINITY; SIDE], [f64::NEG_INFINITY; SIDE]);
+    for v in w.array_windows::<SIDE>() {
+        for l in 0..SIDE {
+            ss[l] += (v[l] - m[l]) * (v[l] - m[l]);
+            lo[l] = if v[l] < lo[l] { v[l] } else { lo[l] };
+            hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
+        }
     }
-    if lo == hi { 0.0 } else { (ss / (w.len() - 1) as f64).sqrt() }
+    std::array::from_fn(|l| if lo[l] == hi[l] { 0.0 } else { (ss[l] / (n - 1) as f64).sqrt() })
 }
 
-pub(crate) fn max(w: &[f64]) -> f64 {
-    let mut hi = f64::NEG_INFINITY;
-    for v in w {
-        hi = if *v > hi { *v } else { hi };
+pub(crate) fn max(w: &[f64], _: usize) -> Side {
+    let mut hi = [f64::NEG_INFINITY; SIDE];
+    for v in w.array_windows::<SIDE>() {
+        for l in 0..SIDE {
+            hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
+        }
     }
     hi
+}
+
+/// `times` the mean of those that are there where at least `least` are; missing elsewhere.
+pub(crate) fn mean_of_present(w: &[f64], times: f64, least: usize) -> Side {
+    let (mut sum, mut count) = ([0.0; SIDE], [0.0; SIDE]);
+    for v in w.array_windows::<SIDE>() {
+        for l in 0..SIDE {
+            let missing = v[l].is_nan();
+            sum[l] += if missing { 0.0 } else { v[l] };
+            count[l] += if missing { 0.0 } else { 1.0 };
+        }
+    }
+    std::array::from_fn(|l| if count[l] >= least as f64 { times * sum[l] / count[l] } else { f64::NAN })
 }
 
 /// `f(now, before)` of each value and the one `lag` sessions earlier; missing unless both are there.
@@ -58,6 +95,8 @@ pub(crate) fn lagged(values: &[f64], lag: usize, f: impl Fn(f64, f64) -> f64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn a_gap_empties_every_window_that_holds_it() {
@@ -70,7 +109,31 @@ mod tests {
 
     #[test]
     fn a_constant_window_has_no_deviation_at_all() {
-        assert_eq!(std_dev(&[0.1; 7]), 0.0);
-        assert!((std_dev(&[1.0, 2.0, 3.0]) - 1.0).abs() < 1e-15);
+        assert_eq!(rolling(&[0.1; 7], 7, std_dev)[6], 0.0);
+        assert!((rolling(&[1.0, 2.0, 3.0], 3, std_dev)[2] - 1.0).abs() < 1e-15);
+    }
+
+    /// One window at a time, in the plainest words.
+    fn alone(values: &[f64], n: usize, f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+        let whole = |t: usize| (t + 1 >= n).then(|| &values[t + 1 - n..=t]).filter(|w| w.iter().all(|v| !v.is_nan()));
+        (0..values.len()).map(|t| whole(t).map_or(f64::NAN, &f)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn neighbours_never_change_a_value(values in vec(prop_oneof![9 => -1e6..1e6f64, 1 => Just(f64::NAN)], 0..70), n in 2usize..21) {
+            let mean_alone = |w: &[f64]| w.iter().fold(0.0, |sum, v| sum + v) / w.len() as f64;
+            let std_alone = |w: &[f64]| {
+                let m = mean_alone(w);
+                (w.iter().fold(0.0, |ss, v| ss + (v - m) * (v - m)) / (w.len() - 1) as f64).sqrt()
+            };
+            let bits = |v: Vec<f64>| v.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            prop_assert_eq!(bits(rolling(&values, n, mean)), bits(alone(&values, n, mean_alone)));
+            prop_assert_eq!(bits(rolling(&values, n, std_dev)), bits(alone(&values, n, std_alone)));
+            prop_assert_eq!(bits(rolling(&values, n, max)), bits(alone(&values, n, |w| w.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b)))));
+            let present = |t: usize| values[(t + 1).saturating_sub(n)..=t].iter().copied().filter(|v| !v.is_nan()).collect::<Vec<_>>();
+            let some = (0..values.len()).map(|t| if present(t).len() >= 2 { mean_alone(&present(t)) } else { f64::NAN }).collect();
+            prop_assert_eq!(bits(every(&values, n, |w, _| mean_of_present(w, 1.0, 2))), bits(some));
+        }
     }
 }

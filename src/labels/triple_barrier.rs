@@ -109,6 +109,53 @@ pub fn first_touch(bars: Bars<'_>, entry: usize, sigma: f64, rule: &Barriers) ->
     Some(Touch { label: 0, end: last, ret: held })
 }
 
+/// Entries whose closes are compared side by side.
+const SIDE: usize = 8;
+
+/// [`first_touch`] on closes for an entry at every session, `sigma` being the volatility of each.
+pub fn close_touches(close: &[f64], sigma: &[f64], rule: &Barriers) -> Vec<Option<Touch>> {
+    let rule = Barriers { path: TouchPath::Close, ..*rule };
+    let bars = Bars { open: close, high: close, low: close, close };
+    let mut out = Vec::with_capacity(sigma.len());
+    while let (Some(entry), Some(sigma)) = (close.get(out.len()..).and_then(|c| c.get(..SIDE + rule.max_holding_sessions)), sigma[out.len()..].first_chunk()) {
+        let at = out.len();
+        out.extend(side_by_side(entry, sigma, &rule).map(|touch| touch.map(|t| Touch { end: at + t.end, ..t })));
+    }
+    out.extend((out.len()..sigma.len()).map(|entry| first_touch(bars, entry, sigma[entry], &rule)).collect::<Vec<_>>());
+    out
+}
+
+/// The touches of `SIDE` entries, every one with its whole holding period in `close`; ends count from the first entry. Which entry
+/// is open is a mask, not a branch: where a holding ends cannot be foreseen.
+fn side_by_side(close: &[f64], sigma: &[f64; SIDE], rule: &Barriers) -> [Option<Touch>; SIDE] {
+    let mask = |yes: bool| u64::from(yes).wrapping_neg();
+    let price: [f64; SIDE] = std::array::from_fn(|l| close[l]);
+    let target: [f64; SIDE] = std::array::from_fn(|l| rule.target_mult * sigma[l]);
+    let stop: [f64; SIDE] = std::array::from_fn(|l| -rule.stop_mult * sigma[l]);
+    let (mut open, mut up, mut down, mut held, mut ret) = ([u64::MAX; SIDE], [0; SIDE], [0; SIDE], [0u64; SIDE], [0u64; SIDE]);
+    for closes in close.array_windows::<SIDE>().skip(1) {
+        let mut any = 0;
+        for l in 0..SIDE {
+            let r = closes[l] / price[l] - 1.0;
+            let seen = mask(!r.is_nan()) & open[l];
+            ret[l] = (r.to_bits() & seen) | (ret[l] & !seen);
+            // An open entry is held one session longer: its mask is minus one.
+            held[l] = held[l].wrapping_sub(open[l]);
+            up[l] |= mask(r > target[l]) & open[l];
+            down[l] |= mask(r < stop[l]) & open[l];
+            open[l] &= !(up[l] | down[l]);
+            any |= open[l];
+        }
+        if any == 0 {
+            break;
+        }
+    }
+    std::array::from_fn(|l| {
+        let label = i8::from(up[l] != 0) - i8::from(down[l] != 0);
+        (price[l] > 0.0 && sigma[l] > 0.0).then(|| Touch { label, end: l + held[l] as usize, ret: f64::from_bits(ret[l]) })
+    })
+}
+
 fn close_touch(close: f64, target: f64, stop: f64) -> Option<(i8, f64)> {
     if close > target {
         Some((1, close))
@@ -137,6 +184,8 @@ fn bar_touch([open, high, low]: [f64; 3], target: f64, stop: f64) -> Option<(i8,
 mod tests {
     use super::*;
     use crate::features::fixture::{cell, golden, near, numbers, table};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn golden_volatility() {
@@ -180,5 +229,19 @@ mod tests {
     fn barriers_that_cannot_be_touched_are_refused() {
         let rule = Barriers { target_mult: 0.0, stop_mult: 1.0, max_holding_sessions: 5, path: TouchPath::Ohlc };
         assert!(rule.check().unwrap_err().is(code::CFG_VALUE));
+    }
+
+    proptest! {
+        #[test]
+        fn neighbouring_entries_end_as_each_would_alone(
+            close in vec(prop_oneof![12 => 90.0..110.0f64, 1 => Just(f64::NAN), 1 => Just(-1.0)], 0..80),
+            sigma in vec(prop_oneof![9 => 0.0..0.1f64, 1 => Just(f64::NAN)], 80),
+            hold in 1usize..14,
+        ) {
+            let rule = Barriers { target_mult: 1.0, stop_mult: 1.5, max_holding_sessions: hold, path: TouchPath::Close };
+            let bars = Bars { open: &close, high: &close, low: &close, close: &close };
+            let alone: Vec<_> = (0..close.len()).map(|t| first_touch(bars, t, sigma[t], &rule)).collect();
+            prop_assert_eq!(close_touches(&close, &sigma[..close.len()], &rule), alone);
+        }
     }
 }

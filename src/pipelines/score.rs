@@ -38,14 +38,18 @@ pub fn score_range(model: &Model, panel: &Panel, days: std::ops::Range<usize>) -
             .found(text!("now {}, trained on {}", block.names.join(" "), forest.features().join(" ")))
             .fix("trademl train"));
     }
-    let mut row = Vec::with_capacity(block.names.len());
+    let (mut row, mut rows, mut places) = (Vec::with_capacity(block.names.len()), Vec::new(), Vec::new());
     for day in days {
         for symbol in 0..panel.n_symbols() {
             row.clear();
             if block.row(panel, symbol, day, &mut row) {
-                out.set(symbol, day, forest.predict(&row));
+                rows.extend_from_slice(&row);
+                places.push((symbol, day));
             }
         }
+    }
+    for ((symbol, day), score) in places.into_iter().zip(forest.predict_rows(&rows)) {
+        out.set(symbol, day, score);
     }
     Ok(out)
 }

@@ -3,7 +3,7 @@
 //! Each is looked up as of the day: a filing or an announcement counts from the day it was public. Without the source the
 //! feature is excluded by name; it is never approximated with today's figure.
 
-use super::{History, spec};
+use super::{Dates, History, spec};
 use crate::features::window::{mean, rolling};
 use crate::features::{Excluded, FeatureSpec, Scaling::CrossSection};
 use data_layer::calendar::Calendar;
@@ -51,18 +51,18 @@ impl PointInTime {
         out
     }
 
-    pub(super) fn rows(&self, symbol: &str, days: &[TradingDay], h: &History<'_>) -> Vec<Vec<f64>> {
+    pub(super) fn rows(&self, symbol: &str, dates: &Dates<'_>, h: &History<'_>) -> Vec<Vec<f64>> {
         let mut out = Vec::new();
         if !self.shares.is_empty() {
             let filed = self.shares.get(symbol).map_or(&[][..], Vec::as_slice);
-            let shares = shares_on(filed, days);
+            let shares = shares_on(filed, dates.days);
             let turned: Vec<f64> = h.volume.iter().zip(&shares).map(|(v, n)| v / n).collect();
             out.push(rolling(&turned, 20, mean));
             out.push(h.close_raw.iter().zip(&shares).map(|(c, n)| (c * n).ln()).collect());
         }
         if !self.earnings.is_empty() {
             let known = self.earnings.get(symbol).map_or(&[][..], Vec::as_slice);
-            out.push(sessions_to_earnings(known, days));
+            out.push(sessions_to_earnings(known, dates));
         }
         out
     }
@@ -82,20 +82,20 @@ fn shares_on(filed: &[(TradingDay, f64)], days: &[TradingDay]) -> Vec<f64> {
 }
 
 /// Per day, the sessions to the next earnings date that had been announced by then; 0 on the date itself.
-fn sessions_to_earnings(known: &[Announcement], days: &[TradingDay]) -> Vec<f64> {
+fn sessions_to_earnings(known: &[Announcement], at: &Dates<'_>) -> Vec<f64> {
     let calendar = Calendar::xnys();
     let mut dates: Vec<(TradingDay, TradingDay, Option<usize>)> = known.iter().map(|a| (a.date, a.announced, calendar.index(a.date))).collect();
     dates.sort_unstable();
     let mut passed = 0;
-    let mut count = |day: TradingDay| {
+    let count = |(day, session): (TradingDay, Option<usize>)| {
         passed += dates[passed..].iter().take_while(|d| d.0 < day).count();
         let next = dates[passed..].iter().find(|d| d.1 <= day).and_then(|d| d.2);
-        match (next, calendar.index(day)) {
+        match (next, session) {
             (Some(to), Some(from)) => (to - from) as f64,
             _ => f64::NAN,
         }
     };
-    days.iter().map(|d| count(*d)).collect()
+    at.days.iter().copied().zip(at.sessions.iter().copied()).map(count).collect()
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(shares[1..], [10.0, 20.0]);
         assert_eq!(shares_on(&filed[..1], &days)[1], 10.0, "tomorrow's file changes nothing today");
         let known = [Announcement { announced: day("2015-04-20"), date: day("2015-04-27") }];
-        let sessions = sessions_to_earnings(&known, &["2015-04-17", "2015-04-20", "2015-04-27", "2015-04-28"].map(day));
+        let sessions = sessions_to_earnings(&known, &Dates::of(&["2015-04-17", "2015-04-20", "2015-04-27", "2015-04-28"].map(day)));
         assert!(sessions[0].is_nan() && sessions[3].is_nan());
         assert_eq!(sessions[1..3], [5.0, 0.0]);
     }

@@ -25,5 +25,5 @@ pub(super) fn rows(h: &History<'_>) -> Vec<Vec<f64>> {
 
 /// `C_t / max(C_{t-n+1..t}) - 1`: 0 at a new high, else negative.
 fn drawdown(close: &[f64], n: usize) -> Vec<f64> {
-    rolling(close, n, |w| w[w.len() - 1] / max(w) - 1.0)
+    rolling(close, n, max).iter().zip(close).map(|(high, c)| c / high - 1.0).collect()
 }

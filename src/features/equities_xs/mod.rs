@@ -17,7 +17,9 @@ use crate::features::standardise::standardise;
 use crate::features::{FeatureBlock, FeatureSpec, Scaling};
 use crate::types::{Matrix, Panel};
 use context::PointInTime;
+use data_layer::calendar::Calendar;
 use data_layer::error::Result;
+use data_layer::time::TradingDay;
 use rayon::prelude::*;
 
 /// Name and version of this feature set, for configurations and artifacts.
@@ -40,6 +42,22 @@ impl<'a> History<'a> {
         let price = |m: &Matrix| m.row(s).iter().map(|&p| if p.is_finite() && p > 0.0 { p } else { f64::NAN }).collect();
         let volume = panel.volume_raw.row(s).iter().map(|&v| if v.is_finite() && v >= 0.0 { v } else { f64::NAN }).collect();
         Self { open: price(&panel.open), close: price(&panel.close), close_raw: price(&panel.close_raw), volume, symbol: &panel.symbols[s] }
+    }
+}
+
+/// What every symbol needs to know of the panel's days.
+struct Dates<'a> {
+    days: &'a [TradingDay],
+    /// Their numbers in the exchange's calendar.
+    sessions: Vec<Option<usize>>,
+    /// The features of the calendar, one value per day.
+    rows: Vec<Vec<f64>>,
+}
+
+impl<'a> Dates<'a> {
+    fn of(days: &'a [TradingDay]) -> Self {
+        let calendar = Calendar::xnys();
+        Self { days, sessions: days.iter().map(|d| calendar.index(*d)).collect(), rows: calendar::rows(days) }
     }
 }
 
@@ -82,14 +100,17 @@ pub fn build_raw(panel: &Panel) -> Result<FeatureBlock> {
 /// [`build_raw`] with point-in-time sources.
 pub fn build_raw_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlock> {
     let specs = registry_with(sources);
-    let dates = calendar::rows(&panel.days);
-    let per_symbol: Vec<Vec<Vec<f64>>> = (0..panel.n_symbols()).into_par_iter().map(|s| symbol_rows(panel, s, &dates, sources)).collect();
+    let dates = Dates::of(&panel.days);
     let mut columns = vec![Matrix::missing(panel.n_symbols(), panel.n_days()); specs.len()];
-    for (s, rows) in per_symbol.iter().enumerate() {
-        for (column, row) in columns.iter_mut().zip(rows) {
-            column.row_mut(s).copy_from_slice(row);
-        }
+    let mut places: Vec<Vec<&mut [f64]>> = (0..panel.n_symbols()).map(|_| Vec::with_capacity(specs.len())).collect();
+    for column in &mut columns {
+        places.iter_mut().zip(column.rows_mut()).for_each(|(of_symbol, row)| of_symbol.push(row));
     }
+    places.into_par_iter().enumerate().for_each(|(s, places)| {
+        for (place, row) in places.into_iter().zip(symbol_rows(panel, s, &dates, sources)) {
+            place.copy_from_slice(&row);
+        }
+    });
     let names = specs.iter().map(|f| f.name.to_owned()).collect();
     let units = specs.iter().map(|f| f.unit).collect();
     let block = FeatureBlock { names, units, columns, excluded: sources.excluded() };
@@ -98,14 +119,14 @@ pub fn build_raw_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlo
 }
 
 /// All features of one symbol: one row of sessions per feature.
-fn symbol_rows(panel: &Panel, s: usize, dates: &[Vec<f64>], sources: &PointInTime) -> Vec<Vec<f64>> {
+fn symbol_rows(panel: &Panel, s: usize, dates: &Dates<'_>, sources: &PointInTime) -> Vec<Vec<f64>> {
     let h = History::of(panel, s);
     let mut rows = momentum::rows(&h);
     rows.extend(gap::rows(&h));
     rows.extend(volatility::rows(&h));
     rows.extend(liquidity::rows(&h));
-    rows.extend(dates.iter().cloned());
-    rows.extend(sources.rows(h.symbol, &panel.days, &h));
+    rows.extend(dates.rows.iter().cloned());
+    rows.extend(sources.rows(h.symbol, dates, &h));
     for t in (0..h.close.len()).filter(|&t| h.close[t].is_nan()) {
         rows.iter_mut().for_each(|row| row[t] = f64::NAN);
     }

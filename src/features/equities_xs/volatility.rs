@@ -16,7 +16,7 @@ pub(super) fn rows(h: &History<'_>) -> Vec<Vec<f64>> {
     let r = lagged(&h.close, 1, |now, before| (now / before).ln());
     // Over all n returns, not only the falling ones: min(r, 0) squared. A gap stays a gap.
     let falls: Vec<f64> = r.iter().map(|&x| if x > 0.0 { 0.0 } else { x * x }).collect();
-    let realised = |n| rolling(&r, n, |w| std_dev(w) * annual);
-    let downside = |n| rolling(&falls, n, |w| mean(w).sqrt() * annual);
+    let realised = |n| rolling(&r, n, |w, n| std_dev(w, n).map(|sd| sd * annual));
+    let downside = |n| rolling(&falls, n, |w, n| mean(w, n).map(|square| square.sqrt() * annual));
     vec![realised(20), realised(60), downside(20), downside(60)]
 }

@@ -4,6 +4,7 @@
 //! and a float64 value within one float32 step above a threshold would take the other branch there.
 
 mod ffi;
+mod lanes;
 pub mod target;
 pub mod trees;
 

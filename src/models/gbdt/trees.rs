@@ -4,6 +4,7 @@
 //! Refused: linear leaves, several outputs per round. Scores are summed in tree order, which makes them equal to
 //! LightGBM's bit for bit.
 
+use super::lanes::Layout;
 use data_layer::error::{Error, Result, code};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -37,6 +38,12 @@ pub struct Node {
 
 /// LightGBM treats values within this distance of zero as zero where zero means missing.
 const ZERO: f64 = 1e-35_f32 as f64;
+
+/// The largest float32 that is not above `t`.
+pub(crate) fn floor_f32(t: f64) -> f32 {
+    let near = t as f32;
+    if f64::from(near) > t { near.next_down() } else { near }
+}
 
 impl Node {
     /// LightGBM's `Tree::NumericalDecision`.
@@ -113,6 +120,7 @@ pub struct Forest {
     features: Vec<String>,
     trees: Vec<Tree>,
     output: Output,
+    layout: Option<Layout>,
 }
 
 impl Forest {
@@ -135,7 +143,8 @@ impl Forest {
         if trees.len() != announced {
             return Err(refused(&text!("it announces {announced} trees and holds {}", trees.len())));
         }
-        Ok(Self { features, trees, output })
+        let layout = Layout::of(&trees);
+        Ok(Self { features, trees, output, layout })
     }
 
     /// The number of trees.
@@ -181,20 +190,14 @@ impl Forest {
         }
     }
 
-    /// Predictions of many rows (row-major). A block of rows passes through one tree at a time, so that the tree stays in
-    /// cache; the sums are those of [`Forest::predict`], bit for bit.
-    pub fn predict_rows<T: Copy + Into<f64> + Sync>(&self, rows: &[T]) -> Vec<f64> {
+    /// Predictions of many rows (row-major), those of [`Forest::predict`] bit for bit.
+    pub fn predict_rows(&self, rows: &[f32]) -> Vec<f64> {
         let cols = self.features.len().max(1);
-        let block = |rows: &[T]| {
-            let mut sums = vec![0.0; rows.len() / cols];
-            for tree in &self.trees {
-                for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(cols)) {
-                    *sum += tree.value(row);
-                }
-            }
-            sums
+        let block = |rows: &[f32]| match &self.layout {
+            Some(layout) => layout.raw(rows, cols),
+            None => rows.chunks_exact(cols).map(|row| self.raw(row)).collect(),
         };
-        let raw: Vec<f64> = rows.par_chunks(ROWS_AT_ONCE * cols).flat_map_iter(block).collect();
+        let raw = if rows.len() <= ROWS_AT_ONCE * cols { block(rows) } else { rows.par_chunks(ROWS_AT_ONCE * cols).flat_map_iter(block).collect() };
         match self.output {
             Output::Raw => raw,
             Output::Sigmoid(s) => raw.into_iter().map(|v| 1.0 / (1.0 + (-s * v).exp())).collect(),
@@ -202,8 +205,8 @@ impl Forest {
     }
 }
 
-/// Rows of a block: their sums and the tree at hand fit the first-level cache.
-const ROWS_AT_ONCE: usize = 256;
+/// Rows that are worth a processor of their own.
+const ROWS_AT_ONCE: usize = 128;
 
 fn refused(why: &str) -> Error {
     Error::new(code::ML_ARTIFACT, "model.txt cannot be served").cause(why)

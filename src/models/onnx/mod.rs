@@ -6,7 +6,7 @@
 
 mod proto;
 
-use crate::models::gbdt::trees::{Forest, Missing};
+use crate::models::gbdt::trees::{Forest, Missing, floor_f32};
 use data_layer::error::{Error, Result, code};
 use prost::Message;
 use proto::{Attribute, Graph, Model, Node, OperatorSet, StringEntry, ValueInfo};
@@ -28,12 +28,6 @@ pub struct Parity {
     pub rounded_thresholds: usize,
     pub bar: f64,
     pub passed: bool,
-}
-
-/// The largest float32 that is not above `t`.
-fn floor_f32(t: f64) -> f32 {
-    let near = t as f32;
-    if f64::from(near) > t { near.next_down() } else { near }
 }
 
 /// The columns of a `TreeEnsembleRegressor`, one entry per node, as the operator wants them.

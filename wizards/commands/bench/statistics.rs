@@ -4,7 +4,7 @@ use super::Bench;
 use super::made;
 use super::measure::{Job, checksum, decimals, significant};
 use data_layer::error::Result;
-use engine::labels::triple_barrier::{Barriers, Bars, TouchPath, daily_volatility, first_touch};
+use engine::labels::triple_barrier::{Barriers, TouchPath, close_touches, daily_volatility};
 use engine::types::Matrix;
 use engine::validation::{dsr as deflated, pbo};
 use rayon::prelude::*;
@@ -58,11 +58,7 @@ pub fn triple_barrier(bench: &mut Bench<'_>) -> Result<()> {
     let (symbols, days) = (close.rows(), close.cols());
     let volatility: Vec<Vec<f64>> = (0..symbols).map(|s| daily_volatility(close.row(s), 20)).collect();
     let rule = Barriers { target_mult: 1.0, stop_mult: 1.0, max_holding_sessions: HOLD, path: TouchPath::Close };
-    let labels = |s: usize| -> Vec<i8> {
-        let c = close.row(s);
-        let bars = Bars { open: c, high: c, low: c, close: c };
-        (0..days.saturating_sub(HOLD)).filter_map(|t| first_touch(bars, t, volatility[s][t], &rule).map(|touch| touch.label)).collect()
-    };
+    let labels = |s: usize| -> Vec<i8> { close_touches(close.row(s), &volatility[s], &rule).into_iter().flatten().map(|touch| touch.label).collect() };
     let line = bench.clock.measure(
         Job::new("triple_barrier", symbols * days, "events").repeats(7),
         || Ok(()),
