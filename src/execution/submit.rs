@@ -82,11 +82,24 @@ impl Sender<'_> {
             Submitted::Refused { code, text } => self.refuse(row, code, text),
             Submitted::Duplicate => self.unknown(row, "the broker has this id already", nth),
             Submitted::Unknown(why) => self.unknown(row, &why, nth),
+            Submitted::NotSent { why, retry_after_s } => self.not_sent(row, &why, retry_after_s, nth),
             Submitted::RateLimited { retry_after_s } => {
                 self.host.block_on(self.host.sleep(Duration::from_secs(retry_after_s)))?;
                 self.unknown(row, "the broker's rate limit is exhausted", nth)
             }
         }
+    }
+
+    /// Nothing arrived, so nothing can arrive twice: the same order goes again, a few times and as long as its day lasts.
+    fn not_sent(&self, row: &OrderRow, why: &str, retry_after_s: u64, nth: usize) -> Result<Outcome> {
+        if nth < MAX_POSTS {
+            self.host.block_on(self.host.sleep(Duration::from_secs(retry_after_s)))?;
+            self.host.check_cancelled()?;
+            if self.host.now() < row.intent.expires_at {
+                return self.post_nth(row, nth + 1);
+            }
+        }
+        self.unknown(row, why, nth)
     }
 
     /// The broker's id of the order that this one takes the place of; none for an order of its own.

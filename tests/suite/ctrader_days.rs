@@ -199,3 +199,17 @@ fn lesson_102_paper_days_at_a_broker_that_refuses_no_order_twice_send_none_twice
     assert!(street.kills > 8 && orders > 10 && sent > 10, "{} kills, {orders} orders, {sent} executions", street.kills);
     assert!(last.last() == Some(&true), "the final book is not at its targets: {last:?}");
 }
+
+#[test]
+fn what_one_opening_left_of_an_order_is_not_filled_by_the_next() {
+    let mut street = Street::open();
+    street.faults("version: 1\nfaults:\n  - {do: partial_fill}\n");
+    let targets: BTreeMap<String, f64> = street.world.series.iter().take(2).map(|s| (s.symbol.clone(), 0.05)).collect();
+    street.day(false, &targets, &mut None);
+    let half = street.until(false, at_broker);
+    assert_eq!(half.len(), 2, "half of each order was filled");
+    assert!(street.until(false, |day| day.broker.open_orders()).is_empty(), "nothing waits for another day");
+    street.advance("next_open");
+    street.advance("PT10M");
+    assert_eq!(street.until(false, at_broker), half);
+}
