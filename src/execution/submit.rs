@@ -293,6 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn what_certainly_was_not_sent_goes_again_a_few_times_and_within_its_day() {
+        for (faults, accepted, posts) in [(vec![15], true, 2), (vec![15, 15], true, 3), (vec![15, 15, 15], false, 3), (vec![172_800], false, 1)] {
+            let (_dir, root, db) = journal();
+            let mut broker = FakeBroker::new(evening());
+            broker.dedups = false;
+            broker.truth.lock().unwrap().faults.extend(faults.iter().enumerate().map(|(n, s)| (n, Fault::NotSent(*s))));
+            let id = set(&db, &["AAPL"]).remove(0);
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+            let first = sender.send(&id).unwrap();
+            assert_eq!(first == Outcome::Accepted, accepted, "{faults:?}: {first:?}");
+            // What another process did before is not known, so it is asked for and never sent.
+            sender.resolve(&id).unwrap();
+            let t = broker.truth.lock().unwrap();
+            assert_eq!((t.orders.len(), t.posts.len()), (usize::from(accepted), posts), "{faults:?}");
+        }
+    }
+
+    #[test]
     fn lesson_117_a_404_between_blind_look_ups_is_not_enough_to_send_again() {
         let (_dir, root, db) = journal();
         let broker = FakeBroker::new(evening());

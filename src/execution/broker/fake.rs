@@ -42,6 +42,8 @@ pub enum Fault {
     /// Never arrives, and the answer is lost too.
     LostRequest,
     RateLimited,
+    /// Certainly not sent; again after so many seconds.
+    NotSent(u64),
     Refused,
     /// Accepted with another quantity than asked for.
     WrongPayload,
@@ -150,6 +152,7 @@ impl Broker for FakeBroker {
         let fault = t.faults.get(&n).copied();
         match fault {
             Some(Fault::LostRequest) => return Submitted::Unknown("no answer in time".into()),
+            Some(Fault::NotSent(s)) => return Submitted::NotSent { why: "the connection failed".into(), retry_after_s: s },
             Some(Fault::RateLimited) => return Submitted::RateLimited { retry_after_s: 3 },
             Some(Fault::Refused) => return Submitted::Refused { code: "40310000".into(), text: "insufficient buying power".into() },
             _ => {}
