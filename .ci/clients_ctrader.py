@@ -92,7 +92,7 @@ def agree(when):
     face = world_now()
     first = max(trader.registrationTimestamp, face - 4 * 604_800_000)
     orders = yield history(face, first, m.ProtoOAOrderListReq, ("order", lambda o: str(o.orderId)))
-    deals = yield history(face, first, m.ProtoOADealListReq, ("deal", lambda d: str(d.dealId)))
+    deals = yield history(face, first, m.ProtoOADealListReq, ("deal", lambda d: f"SIM{ACCOUNT}-{d.dealId}"))
     # Version 0.9 of the client reads the net gain as 32 bits, which eight digits overflow; here the gross gain is the same.
     equity = trader.balance / 10**trader.moneyDigits + sum(p.grossUnrealizedPnL for p in pnl.positionUnrealizedPnL) / 10**pnl.moneyDigits
     assert same(mine["account"]["equity"], equity), (when, mine["account"], equity)

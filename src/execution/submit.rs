@@ -82,11 +82,24 @@ impl Sender<'_> {
             Submitted::Refused { code, text } => self.refuse(row, code, text),
             Submitted::Duplicate => self.unknown(row, "the broker has this id already", nth),
             Submitted::Unknown(why) => self.unknown(row, &why, nth),
+            Submitted::NotSent { why, retry_after_s } => self.not_sent(row, &why, retry_after_s, nth),
             Submitted::RateLimited { retry_after_s } => {
                 self.host.block_on(self.host.sleep(Duration::from_secs(retry_after_s)))?;
                 self.unknown(row, "the broker's rate limit is exhausted", nth)
             }
         }
+    }
+
+    /// Nothing arrived, so nothing can arrive twice: the same order goes again, a few times and as long as its day lasts.
+    fn not_sent(&self, row: &OrderRow, why: &str, retry_after_s: u64, nth: usize) -> Result<Outcome> {
+        if nth < MAX_POSTS {
+            self.host.block_on(self.host.sleep(Duration::from_secs(retry_after_s)))?;
+            self.host.check_cancelled()?;
+            if self.host.now() < row.intent.expires_at {
+                return self.post_nth(row, nth + 1);
+            }
+        }
+        self.unknown(row, why, nth)
     }
 
     /// The broker's id of the order that this one takes the place of; none for an order of its own.
@@ -277,6 +290,24 @@ mod tests {
         assert!(matches!(sender.send(&id).unwrap(), Outcome::Unknown { .. }));
         assert!(matches!(sender.resolve(&id).unwrap(), Outcome::Unknown { .. }));
         assert_eq!(broker.truth.lock().unwrap().posts.len(), 1);
+    }
+
+    #[test]
+    fn what_certainly_was_not_sent_goes_again_a_few_times_and_within_its_day() {
+        for (faults, accepted, posts) in [(vec![15], true, 2), (vec![15, 15], true, 3), (vec![15, 15, 15], false, 3), (vec![172_800], false, 1)] {
+            let (_dir, root, db) = journal();
+            let mut broker = FakeBroker::new(evening());
+            broker.dedups = false;
+            broker.truth.lock().unwrap().faults.extend(faults.iter().enumerate().map(|(n, s)| (n, Fault::NotSent(*s))));
+            let id = set(&db, &["AAPL"]).remove(0);
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+            let first = sender.send(&id).unwrap();
+            assert_eq!(first == Outcome::Accepted, accepted, "{faults:?}: {first:?}");
+            // What another process did before is not known, so it is asked for and never sent.
+            sender.resolve(&id).unwrap();
+            let t = broker.truth.lock().unwrap();
+            assert_eq!((t.orders.len(), t.posts.len()), (usize::from(accepted), posts), "{faults:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod guard;
 pub mod plan;
+mod overdue;
 pub mod replace;
 pub mod report;
 pub mod risk_actions;

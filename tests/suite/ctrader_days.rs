@@ -117,18 +117,22 @@ impl Street {
         PlanInput { asof, champion: BTreeMap::new(), targets: targets.clone(), prices: prices.collect(), rebalance_no: 0, notes: Vec::new(), schedule: None }
     }
 
-    /// One day: plan and send in the evening, look during the session, settle after it. Returns whether the book is at its targets.
-    fn day(&mut self, kill: bool, targets: &BTreeMap<String, f64>, before: &mut Option<String>) -> bool {
+    /// Settle what was, plan, confirm, send.
+    fn evening(&mut self, kill: bool, targets: &BTreeMap<String, f64>, before: Option<&str>) -> String {
         let input = self.input(targets);
-        let earlier = before.clone();
-        let key = self.until(kill, |day| {
+        self.until(kill, |day| {
             let account = day.account_check()?;
-            earlier.as_ref().map_or_else(|| day.reconcile(&account.account).map(drop), |key| day.settle(key).map(drop))?;
+            before.map_or_else(|| day.reconcile(&account.account).map(drop), |key| day.settle(key).map(drop))?;
             let set = day.plan(&account, &input)?;
             day.consent(&set.run_key, &confirmation_token(ACCOUNT, set.trading_day))?;
             day.submit_all(&set.run_key)?;
             Ok(set.run_key)
-        });
+        })
+    }
+
+    /// One day: plan and send in the evening, look during the session, settle after it. Returns whether the book is at its targets.
+    fn day(&mut self, kill: bool, targets: &BTreeMap<String, f64>, before: &mut Option<String>) -> bool {
+        let key = self.evening(kill, targets, before.as_deref());
         self.advance("next_open");
         self.advance("PT40M");
         self.until(kill, |day| day.submit_all(&key).map(drop));
@@ -198,4 +202,43 @@ fn lesson_102_paper_days_at_a_broker_that_refuses_no_order_twice_send_none_twice
     println!("{} kills, {orders} orders, {sent} executions, {at_target} of 8 hostile days at their targets, then {last:?}", street.kills);
     assert!(street.kills > 8 && orders > 10 && sent > 10, "{} kills, {orders} orders, {sent} executions", street.kills);
     assert!(last.last() == Some(&true), "the final book is not at its targets: {last:?}");
+}
+
+#[test]
+fn what_one_opening_left_of_an_order_is_not_filled_by_the_next() {
+    let mut street = Street::open();
+    street.faults("version: 1\nfaults:\n  - {do: partial_fill}\n");
+    let targets: BTreeMap<String, f64> = street.world.series.iter().take(2).map(|s| (s.symbol.clone(), 0.05)).collect();
+    street.day(false, &targets, &mut None);
+    let half = street.until(false, at_broker);
+    assert_eq!(half.len(), 2, "half of each order was filled");
+    assert!(street.until(false, |day| day.broker.open_orders()).is_empty(), "nothing waits for another day");
+    street.advance("next_open");
+    street.advance("PT10M");
+    assert_eq!(street.until(false, at_broker), half);
+}
+
+#[test]
+fn a_replacement_is_sent_once_after_the_old_order_was_taken_back_whatever_is_lost() {
+    for fault in [
+        "",
+        "  - {vendor: ctrader, path: /ProtoOANewOrderReq, do: lost_ack}\n",
+        "  - {vendor: ctrader, path: /ProtoOACancelOrderReq, times: 1, do: lost_ack}\n",
+    ] {
+        let mut street = Street::open();
+        let targets: BTreeMap<String, f64> = street.world.series.iter().take(2).map(|s| (s.symbol.clone(), 0.05)).collect();
+        let key = street.evening(false, &targets, None);
+        street.faults(&format!("version: 1\nfaults:\n{}", if fault.is_empty() { "  []\n" } else { fault }));
+        let (symbol, sent) = street.until(false, |day| {
+            let old = day.log().orders_of(&key)?.remove(0);
+            let sent = day.replace(&day.account_check()?, old.id(), 5.0, None)?;
+            assert_eq!(day.log().order(old.id())?.unwrap().state, "canceled", "{fault}");
+            Ok((old.intent.symbol, sent))
+        });
+        assert_eq!((sent.sent, sent.unknown), (1, 0), "{fault} {sent:?}");
+        street.advance("next_open");
+        street.advance("PT10M");
+        assert_eq!(street.until(false, at_broker)[&symbol], 5.0, "{fault}");
+        assert!(street.until(false, |day| day.settle(&key)).reconcile.differences.is_empty(), "{fault}");
+    }
 }

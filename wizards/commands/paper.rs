@@ -93,8 +93,9 @@ fn authorize(host: &Host, code: Option<&str>, redirect: &str) -> Result<u8> {
     if let Some(code) = code {
         oauth::exchange(host, code, redirect)?;
     } else {
-        say(&text!("open this address, and allow the application to trade:\n  {}", oauth::authorization_url(host, redirect)?));
-        let Some(given) = oauth::wait_for_code(host, redirect)? else {
+        let grant = oauth::Grant::ask(host, redirect)?;
+        say(&text!("open this address, and allow the application to trade:\n  {}", grant.url));
+        let Some(given) = oauth::wait_for_code(host, redirect, &grant)? else {
             say(&text!("then, within a minute: trademl paper authorize --redirect '{redirect}' --code CODE"));
             return Ok(0);
         };

@@ -49,10 +49,23 @@ pub trait Wire: Message + Named + Default {
         messages::Envelope { payload_type: Self::PAYLOAD, payload: Some(self.encode_to_vec()), client_msg_id }
     }
 
+    /// The account that an envelope of this kind names, 0 where the number is missing; `None` for a kind that names none.
+    fn account_in(envelope: &messages::Envelope) -> Option<i64> {
+        let named = Self::FIELDS.iter().any(|(name, number, ..)| *name == "ctidTraderAccountId" && *number == 2);
+        named.then(|| About::decode(envelope.payload.as_deref().unwrap_or_default()).map_or(0, |a| a.account))
+    }
+
     /// The message inside an envelope; `None` when it is another one, or cannot be read.
     fn unwrapped(envelope: &messages::Envelope) -> Option<Self> {
         (envelope.payload_type == Self::PAYLOAD).then(|| Self::decode(envelope.payload.as_deref().unwrap_or_default()).ok()).flatten()
     }
+}
+
+/// What every message about an account begins with.
+#[derive(Clone, PartialEq, prost::Message)]
+struct About {
+    #[prost(int64, required, tag = 2)]
+    account: i64,
 }
 
 /// Milliseconds since 1970, as every stamp of the protocol.

@@ -46,7 +46,7 @@ pub struct Order {
     pub qty: f64,
     /// `None`: a market order.
     pub limit_price: Option<f64>,
-    /// `day`, `gtc` or `opg`.
+    /// `day`, `gtc`, `opg`, or `moo` for a market order that waits for an opening however long.
     pub tif: String,
     /// `accepted`, `partially_filled`, `filled`, `canceled`, `expired` or `replaced`.
     pub status: String,

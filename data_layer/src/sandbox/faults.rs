@@ -68,6 +68,10 @@ pub enum Do {
     DropStream,
     /// The account's amounts come with the exponent `rows` (2) in place of their own.
     WrongMoneyDigits,
+    /// The list of symbols has `as_symbol` a second time, as `NAME.US`.
+    TwinSymbol,
+    /// The list of symbols has `as_symbol` in another currency.
+    ForeignSymbol,
 }
 
 impl Do {

@@ -5,7 +5,8 @@
 //! the limit once the session has traded beyond it, which is known at the close; a touch is not a fill. Without a fill, a
 //! `day` limit order expires at the close and an `opg` order at the open. An order sent during a session fills at the open of a later
 //! minute of it, a limit order once a minute trades through its price; a world without minutes knows no price inside a session,
-//! and the order waits for the next opening.
+//! and the order waits for the next opening. A market order for the opening (`moo`, cTrader's) waits for it from wherever it is sent, and
+//! what an opening left of it waits for the next one.
 
 use super::account::holdings;
 use super::book::{self, Book, Fill, Order, Side, Which};
@@ -138,7 +139,7 @@ fn course(world: &World, plan: &Plan, o: &Order, day: TradingDay) -> Vec<(UtcTim
 fn within(world: &World, o: &Order, day: TradingDay) -> Vec<(UtcTime, Step)> {
     let close = Calendar::xnys().close(day);
     let bars = world.minutes_of(&o.symbol, day);
-    if o.submitted_at >= close || bars.is_empty() || o.tif == "opg" {
+    if o.submitted_at >= close || bars.is_empty() || matches!(o.tif.as_str(), "opg" | "moo") {
         return Vec::new();
     }
     for minute in bars.iter().filter(|m| m.start > o.submitted_at) {
@@ -164,7 +165,7 @@ fn execution(fault: Option<&Fault>, o: &Order, price: f64, open: UtcTime, close:
         Some((Do::LateFill, seconds, _)) => vec![(late(seconds.unwrap_or(LATE_S)), fill(Amount::Rest))],
         Some((Do::Overfill, _, rows)) => vec![(open, fill(Amount::Over(rows)))],
         Some((Do::PartialFill, Some(seconds), _)) => vec![(open, fill(Amount::Half)), (late(seconds), fill(Amount::Rest))],
-        Some((Do::PartialFill, None, _)) if o.tif == "gtc" => vec![(open, fill(Amount::Half))],
+        Some((Do::PartialFill, None, _)) if matches!(o.tif.as_str(), "gtc" | "moo") => vec![(open, fill(Amount::Half))],
         Some((Do::PartialFill, None, _)) => vec![(open, fill(Amount::Half)), (close, Step::End("expired"))],
         _ => vec![(open, fill(Amount::Rest))],
     }

@@ -299,7 +299,7 @@ pub fn json(o: &Order) -> Value {
         "filled_at": when("filled"), "expired_at": when("expired"), "canceled_at": when("canceled"), "failed_at": null, "replaced_at": when("replaced"),
         "replaced_by": o.replaced_by, "replaces": o.replaces, "asset_id": account::asset_id(&o.symbol), "symbol": o.symbol, "asset_class": "us_equity", "notional": null,
         "qty": decimal(o.qty), "filled_qty": decimal(o.filled_qty), "filled_avg_price": o.filled_avg_price.map(decimal), "order_class": "",
-        "order_type": kind, "type": kind, "side": o.side.word(), "time_in_force": o.tif, "limit_price": o.limit_price.map(decimal), "stop_price": null,
+        "order_type": kind, "type": kind, "side": o.side.word(), "time_in_force": if o.tif == "moo" { "gtc" } else { o.tif.as_str() }, "limit_price": o.limit_price.map(decimal), "stop_price": null,
         "status": o.status, "extended_hours": false, "legs": null, "trail_percent": null, "trail_price": null, "hwm": null, "subtag": null, "source": null
     })
 }

@@ -5,6 +5,7 @@ use super::double::{Double, serve};
 use super::fake::{FakeBroker, Fault, evening, host_at};
 use super::simulated::{PriceSource, SimulatedBroker};
 use super::{Broker, Lookup, Submitted};
+use crate::execution::order::Intent;
 use crate::execution::order::tests::intent;
 use crate::types::Side;
 use data_layer::control::{Db, Which};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The list. `fill` moves the broker's world past the next open.
 pub(crate) fn conforms(broker: &dyn Broker, fill: &dyn Fn()) {
-    let order = intent("AAPL", Side::Buy, 10.0);
+    let order = Intent { reference_price: 170.0, ..intent("AAPL", Side::Buy, 10.0) };
     // 1. The account says who it is, in numbers.
     let account = broker.account().unwrap();
     assert!(account.account.starts_with("SIM") && account.equity == 100_000.0 && !account.blocked);

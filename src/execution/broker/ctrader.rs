@@ -7,7 +7,10 @@
 
 mod history;
 mod link;
+mod money;
 pub mod oauth;
+mod quote;
+mod send;
 mod session;
 mod stream;
 mod symbols;
@@ -16,27 +19,22 @@ mod wire;
 pub use stream::EventStream;
 
 use self::link::{ANSWER, Link, malformed, token_is_dead};
-use self::session::{Failure, News};
-use self::wire::too_often;
+use self::session::Failure;
+use self::wire::{session_is_over, too_often};
 use super::place::{Place, host_of};
 use super::shadow::exchange_clock;
 use super::{Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, Lookup, Submitted};
 use crate::execution::gates::LiveConsent;
 use crate::execution::order::Intent;
-use crate::types::Side;
 use data_layer::budget::{Pacer, Per, WindowSpec};
-use data_layer::ctrader::messages::{self as m, Envelope};
-use data_layer::ctrader::models::{Position, Trader};
-use data_layer::ctrader::words::{AccessRights, PositionStatus, TradeSide};
-use data_layer::ctrader::{DEMO_HOST, LIVE_HOST, PORT, QUOTE_UNITS, VOLUME_UNITS, Wire, moment, money};
+use data_layer::ctrader::messages as m;
+use data_layer::ctrader::{DEMO_HOST, LIVE_HOST, PORT, Wire};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::time::UtcTime;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::broadcast;
 
 const BASE_VARIABLE: &str = "TRADEML_BASE_URL_CTRADER";
 const PLACE: Place = Place { variable: BASE_VARIABLE, secure: "tls", plain: None, paper: DEMO_HOST, live: LIVE_HOST };
@@ -45,8 +43,6 @@ const PACE: [WindowSpec; 1] = [WindowSpec { per: Per::Second, calls: 45 }];
 const PACE_HISTORY: [WindowSpec; 1] = [WindowSpec { per: Per::Second, calls: 5 }];
 /// Times that a question (never an order) is put before its failure stands.
 const TRIES: u32 = 4;
-/// Real time for a subscription's first quote.
-const QUOTE: Duration = Duration::from_secs(5);
 
 /// Where the server is.
 pub(super) struct Address {
@@ -62,6 +58,7 @@ pub struct CTraderBroker {
     consent: Option<LiveConsent>,
     link: Mutex<Option<Arc<Link>>>,
     pacer: Pacer,
+    root: DataRoot,
     /// The exponent of the account's money, once it was told.
     digits: Mutex<Option<u32>>,
 }
@@ -93,7 +90,7 @@ impl CTraderBroker {
             Some(rest) => rest.strip_prefix(':').and_then(|p| p.parse().ok()).ok_or_else(form)?,
         };
         let address = Address { host: host_of(authority).to_string(), port, loopback };
-        Ok(Self { host, address, consent, link: Mutex::default(), pacer: Pacer::default(), digits: Mutex::default() })
+        Ok(Self { host, address, consent, link: Mutex::default(), pacer: Pacer::default(), root: root.clone(), digits: Mutex::default() })
     }
 
     /// The open account; connects where there is no connection.
@@ -108,8 +105,15 @@ impl CTraderBroker {
         Ok(fresh)
     }
 
-    fn unlink(&self) {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Forget a connection that failed; one that took its place meanwhile stays.
+    fn unlink(&self, failed: &Arc<Link>) {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).take_if(|current| Arc::ptr_eq(current, failed));
+    }
+
+    /// Whether questions still go over this connection.
+    fn is_current(&self, link: &Arc<Link>) -> bool {
+        let current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        link.session.is_alive() && current.as_ref().is_some_and(|c| Arc::ptr_eq(c, link))
     }
 
     /// Wait for room in the server's windows.
@@ -123,101 +127,40 @@ impl CTraderBroker {
         self.host.block_on(admitted)?.map(drop)
     }
 
-    /// Put a question until it is answered: again after a broken connection, a dead token, or too many questions. Never for orders.
-    fn ask<A: Wire, Q: Wire>(&self, about: About, question: impl Fn(i64) -> Q) -> Result<A> {
+    /// Put a question until it is answered: again after a broken connection, a dead session, or too many questions. The inner error is the
+    /// server's own no. Never for orders.
+    fn put<A: Wire, Q: Wire>(&self, about: About, question: impl Fn(i64) -> Q) -> Result<Result<A, Failure>> {
         let mut failure = Failure::Malformed;
         for nth in 0..TRIES {
             let link = self.link()?;
             self.pace(about == About::Past)?;
             failure = match self.host.block_on(link.session.ask(&question(link.account), ANSWER))? {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok(Ok(answer)),
                 Err(failure) => failure,
             };
-            match &failure {
-                Failure::Transport(_) => self.unlink(),
-                Failure::Refused { code, retry_after_s, .. } if too_often(code) => {
-                    let wait = retry_after_s.unwrap_or(1 << nth).clamp(1, 60);
-                    self.host.block_on(self.host.sleep(Duration::from_secs(wait)))?;
+            let wait = match &failure {
+                Failure::Transport(_) => {
+                    self.unlink(&link);
+                    1 << nth
                 }
-                Failure::Refused { code, .. } if token_is_dead(code) || matches!(code.as_str(), "ACCOUNT_NOT_AUTHORIZED" | "CH_CLIENT_NOT_AUTHENTICATED") => {
-                    self.unlink();
+                Failure::Refused { code, retry_after_s, .. } if too_often(code) => retry_after_s.unwrap_or(1 << nth).clamp(1, 60),
+                Failure::Refused { code, .. } if session_is_over(code) => {
+                    self.unlink(&link);
+                    0
                 }
                 _ => break,
+            };
+            if nth + 1 < TRIES {
+                self.host.block_on(self.host.sleep(Duration::from_secs(wait)))?;
             }
         }
-        Err(failed(failure))
+        Ok(Err(failure))
     }
 
-    /// The exponent of the account's money. It never changes, and every message about the account has the same.
-    fn exponent(&self, told: Option<u32>) -> Result<u32> {
-        let told = told.ok_or_else(|| malformed("account's money"))?;
-        let mut known = self.digits.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = *known.get_or_insert(told);
-        if first == told {
-            return Ok(told);
-        }
-        Err(Error::new(code::NET_MALFORMED, "cTrader tells the account's money with two different exponents")
-            .cause("an amount read with the wrong one is wrong by powers of ten")
-            .found(format!("10^{first}, 10^{told}")))
+    /// [`Self::put`] where any no is an error.
+    fn ask<A: Wire, Q: Wire>(&self, about: About, question: impl Fn(i64) -> Q) -> Result<A> {
+        self.put(about, question)?.map_err(failed)
     }
-
-    /// Send an order once, and wait for what the server makes of it: the answer with our id, or news of an order with our client id.
-    fn send_once(&self, link: &Link, question: &m::NewOrderReq, intent: &Intent) -> Result<Envelope, String> {
-        let mut news = link.session.listen();
-        let mut answer = link.session.send(question).map_err(|_| text!("the connection broke"))?;
-        let waiting = async {
-            loop {
-                tokio::select! {
-                    answered = &mut answer => return answered.map_err(|_| text!("the connection broke")),
-                    heard = news.recv() => match heard {
-                        Ok(News::Message(envelope)) if is_about(&envelope, &intent.client_order_id) => return Ok((*envelope).clone()),
-                        Ok(News::Message(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                        Ok(News::Lost(why)) => return Err(why),
-                        Err(broadcast::error::RecvError::Closed) => return Err(text!("the connection broke")),
-                    },
-                }
-            }
-        };
-        let patient = async { tokio::time::timeout(ANSWER, waiting).await };
-        self.host.block_on(patient).map_err(|e| e.to_string())?.unwrap_or_else(|_| Err(text!("no answer in time")))
-    }
-
-    fn prepare(&self, link: &Link, intent: &Intent) -> Result<std::result::Result<m::NewOrderReq, symbols::No>> {
-        let id = match link.symbols.id(&intent.symbol) {
-            Ok(id) => id,
-            Err(no) => return Ok(Err(no)),
-        };
-        let rules: m::SymbolByIdRes = self.ask(About::Now, |account| m::SymbolByIdReq { account, symbols: vec![id] })?;
-        let rules = rules.symbols.into_iter().find(|s| s.id == id).ok_or_else(|| malformed("symbol"))?;
-        // What is held matters only where a sale may not go below nothing.
-        let may_not_short = intent.side == Side::Sell && rules.short_selling == Some(false);
-        let held = if may_not_short { self.positions()?.iter().find(|p| p.symbol == intent.symbol).map_or(0.0, |p| p.qty) } else { f64::INFINITY };
-        let open = exchange_clock(self.host.now())?.is_open;
-        Ok(wire::new_order(intent, link.account, id, &rules, held, open))
-    }
-
-    /// Open positions with their gains, and the exponent of those.
-    fn book(&self) -> Result<(Trader, Vec<Position>, BTreeMap<i64, (i64, i64)>, u32)> {
-        let trader = self.ask::<m::TraderRes, _>(About::Now, |account| m::TraderReq { account })?.trader;
-        let digits = self.exponent(trader.money_digits)?;
-        let reconciled: m::ReconcileRes = self.ask(About::Now, |account| m::ReconcileReq { account })?;
-        let open: Vec<Position> = reconciled.positions.into_iter().filter(|p| PositionStatus::of(p.status) == Some(PositionStatus::Open)).collect();
-        for position in &open {
-            if position.money_digits.is_some() {
-                self.exponent(position.money_digits)?;
-            }
-        }
-        let gains: m::PnlRes = self.ask(About::Now, |account| m::PnlReq { account })?;
-        if !gains.rows.is_empty() {
-            self.exponent(Some(gains.money_digits))?;
-        }
-        Ok((trader, open, gains.rows.iter().map(|g| (g.position, (g.gross, g.net))).collect(), digits))
-    }
-}
-
-/// Whether news are of the order with this client id.
-fn is_about(envelope: &Envelope, client_order_id: &str) -> bool {
-    m::ExecutionEvent::unwrapped(envelope).and_then(|e| e.order).and_then(|o| o.client_order_id).is_some_and(|id| id == client_order_id)
 }
 
 /// A failed question as the program's error.
@@ -243,12 +186,6 @@ fn failed(failure: Failure) -> Error {
     }
 }
 
-/// Signed shares of a position.
-fn signed(p: &Position) -> Option<f64> {
-    let sign = if TradeSide::of(p.trade.side)? == TradeSide::Buy { 1.0 } else { -1.0 };
-    Some(sign * p.trade.volume as f64 / VOLUME_UNITS)
-}
-
 impl Broker for CTraderBroker {
     fn name(&self) -> &'static str {
         "ctrader"
@@ -256,76 +193,32 @@ impl Broker for CTraderBroker {
     fn refuses_duplicates(&self) -> bool {
         false
     }
-    /// Contracts for difference cost no cash: what is reported as cash is what would be left of the equity without the positions, as in
-    /// an account that had paid for them. Buying power is the free margin, not multiplied by any leverage.
     fn account(&self) -> Result<BrokerAccount> {
-        let link = self.link()?;
-        let (trader, open, gains, digits) = self.book()?;
-        let usd = |v: i64| money(v, digits).ok_or_else(|| malformed("account's money"));
-        let mut equity = usd(trader.balance)?;
-        let (mut worth, mut margin) = (0.0, 0.0);
-        for p in &open {
-            let (gross, net) = gains.get(&p.id).copied().unwrap_or_default();
-            let entry = p.price.filter(|e| e.is_finite() && *e > 0.0).ok_or_else(|| malformed("position"))?;
-            equity += usd(net)?;
-            worth += signed(p).ok_or_else(|| malformed("position"))? * entry + usd(gross)?;
-            margin += usd(i64::try_from(p.used_margin.unwrap_or(0)).unwrap_or(i64::MAX))?;
-        }
-        let rights = trader.access_rights.map_or(Some(AccessRights::FullAccess), AccessRights::of);
-        Ok(BrokerAccount {
-            account: link.name.clone(),
-            equity,
-            cash: equity - worth,
-            buying_power: (equity - margin).max(0.0),
-            currency: link.currency.clone(),
-            status: rights.map_or("UNKNOWN", AccessRights::as_str).to_string(),
-            blocked: rights != Some(AccessRights::FullAccess),
-        })
+        self.whole_account()
     }
     /// The connection tells no time: it is the authorisation server's, and the exchange's hours are the calendar's.
     fn clock(&self) -> Result<BrokerClock> {
         exchange_clock(oauth::server_time(&self.host)?)
     }
     fn submit(&self, intent: &Intent) -> Submitted {
-        let ready = self.link().and_then(|link| Ok((self.prepare(&link, intent)?, link)));
-        let (question, link) = match ready {
-            Ok((Ok(question), link)) => (question, link),
-            Ok((Err((code, text)), _)) => return Submitted::Refused { code: code.into(), text },
-            Err(e) => return Submitted::Unknown(e.body().what.clone()),
-        };
-        if let Err(e) = self.pace(false) {
-            return Submitted::Unknown(e.body().what.clone());
-        }
-        match self.send_once(&link, &question, intent) {
-            Ok(answer) => wire::classify(&answer, intent, &link.symbols),
-            Err(why) => {
-                self.unlink();
-                Submitted::Unknown(why)
-            }
-        }
+        self.send(intent)
     }
     fn find_by_client_id(&self, client_order_id: &str) -> Lookup {
         self.look_for(client_order_id).unwrap_or_else(|e| Lookup::Unknown(e.body().what.clone()))
     }
     fn cancel(&self, broker_order_id: &str) -> Result<()> {
-        let Ok(order) = broker_order_id.parse() else { return Err(malformed("order's number")) };
-        let link = self.link()?;
-        self.pace(false)?;
-        let asked: Result<m::ExecutionEvent, Failure> = self.host.block_on(link.session.ask(&m::CancelOrderReq { account: link.account, order }, ANSWER))?;
-        match asked {
-            Ok(_) => Ok(()),
-            // No longer there or no longer open, which the next look-up explains.
-            Err(Failure::Refused { code, .. }) if matches!(code.as_str(), "ORDER_NOT_FOUND" | "UNABLE_TO_CANCEL_ORDER" | "ENTITY_NOT_FOUND") => Ok(()),
-            Err(failure) => {
-                self.unlink();
-                Err(failed(failure))
-            }
+        self.take_back(broker_order_id.parse().map_err(|_| malformed("order's number"))?)
+    }
+    fn replace(&self, broker_order_id: &str, next: &Intent) -> Submitted {
+        match broker_order_id.parse() {
+            Ok(old) => self.send_instead(old, next),
+            Err(_) => Submitted::Refused { code: "ORDER_NOT_FOUND".into(), text: text!("{broker_order_id} is no order of this broker") },
         }
     }
     fn open_orders(&self) -> Result<Vec<BrokerOrder>> {
         let link = self.link()?;
         let pending: m::ReconcileRes = self.ask(About::Now, |account| m::ReconcileReq { account })?;
-        pending.orders.iter().map(|o| wire::order(o, &link.symbols).ok_or_else(|| malformed("pending order"))).collect()
+        pending.orders.iter().map(|o| wire::listed(o, &link.symbols).ok_or_else(|| malformed("pending order"))).collect()
     }
     fn orders_since(&self, after: UtcTime) -> Result<Vec<BrokerOrder>> {
         let mut orders = self.orders_from(after)?;
@@ -336,43 +229,13 @@ impl Broker for CTraderBroker {
         self.fills_from(after)
     }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
-        let link = self.link()?;
-        let (_, open, gains, digits) = self.book()?;
-        let one = |p: &Position| {
-            let (qty, avg_price) = (signed(p).filter(|q| *q != 0.0)?, p.price.filter(|e| e.is_finite() && *e > 0.0)?);
-            let price = gains.get(&p.id).and_then(|(gross, _)| money(*gross, digits)).map(|gross| avg_price + gross / qty);
-            Some(BrokerPosition { symbol: link.symbols.name(p.trade.symbol), qty, avg_price, price })
-        };
-        open.iter().map(|p| one(p).ok_or_else(|| malformed("position"))).collect()
+        self.held()
     }
     fn activities_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerActivity>> {
         self.activities_from(after)
     }
-    /// The middle of the newest quote; none where it has no moment.
     fn last_price(&self, symbol: &str) -> Result<Option<(f64, UtcTime)>> {
-        let link = self.link()?;
-        let Ok(id) = link.symbols.id(symbol) else { return Ok(None) };
-        let mut news = link.session.listen();
-        let subscribed = self.ask::<m::SubscribeSpotsRes, _>(About::Now, |account| m::SubscribeSpotsReq { account, symbols: vec![id], with_time: Some(true) });
-        subscribed?;
-        let first = async {
-            loop {
-                match news.recv().await {
-                    Ok(News::Message(e)) => match m::SpotEvent::unwrapped(&e).filter(|s| s.symbol == id) {
-                        Some(quote) => return Some(quote),
-                        None => continue,
-                    },
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Ok(News::Lost(_)) | Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        };
-        let quote = self.host.block_on(async { tokio::time::timeout(QUOTE, first).await })?.ok().flatten();
-        self.ask::<m::UnsubscribeSpotsRes, _>(About::Now, |account| m::UnsubscribeSpotsReq { account, symbols: vec![id] })?;
-        let Some(quote) = quote else { return Ok(None) };
-        let sides: Vec<f64> = [quote.bid, quote.ask].into_iter().flatten().filter(|p| *p > 0).map(|p| p as f64 / QUOTE_UNITS).collect();
-        let price = (!sides.is_empty()).then(|| sides.iter().sum::<f64>() / sides.len() as f64);
-        Ok(price.zip(quote.at_ms.and_then(moment)))
+        self.quote(symbol)
     }
 }
 

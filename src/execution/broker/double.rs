@@ -48,7 +48,7 @@ async fn post_order(State(d): State<Arc<Double>>, bytes: Bytes) -> Response {
         Submitted::Accepted(o) => axum::Json(body(&o)).into_response(),
         Submitted::Duplicate => error(422, 40_010_001, "client_order_id must be unique"),
         Submitted::Refused { text, .. } => error(403, 40_310_000, &text),
-        Submitted::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3")], "{}").into_response(),
+        Submitted::RateLimited { .. } | Submitted::NotSent { .. } => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "3")], "{}").into_response(),
         Submitted::Unknown(_) => error(504, 50_410_000, "upstream timed out"),
     };
     match d.after_post.swap(0, Ordering::SeqCst) {

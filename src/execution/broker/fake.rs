@@ -4,7 +4,7 @@ use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerP
 use crate::execution::account::{Account, Event};
 use crate::execution::order::Intent;
 use data_layer::control::{Db, Which};
-use data_layer::error::Result;
+use data_layer::error::{Error, Result, code};
 use data_layer::host::{FakeHost, Host};
 use data_layer::root::{DataRoot, FsFacts};
 use data_layer::time::UtcTime;
@@ -42,6 +42,8 @@ pub enum Fault {
     /// Never arrives, and the answer is lost too.
     LostRequest,
     RateLimited,
+    /// Certainly not sent; again after so many seconds.
+    NotSent(u64),
     Refused,
     /// Accepted with another quantity than asked for.
     WrongPayload,
@@ -59,6 +61,8 @@ pub struct Truth {
     pub lookups: usize,
     pub hide_fills: bool,
     pub blocked: bool,
+    /// Orders, by the broker's id, that cannot be taken back now.
+    pub uncancelable: BTreeSet<String>,
     /// Cash that went in (or out) outside of any order.
     pub cash_flow: f64,
     /// Shares that appeared (or vanished) outside of any order.
@@ -148,6 +152,7 @@ impl Broker for FakeBroker {
         let fault = t.faults.get(&n).copied();
         match fault {
             Some(Fault::LostRequest) => return Submitted::Unknown("no answer in time".into()),
+            Some(Fault::NotSent(s)) => return Submitted::NotSent { why: "the connection failed".into(), retry_after_s: s },
             Some(Fault::RateLimited) => return Submitted::RateLimited { retry_after_s: 3 },
             Some(Fault::Refused) => return Submitted::Refused { code: "40310000".into(), text: "insufficient buying power".into() },
             _ => {}
@@ -188,7 +193,11 @@ impl Broker for FakeBroker {
         t.orders.get(client_order_id).cloned().map_or(Lookup::NotFound, Lookup::Found)
     }
     fn cancel(&self, broker_order_id: &str) -> Result<()> {
-        for o in self.truth.lock().unwrap().orders.values_mut().filter(|o| o.id == broker_order_id) {
+        let mut t = self.truth.lock().unwrap();
+        if t.uncancelable.contains(broker_order_id) {
+            return Err(Error::new(code::NET_RATE_LIMITED, "too many questions"));
+        }
+        for o in t.orders.values_mut().filter(|o| o.id == broker_order_id && o.is_open()) {
             o.status = "canceled".into();
         }
         Ok(())

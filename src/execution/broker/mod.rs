@@ -186,6 +186,12 @@ pub enum Submitted {
     RateLimited {
         retry_after_s: u64,
     },
+    /// It certainly did not leave this machine, or the broker said that it did nothing with it: after this wait it may go, whether or not
+    /// the broker would notice a second one.
+    NotSent {
+        why: String,
+        retry_after_s: u64,
+    },
     /// It may or may not have arrived: ask, never assume.
     Unknown(String),
 }

@@ -137,7 +137,7 @@ impl PaperDay<'_> {
     /// Take back every open order that would enlarge a position. One that is unknown is asked for by the next reconcile first.
     fn tighten(&self, account: &str) -> Result<Vec<String>> {
         let held = positions::ledger(&self.log(), account)?.of_strategy(&self.config.strategy);
-        let mut out = Vec::new();
+        let (mut out, mut sent) = (Vec::new(), Vec::new());
         for row in self.log().open_orders(account)? {
             let position = held.get(&row.intent.symbol).copied().unwrap_or(0.0);
             let reduces = position * row.intent.side.sign() < 0.0 && row.remaining() <= position.abs() + 1e-9;
@@ -146,13 +146,12 @@ impl PaperDay<'_> {
             }
             if row.state == name::PLANNED {
                 self.log().mark(row.id(), name::BLOCKED_CIRCUIT_BREAKER, Some(("risk", "the circuit breaker tripped")), self.host.now())?;
-            } else if let Some(id) = &row.broker_order_id {
-                self.broker.cancel(id)?;
+                out.push(row.id().to_string());
             } else {
-                continue;
+                sent.push(row);
             }
-            out.push(row.id().to_string());
         }
+        out.extend(self.take_back(&sent)?);
         Ok(out)
     }
 
@@ -296,6 +295,12 @@ mod tests {
         day.allow_risk_actions("SIM1", RiskAction::Reduce, &risk_token("SIM1", RiskAction::Reduce)).unwrap();
         let account = day.account_check().unwrap();
         let touched = day.guard(&account, UtcTime::parse("2017-11-30T15:00:00Z").unwrap()).unwrap().touched;
+        // One that cannot be taken back now does not keep the others; the next look tries again.
+        let first = broker.truth.lock().unwrap().orders.values().map(|o| o.id.clone()).min().unwrap();
+        broker.truth.lock().unwrap().uncancelable.insert(first);
+        assert!(day.act_on_risk(&account, &touched, &input(&[]).prices).unwrap_err().is(code::NET_RATE_LIMITED));
+        assert_eq!(broker.truth.lock().unwrap().orders.values().filter(|o| o.status == "canceled").count(), 2);
+        broker.truth.lock().unwrap().uncancelable.clear();
         let report = day.act_on_risk(&account, &touched, &input(&[]).prices).unwrap();
         assert_eq!((report.taken_back.len(), report.action), (3, None), "{touched:?}");
         assert!(broker.truth.lock().unwrap().orders.values().all(|o| o.status == "canceled"));

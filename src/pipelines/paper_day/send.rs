@@ -187,9 +187,10 @@ impl PaperDay<'_> {
         let mut prices: BTreeMap<String, f64> = set.pins.prices.iter().map(|(s, r)| (s.clone(), r.price)).collect();
         let mut price_age_s = reference.map(|r| open_seconds_between(r.at, self.host.now()));
         if price_age_s.is_some_and(|age| age > self.config.limits.price_age_s)
-            && let Some((price, at)) = self.broker.last_price(&intent.symbol)?
+            && let Ok(Some((price, at))) = self.broker.last_price(&intent.symbol)
         {
-            // The close that was planned on has aged: the worst case is measured at what the market says now.
+            // The close that was planned on has aged: the worst case is measured at what the market says now. Where it says nothing, the
+            // age is what refuses this line, and the others go on.
             prices.insert(intent.symbol.clone(), price);
             price_age_s = Some(open_seconds_between(at, self.host.now()));
         }
@@ -276,10 +277,10 @@ impl PaperDay<'_> {
         Ok(out)
     }
 
-    /// After the session: fetch what happened, drop what was not sent in time, write a snapshot.
+    /// After the session: fetch what happened, drop what was not sent in time, take back what is still open, write a snapshot.
     pub fn settle(&self, run_key: &str) -> Result<SettleReport> {
         let set = self.require_set(run_key)?;
-        self.broker_clock()?;
+        let broker_now = self.broker_clock()?.now;
         let reconcile = self.reconcile(&set.account)?;
         let sender = Sender { host: &self.host, log: self.log(), broker: self.broker };
         let mut expired = Vec::new();
@@ -291,6 +292,7 @@ impl PaperDay<'_> {
                 expired.push(row.intent.symbol.clone());
             }
         }
+        let reconcile = self.end_overdue(&set, broker_now, reconcile)?;
         let account = self.broker.account()?;
         let ledger = positions::ledger(&self.log(), &set.account)?;
         let positions = ledger.of_strategy(&set.strategy);

@@ -57,7 +57,12 @@ impl PaperDay<'_> {
                     return Ok(out);
                 }
             }
-            if self.host.now() >= until || self.host.is_cancelled() {
+            if self.host.is_cancelled() {
+                return Ok(out);
+            }
+            if self.host.now() >= until {
+                let reconciled = self.reconcile(&set.account)?;
+                self.end_overdue(&set, self.broker_clock()?.now, reconciled)?;
                 return Ok(out);
             }
             let kill = switches::read(self.db, Switch::Kill, &account.account);

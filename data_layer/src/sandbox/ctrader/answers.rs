@@ -230,7 +230,8 @@ fn lifetime(q: &m::NewOrderReq, now: UtcTime) -> std::result::Result<&'static st
     let tif = q.time_in_force.map_or(Some(TimeInForce::GoodTillCancel), TimeInForce::of).ok_or("INVALID_REQUEST")?;
     let open = Calendar::xnys().session_at(now).is_some();
     match (OrderType::of(q.order_type), tif) {
-        (Some(OrderType::Market), TimeInForce::MarketOnOpen) => Ok("day"),
+        // Nothing ends it but an opening in which the name trades, or somebody who takes it back.
+        (Some(OrderType::Market), TimeInForce::MarketOnOpen) => Ok("moo"),
         (Some(OrderType::Market), TimeInForce::ImmediateOrCancel | TimeInForce::FillOrKill) => open.then_some("day").ok_or("MARKET_CLOSED"),
         (Some(OrderType::Limit), TimeInForce::GoodTillCancel) => Ok("gtc"),
         (Some(OrderType::Limit), TimeInForce::GoodTillDate) => {
@@ -257,9 +258,9 @@ fn place(state: &State, book: &mut Book, asked: &m::Envelope, q: &m::NewOrderReq
     };
     let limit = q.limit_price.filter(|_| OrderType::of(q.order_type) == Some(OrderType::Limit));
     let body = json!({"symbol": symbol, "side": if side == TradeSide::Buy { "buy" } else { "sell" }, "qty": qty, "type": if limit.is_some() { "limit" } else { "market" },
-        "limit_price": limit, "time_in_force": tif, "client_order_id": unused(book, &client)?});
+        "limit_price": limit, "time_in_force": if tif == "moo" { "gtc" } else { tif }, "client_order_id": unused(book, &client)?});
     let order = match orders::prepare(world, book, now, &body)? {
-        Ok(order) => order,
+        Ok(order) => book::Order { tif: tif.into(), ..order },
         Err(reply) if reply.status == 403 => return bad("NOT_ENOUGH_MONEY", "not enough funds to allocate margin"),
         Err(reply) => return bad("TRADING_DISABLED", reply.value()["message"].as_str().unwrap_or("refused")),
     };

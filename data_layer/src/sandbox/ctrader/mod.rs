@@ -242,6 +242,10 @@ fn named(payload: u32) -> &'static str {
 /// A refusal that the plan names: its text is the code.
 fn canned(asked: &m::Envelope, fault: &Fault) -> m::Envelope {
     let code = fault.text.clone().unwrap_or_else(|| if fault.status == Some(429) { "REQUEST_FREQUENCY_EXCEEDED" } else { "UNKNOWN_ERROR" }.into());
+    if code == ExecutionType::CancelRejected.as_str() {
+        let event = m::ExecutionEvent { account: ACCOUNT, kind: ExecutionType::CancelRejected.number(), ..m::ExecutionEvent::default() };
+        return event.wrapped(asked.client_msg_id.clone());
+    }
     let error = m::ErrorRes {
         account: Some(ACCOUNT),
         code,
@@ -252,7 +256,7 @@ fn canned(asked: &m::Envelope, fault: &Fault) -> m::Envelope {
     error.wrapped(asked.client_msg_id.clone())
 }
 
-/// Answers that mislead: another symbol than was asked for, or an exponent that is not the account's.
+/// Answers that mislead: another symbol than was asked for, an exponent that is not the account's, a list of symbols in doubt.
 fn rewritten(state: &State, message: &mut m::Envelope, fault: &Fault, action: Do) {
     match action {
         Do::WrongSymbol => {
@@ -266,6 +270,25 @@ fn rewritten(state: &State, message: &mut m::Envelope, fault: &Fault, action: Do
             if let Some(mut answer) = m::TraderRes::unwrapped(message) {
                 answer.trader.money_digits = Some(fault.rows.map_or(2, |n| u32::try_from(n).unwrap_or(2)));
                 *message = answer.wrapped(message.client_msg_id.clone());
+            }
+        }
+        Do::ClockSkew => {
+            if let Some(mut answer) = m::TraderRes::unwrapped(message) {
+                let ahead = state.now().plus_seconds(fault.seconds.unwrap_or(300.0) as i64);
+                answer.trader.registered_ms = Some(crate::ctrader::millis(ahead));
+                *message = answer.wrapped(message.client_msg_id.clone());
+            }
+        }
+        Do::PageShort => {
+            if let Some(mut answer) = m::PnlRes::unwrapped(message) {
+                answer.rows.truncate(fault.rows.unwrap_or(1));
+                *message = answer.wrapped(message.client_msg_id.clone());
+            }
+        }
+        Do::TwinSymbol | Do::ForeignSymbol => {
+            if let Some(mut list) = m::SymbolsListRes::unwrapped(message) {
+                view::relisted(&mut list.symbols, fault.as_symbol.as_deref().unwrap_or_default(), action == Do::ForeignSymbol);
+                *message = list.wrapped(message.client_msg_id.clone());
             }
         }
         _ => {}

@@ -44,7 +44,8 @@ fn grant(book: &mut Book, now: UtcTime, call: &Call) -> Result<Reply> {
     }
     let code = minted(book, "code")?;
     book.write(|tx| book::set_meta(tx, "ctrader_code", &format!("{code}|{}", now.micros())))?;
-    Ok(Reply::text(302, "text/plain", "").with_header("location", format!("{redirect}?code={code}")))
+    let state = call.arg("state").map_or_else(String::new, |s| format!("&state={s}"));
+    Ok(Reply::text(302, "text/plain", "").with_header("location", format!("{redirect}?code={code}{state}")))
 }
 
 fn token(book: &mut Book, now: UtcTime, call: &Call) -> Result<Reply> {

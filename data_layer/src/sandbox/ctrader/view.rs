@@ -27,6 +27,8 @@ pub const ASSET: i64 = 15;
 /// Ids of symbols begin above this; another server has others.
 const FIRST_SYMBOL: i64 = 1_000;
 const FIRST_POSITION: i64 = 500_000;
+/// The number of a symbol's double lies this far above its own.
+const TWIN: i64 = 100_000;
 
 /// What the book has no column for, kept beside it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -95,6 +97,17 @@ pub fn light_symbols(world: &World, now: UtcTime) -> Vec<LightSymbol> {
         description: world.listing(&s.symbol).map(|l| l.name.clone()),
     });
     all.collect()
+}
+
+/// A list that leaves doubt about a name: a second number for it, or another currency.
+pub fn relisted(all: &mut Vec<LightSymbol>, name: &str, foreign: bool) {
+    if foreign {
+        all.iter_mut().filter(|s| s.name.as_deref() == Some(name)).for_each(|s| s.quote_asset = Some(ASSET + 2));
+        return;
+    }
+    let named = all.iter().filter(|s| s.name.as_deref() == Some(name));
+    let twins: Vec<LightSymbol> = named.map(|s| LightSymbol { id: s.id + TWIN, name: Some(format!("{name}.US")), ..s.clone() }).collect();
+    all.extend(twins);
 }
 
 pub fn symbol(world: &World, id: i64, now: UtcTime) -> Option<Symbol> {

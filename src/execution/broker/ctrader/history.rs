@@ -16,6 +16,9 @@ const AHEAD_S: i64 = 60;
 /// An order of ours is looked for this far back, in weeks; nothing of ours lives longer.
 const LOOKUP_WEEKS: usize = 5;
 
+/// Answers about one week: far more than orders of one account fill, and few enough to be asked for in minutes.
+const MAX_ANSWERS: usize = 1_000;
+
 /// Spans of at most a week that cover `[from, to]`, the newest first.
 fn weeks(from_ms: i64, to_ms: i64) -> Vec<(i64, i64)> {
     let mut out = Vec::new();
@@ -28,19 +31,24 @@ fn weeks(from_ms: i64, to_ms: i64) -> Vec<(i64, i64)> {
     out
 }
 
-/// Everything that `fetch` has in a span.
+/// Everything that `fetch` has in a span, in at most [`MAX_ANSWERS`] answers.
 fn whole<T>(span: (i64, i64), fetch: &dyn Fn(i64, i64) -> Result<(Vec<T>, bool)>) -> Result<Vec<T>> {
-    let (mut spans, mut out) = (vec![span], Vec::new());
+    let (mut spans, mut out, mut answers) = (vec![span], Vec::new(), 0);
     while let Some((from, to)) = spans.pop() {
+        let endless = || Error::new(code::NET_MALFORMED, "cTrader's list of a week does not end").found(text!("{answers} answers, and there is more"));
+        if answers == MAX_ANSWERS {
+            return Err(endless());
+        }
         let (rows, more) = fetch(from, to)?;
         if !more {
             out.extend(rows);
         } else if to - from <= 1 {
-            return Err(Error::new(code::NET_MALFORMED, "cTrader's list of one millisecond does not end"));
+            return Err(endless());
         } else {
             let middle = from + (to - from) / 2;
             spans.extend([(from, middle), (middle, to)]);
         }
+        answers += 1;
     }
     Ok(out)
 }
@@ -66,7 +74,7 @@ impl CTraderBroker {
         let mut out = BTreeMap::new();
         for span in weeks(millis(from.max(link.registered)), self.until_ms()) {
             for o in whole(span, &|from, to| self.order_list(from, to))? {
-                let order = wire::order(&o, &link.symbols).ok_or_else(|| malformed("order list"))?;
+                let order = wire::listed(&o, &link.symbols).ok_or_else(|| malformed("order list"))?;
                 out.insert(o.id, order);
             }
         }
@@ -81,7 +89,7 @@ impl CTraderBroker {
         let from = from.map_or(link.registered, |t| t.max(link.registered));
         for span in weeks(millis(from), self.until_ms()) {
             for deal in whole(span, &|from, to| self.deal_list(from, to))?.iter().filter(|d| executed(d)) {
-                let fill = wire::fill(deal, &link.symbols, digits).ok_or_else(|| malformed("execution"))?;
+                let fill = wire::fill(deal, &link.name, &link.symbols, digits).ok_or_else(|| malformed("execution"))?;
                 out.insert((fill.at, deal.id), fill);
             }
         }
@@ -159,5 +167,13 @@ mod tests {
         assert_eq!(all, rows.iter().copied().collect());
         let endless = |_: i64, _: i64| Ok((vec![1i64], true));
         assert!(whole((0, 10), &endless).unwrap_err().is(code::NET_MALFORMED));
+        // More than fits, however short the span, as long as it is not the shortest: the questions end all the same.
+        let asked = std::cell::Cell::new(0);
+        let moody = |from: i64, to: i64| {
+            asked.set(asked.get() + 1);
+            Ok((vec![from], to - from > 1))
+        };
+        assert!(whole((0, 1 << 20), &moody).unwrap_err().is(code::NET_MALFORMED));
+        assert_eq!(asked.get(), MAX_ANSWERS);
     }
 }

@@ -72,7 +72,8 @@ pub(super) fn open(broker: &CTraderBroker) -> Result<Link> {
     let list = ask::<m::SymbolsListRes>(broker, &session, &m::SymbolsListReq { account }).map_err(failed)?.symbols;
     let practice = broker.address.loopback && chosen.broker.as_deref() == Some("SIM");
     let name = format!("{}{account}", if practice { "SIM" } else { "CT" });
-    let registered = trader.registered_ms.and_then(moment).unwrap_or_else(|| host.now().plus_seconds(-28 * 86_400));
+    // An account that was opened after now by our clock says so by a clock of its own: there would be no past to look into.
+    let registered = trader.registered_ms.and_then(moment).filter(|t| *t < host.now()).unwrap_or_else(|| host.now().plus_seconds(-35 * 86_400));
     Ok(Link { session, account, name, currency, registered, symbols: Symbols::new(&list, trader.deposit_asset) })
 }
 
@@ -108,26 +109,44 @@ fn list(broker: &CTraderBroker, session: &Session, tokens: &Tokens) -> Result<m:
     ask(broker, session, &m::AccountListReq { access_token: tokens.access.expose_secret().to_string() })
 }
 
-/// New tokens for the refresh token. Another process may have been faster: then its tokens are in the file already.
+/// New tokens for the refresh token. Another process may have been faster: then its tokens are in the file, or will be in a moment.
 fn renewed(broker: &CTraderBroker, session: &Session, old: &Tokens) -> Result<Tokens> {
-    let now = Tokens::of(&broker.host)?;
-    if now.access.expose_secret() != old.access.expose_secret() {
+    let host = &broker.host;
+    let now = Tokens::of(host)?;
+    if !now.opens_like(old) {
         return Ok(now);
     }
     let expired = || Error::new(code::KEY_REJECTED, "cTrader's access token is expired or withdrawn").fix("trademl paper authorize");
     let refresh = now.refresh.ok_or_else(expired)?;
-    if broker.host.env("CTRADER_ACCESS_TOKEN").is_some() {
+    if host.env("CTRADER_ACCESS_TOKEN").is_some() {
         // Asking would use the refresh token up, and there is nowhere to keep its successor.
         return Err(expired().found(text!("CTRADER_ACCESS_TOKEN comes from the environment")));
     }
     let question = m::RefreshTokenReq { refresh_token: refresh.expose_secret().to_string() };
-    let answer = ask::<m::RefreshTokenRes>(broker, session, &question).map_err(|f| match f {
-        Failure::Refused { code, text, .. } => expired().cause(format!("{code}: {text}")),
-        other => failed(other),
-    })?;
+    let answer = match ask::<m::RefreshTokenRes>(broker, session, &question) {
+        Ok(answer) => answer,
+        Err(Failure::Refused { code, text, .. }) => return others(broker, old)?.ok_or_else(|| expired().cause(format!("{code}: {text}"))),
+        Err(other) => return Err(failed(other)),
+    };
+    // An answer without tokens must not overwrite tokens.
+    if answer.access_token.is_empty() || answer.refresh_token.is_empty() {
+        return Err(malformed("tokens"));
+    }
     let tokens = Tokens { access: answer.access_token.into(), refresh: Some(answer.refresh_token.into()) };
-    tokens.store(&broker.host)?;
+    tokens.store(host)?;
     Ok(tokens)
+}
+
+/// The tokens that another process has stored since; it may still be about to.
+pub(super) fn others(broker: &CTraderBroker, old: &Tokens) -> Result<Option<Tokens>> {
+    for _ in 0..3 {
+        let now = Tokens::of(&broker.host)?;
+        if !now.opens_like(old) {
+            return Ok(Some(now));
+        }
+        broker.host.block_on(broker.host.sleep(Duration::from_secs(1)))?;
+    }
+    Ok(None)
 }
 
 /// The demo account that `CTRADER_ACCOUNT` names (by login or id), or the only one.

@@ -47,6 +47,19 @@ pub(super) struct Session {
     tasks: [JoinHandle<()>; 2],
 }
 
+/// A question that was sent. Whoever stops waiting for its answer is no longer kept.
+pub(super) struct Asked {
+    id: String,
+    waiting: Waiting,
+    pub answer: oneshot::Receiver<Envelope>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
@@ -74,25 +87,35 @@ impl Session {
     }
 
     /// Send a message; the receiver gets the envelope that answers it.
-    pub fn send(&self, question: &impl Wire) -> Result<oneshot::Receiver<Envelope>, Failure> {
+    pub fn send(&self, question: &impl Wire) -> Result<Asked, Failure> {
         let id = format!("q{}", self.next.fetch_add(1, Ordering::SeqCst));
         let (answered, answer) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), answered);
+        let asked = Asked { id: id.clone(), waiting: Arc::clone(&self.waiting), answer };
         let sent = self.outgoing.send(question.wrapped(Some(id)));
         if sent.is_err() || !self.is_alive() {
             return Err(Failure::Transport(text!("the connection broke")));
         }
-        Ok(answer)
+        Ok(asked)
     }
 
-    /// Ask, and wait for this kind of answer.
-    pub async fn ask<A: Wire>(&self, question: &impl Wire, patience: Duration) -> Result<A, Failure> {
-        let answer = self.send(question)?;
-        match tokio::time::timeout(patience, answer).await {
-            Err(_) => Err(Failure::Transport(text!("no answer in time"))),
-            Ok(Err(_)) => Err(Failure::Transport(text!("the connection broke"))),
-            Ok(Ok(envelope)) => understood(&envelope),
-        }
+    /// Ask, and wait for this kind of answer, about the account that was asked about: one that is empty reads like "there is nothing".
+    pub async fn ask<A: Wire, Q: Wire>(&self, question: &Q, patience: Duration) -> Result<A, Failure> {
+        let mut asked = self.send(question)?;
+        let envelope = match tokio::time::timeout(patience, &mut asked.answer).await {
+            Err(_) => return Err(Failure::Transport(text!("no answer in time"))),
+            Ok(Err(_)) => return Err(Failure::Transport(text!("the connection broke"))),
+            Ok(Ok(envelope)) => envelope,
+        };
+        let answer = understood(&envelope)?;
+        let accounts = Q::account_in(&question.wrapped(None)).zip(A::account_in(&envelope));
+        if accounts.is_some_and(|(asked, answered)| asked != answered) { Err(Failure::Malformed) } else { Ok(answer) }
+    }
+
+    /// Questions that somebody still waits for.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -129,8 +152,11 @@ async fn read(mut from: impl AsyncRead + Unpin, waiting: Waiting, news: broadcas
             _ => {}
         }
         let asker = envelope.client_msg_id.as_ref().and_then(|id| waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id));
-        // An answer to an order is news as well: whoever follows the account hears it once more, which changes nothing.
-        drop(news.send(News::Message(Arc::new(envelope.clone()))));
+        // An answer to an order is news as well: whoever follows the account hears it once more, which changes nothing. No other answer is:
+        // a list of symbols has megabytes, and the backlog would keep a thousand of them.
+        if matches!(envelope.payload_type, m::ExecutionEvent::PAYLOAD | m::SpotEvent::PAYLOAD) {
+            drop(news.send(News::Message(Arc::new(envelope.clone()))));
+        }
         if let Some(asker) = asker {
             drop(asker.send(envelope));
         }

@@ -3,17 +3,24 @@
 use data_layer::ctrader::models::{LightSymbol, Symbol};
 use data_layer::ctrader::words::TradingMode;
 use data_layer::ctrader::{MAX_CLIENT_ORDER_ID, VOLUME_UNITS};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How brokers mark a share of the United States behind its ticker.
 const SUFFIXES: [&str; 2] = ["", ".US"];
 
-/// The symbols of one connection that are quoted in the account's currency.
+/// The symbols of one connection.
 #[derive(Debug, Default)]
 pub struct Symbols {
+    /// What can be traded in the account's currency, by ticker.
     by_name: BTreeMap<String, Vec<i64>>,
+    /// The ticker of a number, where it leads back to that number alone.
     by_id: BTreeMap<i64, String>,
-    foreign: BTreeMap<String, i64>,
+    /// The server's own name of every number, for people.
+    called: BTreeMap<i64, String>,
+    /// Tickers of what can be traded in other currencies.
+    foreign: BTreeSet<String>,
+    /// Numbers that are quoted in the account's currency.
+    home: BTreeSet<i64>,
 }
 
 /// A local no: code and words, as a broker's refusal has them.
@@ -22,37 +29,52 @@ pub type No = (&'static str, String);
 impl Symbols {
     pub fn new(all: &[LightSymbol], currency: i64) -> Self {
         let mut out = Self::default();
-        for symbol in all.iter().filter(|s| s.enabled != Some(false)) {
+        let mut bearers: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for symbol in all {
             let Some(name) = symbol.name.as_deref().filter(|n| !n.is_empty()) else { continue };
             let ours = name.strip_suffix(SUFFIXES[1]).unwrap_or(name).to_string();
-            if symbol.quote_asset == Some(currency) {
+            let (home, enabled) = (symbol.quote_asset == Some(currency), symbol.enabled != Some(false));
+            out.called.insert(symbol.id, name.to_string());
+            out.home.extend(home.then_some(symbol.id));
+            bearers.entry(ours.clone()).or_default().push(symbol.id);
+            if enabled && home {
                 out.by_name.entry(ours).or_default().push(symbol.id);
-            } else {
-                out.foreign.insert(ours, symbol.id);
+            } else if enabled {
+                out.foreign.insert(ours);
             }
         }
-        // A symbol that is switched off may still be held, or be in an old order.
-        for symbol in all {
-            if let Some(name) = &symbol.name {
-                out.by_id.insert(symbol.id, name.strip_suffix(SUFFIXES[1]).unwrap_or(name).to_string());
-            }
+        // A symbol that is switched off may still be held, or be in an old order: alone under its ticker it keeps it.
+        for (ticker, ids) in bearers {
+            let one = out.id(&ticker).ok().or_else(|| ids.first().copied().filter(|id| ids.len() == 1 && out.home.contains(id)));
+            out.by_id.extend(one.map(|id| (id, ticker)));
         }
         out
     }
 
     /// The number of a symbol by its ticker. Two that could be meant are none.
     pub fn id(&self, name: &str) -> Result<i64, No> {
-        match self.by_name.get(name).map(Vec::as_slice) {
-            Some([one]) => Ok(*one),
-            Some(_) => Err(("ambiguous_symbol", text!("the broker has several symbols that could be {name}"))),
-            None if self.foreign.contains_key(name) => Err(("currency", text!("{name} is not quoted in the account's currency"))),
-            None => Err(("SYMBOL_NOT_FOUND", text!("the broker has no symbol {name}"))),
+        let doubt = || ("ambiguous_symbol", text!("the broker has several symbols that could be {name}"));
+        match (self.by_name.get(name).map(Vec::as_slice), self.foreign.contains(name)) {
+            (Some([one]), false) => Ok(*one),
+            (Some(_), _) => Err(doubt()),
+            (None, true) => Err(("currency", text!("{name} is not quoted in the account's currency"))),
+            (None, false) => Err(("SYMBOL_NOT_FOUND", text!("the broker has no symbol {name}"))),
         }
     }
 
-    /// The ticker of a number; a number that no list has is shown as such, and belongs to nobody.
+    /// The ticker of a number; one that no list has, or whose ticker could mean another, is shown as such and belongs to nobody.
     pub fn name(&self, id: i64) -> String {
         self.by_id.get(&id).cloned().unwrap_or_else(|| format!("#{id}"))
+    }
+
+    /// What the server calls a number.
+    pub fn called(&self, id: i64) -> String {
+        self.called.get(&id).cloned().unwrap_or_else(|| format!("#{id}"))
+    }
+
+    /// Whether a number is quoted in the account's currency.
+    pub fn is_home(&self, id: i64) -> bool {
+        self.home.contains(&id)
     }
 }
 
@@ -110,6 +132,30 @@ mod tests {
         assert_eq!(symbols.id("SAP").unwrap_err().0, "currency");
         assert_eq!(symbols.id("OLD").unwrap_err().0, "SYMBOL_NOT_FOUND");
         assert_eq!((symbols.name(7), symbols.name(12), symbols.name(99)), ("AAPL".into(), "OLD".into(), "#99".into()));
+    }
+
+    #[test]
+    fn a_number_has_a_ticker_only_where_the_ticker_means_that_number() {
+        let all = [
+            light(9, "XOM", 1, true),
+            light(10, "XOM.US", 1, true),
+            light(11, "SAP", 2, true),
+            light(12, "SAP.US", 1, true),
+            light(13, "AAPL", 1, false),
+            light(14, "AAPL.US", 1, true),
+            light(15, "BMW", 2, true),
+            light(16, "GONE", 1, false),
+            light(17, "GONE.US", 1, false),
+        ];
+        let symbols = Symbols::new(&all, 1);
+        for (id, name) in [(9, "#9"), (10, "#10"), (11, "#11"), (12, "#12"), (13, "#13"), (14, "AAPL"), (15, "#15"), (16, "#16"), (17, "#17")] {
+            assert_eq!(symbols.name(id), name, "{id}");
+        }
+        assert_eq!((symbols.id("SAP").unwrap_err().0, symbols.id("AAPL"), symbols.id("BMW").unwrap_err().0), ("ambiguous_symbol", Ok(14), "currency"));
+        assert!(symbols.is_home(10) && !symbols.is_home(11) && !symbols.is_home(99));
+        // No two numbers share a ticker: who counts by ticker counts everything once.
+        let names: BTreeSet<String> = all.iter().map(|s| symbols.name(s.id)).collect();
+        assert_eq!(names.len(), all.len());
     }
 
     #[test]

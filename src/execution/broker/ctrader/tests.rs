@@ -1,23 +1,33 @@
 //! The adapter against the sandbox's server: real TLS, real frames, every fault of the plan.
 
+use super::session::News;
 use super::*;
 use crate::execution::broker::conformance::{AFTER_OPEN, conforms};
 use crate::execution::broker::fake::{evening, scratch};
 use crate::execution::broker::{Events, Heard};
 use crate::execution::log::OrderLog;
-use crate::execution::order::tests::intent;
 use crate::execution::order::{OrderSet, Pins};
 use crate::execution::stream::take_in;
 use crate::execution::submit::{Outcome, Sender};
 use crate::execution::{positions, reconcile};
+use crate::types::Side;
 use data_layer::control::{Db, Which};
+use data_layer::ctrader::Wire;
 use data_layer::env_file;
 use data_layer::host::FakeHost;
 use data_layer::root::FsFacts;
 use data_layer::sandbox::{self, Sandbox, SandboxConfig, client};
+use std::collections::BTreeMap;
 
 mod access;
+mod doubt;
 mod outcomes;
+
+/// The order of the other brokers' tests, sized at what the world's prices were.
+pub(super) fn intent(symbol: &str, side: Side, qty: f64) -> Intent {
+    let reference_price = if symbol == "MSFT" { 84.0 } else { 172.0 };
+    Intent { reference_price, ..crate::execution::order::tests::intent(symbol, side, qty) }
+}
 
 /// A sandbox at [`evening`] with its own host, and a folder for the client.
 pub(super) struct Street {

@@ -1,5 +1,6 @@
 //! Orders, deals and positions in the words of the order path, and the one place where an answer becomes an outcome.
 
+use super::link::token_is_dead;
 use super::session::{Failure, refusal};
 use super::symbols::{No, Symbols, id_fits, volume};
 use crate::execution::broker::{ActivityKind, BrokerActivity, BrokerFill, BrokerOrder, FillKind, Submitted, TradeUpdate};
@@ -13,8 +14,10 @@ use data_layer::ctrader::{VOLUME_UNITS, Wire, millis, moment, money};
 /// Written on every order of ours, with the time in force that it was meant to have: a day order waiting for the open and one for the
 /// open are the same thing to this broker, and two things to us.
 const LABEL: &str = "trademl ";
+/// What every id that we give begins with.
+const OUR_IDS: &str = "tm1-";
 /// Seconds to wait where the server does not say how long.
-const RETRY_S: u64 = 2;
+pub(super) const RETRY_S: u64 = 2;
 
 /// Codes after which nothing was done with an order. After any other the order may exist.
 pub(super) const DEFINITE: &[&str] = &[
@@ -22,11 +25,7 @@ pub(super) const DEFINITE: &[&str] = &[
     "UNSUPPORTED_MESSAGE",
     "FRAME_TOO_LONG",
     "MARKET_CLOSED",
-    "OA_AUTH_TOKEN_EXPIRED",
-    "ACCOUNT_NOT_AUTHORIZED",
     "CH_CLIENT_AUTH_FAILURE",
-    "CH_CLIENT_NOT_AUTHENTICATED",
-    "CH_ACCESS_TOKEN_INVALID",
     "CHANNEL_IS_BLOCKED",
     "SYMBOL_HAS_HOLIDAY",
     "SYMBOL_NOT_FOUND",
@@ -51,6 +50,11 @@ pub(super) const DEFINITE: &[&str] = &[
 /// Codes with which the server says that it was asked too often: it did nothing.
 pub(super) fn too_often(code: &str) -> bool {
     matches!(code, "REQUEST_FREQUENCY_EXCEEDED" | "BLOCKED_PAYLOAD_TYPE")
+}
+
+/// Codes with which the server says that this session may not, or no longer, speak for the account: it did nothing.
+pub(super) fn session_is_over(code: &str) -> bool {
+    token_is_dead(code) || matches!(code, "ACCOUNT_NOT_AUTHORIZED" | "CH_CLIENT_NOT_AUTHENTICATED")
 }
 
 fn tif_word(tif: Tif) -> &'static str {
@@ -167,13 +171,18 @@ pub(super) fn executed(d: &Deal) -> bool {
     matches!(DealStatus::of(d.status), Some(DealStatus::Filled | DealStatus::PartiallyFilled)) && d.filled_volume > 0
 }
 
+/// The id of an execution. Servers count them from one: only with the account's name is it nobody else's.
+fn execution_id(account: &str, d: &Deal) -> String {
+    format!("{account}-{}", d.id)
+}
+
 /// An execution; `None` when it cannot be read. Its exponent must be the account's.
-pub(super) fn fill(d: &Deal, symbols: &Symbols, digits: Option<u32>) -> Option<BrokerFill> {
+pub(super) fn fill(d: &Deal, account: &str, symbols: &Symbols, digits: Option<u32>) -> Option<BrokerFill> {
     if d.money_digits.is_some() && digits.is_some() && d.money_digits != digits {
         return None;
     }
     Some(BrokerFill {
-        id: d.id.to_string(),
+        id: execution_id(account, d),
         order_id: d.order.to_string(),
         symbol: symbols.name(d.symbol),
         side: side_of(d.side)?,
@@ -200,15 +209,28 @@ pub(super) fn activity(row: &DepositWithdraw, symbols: &Symbols) -> Option<Optio
     Some(Some(BrokerActivity { id: format!("cash-{}", row.id), kind, symbol, qty: 0.0, amount, at: moment(row.at_ms)? }))
 }
 
+/// An order of a list. One that is not ours and has a kind, a time in force or a state that this version does not know is kept with a state
+/// that no specification lists: one stranger's order must not hide the rest.
+pub(super) fn listed(o: &Order, symbols: &Symbols) -> Option<BrokerOrder> {
+    let ours = o.trade.label.as_deref().is_some_and(|l| l.starts_with(LABEL)) || o.client_order_id.as_deref().is_some_and(|id| id.starts_with(OUR_IDS));
+    order(o, symbols).or_else(|| {
+        let known = Order {
+            order_type: words::OrderType::Market.number(),
+            time_in_force: Some(TimeInForce::GoodTillCancel.number()),
+            status: OrderStatus::Accepted.number(),
+            ..o.clone()
+        };
+        let kept = order(&known, symbols).filter(|_| !ours)?;
+        Some(BrokerOrder { status: format!("unreadable {}/{}/{}", o.order_type, o.time_in_force.unwrap_or_default(), o.status), ..kept })
+    })
+}
+
 /// The answer to a new order as an outcome. What is not certain is unknown.
 pub(super) fn classify(answer: &Envelope, intent: &Intent, symbols: &Symbols) -> Submitted {
     if let Some(event) = ExecutionEvent::unwrapped(answer) {
         return classify_event(&event, intent, symbols);
     }
     match refusal(answer) {
-        Some(Failure::Refused { code, retry_after_s, .. }) if too_often(&code) => {
-            Submitted::RateLimited { retry_after_s: retry_after_s.unwrap_or(RETRY_S).clamp(1, 300) }
-        }
         Some(Failure::Refused { code, text, .. }) if DEFINITE.contains(&code.as_str()) => Submitted::Refused { code, text },
         Some(Failure::Refused { code, .. }) => Submitted::Unknown(text!("the broker answered {code}")),
         _ => Submitted::Unknown(text!("the broker's answer cannot be read")),
@@ -228,7 +250,7 @@ fn classify_event(event: &ExecutionEvent, intent: &Intent, symbols: &Symbols) ->
 }
 
 /// An event in the words of the order path; `None` when it cannot be read.
-pub(super) fn update(event: &ExecutionEvent, symbols: &Symbols) -> Option<TradeUpdate> {
+pub(super) fn update(event: &ExecutionEvent, account: &str, symbols: &Symbols) -> Option<TradeUpdate> {
     let order = order(event.order.as_ref()?, symbols)?;
     let name = match ExecutionType::of(event.kind)? {
         ExecutionType::Accepted => "new",
@@ -244,7 +266,7 @@ pub(super) fn update(event: &ExecutionEvent, symbols: &Symbols) -> Option<TradeU
     let deal = event.deal.as_ref().filter(|d| executed(d));
     Some(TradeUpdate {
         event: name.into(),
-        execution_id: deal.map(|d| d.id.to_string()),
+        execution_id: deal.map(|d| execution_id(account, d)),
         at: deal.and_then(|d| moment(d.executed_ms)).or(order.updated_at),
         qty: deal.map(|d| d.filled_volume as f64 / VOLUME_UNITS),
         price: deal.and_then(|d| d.price),

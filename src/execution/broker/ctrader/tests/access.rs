@@ -87,7 +87,7 @@ fn a_live_account_a_foreign_account_and_a_wrong_application_are_turned_away() {
     assert!(street.broker(&[(BASE_VARIABLE, "tls://127.0.0.1:9")]).account().unwrap_err().is(code::NET_UNREACHABLE));
     let unvouched = street.broker(&[("TRADEML_CTRADER_ROOT", "")]).account().unwrap_err();
     assert!(unvouched.is(code::NET_UNREACHABLE), "{unvouched}");
-    assert!(matches!(street.broker(&[(BASE_VARIABLE, "tls://127.0.0.1:9")]).submit(&intent("AAPL", Side::Buy, 1.0)), Submitted::Unknown(_)));
+    assert!(matches!(street.broker(&[(BASE_VARIABLE, "tls://127.0.0.1:9")]).submit(&intent("AAPL", Side::Buy, 1.0)), Submitted::NotSent { .. }));
 }
 
 /// Tokens of this machine's file in place of the practice token of the environment.
@@ -128,8 +128,9 @@ fn a_code_buys_tokens_once_and_within_its_minute() {
     let street = Street::new();
     let host = street.host(&[("CTRADER_ACCESS_TOKEN", "")], None);
     let redirect = "http://localhost:8899/back";
-    let url = oauth::authorization_url(&host, redirect).unwrap();
+    let url = oauth::Grant::ask(&host, redirect).unwrap().url;
     assert!(url.contains("redirect_uri=http%3A%2F%2Flocalhost%3A8899%2Fback") && !url.contains("secret"), "{url}");
+    assert_ne!(url, oauth::Grant::ask(&host, redirect).unwrap().url, "each question has a mark of its own");
     let allowed = || {
         let answer = host.block_on(async { host.http().get(&url).send().await }).unwrap().unwrap();
         answer.headers()["location"].to_str().unwrap().to_string()
@@ -162,13 +163,112 @@ fn a_quiet_connection_is_kept_alive_and_a_closed_one_is_noticed() {
         }
         assert!(session.is_alive());
         let mut news = session.listen();
-        let waiting = session.send(&m::VersionReq {}).unwrap();
+        // Who stops waiting is no longer kept.
+        assert!(matches!(session.ask::<m::VersionRes, _>(&m::VersionReq {}, Duration::from_millis(5)).await, Err(Failure::Transport(_))));
+        assert_eq!(session.waiting(), 0);
+        let mut waiting = session.send(&m::VersionReq {}).unwrap();
         drop(theirs);
-        assert!(waiting.await.is_err(), "who waits is told that no answer will come");
+        assert!((&mut waiting.answer).await.is_err(), "who waits is told that no answer will come");
         assert!(matches!(news.recv().await, Ok(News::Lost(_))));
         assert!(!session.is_alive());
         assert!(matches!(session.send(&m::VersionReq {}), Err(Failure::Transport(_))));
     })
     .unwrap();
     assert!(session::HEARTBEAT < Duration::from_secs(10), "the server wants a sign of life every ten seconds");
+}
+
+#[test]
+fn an_answer_about_another_account_is_no_answer_and_only_events_are_news() {
+    let host = Host::fake(FakeHost::default());
+    host.block_on(async {
+        let (ours, mut theirs) = tokio::io::duplex(65_536);
+        let session = Session::start(ours, Duration::from_secs(8));
+        let mut news = session.listen();
+        for (answered, taken) in [(7, true), (8, false), (0, false)] {
+            let server = async {
+                let asked = frame::read(&mut theirs).await.unwrap().unwrap();
+                // Nothing at all reads like "no positions, no orders".
+                let bytes = frame::bytes(&m::ReconcileRes { account: answered, ..m::ReconcileRes::default() }.wrapped(asked.client_msg_id));
+                tokio::io::AsyncWriteExt::write_all(&mut theirs, &bytes).await.unwrap();
+            };
+            let question = m::ReconcileReq { account: 7 };
+            let (answer, ()) = tokio::join!(session.ask::<m::ReconcileRes, _>(&question, Duration::from_secs(5)), server);
+            assert_eq!(answer.is_ok(), taken, "{answered}");
+        }
+        let event = m::ExecutionEvent { account: 7, ..m::ExecutionEvent::default() }.wrapped(None);
+        tokio::io::AsyncWriteExt::write_all(&mut theirs, &frame::bytes(&event)).await.unwrap();
+        let Ok(News::Message(heard)) = news.recv().await else { panic!("nothing was heard") };
+        assert_eq!(heard.payload_type, m::ExecutionEvent::PAYLOAD, "the answers were nobody's news");
+    })
+    .unwrap();
+}
+
+/// What a browser gets for a request that comes in pieces.
+fn visit(host: &Host, port: u16, pieces: &[String]) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    host.block_on(async {
+        let mut stream = loop {
+            match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        stream.set_nodelay(true).unwrap();
+        for piece in pieces {
+            stream.write_all(piece.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut page = String::new();
+        drop(stream.read_to_string(&mut page).await);
+        page
+    })
+    .unwrap()
+}
+
+#[test]
+fn only_the_browser_that_brings_our_own_mark_back_is_believed() {
+    let street = Street::new();
+    let host = street.host(&[("CTRADER_ACCESS_TOKEN", "")], None);
+    let port = host.block_on(async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port() }).unwrap();
+    let redirect = format!("http://localhost:{port}/back");
+    let grant = oauth::Grant::ask(&host, &redirect).unwrap();
+    let answer = host.block_on(async { host.http().get(&grant.url).send().await }).unwrap().unwrap();
+    let location = answer.headers()["location"].to_str().unwrap().to_string();
+    let back = location.split_once(&format!(":{port}")).unwrap().1.to_string();
+    let get = |target: &str| vec![format!("GET {target} HTTP/1.1\r\n"), "host: localhost\r\n\r\n".to_string()];
+    let given = std::thread::scope(|s| {
+        let waiting = s.spawn(|| oauth::wait_for_code(&host, &redirect, &grant).unwrap().unwrap());
+        let visitor = Host::fake(FakeHost::default());
+        assert!(visit(&visitor, port, &get("/favicon.ico")).starts_with("HTTP/1.1 404"));
+        assert!(visit(&visitor, port, &get("/back?code=stolen&state=0000")).starts_with("HTTP/1.1 404"));
+        let unmarked = visit(&visitor, port, &get("/back?code=stolen"));
+        assert!(unmarked.starts_with("HTTP/1.1 403") && unmarked.contains("--code"), "{unmarked}");
+        // The first line may come in pieces.
+        let line = format!("GET {back} HTTP/1.1\r\n");
+        let (a, b) = line.split_at(line.len() / 2);
+        assert!(visit(&visitor, port, &[a.to_string(), b.to_string(), "\r\n".to_string()]).starts_with("HTTP/1.1 200"));
+        waiting.join().unwrap()
+    });
+    oauth::exchange(&host, &given, &redirect).unwrap();
+    assert!(CTraderBroker::new(&street.root(&host), None).unwrap().account().is_ok());
+}
+
+#[test]
+fn tokens_are_stored_whole_and_another_process_s_are_used() {
+    let street = Street::new();
+    let host = street.host(&[("CTRADER_ACCESS_TOKEN", "")], None);
+    let pair = |refresh: Option<&str>| oauth::Tokens { access: "a".to_string().into(), refresh: refresh.map(|r| r.to_string().into()) };
+    pair(Some("r")).store(&host).unwrap();
+    pair(None).store(&host).unwrap();
+    assert!(oauth::Tokens::of(&host).unwrap().refresh.is_none(), "a spent refresh token is not kept beside another access token");
+    // The refresh token was used by somebody else: what it bought is in the file.
+    let broker = by_file(&street, "a-new-token", "its-refresh-token");
+    let old = pair(Some("r"));
+    let found = link::others(&broker, &old).unwrap().unwrap();
+    assert_eq!((found.access.expose_secret(), found.refresh.unwrap().expose_secret()), ("a-new-token", "its-refresh-token"));
+    let same = oauth::Tokens::of(&broker.host).unwrap();
+    let before = broker.host.now();
+    assert!(link::others(&broker, &same).unwrap().is_none());
+    assert!(broker.host.now().seconds_since(before) >= 2.0, "it may still be about to store them");
 }
