@@ -13,8 +13,9 @@ use data_layer::root::DataRoot;
 use data_layer::sandbox::load;
 use data_layer::scheduler::{DrainUntil, Quiet};
 use data_layer::schema::dataset;
+use data_layer::sourcing::Vendor;
 use data_layer::time::DateRange;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -65,12 +66,17 @@ impl Worker {
         drop(self.0.kill());
         self.0.wait().unwrap().success()
     }
-    /// Batches that it holds leases of. It must stand still, or be over.
-    fn leased(&self, rig: &Rig) -> u64 {
+    /// Batches that it holds leases of; it must stand still, or be over. Where nobody can look, because it stands still in the middle
+    /// of a transaction, the most that a worker has under way.
+    fn leased(&self, rig: &Rig, under_way: u64) -> u64 {
         let conn = Connection::open(rig.place.join("control/node.sqlite")).unwrap();
-        conn.busy_timeout(Duration::from_secs(5)).unwrap();
+        conn.busy_timeout(Duration::from_millis(200)).unwrap();
         let sql = "SELECT count(DISTINCT start_date) FROM backfill_queue WHERE status = 'LEASED' AND lease_pid = ?1";
-        conn.query_row(sql, [self.0.id()], |r| r.get(0)).unwrap()
+        match conn.query_row(sql, [self.0.id()], |r| r.get::<_, i64>(0)) {
+            Ok(n) => n.unsigned_abs(),
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => under_way,
+            Err(e) => panic!("{e}"),
+        }
     }
     /// What it said at its end.
     fn words(&mut self) -> String {
@@ -164,7 +170,11 @@ fn wait_for_calls(rig: &Rig, wanted: u64, workers: &mut [Worker]) {
 fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(String, i32), u64>, dice: &mut Dice, tally: &mut Tally) {
     rig.place = rig.place.with_file_name(format!("drive-{number}"));
     rig.create();
-    rig.node("node-0").seed(&tasks(names)).unwrap();
+    let under_way = {
+        let node = rig.node("node-0");
+        node.seed(&tasks(names)).unwrap();
+        node.ctx.fetcher.edge.inflight(Vendor::Alpaca) as u64
+    };
     let before = calls(rig);
     let mut workers = vec![Worker::start(rig, "node-1"), Worker::start(rig, "node-2")];
     // Batches that were leased by a worker that was ended, and by one that was held still.
@@ -176,7 +186,7 @@ fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(Strin
         let which = dice.below(2);
         // What it has leased is counted while it stands still.
         workers[which].signal(Signal::STOP);
-        let leased = workers[which].leased(rig);
+        let leased = workers[which].leased(rig, under_way);
         if dice.below(2) == 0 {
             workers[which].signal(Signal::KILL);
             workers[which].end();
@@ -191,7 +201,7 @@ fn round(rig: &mut Rig, number: usize, names: &[String], truth: &BTreeMap<(Strin
                 // Stopped in the middle of a transaction, or where calls leave, it holds what the other one needs, which can only give up loudly.
                 let words = workers[1 - which].words();
                 tally.wrong.extend((!words.contains("locked")).then(|| format!("round {number}: a worker ended badly: {words}")));
-                (tally.locked_out, ended) = (tally.locked_out + 1, ended + workers[1 - which].leased(rig));
+                (tally.locked_out, ended) = (tally.locked_out + 1, ended + workers[1 - which].leased(rig, under_way));
             }
             workers[which].signal(Signal::CONT);
             if !done {
