@@ -162,6 +162,9 @@ pub fn import(root: &DataRoot, db: &Db, folder: &Path) -> Result<ExportReport> {
         return Err(Error::new(code::DATA_MISSING, "there is no export in that folder").found(folder.display().to_string()).fix("trademl import DIR"));
     }
     nights.sort_by_key(|(_, m)| m.day);
+    if let Some([(_, one), _]) = nights.array_windows().find(|[(_, a), (_, b)]| a.day == b.day) {
+        return Err(Error::new(code::SSD_DAMAGED, text!("two folders hold the export of {}", one.day)).fix("import each night from one folder"));
+    }
     let mut report = ExportReport { folder: folder.display().to_string(), ..ExportReport::default() };
     let mut last = last_imported(root)?;
     for (dir, manifest) in nights {
@@ -196,10 +199,16 @@ fn last_imported(root: &DataRoot) -> Result<Option<Imported>> {
 
 fn find_nights(folder: &Path) -> Result<Vec<(std::path::PathBuf, ExportManifest)>> {
     let read = |dir: &Path| -> Result<Option<ExportManifest>> {
-        match std::fs::read(dir.join(MANIFEST)) {
-            Ok(bytes) => Ok(Some(store::parse_signed(&bytes)?)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e.into()),
+        let manifest: ExportManifest = match std::fs::read(dir.join(MANIFEST)) {
+            Ok(bytes) => store::parse_signed(&bytes)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        // The list of another night would leave this one out, and nobody would miss it.
+        let named: Option<TradingDay> = dir.file_name().and_then(|name| name.to_str()?.parse().ok());
+        match named.filter(|night| *night != manifest.day) {
+            Some(night) => Err(Error::new(code::SSD_DAMAGED, text!("the export of {night} has the list of {}", manifest.day)).fix("copy the export again")),
+            None => Ok(Some(manifest)),
         }
     };
     if let Some(manifest) = read(folder)? {

@@ -183,6 +183,22 @@ impl Host {
         }
     }
 
+    /// A moment for measuring spans: counted since this machine started, its sleep included, so that no setting of the clock
+    /// makes a span longer or shorter. It says nothing about the date. A simulated clock serves for both.
+    pub fn steady(&self) -> UtcTime {
+        match &self.0.clock {
+            Clock::System => {
+                // Elsewhere the monotonic clock goes on in a machine's sleep; on Linux it is this one.
+                #[cfg(target_os = "linux")]
+                let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                #[cfg(not(target_os = "linux"))]
+                let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+                UtcTime::from_micros(t.tv_sec * 1_000_000 + t.tv_nsec / 1_000)
+            }
+            Clock::Pinned(_) | Clock::World(_) => self.now(),
+        }
+    }
+
     /// Whether this clock stands still unless moved (pinned, or a world's).
     pub fn clock_is_simulated(&self) -> bool {
         !matches!(self.0.clock, Clock::System)
@@ -207,12 +223,15 @@ impl Host {
                 at.fetch_add(i64::try_from(d.as_micros()).unwrap_or(0), Ordering::SeqCst);
                 tokio::task::yield_now().await;
             }
-            Clock::System => {
-                tokio::select! {
-                    () = tokio::time::sleep(d) => {}
-                    () = self.cancelled() => {}
-                }
-            }
+            Clock::System => self.wait_for_others(d).await,
+        }
+    }
+
+    /// Wait for another process: it takes its time in the real world, whatever this clock says. Wakes early when cancelled.
+    pub async fn wait_for_others(&self, d: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(d) => {}
+            () = self.cancelled() => {}
         }
     }
 

@@ -49,9 +49,9 @@ pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
     (report.manifests, report.segments, report.adopted) = (adopted.manifests, adopted.segments, adopted.adopted);
     (report.removed, report.lost) = (adopted.removed, adopted.lost);
     if let Some(stage) = stage {
-        reference::refresh_reference(root, &db)?;
+        let refreshed = reference::refresh_reference(root, &db)?;
         if let Some(scope) = scope_of(root, &db, &stage)? {
-            audit_scan(root, &db, AuditScope::Full, scope.asof, scope.window())?;
+            audit_scan(root, &db, &refreshed, AuditScope::Full, scope.asof, scope.window())?;
         }
         curate::curate(root, &db, Depth::Full)?;
     }

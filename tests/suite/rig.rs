@@ -44,6 +44,11 @@ impl Dice {
     }
 }
 
+/// How often a long test does what it does: `TRADEML_TEST_ROUNDS`, or so many times.
+pub fn rounds(usual: usize) -> usize {
+    std::env::var("TRADEML_TEST_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 /// A folder in memory where there is one: what is tested is not the disk.
 pub fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");

@@ -77,6 +77,30 @@ pub struct Damaged {
     pub symbols: BTreeSet<String>,
     pub days: DateRange,
     pub vendor: String,
+    /// The answer that it is a part of: the higher, the more it says.
+    pub standing: Standing,
+}
+
+/// How much an answer says beside others of its vendor: a complete one more than one that was cut off, then the newer one (its
+/// manifest's position) more than the older.
+pub type Standing = (bool, usize);
+
+impl Damaged {
+    /// A segment of a catalogue's manifest that cannot be used.
+    pub fn of(manifest: &Manifest, position: usize, segment: &Segment, code: QcCode) -> Self {
+        Self {
+            path: segment.path.clone(),
+            code,
+            symbols: segment.symbols.iter().cloned().collect(),
+            days: DateRange { start: segment.t0, end: segment.t1 },
+            vendor: manifest.vendor.clone(),
+            standing: (manifest.complete, position),
+        }
+    }
+    /// Whether it would have served this day in the place of what serves it now.
+    pub fn supersedes(&self, origin: &Origin, day: TradingDay) -> bool {
+        self.vendor == origin.vendor && self.days.contains(day) && self.standing > origin.standing
+    }
 }
 
 /// What reading the segments gave.
@@ -107,9 +131,7 @@ pub fn collect(root: &DataRoot, catalogue: &Catalogue, wanted: &BTreeMap<String,
                 },
                 Err(code) => code,
             };
-            let days = DateRange { start: segment.t0, end: segment.t1 };
-            let symbols = segment.symbols.iter().cloned().collect();
-            out.damaged.push(Damaged { path: segment.path.clone(), code, symbols, days, vendor: manifest.vendor.clone() });
+            out.damaged.push(Damaged::of(manifest, index, segment, code));
         }
     }
     Ok(out)
@@ -177,6 +199,8 @@ fn take(
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
     pub vendor: String,
+    /// The answer that serves.
+    pub standing: Standing,
     /// First and newest ingest of the serving vendor's bar of that day.
     pub first: UtcTime,
     pub last: UtcTime,
@@ -229,6 +253,7 @@ fn by_vendor<'a>(today: &'a [Candidate], catalogue: &Catalogue, order: &[String]
         let times = || mine.iter().map(|c| of(c).ingested_at);
         let origin = Origin {
             vendor: name.to_string(),
+            standing: (of(chosen).complete, chosen.manifest),
             first: times().min().unwrap_or(of(chosen).ingested_at),
             last: times().max().unwrap_or(of(chosen).ingested_at),
             rows,

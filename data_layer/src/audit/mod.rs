@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ledger::digests::{self, Series};
 use crate::ledger::{self, Change, Coverage, Row, scope::Scope};
 use crate::qc::{Action, QcCode};
-use crate::reference::{self, ListingSpans};
+use crate::reference::{self, ListingSpans, ReferenceReport};
 use crate::root::DataRoot;
 use crate::schema::{dataset, table, timeframe};
 use crate::stage;
@@ -59,13 +59,11 @@ pub struct AuditReport {
     pub gaps: Vec<Gap>,
 }
 
-/// Audit with the built-in thresholds. `asof` is the last session that is due; sessions of `window` after it are pending.
-pub fn audit_scan(root: &DataRoot, db: &Db, scope: AuditScope, asof: TradingDay, window: DateRange) -> Result<AuditReport> {
-    audit_scan_with(root, db, scope, asof, window, &AuditConfig::builtin()?)
-}
-
-/// Audit: read what is new (or everything), bring `partition_status` in line, and list the gaps.
-pub fn audit_scan_with(root: &DataRoot, db: &Db, scope: AuditScope, asof: TradingDay, window: DateRange, config: &AuditConfig) -> Result<AuditReport> {
+/// Audit: read what is new (or everything), bring `partition_status` in line, and list the gaps. `refreshed` is what the making of
+/// the reference tables has just found: an answer that it could not use vouches for nothing. `asof` is the last session that is
+/// due; sessions of `window` after it are pending.
+pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: AuditScope, asof: TradingDay, window: DateRange) -> Result<AuditReport> {
+    let config = &AuditConfig::builtin()?;
     let stage = stage::load(root)?;
     let calendar = Calendar::xnys();
     let asked = Scope { start: window.start, asof: asof.min(window.end.plus_days(-1)) };
@@ -100,7 +98,7 @@ pub fn audit_scan_with(root: &DataRoot, db: &Db, scope: AuditScope, asof: Tradin
     };
     task.run(&mut report)?;
     state::forget(db, &gone)?;
-    report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()), scope == AuditScope::Full)?;
+    report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()), &refreshed.damaged, scope == AuditScope::Full)?;
     report.coverage = ledger::coverage_kept(db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
     report.minutes = ledger::coverage_kept(db, table::RAW_EQUITIES_BARS, timeframe::MINUTE, window)?;
     report.gaps = gaps(root, db, &catalogue, dataset::EQUITIES_EOD, window)?;
@@ -154,7 +152,7 @@ fn judge(
         report.revisions += judged.revisions;
         report.unexpected_bars += judged.unexpected_bars;
         report.close_notes += judged.close_notes;
-        changes.extend(news(db, &sources, (symbol, timeframe::DAY), *days, judged.rows, &mut settled)?);
+        changes.extend(news(db, &sources, (symbol, timeframe::DAY), *days, judged.rows, (plan.depth, &mut settled))?);
         if changes.len() >= ledger::ROWS_PER_COMMIT {
             report.changed += flush(db, &mut changes)?;
         }
@@ -170,16 +168,24 @@ fn judge(
 /// A symbol and a time frame.
 pub(crate) type Of<'a> = (&'a str, &'static str);
 
-/// What must change so that the ledger says `want` of a symbol's days; nothing is read where it is known to say so. What is
-/// settled once the changes are made is added to `settled`.
-pub(crate) fn news(db: &Db, sources: &[String], of: Of<'_>, days: DateRange, want: Vec<Row>, settled: &mut Vec<(Series, String)>) -> Result<Vec<Change>> {
+/// How much is looked at, and what an audit settles.
+pub(crate) type Settling<'a> = (AuditScope, &'a mut Vec<(Series, String)>);
+
+/// What must change so that the ledger says `want` of a symbol's days. An incremental audit reads nothing where the ledger is
+/// known to say so; a full one reads the rows themselves, which somebody else may have changed. What is settled once the changes
+/// are made is added to the list.
+pub(crate) fn news(db: &Db, sources: &[String], of: Of<'_>, days: DateRange, want: Vec<Row>, (depth, settled): Settling<'_>) -> Result<Vec<Change>> {
     let series = Series { table: table::RAW_EQUITIES_BARS.into(), symbol: of.0.into(), key: of.1.into(), days };
     let digest = digests::digest(want.iter().map(Row::line));
-    if digests::is_settled(db, &series, &digest)? {
+    let known = digests::is_settled(db, &series, &digest)?;
+    if known && depth == AuditScope::Incremental {
         return Ok(Vec::new());
     }
-    settled.push((series, digest));
-    Ok(ledger::differences(present(db, sources, of, days)?, want))
+    let changes = ledger::differences(present(db, sources, of, days)?, want);
+    if !known || !changes.is_empty() {
+        settled.push((series, digest));
+    }
+    Ok(changes)
 }
 
 pub(crate) fn present(db: &Db, sources: &[String], of: Of<'_>, days: DateRange) -> Result<Vec<Row>> {

@@ -25,6 +25,7 @@ pub enum AuditScope {
 
 /// The work of one audit.
 pub(super) struct Plan {
+    pub depth: AuditScope,
     /// Days to judge, per symbol.
     pub dirty: BTreeMap<String, DateRange>,
     /// Days to read for that: the verdict on a bar looks back.
@@ -82,7 +83,8 @@ pub(super) fn make(
             }
         }
     }
-    let mut plan = Plan { dirty: BTreeMap::new(), reach: BTreeMap::new(), dropped: Vec::new(), touched, facts: BTreeMap::new(), seen: state::Seen::default() };
+    let mut plan =
+        Plan { depth, dirty: BTreeMap::new(), reach: BTreeMap::new(), dropped: Vec::new(), touched, facts: BTreeMap::new(), seen: state::Seen::default() };
     for symbol in &wanted {
         let digest = facts_digest(facts, symbol)?;
         let mut changed = spans.remove(symbol).unwrap_or_default();

@@ -16,7 +16,7 @@ fn kit() -> Kit {
 }
 
 fn scan(kit: &Kit, scope: AuditScope, window: DateRange) -> AuditReport {
-    audit_scan(&kit.root, &kit.db, scope, window.end.plus_days(-1), window).unwrap()
+    audit_scan(&kit.root, &kit.db, &Default::default(), scope, window.end.plus_days(-1), window).unwrap()
 }
 
 fn raw_rows(kit: &Kit) -> Vec<Row> {
@@ -141,7 +141,7 @@ fn a_fresh_second_empty_answer_rests_for_a_week() {
 fn lesson_033_nothing_yet_is_pending_and_no_alarm() {
     let kit = kit();
     let window = range("2017-01-01", "2017-02-01");
-    let report = audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2016-12-30"), window).unwrap();
+    let report = audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Incremental, day("2016-12-30"), window).unwrap();
     assert_eq!((report.coverage.red, report.coverage.expected, report.gaps.len()), (0, 0, 0));
     assert_eq!(report.pending_sessions, 20);
 }
@@ -305,7 +305,7 @@ fn an_audit_killed_at_any_point_and_repeated_gives_the_same_ledger() {
     };
     let work = |root: &DataRoot, db: &Db| -> Result<()> {
         reference::refresh_reference(root, db)?;
-        audit_scan(root, db, AuditScope::Incremental, day("2017-01-31"), window)?;
+        audit_scan(root, db, &Default::default(), AuditScope::Incremental, day("2017-01-31"), window)?;
         crate::curate::curate_incremental(root, db).map(drop)
     };
     let calm = fill(Host::fake(FakeHost::default()));
@@ -371,4 +371,53 @@ fn what_a_new_session_costs_does_not_depend_on_the_years_before_it() {
     let (short, long) = (cost("2017-01-03"), cost("2012-01-03"));
     assert_eq!(short, long);
     assert!(short.0 < 50, "{short:?}");
+}
+
+#[test]
+fn lesson_028_a_damaged_revision_leaves_nothing_green_of_what_it_revised() {
+    let (kit, window) = (kit(), range("2017-01-03", "2017-01-06"));
+    let bars = good_bars(&["AAA"], window);
+    let older = kit.commit("alpaca", &["AAA"], window, &bars);
+    let revised: Vec<RawBar> = bars.iter().map(|b| bar_at("AAA", b.day, 111.0)).collect();
+    let newer = kit.commit("alpaca", &["AAA"], window, &revised);
+    let codes = |depth| {
+        scan(&kit, depth, window);
+        raw_rows(&kit).into_iter().filter(|r| r.key.symbol == "AAA").map(|r| r.verdict.qc_code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(AuditScope::Incremental), ["OK"; 3]);
+    let flip = |path: &DataPath| {
+        let mut bytes = std::fs::read(kit.place(path)).unwrap();
+        let at = bytes.len() / 2;
+        bytes[at] ^= 1;
+        std::fs::write(kit.place(path), bytes).unwrap();
+    };
+    flip(&newer.segments[0].path);
+    assert_eq!(codes(AuditScope::Full), ["CHECKSUM_MISMATCH"; 3]);
+    flip(&newer.segments[0].path);
+    assert_eq!(codes(AuditScope::Full), ["OK"; 3]);
+    // What was revised, and what was cut off, may be damaged: it serves nobody.
+    let cut = kit.commit_as("alpaca", &["AAA"], window, &[bar_at("AAA", day("2017-01-03"), 90.0)], false);
+    flip(&older.segments[0].path);
+    flip(&cut.segments[0].path);
+    assert_eq!(codes(AuditScope::Full), ["OK"; 3]);
+    // A file that is gone is seen without reading the others.
+    std::fs::remove_file(kit.place(&newer.segments[0].path)).unwrap();
+    flip(&older.segments[0].path);
+    assert_eq!(codes(AuditScope::Incremental), ["MISSING"; 3]);
+}
+
+#[test]
+fn a_full_audit_makes_a_row_right_that_somebody_changed() {
+    let (kit, window) = (counting(), range("2017-01-03", "2017-02-01"));
+    kit.commit("alpaca", &["AAA", "BBB"], window, &good_bars(&["AAA", "BBB"], window));
+    reference::refresh_reference(&kit.root, &kit.db).unwrap();
+    scan(&kit, AuditScope::Incremental, window);
+    let right = raw_rows(&kit);
+    kit.db.lock().unwrap().execute("UPDATE partition_status SET status = 'RED', row_count = 0 WHERE symbol = 'BBB' AND dt = '2017-01-05'", []).unwrap();
+    assert_eq!(ledger::digests::changed(&kit.db).unwrap().len(), 1, "fsck tells");
+    assert_eq!(scan(&kit, AuditScope::Full, window).changed, 1);
+    assert_eq!((raw_rows(&kit), ledger::digests::changed(&kit.db).unwrap()), (right, Vec::new()));
+    let writes = kit.root.host().failpoints_passed();
+    assert_eq!(scan(&kit, AuditScope::Full, window).changed, 0);
+    assert_eq!(kit.root.host().failpoints_passed(), writes);
 }

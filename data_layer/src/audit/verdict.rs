@@ -54,7 +54,8 @@ pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
                 let origin = &input.series.origins[i];
                 out.revisions += u64::from(origin.revised);
                 let judged = with_second_source(codes[i], input, i, config, &mut out.close_notes);
-                present(input.symbol, *day, origin, if origin.rows > 1 { QcCode::Duplicates } else { judged }, DAY)
+                let judged = if origin.rows > 1 { QcCode::Duplicates } else { judged };
+                present(input.symbol, *day, origin, newest_damage(&damaged, origin, *day).unwrap_or(judged), DAY)
             }
             None => absent(input.symbol, *day, &Silence { asks: input.asks, damaged: &damaged, first_bar, listed, usual }, DAY),
         };
@@ -72,6 +73,11 @@ fn with_second_source(code: QcCode, input: &Input<'_>, i: usize, config: &AuditC
     let apart = (ours / theirs - 1.0).abs().max((theirs / ours - 1.0).abs());
     *notes += u64::from(apart * 10_000.0 > config.qc.close_note_bps);
     if code == QcCode::Ok && apart > config.qc.sources_disagree { QcCode::SourcesDisagree } else { code }
+}
+
+/// What is wrong with an answer that would have served the day instead: an older one may say what the vendor has taken back.
+pub(super) fn newest_damage(damaged: &[&Damaged], origin: &Origin, day: TradingDay) -> Option<QcCode> {
+    damaged.iter().find(|d| d.supersedes(origin, day)).map(|d| d.code)
 }
 
 /// A partition's key and the rows that it should have.

@@ -159,6 +159,17 @@ pub fn spend(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, kind: Kind, we
     Ok(Grant::Granted)
 }
 
+/// Whether some window that is counted in rows began after a call was booked, so that the booking is not in it.
+pub fn began_since(conn: &Connection, now: UtcTime, limits: &Limits, booked: UtcTime) -> Result<bool> {
+    // A day is counted at every vendor.
+    for per in limits.windows.iter().map(|w| w.per).filter(|per| per.durable()).chain([Per::Day]) {
+        if active(conn, now, limits, per)?.start > booked {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A call about a symbol, at a vendor that limits how many distinct ones may be asked for in a month. A symbol of this
 /// month is free; a new one is counted, and [`SYMBOLS_KEPT`] of the month are left to repairs.
 pub fn admit_symbol(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, kind: Kind, symbol: &str) -> Result<Grant> {

@@ -16,7 +16,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy)]
 struct Call {
     number: u64,
-    /// When it was sent; before that, when it was admitted.
+    /// When it was sent, by [`Host::steady`]; before that, when it was admitted.
     at: UtcTime,
     weight: u64,
     sent: bool,
@@ -67,9 +67,11 @@ impl Pacer {
         let mut turn = lane.turn.lock().await;
         loop {
             host.check_cancelled()?;
-            let now = host.now();
+            let now = host.steady();
             let wait = {
                 let mut calls = lane.calls();
+                // A simulated clock may be set back; what was sent then was sent.
+                calls.iter_mut().for_each(|c| c.at = c.at.min(now));
                 calls.retain(|c| !c.sent || is_live(c.at, now, specs));
                 let wait = specs.iter().filter_map(|s| wait_for(&calls, now, *s, weight)).max();
                 if wait.is_none() {
@@ -86,30 +88,29 @@ impl Pacer {
     /// The call leaves now: between its admission and this moment the budget was written, and the vendor counts from here.
     /// Where other processes on the drive have used the windows up, it waits for them first.
     pub async fn leaves(&self, host: &Host, vendor: &str, specs: &[WindowSpec], ticket: Ticket, drive: Option<&DataRoot>) -> Result<()> {
-        while let Some(wait) = drive.map_or(Ok(None), |root| turnstile::pass(root, vendor, specs, ticket.weight))? {
-            host.check_cancelled()?;
-            host.sleep(wait).await;
+        if let Some(drive) = drive {
+            turnstile::pass(host, drive, vendor, specs, ticket.weight, turnstile::PATIENCE).await?;
         }
         let mut calls = ticket.lane.calls();
         if let Some(call) = calls.iter_mut().find(|c| c.number == ticket.number) {
-            (call.at, call.sent) = (host.now(), true);
+            (call.at, call.sent) = (host.steady(), true);
         }
         calls.make_contiguous().sort_by_key(|c| c.at);
         Ok(())
     }
 
     /// Units sent in the last window of this length.
-    pub async fn counted(&self, vendor: &str, per: Per, now: UtcTime) -> u64 {
-        let lane = self.of(vendor);
+    pub fn counted(&self, host: &Host, vendor: &str, per: Per) -> u64 {
+        let (lane, now) = (self.of(vendor), host.steady());
         let calls = lane.calls();
         calls.iter().filter(|c| c.sent && now.seconds_since(c.at) < per.seconds() as f64).map(|c| c.weight).sum()
     }
 }
 
-/// Whether some window still holds a call that was sent then. A stamp after now comes from before the clock was set back.
+/// Whether some window still holds a call that was sent then.
 pub(super) fn is_live(at: UtcTime, now: UtcTime, specs: &[WindowSpec]) -> bool {
     let longest = specs.iter().map(|s| s.per.seconds()).max().unwrap_or(0);
-    at <= now && now.seconds_since(at) < longest as f64
+    now.seconds_since(at) < longest as f64
 }
 
 /// How long until `weight` more units fit, or `None` when they fit now.

@@ -207,13 +207,93 @@ async fn workers_on_one_drive_stay_within_the_windows_together() {
     }
     assert_within(&sent);
     assert!(sent[23].seconds_since(sent[0]) < 245.0, "and together they use what there is");
-    // A file of nonsense, and stamps of a clock that was set back, hold nobody up.
-    std::fs::write(kit.root.locate(&crate::root::DataPath::new("control/locks/calls-v").unwrap()), [0x7f; 99]).unwrap();
-    let before = host.now();
-    let other = Pacer::default();
+    // A file of nonsense holds nobody up for longer than the longest window.
+    std::fs::write(kit.root.locate(&turnstile_of("v")), [0x7f; 99]).unwrap();
+    let (before, other) = (host.now(), Pacer::default());
     let ticket = other.admit(&host, "v", &SHORT, 1).await.unwrap();
     other.leaves(&host, "v", &SHORT, ticket, Some(&kit.root)).await.unwrap();
-    assert_eq!(host.now(), before);
+    assert!(host.now().seconds_since(before) <= 60.0);
+}
+
+fn turnstile_of(vendor: &str) -> crate::root::DataPath {
+    crate::root::DataPath::new(format!("control/locks/calls-{vendor}")).unwrap()
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_empties_no_window() {
+    let kit = crate::testkit::Kit::new();
+    let began = kit.root.host().now();
+    let host = kit.root.host().in_world(&Default::default(), began);
+    let send = async |pacer: &Pacer| {
+        let ticket = pacer.admit(&host, "v", &SHORT, 1).await.unwrap();
+        pacer.leaves(&host, "v", &SHORT, ticket, Some(&kit.root)).await.unwrap();
+    };
+    let pacer = Pacer::default();
+    for _ in 0..5 {
+        send(&pacer).await;
+    }
+    // The minute is used up. By a clock that is an hour behind, another process waits for its end, which may be a minute away; the
+    // same one waits for what it remembers and for what is stored.
+    for (other, most) in [(pacer, 120.0), (Pacer::default(), 60.0)] {
+        host.set_world_time(host.now().plus_seconds(-3_600));
+        let before = host.now();
+        send(&other).await;
+        let waited = host.now().seconds_since(before);
+        assert!((50.0..=most).contains(&waited), "{waited}");
+        for _ in 0..4 {
+            send(&other).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_held_turnstile_stops_nothing_else_and_is_not_waited_for_without_end() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+    let kit = crate::testkit::Kit::new();
+    let host = kit.root.host().clone();
+    let place = kit.root.locate(&turnstile_of("v"));
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    let hold = || {
+        let file = std::fs::OpenOptions::new().create(true).write(true).truncate(false).open(&place).unwrap();
+        file.lock().unwrap();
+        file
+    };
+    let (file, released) = (hold(), std::sync::Arc::new(AtomicBool::new(false)));
+    let other = std::thread::spawn({
+        let released = released.clone();
+        move || {
+            std::thread::sleep(Duration::from_millis(150));
+            released.store(true, Ordering::SeqCst);
+            drop(file);
+        }
+    });
+    // On the one thread of this test: what waits for the file leaves it to others.
+    let waits = turnstile::pass(&host, &kit.root, "v", &SHORT, 1, turnstile::PATIENCE);
+    let (passed, held) = tokio::join!(waits, async { !released.load(Ordering::SeqCst) });
+    passed.unwrap();
+    assert!(held && released.load(Ordering::SeqCst));
+    other.join().unwrap();
+    // A process that was stopped may never let go.
+    let _file = hold();
+    let error = turnstile::pass(&host, &kit.root, "v", &SHORT, 1, Duration::from_millis(60)).await.unwrap_err();
+    assert!(error.is(crate::error::code::SSD_HELD) && error.to_string().contains("control/locks/calls-v"), "{error}");
+}
+
+#[test]
+fn a_window_that_began_after_a_booking_does_not_hold_it() {
+    with_db(|db, _| {
+        let began = |limits: &Limits, booked: &str, now: &str| began_since(&db.lock().unwrap(), at(now), limits, at(booked)).unwrap();
+        let l = limits(Reset::EasternMidnight, &[(Per::Hour, 3), (Per::Day, 25)]);
+        take(db, "2026-11-20T04:20:00Z", &l, Kind::Forward);
+        assert!(!began(&l, "2026-11-20T04:20:00Z", "2026-11-20T04:59:59Z"));
+        assert!(began(&l, "2026-11-20T04:20:00Z", "2026-11-20T05:00:00Z"), "midnight in New York");
+        let sliding = Limits { vendor: "w".into(), ..limits(Reset::Sliding, &[(Per::Hour, 3)]) };
+        take(db, "2026-11-20T10:00:00Z", &sliding, Kind::Forward);
+        assert!(!began(&sliding, "2026-11-20T10:00:00Z", "2026-11-20T10:59:59Z"));
+        assert!(began(&sliding, "2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z"));
+        assert!(!began(&sliding, "2026-11-20T10:00:00Z", "2026-11-20T09:00:00Z"), "a clock that was set back");
+    });
 }
 
 #[test]

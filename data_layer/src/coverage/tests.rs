@@ -16,7 +16,7 @@ fn drive() -> Kit {
     let (before, after) = (range("2016-12-01", "2017-01-18"), range("2017-01-19", "2017-02-01"));
     kit.commit("alpaca", &["BBB"], before, &good_bars(&["BBB"], before));
     kit.commit("alpaca", &["BBB"], after, &good_bars(&["BBB"], after));
-    audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-01-31"), window).unwrap();
+    audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Incremental, day("2017-01-31"), window).unwrap();
     kit
 }
 

@@ -43,8 +43,15 @@ pub(super) fn curate(
     let (held, rest): (Vec<_>, Vec<_>) = planned.iter().partition(|((_, symbol), _)| doubtful.contains(symbol));
     let stale: BTreeMap<&Key, &Planned> = rest.into_iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
     report.unchanged += (planned.len() - held.len() - stale.len()) as u64;
-    let gone = vanished(root, table::CURATED_MINUTES, planned.values(), deps)?;
+    let mut gone = vanished(root, table::CURATED_MINUTES, planned.values(), deps)?;
     let mut skipped: Skipped = held.into_iter().map(|((month, symbol), _)| (symbol.clone(), month_of(*month))).collect();
+    for symbol in doubtful {
+        // A month whose only manifest is lost is planned by nobody, and stays all the same.
+        let folder = format!("{}/sym={}/dt=", table::CURATED_MINUTES, encode_symbol(symbol)?);
+        let month = |p: &DataPath| format!("{}-01", p.as_str().strip_prefix(&folder)?.get(..7)?).parse().ok().map(month_of);
+        skipped.extend(gone.iter().filter_map(month).map(|days| (symbol.clone(), days)));
+        gone.retain(|p| month(p).is_none());
+    }
     if !stale.is_empty() || !gone.is_empty() {
         begin(root, stale.values().copied(), &gone, deps, report)?;
         skipped.extend(rebuild(root, catalogue, config, &stale, deps, report)?);

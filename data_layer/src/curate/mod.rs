@@ -99,9 +99,12 @@ fn curate_days(
         report.skipped.extend(gone.iter().filter_map(year).map(|y| (symbol.clone(), y)));
         gone.retain(|p| year(p).is_none());
     }
-    if !stale.is_empty() || !gone.is_empty() || !deps.unsure.is_empty() {
+    // What could not be told the last time is told now, unless the bars or actions that tell it are gone: without them it would
+    // be told wrongly, and nothing would be unsure any more.
+    let unsure: BTreeSet<String> = deps.unsure.difference(&lost).cloned().collect();
+    if !stale.is_empty() || !gone.is_empty() || !unsure.is_empty() {
         begin(root, stale.values().copied(), &gone, deps, report)?;
-        rebuild(root, catalogue, &actions, config, &stale, deps, report)?;
+        rebuild(&Sources { root, catalogue, actions: &actions, config }, &stale, &unsure, deps, report)?;
         deps.store(root)?;
     }
     let years = report.skipped.iter().map(|(symbol, year)| Ok((symbol.as_str(), reach(&[*year], false)?))).collect::<Result<Vec<_>>>()?;
@@ -187,20 +190,26 @@ fn vanished<'a>(root: &DataRoot, table: &str, planned: impl Iterator<Item = &'a 
     Ok(out.into_iter().filter(|p| !wanted.contains(p)).collect())
 }
 
+/// What curated days are made from.
+struct Sources<'a> {
+    root: &'a DataRoot,
+    catalogue: &'a Catalogue,
+    actions: &'a BTreeMap<String, Vec<CorpAction>>,
+    config: &'a AuditConfig,
+}
+
+/// Make the stale files, and tell the steps of the `unsure` symbols, also where no file of theirs has to be made.
 fn rebuild(
-    root: &DataRoot,
-    catalogue: &Catalogue,
-    actions: &BTreeMap<String, Vec<CorpAction>>,
-    config: &AuditConfig,
+    from: &Sources<'_>,
     stale: &BTreeMap<&(String, i16), &Planned>,
+    unsure: &BTreeSet<String>,
     deps: &mut Deps,
     report: &mut CurateReport,
 ) -> Result<()> {
+    let Sources { root, catalogue, actions, config } = *from;
     let mut by_symbol: BTreeMap<&str, Vec<i16>> = BTreeMap::new();
     stale.keys().for_each(|(symbol, year)| by_symbol.entry(symbol).or_default().push(*year));
-    // What could not be told the last time is told now, also where no file has to be made.
-    let unsure = deps.unsure.clone();
-    for symbol in &unsure {
+    for symbol in unsure {
         by_symbol.entry(symbol).or_default();
     }
     let symbols: Vec<(&str, Vec<i16>)> = by_symbol.into_iter().collect();
@@ -208,7 +217,7 @@ fn rebuild(
         root.host().check_cancelled()?;
         // Of a symbol whose steps were never told everything is read.
         let all = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
-        let reach_of = |s: &str, years: &[i16]| if deps.unsure.contains(s) { Ok(all) } else { reach(years, actions.contains_key(s)) };
+        let reach_of = |s: &str, years: &[i16]| if unsure.contains(s) { Ok(all) } else { reach(years, actions.contains_key(s)) };
         let wanted = batch.iter().map(|(s, years)| Ok(((*s).to_string(), reach_of(s, years)?))).collect::<Result<BTreeMap<_, _>>>()?;
         let mut collected = bars::collect(root, catalogue, &wanted)?;
         report.segments_read += collected.segments_read;
@@ -289,5 +298,7 @@ fn write_all<'a>(root: &DataRoot, jobs: Vec<Job<'a>>) -> Result<Vec<(&'a Planned
     Ok(out)
 }
 
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;

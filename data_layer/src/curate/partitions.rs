@@ -6,6 +6,7 @@ use crate::ledger::{self, Change, Key, Row, Status, Verdict};
 use crate::qc::QcCode;
 use crate::schema::table;
 use crate::time::{DateRange, TradingDay, UtcTime};
+use std::collections::BTreeMap;
 
 const CURATOR: &str = "curator";
 
@@ -22,7 +23,9 @@ type Of = (&'static str, &'static str);
 /// Make the curated rows mirror the raw ones. `skipped` names symbols and days whose file could not be made: RED.
 /// Returns how many rows changed.
 pub(super) fn mirror(db: &Db, of: Of, skipped: &[(&str, DateRange)]) -> Result<u64> {
-    let is_skipped = |key: &Key| skipped.iter().any(|(symbol, days)| *symbol == key.symbol && days.contains(key.dt));
+    let mut by_symbol: BTreeMap<&str, Vec<DateRange>> = BTreeMap::new();
+    skipped.iter().for_each(|(symbol, days)| by_symbol.entry(symbol).or_default().push(*days));
+    let is_skipped = |key: &Key| by_symbol.get(key.symbol.as_str()).is_some_and(|all| all.iter().any(|days| days.contains(key.dt)));
     let sources = ledger::sources(db, table::RAW_EQUITIES_BARS)?;
     let mut changes = Vec::new();
     for source in &sources {

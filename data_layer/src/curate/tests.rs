@@ -20,8 +20,8 @@ fn flat() -> (Kit, Vec<RawBar>) {
 }
 
 fn work(kit: &Kit) -> CurateReport {
-    refresh_reference(&kit.root, &kit.db).unwrap();
-    audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-02-28"), window()).unwrap();
+    let refreshed = refresh_reference(&kit.root, &kit.db).unwrap();
+    audit_scan(&kit.root, &kit.db, &refreshed, AuditScope::Incremental, day("2017-02-28"), window()).unwrap();
     curate_incremental(&kit.root, &kit.db).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn column(kit: &Kit, symbol: &str, year: i16, name: &str) -> Vec<f64> {
     frame::floats(&rows, name).unwrap().into_iter().map(|v| v.unwrap_or(f64::NAN)).collect()
 }
 
-fn digests(kit: &Kit) -> BTreeMap<String, String> {
+pub(super) fn digests(kit: &Kit) -> BTreeMap<String, String> {
     let files = store::list(&kit.root, &DataPath::new(table::CURATED_EQUITIES).unwrap()).unwrap();
     files.into_iter().map(|p| (p.to_string(), store::sha256_hex(&std::fs::read(kit.place(&p)).unwrap()))).collect()
 }
@@ -155,7 +155,7 @@ fn a_damaged_raw_segment_turns_the_curated_year_red_and_its_repair_green() {
     let coverage = || ledger::coverage(&kit.db, table::CURATED_EQUITIES, "", range("2017-01-01", "2017-03-01")).unwrap();
     assert_eq!(coverage().green, 0);
     std::fs::write(&place, &good).unwrap();
-    audit_scan(&kit.root, &kit.db, AuditScope::Full, day("2017-02-28"), window()).unwrap();
+    audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Full, day("2017-02-28"), window()).unwrap();
     assert!(curate_incremental(&kit.root, &kit.db).unwrap().skipped.is_empty());
     assert_eq!(coverage().fraction(), 1.0);
 }
@@ -250,7 +250,7 @@ fn known_events_make_the_round_trip() {
         kit.commit("alpaca", &[symbol], window, &[bar_at(symbol, day(before), raw_before), bar_at(symbol, day(ex), raw_after)]);
         kit.actions(&[symbol], window, &[(symbol, kind, ex, ratio, cash)]);
         refresh_reference(&kit.root, &kit.db).unwrap();
-        audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day(ex), window).unwrap();
+        audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Incremental, day(ex), window).unwrap();
         curate_incremental(&kit.root, &kit.db).unwrap();
         let year = day(ex).year();
         let (close, raw) = (column(&kit, symbol, year, "close"), column(&kit, symbol, year, "close_raw"));
@@ -266,7 +266,7 @@ fn known_events_make_the_round_trip() {
 }
 
 /// Minutes of a drive whose day bars are flat, one segment a week; AAA trades at `price` of the day.
-fn minutes_of(kit: &Kit, week: DateRange, price: impl Fn(TradingDay) -> f64) {
+pub(super) fn minutes_of(kit: &Kit, week: DateRange, price: impl Fn(TradingDay) -> f64) {
     let one = |d: &TradingDay| {
         let (scale, minutes) = (price(*d), good_minutes("AAA", *d));
         let base = minutes[0].bar.ohlcv[3].unwrap_or(1.0);
@@ -279,7 +279,7 @@ fn minutes_of(kit: &Kit, week: DateRange, price: impl Fn(TradingDay) -> f64) {
     kit.commit_minutes("alpaca", &["AAA"], week, &bars);
 }
 
-fn minute_digests(kit: &Kit) -> BTreeMap<String, String> {
+pub(super) fn minute_digests(kit: &Kit) -> BTreeMap<String, String> {
     let files = store::list(&kit.root, &DataPath::new(table::CURATED_MINUTES).unwrap()).unwrap();
     files.into_iter().map(|p| (p.to_string(), store::sha256_hex(&std::fs::read(kit.place(&p)).unwrap()))).collect()
 }

@@ -15,8 +15,8 @@ fn filled() -> Kit {
 }
 
 fn refresh(kit: &Kit) {
-    refresh_reference(&kit.root, &kit.db).unwrap();
-    audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-02-28"), range("2017-01-01", "2017-03-01")).unwrap();
+    let refreshed = refresh_reference(&kit.root, &kit.db).unwrap();
+    audit_scan(&kit.root, &kit.db, &refreshed, AuditScope::Incremental, day("2017-02-28"), range("2017-01-01", "2017-03-01")).unwrap();
     curate_incremental(&kit.root, &kit.db).unwrap();
 }
 
@@ -68,4 +68,34 @@ fn a_list_under_the_name_of_another_night_is_damage_itself() {
     let found: Vec<String> = damaged(&node.root).unwrap().into_iter().map(|(path, _)| path.to_string()).collect();
     assert_eq!(found, [format!("{FOLDER}/2017-02-02/{MANIFEST}")]);
     assert!(mend(&node.root).unwrap() > 0 && damaged(&node.root).unwrap().is_empty());
+}
+
+#[test]
+fn an_import_meets_each_night_once_and_under_its_own_name() {
+    let node = filled();
+    nightly(&node.root, &node.db, day("2017-02-01")).unwrap();
+    let february = range("2017-02-01", "2017-03-01");
+    node.commit("alpaca", &["AAA"], february, &good_bars(&["AAA"], february));
+    refresh(&node);
+    nightly(&node.root, &node.db, day("2017-02-02")).unwrap();
+    let (exports, desk) = (node.place(&DataPath::new(FOLDER).unwrap()), Kit::new());
+    let refused = |folder: &Path, what: &str| {
+        let error = import(&desk.root, &desk.db, folder).unwrap_err();
+        assert!(error.is(code::SSD_DAMAGED) && error.to_string().contains(what), "{error}");
+        assert!(last_imported(&desk.root).unwrap().is_none(), "nothing was written");
+    };
+    // The list of the first night in the folder of the second: the second would never be missed.
+    let (first, second) = (exports.join("2017-02-01").join(MANIFEST), exports.join("2017-02-02").join(MANIFEST));
+    let good = std::fs::read(&second).unwrap();
+    std::fs::copy(&first, &second).unwrap();
+    refused(&exports, "2017-02-02");
+    refused(&exports.join("2017-02-02"), "2017-02-02");
+    std::fs::write(&second, good).unwrap();
+    // A copy of a night under a name of its own.
+    std::fs::create_dir(exports.join("copy")).unwrap();
+    std::fs::copy(&first, exports.join("copy").join(MANIFEST)).unwrap();
+    refused(&exports, "2017-02-01");
+    std::fs::remove_dir_all(exports.join("copy")).unwrap();
+    import(&desk.root, &desk.db, &exports).unwrap();
+    assert_eq!(last_imported(&desk.root).unwrap().map(|l| l.day), Some(day("2017-02-02")));
 }

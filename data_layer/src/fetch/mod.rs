@@ -179,11 +179,27 @@ impl Fetcher {
         Ok(match grant {
             Grant::Granted => {
                 leaves(ticket).await?;
-                None
+                refused(self.after_the_wait(db, &limits, (request, kind), now)?)
             }
-            Grant::Blocked { per, until } => Some(Refusal::Local { words: text!("the budget of this {} is used up", per.as_str()), until }),
-            Grant::Frozen { until, reason } => Some(Refusal::Local { words: reason, until }),
+            no => refused(no),
         })
+    }
+
+    /// Whether a call that was booked at `booked` may still leave: it may have waited for other processes since then, up to a
+    /// minute, in which the vendor may have refused one of them, and a window may have ended. The vendor counts it in the one that
+    /// is open now, so it is booked there as well. What was booked for a call that stays is not given back.
+    fn after_the_wait(&self, db: &Db, limits: &budget::Limits, (request, kind): (&Request, Kind), booked: UtcTime) -> Result<Grant> {
+        let now = self.host.now();
+        {
+            let conn = db.lock()?;
+            if let Some((until, reason)) = budget::frozen(&conn, now, &limits.vendor)? {
+                return Ok(Grant::Frozen { until, reason });
+            }
+            if !budget::began_since(&conn, now, limits, booked)? {
+                return Ok(Grant::Granted);
+            }
+        }
+        db.write(|tx| budget::spend(tx, now, limits, kind, request.weight))
     }
 
     /// Second and minute windows with what was learned about them.
@@ -216,7 +232,7 @@ impl Fetcher {
         let until = now.plus(silence);
         if let (Some(db), Some(limits)) = (&self.db, self.vendors.endpoints.limits(vendor, self.slices)) {
             let counted = match per {
-                Some(p) if p < Per::Hour => Some(self.pacer.counted(vendor.as_str(), p, now).await),
+                Some(p) if p < Per::Hour => Some(self.pacer.counted(&self.host, vendor.as_str(), p)),
                 _ => None,
             };
             let stated = number("x-ratelimit-limit").map(|n| n as u64).filter(|n| *n > 0);
@@ -245,6 +261,15 @@ impl Fetcher {
         });
         crate::store::write_atomic(root, &folder.join(&format!("{sha}.json"))?, crate::store::canonical_json(&note)?.as_bytes())?;
         Ok(path)
+    }
+}
+
+/// Our own ledger's refusal, in words.
+fn refused(grant: Grant) -> Option<Refusal> {
+    match grant {
+        Grant::Granted => None,
+        Grant::Blocked { per, until } => Some(Refusal::Local { words: text!("the budget of this {} is used up", per.as_str()), until }),
+        Grant::Frozen { until, reason } => Some(Refusal::Local { words: reason, until }),
     }
 }
 

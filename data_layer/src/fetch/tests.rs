@@ -122,6 +122,42 @@ async fn lesson_017_a_rate_limit_freezes_the_vendor_and_asks_nothing_meanwhile()
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
+/// The windows of a vendor that processes share are full for a while: another process has used them up.
+async fn used_up(r: &Rig, vendor: Vendor) {
+    let (other, short) = (budget::Pacer::default(), r.fetcher.short_windows(vendor).unwrap());
+    let most = short.iter().map(|w| w.calls).max().unwrap();
+    let ticket = other.admit(&r.fetcher.host, vendor.as_str(), &short, most).await.unwrap();
+    other.leaves(&r.fetcher.host, vendor.as_str(), &short, ticket, Some(&r.root)).await.unwrap();
+}
+
+#[tokio::test]
+async fn lesson_017_a_freeze_that_came_while_a_call_waited_for_others_holds_for_it() {
+    let (url, count, _) = server(Some(http("200 OK", "", "{}"))).await;
+    let r = rig(&url);
+    used_up(&r, Vendor::Alpaca).await;
+    let until = r.fetcher.host.now().plus_seconds(3_600);
+    // The call is booked and waits; meanwhile the vendor refuses the other process.
+    let frozen = async { r.db.write(|tx| budget::freeze(tx, r.fetcher.host.now(), Vendor::Alpaca.as_str(), until, "429")).unwrap() };
+    let clock = alpaca::clock();
+    let (answer, ()) = tokio::join!(r.fetcher.get(&clock, Kind::Forward), frozen);
+    assert!(matches!(answer.unwrap(), Err(Refusal::Local { until: u, .. }) if u == until));
+    assert_eq!(count.load(Ordering::SeqCst), 0, "nothing left");
+}
+
+#[tokio::test]
+async fn lesson_002_a_call_that_waited_past_a_reset_is_counted_where_the_vendor_counts_it() {
+    let (url, _, _) = server(Some(http("200 OK", "", "{}"))).await;
+    let r = rig(&url);
+    // An hour and a day slide from their first call; this one is booked in the last seconds of both.
+    r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap().unwrap();
+    r.fetcher.host.sleep(Duration::from_secs(86_390)).await;
+    used_up(&r, Vendor::Alpaca).await;
+    r.fetcher.get(&alpaca::clock(), Kind::Forward).await.unwrap().unwrap();
+    let rows = ledger(&r.db.lock().unwrap()).unwrap();
+    let days: Vec<u64> = rows.iter().filter(|((_, window, start), _)| window == "day" && !start.is_empty()).map(|(_, (spent, ..))| *spent).collect();
+    assert_eq!(days, [2, 1], "booked before the wait, and again in the day that has begun since");
+}
+
 #[tokio::test]
 async fn lesson_021_no_key_in_a_refusal_a_quarantined_body_or_a_note() {
     let body = r#"{"Information":"We have detected your API key as CANARYKEY-AV and our standard API rate limit is 25 requests per day."}"#;

@@ -32,7 +32,7 @@ fn every_anomaly_of_day_bars_has_a_class_an_example_and_a_reason() {
     let hole = bars.iter().position(|b| b.symbol == "BBB" && b.day == "2017-02-14".parse().unwrap()).unwrap();
     bars.remove(hole);
     kit.commit("alpaca", &["AAA", "BBB", "NEW"], window, &bars);
-    audit_scan(&kit.root, &kit.db, AuditScope::Full, window.end.plus_days(-1), window).unwrap();
+    audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Full, window.end.plus_days(-1), window).unwrap();
     let found = findings(&kit.root, &kit.db).unwrap();
     let s = &found.sections[0];
     assert_eq!(s.codes.values().sum::<u64>(), s.counts["partitions expected"]);
@@ -74,7 +74,7 @@ fn a_session_that_lies_apart_from_its_neighbours_is_told_from_a_move_that_stays(
     scale(&mut aaa[20], 0.66);
     scale(&mut new[0], 1.55);
     kit.commit("alpaca", &["AAA", "NEW"], window, &[aaa, new].concat());
-    audit_scan(&kit.root, &kit.db, AuditScope::Full, window.end.plus_days(-1), window).unwrap();
+    audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Full, window.end.plus_days(-1), window).unwrap();
     let found = findings(&kit.root, &kit.db).unwrap();
     let s = &found.sections[0];
     let odd = class(s, "a session out of line with those around it").unwrap_or_else(|| panic!("{:?}", s.anomalies));

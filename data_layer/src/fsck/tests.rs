@@ -10,7 +10,7 @@ fn filled_with(host: Host) -> Kit {
     kit.stage(&["AAA"]);
     kit.commit("alpaca", &["AAA"], window, &good_bars(&["AAA"], window));
     crate::rebuild::adopt(&kit.root, &kit.db).unwrap();
-    audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-02-28"), window).unwrap();
+    audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Incremental, day("2017-02-28"), window).unwrap();
     curate::curate_incremental(&kit.root, &kit.db).unwrap();
     snapshot::pin(&kit.root, window).unwrap();
     kit

@@ -259,8 +259,8 @@ impl Node {
 
     /// Judge what is stored in a window, by reading it.
     pub fn audit(&self, window: DateRange, scope: AuditScope) -> Result<AuditReport> {
-        reference::refresh_reference(self.root(), self.db())?;
-        audit::audit_scan(self.root(), self.db(), scope, window.end.plus_days(-1), window)
+        let refreshed = reference::refresh_reference(self.root(), self.db())?;
+        audit::audit_scan(self.root(), self.db(), &refreshed, scope, window.end.plus_days(-1), window)
     }
 
     /// Audit, and ask again for what is missing, a bounded number of times.

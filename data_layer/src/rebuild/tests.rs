@@ -13,7 +13,7 @@ fn filled() -> Kit {
     kit.commit("alpaca", &["AAA", "BBB", "CCC"], window, &bars);
     kit.commit("tiingo", &["CCC"], window, &good_bars(&["CCC"], window));
     reference::refresh_reference(&kit.root, &kit.db).unwrap();
-    audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-04-13"), range("2016-06-01", "2017-05-01")).unwrap();
+    audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Incremental, day("2017-04-13"), range("2016-06-01", "2017-05-01")).unwrap();
     curate::curate_incremental(&kit.root, &kit.db).unwrap();
     kit
 }
@@ -47,7 +47,7 @@ fn lesson_107_a_file_without_a_row_is_adopted_or_removed_and_a_row_without_a_fil
     std::fs::remove_file(kit.place(&victim.path)).unwrap();
     assert_eq!(adopt(&kit.root, &kit.db).unwrap().lost, [victim.path.to_string()]);
     let window = range("2016-06-01", "2017-05-01");
-    let report = audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-04-13"), window).unwrap();
+    let report = audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Incremental, day("2017-04-13"), window).unwrap();
     assert_eq!(report.coverage.codes["MISSING"] as usize, missing_after_loss(&kit, &victim), "every session the lost file vouched for is RED");
     assert!(report.gaps.iter().any(|g| g.symbol == "AAA" && g.qc_code == "MISSING"));
 }
@@ -72,7 +72,7 @@ fn lesson_037_a_manifest_of_another_world_is_refused_both_ways() {
         to.put_manifest(&manifest, 99);
         assert!(node_db(&to.root).unwrap_err().is(code::CFG_DATASET_MIXED));
         let db = Db::open(&to.root, Which::Node).unwrap();
-        assert!(audit_scan(&to.root, &db, AuditScope::Full, day("2017-02-01"), window).unwrap_err().is(code::CFG_DATASET_MIXED));
+        assert!(audit_scan(&to.root, &db, &Default::default(), AuditScope::Full, day("2017-02-01"), window).unwrap_err().is(code::CFG_DATASET_MIXED));
         assert!(curate::curate_incremental(&to.root, &db).unwrap_err().is(code::CFG_DATASET_MIXED));
         std::fs::remove_dir_all(to.place(&DataPath::new("manifests").unwrap())).unwrap();
     }

@@ -1,5 +1,6 @@
 //! Ledger rows of the reference tables: one per session, GREEN when an interval holding it was asked for, answered
-//! completely, and the answer is still readable.
+//! completely, and the answer is still readable: by the making of the tables, which reads every answer before each audit, and by
+//! this audit where something changed or all is read.
 
 use super::{REF_LISTINGS, SP500, sources};
 use crate::control::Db;
@@ -26,8 +27,10 @@ struct Answer {
 }
 
 /// Bring the rows of the reference tables in line with the raw answers. Answers are read again if `afresh`, or where something
-/// came, went, or has another size. Returns how many rows changed.
-pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[TradingDay], afresh: bool) -> Result<u64> {
+/// came, went, has another size, or is `damaged` now and was not, or the other way about: raw files that the making of the tables,
+/// which reads all of them each time, could not use. Returns how many rows changed.
+pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[TradingDay], damaged: &[String], afresh: bool) -> Result<u64> {
+    let damaged: BTreeSet<&str> = damaged.iter().map(String::as_str).collect();
     let (mut changes, mut seen) = (Vec::new(), Vec::new());
     let plan: [(&str, &str, &str, &[&str]); 4] = [
         (dataset::LISTINGS, table::RAW_LISTINGS, "alpha_vantage", &[REF_LISTINGS, table::REF_DELISTINGS, table::REF_UNIVERSE]),
@@ -37,7 +40,7 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
     ];
     for (lane, raw, usual_vendor, tables) in plan {
         let manifests = sources::manifests(root, raw)?;
-        let digest = digest(root, &manifests, stage, lane, sessions)?;
+        let digest = digest(root, &manifests, stage, lane, sessions, &damaged)?;
         let known = known(db, lane)?;
         if !afresh && known.as_deref() == Some(&digest) {
             continue;
@@ -45,7 +48,7 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
         if known.as_deref() != Some(&digest) {
             seen.push((lane, digest));
         }
-        let answers = answers(root, manifests, raw, lane)?;
+        let answers = answers(root, manifests, raw, lane, &damaged)?;
         // What is optional is expected only once it was asked for.
         let optional = matches!(lane, dataset::MACROS_FRED | dataset::INDEX_MEMBERSHIP);
         let active = stage.is_active(lane) && (!optional || !answers.is_empty());
@@ -73,9 +76,9 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
     Ok(changes.len() as u64)
 }
 
-/// The digest of all that the rows of a lane follow from, but for the bytes of its segments.
-fn digest(root: &DataRoot, manifests: &[(DataPath, Manifest)], stage: &Stage, lane: &str, sessions: &[TradingDay]) -> Result<String> {
-    let size = |s: &Segment| (s.path.clone(), sources::size(root, &s.path));
+/// The digest of all that the rows of a lane follow from: of its segments' bytes only whether they are there and can be used.
+fn digest(root: &DataRoot, manifests: &[(DataPath, Manifest)], stage: &Stage, lane: &str, sessions: &[TradingDay], damaged: &BTreeSet<&str>) -> Result<String> {
+    let size = |s: &Segment| (s.path.clone(), sources::size(root, &s.path), damaged.contains(s.path.as_str()));
     let answers: Vec<_> = manifests.iter().map(|(path, m)| (path, m.segments.iter().map(size).collect::<Vec<_>>())).collect();
     store::digest_of(&(answers, stage.is_active(lane), &stage.universe.symbols, sessions.first(), sessions.last(), sessions.len()))
 }
@@ -85,10 +88,11 @@ fn known(db: &Db, lane: &str) -> Result<Option<String>> {
     Ok(db.lock()?.prepare_cached("SELECT sha256 FROM audited_answers WHERE dataset = ?1")?.query_row([lane], |r| r.get(0)).optional()?)
 }
 
-fn answers(root: &DataRoot, manifests: Vec<(DataPath, Manifest)>, raw: &str, lane: &str) -> Result<Vec<Answer>> {
+fn answers(root: &DataRoot, manifests: Vec<(DataPath, Manifest)>, raw: &str, lane: &str, damaged: &BTreeSet<&str>) -> Result<Vec<Answer>> {
     let mut out = Vec::new();
     for (_, manifest) in manifests {
-        if !manifest.complete || manifest.dataset != lane || !readable(root, &manifest)? {
+        if !manifest.complete || manifest.dataset != lane || manifest.segments.iter().any(|s| damaged.contains(s.path.as_str())) || !readable(root, &manifest)?
+        {
             continue;
         }
         // A listing snapshot names every listing up to its day with its dates, so it answers for the past as well; so does

@@ -1,6 +1,7 @@
 use super::*;
 use crate::ledger::{self, Status};
 use crate::testkit::{Kit, day, range};
+use std::collections::BTreeSet;
 
 #[test]
 fn listings_merge_snapshots_and_answer_what_is_expected() {
@@ -84,17 +85,58 @@ fn a_session_is_green_only_when_all_symbols_were_answered_and_the_answer_is_read
     kit.actions(&["AAA", "BBB"], range("2017-01-01", "2017-01-06"), &[]);
     kit.actions(&["AAA"], range("2017-01-06", "2017-01-11"), &[]);
     let listed = kit.listings("2017-01-05", &[("AAA", Some("2010-01-04"), None)]);
-    audit_partitions(&kit.root, &kit.db, &stage, sessions, false).unwrap();
+    audit_partitions(&kit.root, &kit.db, &stage, sessions, &[], false).unwrap();
     let colours = |table: &str| -> Vec<Status> {
         ledger::all_rows(&kit.db).unwrap().into_iter().filter(|r| r.key.table_name == table).map(|r| r.verdict.status).collect()
     };
     let (g, r) = (Status::Green, Status::Red);
     assert_eq!(colours("reference/corp_actions"), [g, g, g, r, r, r]);
     assert_eq!(colours("reference/delistings"), [g, g, g, r, r, r]);
-    assert_eq!(audit_partitions(&kit.root, &kit.db, &stage, sessions, false).unwrap(), 0, "nothing changes twice");
+    assert_eq!(audit_partitions(&kit.root, &kit.db, &stage, sessions, &[], false).unwrap(), 0, "nothing changes twice");
     std::fs::remove_file(kit.place(&listed.segments[0].path)).unwrap();
-    audit_partitions(&kit.root, &kit.db, &stage, sessions, false).unwrap();
+    audit_partitions(&kit.root, &kit.db, &stage, sessions, &[], false).unwrap();
     assert_eq!(colours("reference/delistings"), [r; 6]);
+}
+
+#[test]
+fn an_answer_that_was_changed_without_changing_its_length_is_red_until_it_is_as_it_was() {
+    let kit = Kit::new();
+    kit.stage(&["AAA"]);
+    let stage = crate::stage::load(&kit.root).unwrap();
+    let window = range("2017-01-03", "2017-01-06");
+    let sessions = crate::calendar::Calendar::xnys().sessions(window);
+    let actions = kit.actions(&["AAA"], window, &[("AAA", "forward_split", "2017-01-04", Some(2.0), None)]);
+    let listed = kit.listings("2017-01-05", &[("AAA", Some("2010-01-04"), None)]);
+    // As a node does it: the tables are made, then the sessions are judged.
+    let audit = |afresh: bool| {
+        let refreshed = refresh_reference(&kit.root, &kit.db).unwrap();
+        audit_partitions(&kit.root, &kit.db, &stage, sessions, &refreshed.damaged, afresh).unwrap()
+    };
+    let colours = |table: &str| -> BTreeSet<Status> {
+        ledger::all_rows(&kit.db).unwrap().into_iter().filter(|r| r.key.table_name == table).map(|r| r.verdict.status).collect()
+    };
+    let (green, red) = (BTreeSet::from([Status::Green]), BTreeSet::from([Status::Red]));
+    audit(false);
+    for (manifest, table) in [(actions, table::REF_CORP_ACTIONS), (listed, REF_LISTINGS)] {
+        assert_eq!((colours(table), audit(false)), (green.clone(), 0));
+        let place = kit.place(&manifest.segments[0].path);
+        let good = std::fs::read(&place).unwrap();
+        let mut bad = good.clone();
+        bad[good.len() / 2] ^= 1;
+        std::fs::write(&place, &bad).unwrap();
+        assert!(audit(false) > 0);
+        assert_eq!((colours(table), audit(false)), (red.clone(), 0), "{table}: its rows are gone from the table");
+        std::fs::write(&place, &good).unwrap();
+        audit(false);
+        assert_eq!(colours(table), green, "{table}");
+        // Found by an audit that reads everything, healed before one that does not.
+        std::fs::write(&place, &bad).unwrap();
+        audit(true);
+        assert_eq!(colours(table), red, "{table}");
+        std::fs::write(&place, &good).unwrap();
+        audit(false);
+        assert_eq!(colours(table), green, "{table}");
+    }
 }
 
 #[test]

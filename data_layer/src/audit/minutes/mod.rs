@@ -95,7 +95,7 @@ impl Task<'_> {
             for window in windows {
                 let rows = self.rows(&one, *window, report);
                 report.partitions_judged += rows.len() as u64;
-                changes.extend(news(self.db, &sources, (symbol, timeframe::MINUTE), *window, rows, &mut settled)?);
+                changes.extend(news(self.db, &sources, (symbol, timeframe::MINUTE), *window, rows, (self.depth, &mut settled))?);
             }
         }
         ledger::apply(self.db, &changes)?;
@@ -118,6 +118,7 @@ impl Task<'_> {
                 Some((h, origin)) => {
                     report.revisions += u64::from(origin.revised);
                     let code = qc::judge_session(&h.summary, expected, one.day_bars.get(day).copied(), &self.config.qc);
+                    let code = verdict::newest_damage(&one.damaged, &origin, *day).unwrap_or(code);
                     verdict::present(one.name, *day, &origin, code, (timeframe::MINUTE, expected))
                 }
                 None => {

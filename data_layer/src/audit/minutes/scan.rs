@@ -52,9 +52,7 @@ pub(crate) fn scan(root: &DataRoot, catalogue: &Catalogue, wanted: &Wanted, visi
                 },
                 Err(code) => code,
             };
-            let days = DateRange { start: segment.t0, end: segment.t1 };
-            let symbols = segment.symbols.iter().cloned().collect();
-            out.damaged.push(Damaged { path: segment.path.clone(), code, symbols, days, vendor: manifest.vendor.clone() });
+            out.damaged.push(Damaged::of(manifest, index, segment, code));
         }
     }
     Ok(out)
@@ -125,6 +123,7 @@ pub(crate) fn choose<T: Clone>(held: &[Held<T>], catalogue: &Catalogue, order: &
         let times = || mine().map(|h| of(h).ingested_at);
         let origin = Origin {
             vendor: name.to_string(),
+            standing: (of(newest).complete, newest.manifest),
             first: times().min().unwrap_or(of(newest).ingested_at),
             last: times().max().unwrap_or(of(newest).ingested_at),
             rows: chosen.summary.rows,

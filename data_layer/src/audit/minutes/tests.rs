@@ -24,7 +24,7 @@ fn minutes(symbol: &str, window: DateRange) -> Vec<RawMinute> {
 }
 
 fn scan(kit: &Kit, depth: AuditScope) -> AuditReport {
-    audit_scan(&kit.root, &kit.db, depth, day("2017-12-01"), window()).unwrap()
+    audit_scan(&kit.root, &kit.db, &Default::default(), depth, day("2017-12-01"), window()).unwrap()
 }
 
 fn rows(kit: &Kit) -> Vec<Row> {
@@ -157,7 +157,7 @@ fn a_thin_name_is_excused_by_its_day_bar_and_judged_again_when_that_comes_late()
     kit.listings("2018-01-02", &[("AAA", Some("2010-01-04"), None)]);
     refresh_reference(&kit.root, &kit.db).unwrap();
     let one = range("2017-11-13", "2017-11-14");
-    let audit = || audit_scan(&kit.root, &kit.db, AuditScope::Incremental, day("2017-11-13"), one).unwrap();
+    let audit = || audit_scan(&kit.root, &kit.db, &Default::default(), AuditScope::Incremental, day("2017-11-13"), one).unwrap();
     // Ninety minutes with all of the day's volume.
     let volume = good_bars(&["AAA"], one)[0].ohlcv[4].unwrap();
     let mut thin: Vec<RawMinute> = minutes("AAA", one).into_iter().skip(300).collect();
@@ -169,4 +169,23 @@ fn a_thin_name_is_excused_by_its_day_bar_and_judged_again_when_that_comes_late()
     kit.commit("alpaca", &["AAA"], one, &good_bars(&["AAA"], one));
     assert_eq!(audit().minutes.green, 1);
     assert!(rows(&kit).iter().all(|r| r.verdict.status == Status::Green && r.verdict.row_count == 90));
+}
+
+#[test]
+fn lesson_028_damaged_minutes_are_not_served_by_what_they_revised() {
+    let kit = kit();
+    let one = range("2017-11-13", "2017-11-14");
+    kit.commit_minutes("alpaca", &["AAA"], one, &minutes("AAA", one));
+    let mut revised = minutes("AAA", one);
+    revised[7].bar.ohlcv[4] = Some(1.0);
+    let newer = kit.commit_minutes("alpaca", &["AAA"], one, &revised);
+    scan(&kit, AuditScope::Incremental);
+    assert_eq!(code_of(&kit, "AAA", "2017-11-13"), "OK");
+    let place = kit.place(&newer.segments[0].path);
+    let mut bytes = std::fs::read(&place).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    std::fs::write(&place, bytes).unwrap();
+    scan(&kit, AuditScope::Full);
+    assert_eq!(code_of(&kit, "AAA", "2017-11-13"), "CHECKSUM_MISMATCH");
 }
