@@ -65,41 +65,97 @@ pub fn cscv_excess(returns: &Matrix, blocks: usize, rf_per_period: f64) -> Resul
         return undefined("a trial has a day without a return; all trials must cover the same days".into());
     }
     let length = days / blocks;
-    let table: Vec<Vec<Block>> = (0..n).map(|t| block_sums(&returns.row(t)[days - length * blocks..], length, rf_per_period)).collect();
+    let table = Table::of((0..n).map(|t| &returns.row(t)[days - length * blocks..]), blocks, length, rf_per_period);
     let halves = combinations(blocks);
     let half = halves.len() / 2;
     let scored: Vec<(Side, Side)> = halves[..half]
         .par_iter()
         .zip(halves[half..].par_iter().rev())
-        .map(|(a, b)| {
-            let (in_a, in_b): (Vec<f64>, Vec<f64>) = (sharpes(&table, a, length), sharpes(&table, b, length));
-            (judge(&in_a, &in_b), judge(&in_b, &in_a))
-        })
+        .map_init(
+            || (Vec::new(), Vec::new()),
+            |(in_a, in_b), (a, b)| {
+                table.sharpes(a, n, in_a);
+                table.sharpes(b, n, in_b);
+                (judge(in_a, in_b), judge(in_b, in_a))
+            },
+        )
         .collect();
     let first = scored.iter().map(|s| s.0);
     let second = scored.iter().rev().map(|s| s.1);
     Ok(summarise(&first.chain(second).collect::<Vec<_>>(), n, length * blocks))
 }
 
-/// Sum, centred sum of squares and range of one block of one trial.
+/// Trials whose blocks are added up side by side. Each keeps its own sums in its own order: its neighbours change no bit of it.
+const WIDTH: usize = 8;
+
+/// One number for each of neighbouring trials.
+type Lanes = [f64; WIDTH];
+
+/// Sum, mean, centred sum of squares and range of one block, of neighbouring trials.
 #[derive(Clone, Copy)]
 struct Block {
-    sum: f64,
-    squares: f64,
-    low: f64,
-    high: f64,
+    sum: Lanes,
+    mean: Lanes,
+    squares: Lanes,
+    low: Lanes,
+    high: Lanes,
 }
 
-fn block_sums(row: &[f64], length: usize, rf: f64) -> Vec<Block> {
-    row.chunks_exact(length)
-        .map(|chunk| {
-            let sum: f64 = chunk.iter().map(|r| r - rf).sum();
-            let mean = sum / length as f64;
-            let squares = chunk.iter().map(|r| (r - rf - mean).powi(2)).sum();
-            let (low, high) = chunk.iter().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
-            Block { sum, squares, low, high }
-        })
-        .collect()
+/// The blocks of all trials: `WIDTH` trials after each other, each time all blocks. Places past the last trial hold zeros.
+struct Table {
+    groups: Vec<Vec<Block>>,
+    length: f64,
+}
+
+impl Table {
+    fn of<'a>(trials: impl Iterator<Item = &'a [f64]>, blocks: usize, length: usize, rf: f64) -> Self {
+        let empty = Block { sum: [0.0; WIDTH], mean: [0.0; WIDTH], squares: [0.0; WIDTH], low: [0.0; WIDTH], high: [0.0; WIDTH] };
+        let mut groups: Vec<Vec<Block>> = Vec::new();
+        for (t, row) in trials.enumerate() {
+            let lane = t % WIDTH;
+            if lane == 0 {
+                groups.push(vec![empty; blocks]);
+            }
+            for (block, chunk) in groups[t / WIDTH].iter_mut().zip(row.chunks_exact(length)) {
+                let sum: f64 = chunk.iter().map(|r| r - rf).sum();
+                let mean = sum / length as f64;
+                (block.sum[lane], block.mean[lane]) = (sum, mean);
+                block.squares[lane] = chunk.iter().map(|r| (r - rf - mean).powi(2)).sum();
+                (block.low[lane], block.high[lane]) = chunk.iter().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
+            }
+        }
+        Self { groups, length: length as f64 }
+    }
+
+    /// The Sharpe ratio of each of `n` trials over the picked blocks.
+    fn sharpes(&self, picked: &[usize], n: usize, out: &mut Vec<f64>) {
+        out.clear();
+        out.extend(self.groups.iter().flat_map(|blocks| self.neighbours(blocks, picked)).take(n));
+    }
+
+    fn neighbours(&self, blocks: &[Block], picked: &[usize]) -> Lanes {
+        let rows = picked.len() as f64 * self.length;
+        let (mut sum, mut squares, mut low, mut high) = ([0.0; WIDTH], [0.0; WIDTH], [f64::MAX; WIDTH], [f64::MIN; WIDTH]);
+        for b in picked.iter().map(|b| &blocks[*b]) {
+            for l in 0..WIDTH {
+                sum[l] += b.sum[l];
+                squares[l] += b.squares[l];
+                low[l] = if b.low[l] < low[l] { b.low[l] } else { low[l] };
+                high[l] = if b.high[l] > high[l] { b.high[l] } else { high[l] };
+            }
+        }
+        let mean = sum.map(|sum| sum / rows);
+        // Within blocks, plus between blocks.
+        let mut between = [0.0; WIDTH];
+        for b in picked.iter().map(|b| &blocks[*b]) {
+            for l in 0..WIDTH {
+                let apart = b.mean[l] - mean[l];
+                between[l] += apart * apart;
+            }
+        }
+        let ratio = |l: usize| mean[l] / ((squares[l] + between[l] * self.length) / (rows - 1.0)).sqrt();
+        std::array::from_fn(|l| if low[l] == high[l] { 0.0 } else { ratio(l) })
+    }
 }
 
 /// All halves of `blocks` blocks, as lists of block numbers, in lexicographic order. Entry `i` and entry `last - i` are
@@ -116,28 +172,6 @@ fn combinations(blocks: usize) -> Vec<Vec<usize>> {
         all.push(current.clone());
     }
     all
-}
-
-fn sharpes(table: &[Vec<Block>], picked: &[usize], length: usize) -> Vec<f64> {
-    let rows = (picked.len() * length) as f64;
-    table
-        .iter()
-        .map(|blocks| {
-            let (mut sum, mut squares, mut low, mut high) = (0.0, 0.0, f64::MAX, f64::MIN);
-            for b in picked.iter().map(|b| &blocks[*b]) {
-                sum += b.sum;
-                squares += b.squares;
-                (low, high) = (low.min(b.low), high.max(b.high));
-            }
-            if low == high {
-                return 0.0;
-            }
-            let mean = sum / rows;
-            // Within blocks, plus between blocks.
-            let between: f64 = picked.iter().map(|b| (blocks[*b].sum / length as f64 - mean).powi(2)).sum();
-            mean / ((squares + between * length as f64) / (rows - 1.0)).sqrt()
-        })
-        .collect()
 }
 
 #[derive(Clone, Copy)]
