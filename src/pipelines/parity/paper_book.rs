@@ -102,7 +102,8 @@ pub fn sets(log: &OrderLog<'_>, account: &str, strategy: &str, session: TradingD
 
 /// What became of a share of a name after one day and up to another: the name that it has now, and how many there are of it.
 fn carried(prices: &dyn PriceSource, symbol: &str, after: TradingDay, until: TradingDay) -> (String, f64) {
-    let (mut name, mut ratio, mut from, mut seen) = (symbol.to_string(), 1.0, after, after);
+    // What traded on the day of a change under the old ticker goes on under the new one.
+    let (mut name, mut ratio, mut from, mut seen) = (symbol.to_string(), 1.0, after, after.plus_days(-1));
     loop {
         let moved = prices.renamed(&name).into_iter().filter(|(day, _)| *day > seen && *day <= until).min();
         // Events of the day of a change are about the new name.
@@ -115,7 +116,7 @@ fn carried(prices: &dyn PriceSource, symbol: &str, after: TradingDay, until: Tra
             }
         }
         let Some((day, to)) = moved else { return (name, ratio) };
-        (name, from, seen) = (to, day.plus_days(-1), day);
+        (name, from, seen) = (to, from.max(day.plus_days(-1)), day);
     }
 }
 
