@@ -252,6 +252,9 @@ impl Course<'_> {
             (Cause::Unexplained, text!("an order between two rebalances: {} {}", row.intent.side.as_str(), qty))
         } else if missing < -DUST {
             (Cause::Unexplained, text!("{by_then} of {qty} shares were filled"))
+        } else if missing <= DUST {
+            // What is left of it is of another share than it was sized for.
+            (Cause::DataRevised, text!("an action of its day was not known when it was sized"))
         } else if in_all > by_then + DUST {
             (Cause::Clock, text!("{missing} of {qty} shares were filled after the session"))
         } else {
