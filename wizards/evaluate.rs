@@ -18,7 +18,7 @@ const WAITING: Step = Step::new(
     Verb::Act,
     Scope::Drive,
     "Challengers",
-    "Every challenger is owed a verdict; when all have one, those of the newest session are judged again.",
+    "Every challenger is owed a verdict, and another when it has its shadow weeks; when none is, those of the newest session are judged again.",
 );
 const PAIR: Step = Step::new("pair", Verb::Act, Scope::Drive, "Challenger and champion", "What is compared must not change while it is compared.");
 const LOOK: Step = Step::new("look", Verb::Act, Scope::Drive, "The one look", "What it showed stands in every later report; left sealed, it stays dark.");

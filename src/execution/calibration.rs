@@ -1,8 +1,10 @@
 //! What one side of a trade costs by own fills: measured, proposed, and in force only after a person has typed it.
 //!
-//! A fill is measured against the open that its order was sent for, as the drive recorded it: the night between the close that sized an
-//! order and that open is the market's, not the order's. Fills at another moment than the open, and slices, are counted and not measured.
-//! The proposal for a round trip is twice the median of |slippage| + fee, and a buffer on top, so that no luck makes trading free; below
+//! The parts in which an order was filled are one fill at their mean price: a broker that cuts it into fifty gives no more evidence for it.
+//! It is measured against the open that it was sent for, as the drive recorded it: the night between the close that sized an
+//! order and that open is the market's, not the order's. Orders that were filled at another moment than the open, slices, and those of which an
+//! execution was taken back, corrected or only inferred are counted and not measured. There is one cost for an account, not one for each
+//! symbol. The proposal for a round trip is twice the median of |slippage| + fee, and a buffer on top, so that no luck makes trading free; below
 //! [`ENOUGH_FILLS`] fills or [`ENOUGH_SESSIONS`] sessions there is none, and the cautious default stays. Changes are rows that are never edited.
 
 use super::broker::simulated::PriceSource;
@@ -53,7 +55,7 @@ impl Default for SideCost {
     }
 }
 
-/// One own fill against the open that its order was sent for; positive is a cost.
+/// One order's fill against the open that it was sent for; positive is a cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     pub order_id: String,
@@ -62,7 +64,7 @@ pub struct Measured {
     pub fee_bps: f64,
 }
 
-/// The fills that could be measured, oldest first, and how many could not.
+/// The orders whose fills could be measured, oldest first, and how many could not.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct OwnCosts {
     pub measured: Vec<Measured>,
@@ -72,6 +74,7 @@ pub struct OwnCosts {
 /// What the fills say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
+    /// Orders that were filled at the open, each once.
     pub fills: u64,
     pub sessions: u64,
     pub unmeasured: u64,
@@ -102,29 +105,49 @@ fn for_the_open(order: &Intent) -> bool {
     order.style == "next_open" && order.slice == 0
 }
 
-/// Measure one fill against the recorded open of its session.
-pub fn measure(order: &Intent, fill: &FillRow, prices: &dyn PriceSource) -> Option<Measured> {
-    let day = fill.ts.day_in(&new_york());
-    let open = prices.open(&fill.symbol, day).filter(|p| p.is_finite() && *p > 0.0)?;
-    let at_the_open = fill.ts.seconds_since(Calendar::xnys().open(day)).abs() <= OPEN_S;
-    if !(at_the_open && for_the_open(order) && fill.kind == "fill" && fill.qty > 0.0) {
+/// Measure what was filled of one order against the recorded open of its session; none where that cannot be said.
+fn measure(order: &Intent, fills: &[&FillRow], prices: &dyn PriceSource) -> Option<Measured> {
+    let first = fills.first()?;
+    let day = first.ts.day_in(&new_york());
+    let open = prices.open(&first.symbol, day).filter(|p| p.is_finite() && *p > 0.0)?;
+    let at_the_open = |f: &&&FillRow| f.ts.seconds_since(Calendar::xnys().open(day)).abs() <= OPEN_S;
+    let whole = |f: &&&FillRow| f.kind == "fill" && f.qty > 0.0 && f.symbol == first.symbol && f.side == first.side;
+    if !for_the_open(order) || !fills.iter().all(|f| whole(&f) && at_the_open(&f)) {
         return None;
     }
-    let slippage_bps = 1e4 * fill.side.sign() * (fill.price / open - 1.0);
-    Some(Measured { order_id: fill.order_id.clone(), day, slippage_bps, fee_bps: 1e4 * fill.fee.unwrap_or(0.0) / (fill.qty * open) })
+    let qty: f64 = fills.iter().map(|f| f.qty).sum();
+    let price = fills.iter().map(|f| f.qty * f.price).sum::<f64>() / qty;
+    let fee: f64 = fills.iter().filter_map(|f| f.fee).sum();
+    let slippage_bps = 1e4 * first.side.sign() * (price / open - 1.0);
+    Some(Measured { order_id: first.order_id.clone(), day, slippage_bps, fee_bps: 1e4 * fee / (qty * open) })
 }
 
-/// Every own fill of an account.
-pub fn own_costs(log: &OrderLog<'_>, account: &str, prices: &dyn PriceSource) -> Result<OwnCosts> {
+/// Every order that has fills among `fills`, measured or counted. `order` finds what was ordered; what nobody ordered is left out.
+pub fn by_order<'f>(
+    fills: impl IntoIterator<Item = &'f FillRow>,
+    order: impl Fn(&str) -> Result<Option<Intent>>,
+    prices: &dyn PriceSource,
+) -> Result<OwnCosts> {
+    let mut of: BTreeMap<&str, Vec<&FillRow>> = BTreeMap::new();
+    // What was there before us is no execution.
+    for fill in fills.into_iter().filter(|f| !f.order_id.is_empty() && f.kind != "adopted") {
+        of.entry(&fill.order_id).or_default().push(fill);
+    }
     let mut out = OwnCosts::default();
-    for fill in log.fills(account)?.iter().filter(|f| f.kind == "fill" && !f.order_id.is_empty()) {
-        let measured = log.order(&fill.order_id)?.and_then(|row| measure(&row.intent, fill, prices));
-        match measured {
+    for (id, fills) in of {
+        let Some(intent) = order(id)? else { continue };
+        match measure(&intent, &fills, prices) {
             Some(m) => out.measured.push(m),
             None => out.unmeasured += 1,
         }
     }
+    out.measured.sort_by(|a, b| (a.day, &a.order_id).cmp(&(b.day, &b.order_id)));
     Ok(out)
+}
+
+/// Every order of an account that was filled.
+pub fn own_costs(log: &OrderLog<'_>, account: &str, prices: &dyn PriceSource) -> Result<OwnCosts> {
+    by_order(&log.fills(account)?, |id| Ok(log.order(id)?.map(|row| row.intent)), prices)
 }
 
 /// What the fills say, and, when there are enough, what one side should be expected to cost.
@@ -267,16 +290,34 @@ mod tests {
         let prices = Opens(100.0);
         for (side, price, bps) in [(Side::Buy, 100.1, 10.0), (Side::Sell, 99.9, 10.0), (Side::Buy, 99.9, -10.0)] {
             let (order, fill) = pair(side, price, OPEN);
-            let m = measure(&order, &fill, &prices).unwrap();
+            let m = measure(&order, &[&fill], &prices).unwrap();
             assert!((m.slippage_bps - bps).abs() < 1e-9 && (m.fee_bps - 5.0).abs() < 1e-9, "{m:?}");
         }
         let (order, fill) = pair(Side::Buy, 100.1, "2017-12-01T15:30:00Z");
-        assert!(measure(&order, &fill, &prices).is_none(), "an hour later is not the open");
+        assert!(measure(&order, &[&fill], &prices).is_none(), "an hour later is not the open");
         let (mut order, fill) = pair(Side::Buy, 100.1, OPEN);
         order.slice = 2;
-        assert!(measure(&order, &fill, &prices).is_none(), "a slice was not sent for the open");
+        assert!(measure(&order, &[&fill], &prices).is_none(), "a slice was not sent for the open");
         let (order, fill) = pair(Side::Buy, 100.1, OPEN);
-        assert!(measure(&order, &FillRow { symbol: "MSFT".into(), ..fill }, &prices).is_none(), "no recorded open");
+        assert!(measure(&order, &[&FillRow { symbol: "MSFT".into(), ..fill }], &prices).is_none(), "no recorded open");
+    }
+
+    #[test]
+    fn the_parts_of_an_order_are_one_fill_and_one_that_was_taken_back_is_none() {
+        let (order, fill) = pair(Side::Buy, 100.1, OPEN);
+        let part = |id: &str, qty: f64, price: f64| FillRow { fill_id: id.into(), qty, price, fee: Some(0.1), ..fill.clone() };
+        let known = |id: &str| Ok((id == order.client_order_id).then(|| order.clone()));
+        let parts: Vec<FillRow> = (0..50).map(|n| part(&n.to_string(), 1.0, if n < 10 { 101.0 } else { 100.0 })).collect();
+        let costs = by_order(&parts, known, &Opens(100.0)).unwrap();
+        assert_eq!((costs.measured.len(), costs.unmeasured), (1, 0), "fifty parts are one piece of evidence");
+        assert!((costs.measured[0].slippage_bps - 20.0).abs() < 1e-9 && (costs.measured[0].fee_bps - 10.0).abs() < 1e-9, "{costs:?}");
+        assert_eq!(weigh(&costs).fills, 1);
+        let mut busted = parts.clone();
+        busted.push(FillRow { kind: "bust".into(), qty: -1.0, ..part("b", 1.0, 101.0) });
+        assert_eq!(by_order(&busted, known, &Opens(100.0)).unwrap(), OwnCosts { measured: vec![], unmeasured: 1 });
+        let later = [part("1", 5.0, 100.0), FillRow { ts: UtcTime::parse("2017-12-01T16:00:00Z").unwrap(), ..part("2", 5.0, 102.0) }];
+        assert_eq!(by_order(&later, known, &Opens(100.0)).unwrap().unmeasured, 1, "half of it was filled at another moment");
+        assert_eq!(by_order(&parts, |_| Ok(None), &Opens(100.0)).unwrap(), OwnCosts::default());
     }
 
     #[test]

@@ -67,19 +67,15 @@ pub struct CashEvent {
     pub operator: Option<String>,
 }
 
-/// Fold fills and cash events. `filled_qty` per order decides how much of a synthetic fill still stands: it fills the gap
-/// that the real executions of its order leave, whatever order they arrived in.
-pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String, f64>) -> Result<Ledger> {
-    enum Row<'a> {
-        Fill(&'a FillRow, f64),
-        Cash(&'a CashEvent),
-    }
+/// The fills that count, each with the shares that stand of it. `filled_qty` per order decides how much of a synthetic fill still
+/// stands: it fills the gap that the real executions of its order leave, whatever order they arrived in.
+pub fn standing<'f>(fills: &'f [FillRow], filled_qty: &BTreeMap<String, f64>) -> Vec<(&'f FillRow, f64)> {
     let mut real: BTreeMap<&str, f64> = BTreeMap::new();
     for f in fills.iter().filter(|f| f.kind != "synthetic" && f.qty > 0.0) {
         *real.entry(f.order_id.as_str()).or_insert(0.0) += f.qty;
     }
     let mut gap: BTreeMap<&str, f64> = filled_qty.iter().map(|(id, q)| (id.as_str(), (q - real.get(id.as_str()).copied().unwrap_or(0.0)).max(0.0))).collect();
-    let mut rows: Vec<(UtcTime, &str, Row<'_>)> = Vec::new();
+    let mut out = Vec::new();
     for f in fills {
         let mut qty = f.qty;
         if f.kind == "synthetic" {
@@ -88,9 +84,20 @@ pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String,
             *left -= qty;
         }
         if qty != 0.0 {
-            rows.push((f.ts, f.fill_id.as_str(), Row::Fill(f, qty)));
+            out.push((f, qty));
         }
     }
+    out
+}
+
+/// Fold what stands of the fills, and the cash events.
+pub fn fold(fills: &[FillRow], cash: &[CashEvent], filled_qty: &BTreeMap<String, f64>) -> Result<Ledger> {
+    enum Row<'a> {
+        Fill(&'a FillRow, f64),
+        Cash(&'a CashEvent),
+    }
+    let mut rows: Vec<(UtcTime, &str, Row<'_>)> =
+        standing(fills, filled_qty).into_iter().map(|(f, qty)| (f.ts, f.fill_id.as_str(), Row::Fill(f, qty))).collect();
     rows.extend(cash.iter().map(|c| (c.ts, c.id.as_str(), Row::Cash(c))));
     rows.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     let mut ledger = Ledger::default();

@@ -63,6 +63,13 @@ pub struct ModelRow {
     pub deactivated_at: Option<UtcTime>,
 }
 
+impl ModelRow {
+    /// The session that the model was trained up to: every version begins with it.
+    pub fn session(&self) -> &str {
+        self.version.get(..10).unwrap_or(&self.version)
+    }
+}
+
 /// Something that was decided about a model, whether or not it was applied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelEvent {

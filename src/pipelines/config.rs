@@ -55,7 +55,7 @@ pub struct TrainingConfig {
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retrain {
-    /// Days since the newest model was trained.
+    /// Days since the newest session that the newest model learnt from.
     pub max_age_days: i32,
     /// Growth of the GREEN partitions, as a fraction of those that it was trained on.
     pub coverage_growth: f64,

@@ -5,11 +5,12 @@
 //! must be zero. [`books`] sets the simulated, the shadow and the paper book of the day side by side.
 
 pub mod books;
+pub mod paper_book;
 
 use crate::execution::broker::simulated::PriceSource;
 use crate::execution::log::{FillRow, OrderLog, OrderRow};
 use crate::execution::order::OrderSet;
-use crate::execution::sizing::{self, SizeInput};
+use crate::execution::sizing::{self, SizeInput, SizedLine};
 use crate::execution::state::{is_closed, is_unknown};
 use crate::pipelines::paper_day::plan::lines_of;
 use data_layer::calendar::Calendar;
@@ -166,22 +167,7 @@ impl Replay<'_> {
 
     /// Size the pinned inputs again and mint every order again; returns how many equal their rows.
     fn orders(&mut self) -> Result<usize> {
-        let pins = &self.set.pins;
-        let sized = sizing::delta(&SizeInput {
-            targets: &pins.targets,
-            positions: &pins.positions,
-            open_remaining: &pins.open_remaining,
-            prices: &pins.prices,
-            equity: self.set.equity,
-        });
-        let held_back = |symbol: &str| pins.skipped.iter().find(|s| s.symbol == symbol).map(|s| s.reason.clone());
-        let (mut kept, mut lost) = (Vec::new(), Vec::new());
-        for line in sized.lines {
-            match held_back(&line.symbol) {
-                Some(reason) => lost.push((line.symbol.clone(), reason)),
-                None => kept.push(line),
-            }
-        }
+        let (kept, lost) = sized_again(&self.set);
         let (minted, _) = lines_of(&self.set, &kept, Calendar::xnys().close(self.set.trading_day))?;
         let stored: Vec<_> = self.rows.iter().map(|r| r.intent.clone()).collect();
         let reproduced = stored.iter().filter(|i| minted.contains(i)).count();
@@ -201,8 +187,8 @@ impl Replay<'_> {
                 0.0,
             );
         }
-        for (symbol, reason) in lost {
-            self.differs(&symbol, Cause::Rejection, reason, 0.0);
+        for (line, reason) in lost {
+            self.differs(&line.symbol, Cause::Rejection, reason, 0.0);
         }
         Ok(reproduced)
     }
@@ -239,15 +225,8 @@ impl Replay<'_> {
             self.price(row, fill, open);
         }
         if filled < qty - 1e-9 {
-            let missing = qty - filled;
-            let worth = missing * open;
-            match row.refusal_text.clone() {
-                Some(why) if filled == 0.0 => self.differs(&id, Cause::Rejection, format!("{}: {why}", row.state), worth),
-                _ if is_unknown(&row.state) || !is_closed(&row.state, row.intent.tif) => {
-                    self.differs(&id, Cause::Clock, text!("{missing} of {qty} shares are still {}", row.state), worth);
-                }
-                _ => self.differs(&id, Cause::FillModel, text!("{missing} of {qty} shares were not filled: {}", row.state), worth),
-            }
+            let (cause, why) = unfilled(row, filled);
+            self.differs(&id, cause, why, (qty - filled) * open);
         }
     }
 
@@ -281,6 +260,36 @@ impl Replay<'_> {
     }
 }
 
+/// The lines that the pins make, and those of them that a circumstance of the day kept back, with the reason.
+fn sized_again(set: &OrderSet) -> (Vec<SizedLine>, Vec<(SizedLine, String)>) {
+    let pins = &set.pins;
+    let sized = sizing::delta(&SizeInput {
+        targets: &pins.targets,
+        positions: &pins.positions,
+        open_remaining: &pins.open_remaining,
+        prices: &pins.prices,
+        equity: set.equity,
+    });
+    let (mut kept, mut lost) = (Vec::new(), Vec::new());
+    for line in sized.lines {
+        match pins.skipped.iter().find(|s| s.symbol == line.symbol) {
+            Some(skipped) => lost.push((line, skipped.reason.clone())),
+            None => kept.push(line),
+        }
+    }
+    (kept, lost)
+}
+
+/// Why an order has not filled all of its shares.
+fn unfilled(row: &OrderRow, filled: f64) -> (Cause, String) {
+    let (qty, missing) = (row.intent.qty, row.intent.qty - filled);
+    match row.refusal_text.clone() {
+        Some(why) if filled == 0.0 => (Cause::Rejection, format!("{}: {why}", row.state)),
+        _ if is_unknown(&row.state) || !is_closed(&row.state, row.intent.tif) => (Cause::Clock, text!("{missing} of {qty} shares are still {}", row.state)),
+        _ => (Cause::FillModel, text!("{missing} of {qty} shares were not filled: {}", row.state)),
+    }
+}
+
 fn same(a: f64, b: f64) -> bool {
     (a - b).abs() <= ROUNDING * b.abs()
 }
@@ -294,9 +303,9 @@ mod tests {
     use data_layer::control::Db;
 
     /// What was recorded: the opens of the day, and the closes that were pinned.
-    struct Recorded {
-        opens: BTreeMap<String, f64>,
-        closes: BTreeMap<String, f64>,
+    pub(super) struct Recorded {
+        pub opens: BTreeMap<String, f64>,
+        pub closes: BTreeMap<String, f64>,
     }
     impl PriceSource for Recorded {
         fn open(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
@@ -313,7 +322,13 @@ mod tests {
 
     /// A settled paper day, filled at the open's prices at `moment`.
     fn day(moment: &str) -> (tempfile::TempDir, Db, FakeBroker, String, Recorded) {
-        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        day_with(moment, |_| {})
+    }
+
+    /// The same, at a broker that something was done to before the evening.
+    pub(super) fn day_with(moment: &str, to: impl FnOnce(&mut FakeBroker)) -> (tempfile::TempDir, Db, FakeBroker, String, Recorded) {
+        let (dir, mut broker) = (scratch(), FakeBroker::new(evening()));
+        to(&mut broker);
         let (key, _) = evening_steps(&open(dir.path(), None, evening()).unwrap(), &broker).unwrap();
         broker.set_now(at(MORNING));
         broker.fill_all(at(moment));
@@ -323,7 +338,7 @@ mod tests {
         (dir, db, broker, key, recorded)
     }
 
-    const OPEN: &str = "2017-12-01T14:30:00Z";
+    pub(super) const OPEN: &str = "2017-12-01T14:30:00Z";
 
     #[test]
     fn a_recorded_day_is_reproduced_bit_for_bit() {

@@ -1,19 +1,23 @@
 //! The promotion rule. The verdict is always recorded; it moves a model only when every condition holds and the
 //! environment allows it.
 
-use crate::models::registry::{Decision, Registry, Stage};
+use crate::models::registry::{Decision, ModelRow, Registry, Stage};
 use crate::models::shadow_days::ShadowDay;
 use crate::pipelines::config::TrainingConfig;
 use crate::pipelines::evaluate::Evaluation;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
+use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The variable that lets a passed verdict promote without a person.
 pub const AUTO_PROMOTE: &str = "TRAINING_ENABLE_AUTO_PROMOTE";
 /// Name of the rule in the registry's events.
 pub const RULE: &str = "promote_if_beats_champion";
+/// The condition that a model was shadowed long enough.
+const SHADOW_WEEKS: &str = "shadow_weeks";
 /// Sessions of a full trading week.
 const SESSIONS_PER_WEEK: usize = 5;
 
@@ -56,16 +60,41 @@ pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluati
         None => add("beats_champion", false, "it was not compared with a champion".into()),
         Some(c) => add("beats_champion", c.beats, text!("over {} common sessions against {}", c.sessions, c.champion_version)),
     }
-    let needed = config.promotion.shadow_weeks as usize * SESSIONS_PER_WEEK;
+    let needed = shadow_sessions(config);
     let ours = registry.shadow_days(&evaluation.strategy, &evaluation.version)?;
     let marked: Vec<&ShadowDay> = ours.iter().filter(|d| d.net_return.is_some()).collect();
-    add("shadow_weeks", marked.len() >= needed, text!("{} shadowed sessions with a return, {needed} needed", marked.len()));
+    add(SHADOW_WEEKS, marked.len() >= needed, text!("{} shadowed sessions with a return, {needed} needed", marked.len()));
     if needed > 0 {
         let theirs = evaluation.comparison.as_ref().map(|c| registry.shadow_days(&evaluation.strategy, &c.champion_version)).transpose()?.unwrap_or_default();
         let (passed, found) = shadow_lead(&marked, &theirs, needed);
         add("shadow_lead", passed, found);
     }
     Ok(out)
+}
+
+/// Whether a verdict is owed to a model: it never had one, or the newest was given before it had its shadow weeks, which it has now, beside
+/// the champion of now. After that the same evidence is not looked at until it pleases.
+pub fn is_owed(registry: &Registry, config: &TrainingConfig, model: &ModelRow) -> Result<bool> {
+    let Some(last) = registry.events(&model.strategy)?.into_iter().rev().find(|e| e.version == model.version && e.rule == RULE) else { return Ok(true) };
+    let verdict: Option<Promotion> = last.verdict.get("promotion").and_then(|p| serde_json::from_value(p.clone()).ok());
+    let had_its_weeks = verdict.is_some_and(|p| p.conditions.iter().any(|c| c.name == SHADOW_WEEKS && c.passed));
+    if had_its_weeks {
+        return Ok(false);
+    }
+    let marked = |version: &str| -> Result<BTreeSet<TradingDay>> {
+        Ok(registry.shadow_days(&model.strategy, version)?.into_iter().filter(|d| d.net_return.is_some()).map(|d| d.session).collect())
+    };
+    let ours = marked(&model.version)?;
+    let both = match registry.champion_if_any(&model.strategy)? {
+        Some(champion) => marked(&champion.version)?.intersection(&ours).count(),
+        None => ours.len(),
+    };
+    Ok(both >= shadow_sessions(config))
+}
+
+/// Shadowed sessions that the rule asks for.
+fn shadow_sessions(config: &TrainingConfig) -> usize {
+    config.promotion.shadow_weeks as usize * SESSIONS_PER_WEEK
 }
 
 /// The challenger's compounded net shadow return must exceed the champion's over the sessions that both shadowed, and in

@@ -4,7 +4,8 @@
 use crate::features::STANDARD_UNIT;
 use crate::models::artifact::{self, Kind};
 use crate::models::registry::{ModelRow, Registry};
-use crate::pipelines::config::{Features, Retrain};
+use crate::models::shadow_days::ShadowDay;
+use crate::pipelines::config::TrainingConfig;
 use crate::pipelines::prepare::{self, Block};
 use crate::types::Panel;
 use crate::validation::drift;
@@ -40,25 +41,26 @@ impl Trigger {
 pub struct Evidence<'a> {
     /// The newest closed session.
     pub session: TradingDay,
-    pub limits: &'a Retrain,
-    pub features: &'a Features,
     /// GREEN partitions of the prices over the window that would be trained on now.
     pub coverage: &'a Coverage,
     /// Prices as they are known now, far enough back to hold sessions from before the model's training ended.
     pub panel: &'a Panel,
 }
 
-/// The newest trained model, and what it learnt from.
+/// The trained model that learnt from the newest session, and what it learnt from.
 #[derive(Clone, Debug)]
 pub struct Learnt {
     pub model: ModelRow,
+    /// The configuration that it was trained under: its features are watched, by its limits.
+    pub config: TrainingConfig,
     /// The last session of its data.
     pub asof: TradingDay,
     /// The gate that its data passed.
     pub gate: GateReport,
 }
 
-/// The newest trained model of a strategy; `None` where there is only the baseline. Its artifact is verified.
+/// The trained model of a strategy that learnt from the newest session; `None` where there is only the baseline. Its artifact is verified.
+/// A run that was continued weeks later registers late what it pinned early, so the day of the registration says nothing.
 pub fn newest(root: &DataRoot, registry: &Registry, strategy: &str) -> Result<Option<Learnt>> {
     #[derive(Deserialize)]
     struct Metrics {
@@ -66,13 +68,13 @@ pub fn newest(root: &DataRoot, registry: &Registry, strategy: &str) -> Result<Op
         gate: GateReport,
     }
     let mut models = registry.models(strategy)?;
-    models.sort_by(|a, b| (b.created_at, &b.version).cmp(&(a.created_at, &a.version)));
+    models.sort_by(|a, b| (b.session(), b.created_at, &b.version).cmp(&(a.session(), a.created_at, &a.version)));
     for model in models {
         let verified = artifact::verify(root, &model)?;
         // A baseline learns nothing and keeps no record of it.
         if verified.manifest.kind == Kind::Lightgbm {
             let Metrics { asof, gate } = verified.json("metrics.json")?;
-            return Ok(Some(Learnt { model, asof, gate }));
+            return Ok(Some(Learnt { model, config: verified.json("training_cfg.json")?, asof, gate }));
         }
     }
     Ok(None)
@@ -80,12 +82,12 @@ pub fn newest(root: &DataRoot, registry: &Registry, strategy: &str) -> Result<Op
 
 /// Every trigger, in a fixed order. `table` is the one that the evidence's coverage speaks of.
 pub fn triggers(registry: &Registry, learnt: &Learnt, table: &str, e: &Evidence<'_>) -> Result<Vec<Trigger>> {
-    Ok(vec![age(learnt, e), coverage(learnt, table, e), drifted(learnt, e)?, champion(registry, &learnt.model.strategy, e)?])
+    Ok(vec![age(learnt, e), coverage(learnt, table, e), drifted(learnt, e)?, champion(registry, learnt)?])
 }
 
 fn age(learnt: &Learnt, e: &Evidence<'_>) -> Trigger {
-    let days = e.session.0 - learnt.model.created_at.utc_day().0;
-    Trigger::new("age", days >= e.limits.max_age_days, text!("{} is {days} days old; due at {}", learnt.model.version, e.limits.max_age_days))
+    let (days, due) = (e.session.0 - learnt.asof.0, learnt.config.retrain().max_age_days);
+    Trigger::new("age", days >= due, text!("what {} learnt is {days} days old; due at {due}", learnt.model.version))
 }
 
 fn coverage(learnt: &Learnt, table: &str, e: &Evidence<'_>) -> Trigger {
@@ -93,10 +95,9 @@ fn coverage(learnt: &Learnt, table: &str, e: &Evidence<'_>) -> Trigger {
     if then == 0 {
         return Trigger::new("coverage", false, "what it was trained on is not recorded".into());
     }
-    let growth = e.coverage.green as f64 / then as f64 - 1.0;
-    let found =
-        text!("{} GREEN partitions, {then} when it was trained: {:+.1} %; due at {:+.0} %", e.coverage.green, growth * 100.0, e.limits.coverage_growth * 100.0);
-    Trigger::new("coverage", growth >= e.limits.coverage_growth, found)
+    let (growth, due) = (e.coverage.green as f64 / then as f64 - 1.0, learnt.config.retrain().coverage_growth);
+    let found = text!("{} GREEN partitions, {then} when it was trained: {:+.1} %; due at {:+.0} %", e.coverage.green, growth * 100.0, due * 100.0);
+    Trigger::new("coverage", growth >= due, found)
 }
 
 /// The features as a model sees them after its training against before. Names stay where they are for weeks, so that a few of them move
@@ -108,7 +109,7 @@ fn drifted(learnt: &Learnt, e: &Evidence<'_>) -> Result<Trigger> {
     if after < DRIFT_SESSIONS || cut < DRIFT_SESSIONS {
         return Ok(Trigger::new("drift", false, text!("{after} sessions since {asof}, {DRIFT_SESSIONS} needed to tell")));
     }
-    let block = prepare::block(e.panel, e.features)?;
+    let block = prepare::block(e.panel, &learnt.config.features)?;
     let Some((psi, name)) = largest_psi(&block, e.panel, 0..cut, cut..e.panel.n_days())? else {
         return Ok(Trigger::new("drift", false, "no feature has a distribution to compare".into()));
     };
@@ -116,8 +117,9 @@ fn drifted(learnt: &Learnt, e: &Evidence<'_>) -> Result<Trigger> {
     for end in (2 * after..=cut).rev().step_by(after) {
         usual = usual.max(largest_psi(&block, e.panel, 0..end - after, end - after..end)?.map_or(0.0, |(psi, _)| psi));
     }
-    let found = text!("PSI {psi:.2} of {name} over {after} sessions, {usual:.2} at most over as many before; due at {:.2}", e.limits.feature_psi);
-    Ok(Trigger::new("drift", psi >= e.limits.feature_psi && psi > usual, found))
+    let due = learnt.config.retrain().feature_psi;
+    let found = text!("PSI {psi:.2} of {name} over {after} sessions, {usual:.2} at most over as many before; due at {due:.2}");
+    Ok(Trigger::new("drift", psi >= due && psi > usual, found))
 }
 
 /// The feature that moved most between two stretches of sessions.
@@ -141,13 +143,16 @@ fn largest_psi<'b>(block: &'b Block, panel: &Panel, before: Range<usize>, after:
     Ok(largest)
 }
 
-/// Whether the champion's mean net return over its newest shadowed sessions lies below zero by more than chance.
-fn champion(registry: &Registry, strategy: &str, e: &Evidence<'_>) -> Result<Trigger> {
+/// Whether the champion's mean net return over its newest shadowed sessions lies below zero by more than chance. Only sessions that no
+/// model has learnt from count: a training is the answer to a loss once, whoever stays champion.
+fn champion(registry: &Registry, learnt: &Learnt) -> Result<Trigger> {
+    let strategy = learnt.model.strategy.as_str();
     let Some(champion) = registry.champion_if_any(strategy)? else { return Ok(Trigger::new("champion", false, "there is none".into())) };
-    let net: Vec<f64> = registry.shadow_days(strategy, &champion.version)?.iter().filter_map(|d| d.net_return).collect();
-    let needed = e.limits.champion_sessions;
+    let since = |d: &&ShadowDay| d.session > learnt.asof;
+    let net: Vec<f64> = registry.shadow_days(strategy, &champion.version)?.iter().filter(since).filter_map(|d| d.net_return).collect();
+    let needed = learnt.config.retrain().champion_sessions;
     let Some(newest) = net.len().checked_sub(needed).map(|from| &net[from..]) else {
-        return Ok(Trigger::new("champion", false, text!("{} shadowed sessions, {needed} needed to tell", net.len())));
+        return Ok(Trigger::new("champion", false, text!("{} shadowed sessions since {}, {needed} needed to tell", net.len(), learnt.asof)));
     };
     let n = newest.len() as f64;
     let mean = newest.iter().sum::<f64>() / n;
@@ -166,8 +171,6 @@ mod tests {
     use super::*;
     use crate::models::baseline::{self, Momentum};
     use crate::models::registry::Stage;
-    use crate::models::shadow_days::ShadowDay;
-    use crate::pipelines::config::TrainingConfig;
     use crate::pipelines::fixture;
     use crate::validation::gate::GateRow;
 
@@ -190,7 +193,8 @@ mod tests {
             found: String::new(),
             fix: None,
         };
-        Learnt { model, asof, gate: GateReport { rows: vec![row], minimum: Some(1.0), passed: true } }
+        let config = TrainingConfig::built_in("equities_xs").unwrap();
+        Learnt { model, config, asof, gate: GateReport { rows: vec![row], minimum: Some(1.0), passed: true } }
     }
 
     fn fired(triggers: &[Trigger]) -> Vec<&str> {
@@ -207,29 +211,26 @@ mod tests {
         let asof = panel.days[SEEN - 1];
         let learnt = learnt(&root, asof, 1_000);
         assert!(newest(&root, &registry, "equities_xs").unwrap().is_none(), "a baseline is not trained");
-        let config = TrainingConfig::built_in("equities_xs").unwrap();
-        let limits = config.retrain();
-        let made = learnt.model.created_at.utc_day();
         let held = Coverage { expected: 1_050, green: 1_050, ..Coverage::default() };
-        let look = |session: TradingDay, coverage: &Coverage, panel: &Panel| {
-            triggers(&registry, &learnt, TABLE, &Evidence { session, limits: &limits, features: &config.features, coverage, panel }).unwrap()
-        };
-        let quiet = look(made.plus_days(27), &held, &panel);
+        let look =
+            |session: TradingDay, coverage: &Coverage, panel: &Panel| triggers(&registry, &learnt, TABLE, &Evidence { session, coverage, panel }).unwrap();
+        let quiet = look(asof.plus_days(27), &held, &panel);
         assert_eq!(quiet.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["age", "coverage", "drift", "champion"]);
         assert_eq!(fired(&quiet), Vec::<&str>::new(), "{quiet:?}");
-        assert_eq!(fired(&look(made.plus_days(28), &held, &panel)), ["age"]);
+        assert_eq!(fired(&look(asof.plus_days(28), &held, &panel)), ["age"], "of what it learnt, whenever it was registered");
+        assert_ne!(learnt.model.created_at.utc_day(), asof);
         let more = Coverage { expected: 1_100, green: 1_100, ..Coverage::default() };
-        assert_eq!(fired(&look(made, &more, &panel)), ["coverage"]);
-        assert!(look(made, &more, &panel)[1].found.contains("+10.0 %"), "{:?}", look(made, &more, &panel)[1]);
+        assert_eq!(fired(&look(asof, &more, &panel)), ["coverage"]);
+        assert!(look(asof, &more, &panel)[1].found.contains("+10.0 %"), "{:?}", look(asof, &more, &panel)[1]);
         // One name runs away after training: the others' momentum is squeezed together.
         let mut wild = panel.clone();
         for (n, t) in (SEEN..wild.n_days()).enumerate() {
             let price = wild.close.at(0, SEEN - 1) * 1.2_f64.powi(n as i32 + 1);
             [&mut wild.open, &mut wild.high, &mut wild.low, &mut wild.close].into_iter().for_each(|m| m.set(0, t, price));
         }
-        let moved = look(made, &held, &wild);
+        let moved = look(asof, &held, &wild);
         assert_eq!(fired(&moved), ["drift"], "{moved:?}");
-        let early = look(made, &held, &panel.truncated(SEEN + 9));
+        let early = look(asof, &held, &panel.truncated(SEEN + 9));
         assert!(!early[2].fired && early[2].found.contains("10 sessions since"), "{:?}", early[2]);
         // A champion that loses steadily, and one that loses within chance.
         for (bps, noise, due) in [(-20.0, 10.0, true), (-2.0, 100.0, false)] {
@@ -252,8 +253,12 @@ mod tests {
                 registry.record_shadow_day(&day).unwrap();
             }
             assert_eq!(registry.champion("equities_xs").unwrap().stage, Stage::Champion);
-            let e = Evidence { session: made, limits: &limits, features: &config.features, coverage: &held, panel: &panel };
+            let e = Evidence { session: asof, coverage: &held, panel: &panel };
             assert_eq!(fired(&triggers(&registry, &learnt, TABLE, &e).unwrap()), if due { vec!["champion"] } else { vec![] });
+            // The night after, a model has learnt from the loss, and twenty other sessions are needed to tell.
+            let answered = Learnt { asof: panel.days[SEEN + 28], ..learnt };
+            let again = triggers(&registry, &answered, TABLE, &e).unwrap();
+            assert!(!again[3].fired && again[3].found.contains("1 shadowed sessions since"), "{:?}", again[3]);
         }
     }
 }

@@ -11,11 +11,14 @@ use crate::types::{Matrix, Panel};
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
-use data_layer::store::{canonical_json, digest_of, sha256_hex};
+use data_layer::store::{canonical_json, sha256_hex};
 use data_layer::time::{TradingDay, UtcTime};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+pub mod seen;
+use seen::Seen;
 
 /// A model in the shadow book.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,8 +65,8 @@ pub struct Book {
     pub weights: Vec<BTreeMap<String, f64>>,
     /// Account currency, at the same closes.
     pub equity: Vec<f64>,
-    /// For each session, the digest of everything that the book had seen by then: model, rule, scores at its decisions, prices.
-    pub inputs: Vec<String>,
+    /// For each session, the digests of everything that the book had seen by then.
+    pub inputs: Vec<Seen>,
     /// What is wanted for the session after the last.
     pub next_weights: BTreeMap<String, f64>,
 }
@@ -130,7 +133,7 @@ fn run_model(registry: &Db, model: &ShadowModel, input: &ShadowInput<'_>) -> Res
     let book = compute(model, &shadowed, input.panel, input.asof)?;
     let mut added = 0;
     for (row, inputs) in book.rows.iter().zip(&book.inputs) {
-        added += usize::from(store_row(registry, model, row, inputs)?);
+        added += usize::from(store_row(registry, model, row, &inputs.to_string())?);
     }
     Ok(ShadowReport {
         strategy: model.strategy.clone(),
@@ -144,12 +147,13 @@ fn run_model(registry: &Db, model: &ShadowModel, input: &ShadowInput<'_>) -> Res
     })
 }
 
-/// The row of a session as it was recorded, and the digest of what it was computed from.
-pub fn recorded(registry: &Db, model: &ShadowModel, session: TradingDay) -> Result<Option<(ShadowRow, String)>> {
+/// The row of a session as it was recorded, and what it was computed from; none for a row of an earlier kind, which did not say so.
+pub fn recorded(registry: &Db, model: &ShadowModel, session: TradingDay) -> Result<Option<(ShadowRow, Option<Seen>)>> {
     let conn = registry.lock()?;
     let sql = "SELECT weights_sha256, gross_return, net_return, turnover, inputs_sha256 FROM shadow_days WHERE strategy = ?1 AND version = ?2 AND session = ?3";
     let row = |r: &rusqlite::Row<'_>| {
-        Ok((ShadowRow { session, weights_sha256: r.get(0)?, gross_return: r.get(1)?, net_return: r.get(2)?, turnover: r.get(3)? }, r.get(4)?))
+        let seen = Seen::parse(&r.get::<_, String>(4)?);
+        Ok((ShadowRow { session, weights_sha256: r.get(0)?, gross_return: r.get(1)?, net_return: r.get(2)?, turnover: r.get(3)? }, seen))
     };
     Ok(conn.query_row(sql, params![model.strategy, model.version, session.to_string()], row).optional()?)
 }
@@ -204,7 +208,7 @@ pub fn compute(model: &ShadowModel, shadowed: &Shadowed, panel: &Panel, asof: Tr
             });
         }
         book.equity = result.equity;
-        book.inputs = inputs(model, shadowed, panel, first..last + 1)?;
+        book.inputs = seen::inputs(model, shadowed, panel, first..last + 1, &book.weights)?;
     }
     book.next_weights = book.weights.last().cloned().unwrap_or_default();
     if (last - first).is_multiple_of(shadowed.rule.rebalance_sessions) {
@@ -229,24 +233,6 @@ impl Book {
         let wanted = backtest::decide(panel, &shadowed.scores, &shadowed.rule, t, &Before { held: by_row, equity_usd, ceiling: None })?.weights;
         Ok(wanted.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect())
     }
-}
-
-/// A chain of digests over the sessions after `days.start`: each is of the one before, the scores and members where the rule decided, and the
-/// session's prices, so that it stands for everything that the book had seen.
-fn inputs(model: &ShadowModel, shadowed: &Shadowed, panel: &Panel, days: std::ops::Range<usize>) -> Result<Vec<String>> {
-    let seen = |m: &Matrix, t: usize| -> String {
-        let bits = |s: usize| format!("{}={:x} ", panel.symbols[s], m.at(s, t).to_bits());
-        (0..panel.n_symbols()).filter(|s| m.at(*s, t).is_finite()).map(bits).collect()
-    };
-    let mut chain = digest_of(&(&model.sha256, &shadowed.rule, seen(&panel.close, days.start)))?;
-    let mut out = Vec::new();
-    for t in days.start + 1..days.end {
-        let decided = (t - 1 - days.start).is_multiple_of(shadowed.rule.rebalance_sessions);
-        let scores = decided.then(|| (seen(&shadowed.scores, t - 1), seen(&panel.member, t - 1)));
-        chain = digest_of(&(chain, scores, seen(&panel.open, t), seen(&panel.close, t)))?;
-        out.push(chain.clone());
-    }
-    Ok(out)
 }
 
 /// Shares of equity at each close: the fills so far at the last close of each symbol.

@@ -184,6 +184,9 @@ fn only_a_full_house_promotes_and_only_where_it_is_allowed() {
     let config = fixture::config();
     let without = promote::promote(&root, &config, &evaluation, "op", true).unwrap();
     assert!(!without.passed && without.reason.contains("shadow_weeks"));
+    let challenger = registry.model("equities_xs", &fit.version).unwrap().unwrap();
+    let owed = || promote::is_owed(&registry, &config, &challenger).unwrap();
+    assert!(!owed(), "the weeks have not passed");
     for (i, session) in fixture::days().into_iter().take(20).enumerate() {
         let day = |version: &str, net: f64| ShadowDay {
             strategy: "equities_xs".into(),
@@ -198,10 +201,13 @@ fn only_a_full_house_promotes_and_only_where_it_is_allowed() {
         registry.record_shadow_day(&day(&fit.version, 0.002)).unwrap();
         registry.record_shadow_day(&day(&fit.version, 0.002)).unwrap();
         assert!(registry.record_shadow_day(&day(&fit.version, 0.003)).unwrap_err().is(code::DATA_CONFLICT));
+        assert!(!owed(), "{i} sessions beside the champion");
         registry.record_shadow_day(&day(&champion.version, if i % 2 == 0 { 0.001 } else { -0.001 })).unwrap();
     }
+    assert!(owed(), "the first verdict was before its weeks, which are over now");
     let held_back = promote::promote(&root, &config, &evaluation, "op", false).unwrap();
     assert!(held_back.passed && !held_back.applied && held_back.reason.contains(promote::AUTO_PROMOTE));
+    assert!(!owed(), "once");
     assert_eq!(registry.champion("equities_xs").unwrap().version, champion.version);
     assert!(promote::promote(&root, &config, &evaluation, "op", true).unwrap().applied);
     assert_eq!(registry.champion("equities_xs").unwrap().version, fit.version);

@@ -213,8 +213,10 @@ impl PriceSource for Rechristened {
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
         if symbol == "OLD" { Some(100.0) } else { self.open(symbol, day) }
     }
-    fn renamed(&self, symbol: &str) -> Option<(TradingDay, String)> {
-        (symbol == "OLD").then(|| ("2017-12-01".parse().unwrap(), "NEW".to_string()))
+    fn renamed(&self, symbol: &str) -> Vec<(TradingDay, String)> {
+        // Another company had the ticker years before.
+        let change = |day: &str, to: &str| (day.parse().unwrap(), to.to_string());
+        if symbol == "OLD" { vec![change("2015-06-01", "ELSE"), change("2017-12-01", "NEW")] } else { Vec::new() }
     }
 }
 

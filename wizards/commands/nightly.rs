@@ -2,12 +2,14 @@
 
 use super::{emit, open_root, say};
 use crate::cli::NightlyArgs;
+use crate::kit::journal::Journal;
 use crate::kit::logs::Log;
 use crate::kit::report::{Reporter, Voice};
 use crate::kit::session::Session;
 use crate::kit::{Act, Outcome, Run, Wizard};
 use crate::steps;
 use crate::steps::paper::Desk;
+use crate::steps::training::{NIGHTLY, Tonight};
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
@@ -95,8 +97,7 @@ impl Shift<'_> {
                 Ok(Said::Done(text!("prices up to {newest}")))
             }
             "train" => self.train(),
-            "evaluate" if night.tasks.get("train").is_some_and(|r| r.state == State::Skipped) => Ok(Said::Skipped("no challenger was trained".into())),
-            "evaluate" => self.play(&crate::evaluate::WIZARD, crate::evaluate::run, None),
+            "evaluate" => self.evaluate(night),
             "shadow" => self.play(&crate::shadow::WIZARD, crate::shadow::run, None),
             "paper" => self.paper(),
             "parity" => self.parity(),
@@ -125,24 +126,32 @@ impl Shift<'_> {
         if let Some(token) = confirm {
             answers["wizards"][wizard.name]["confirm"] = json!([token]);
         }
-        let tag = text!("nightly {}", self.session);
+        let tag = format!("{NIGHTLY}{}", self.session);
         let mut session = Session::headless(&self.host, wizard, &answers.to_string(), &[], &tag, self.reporter(wizard.name))?;
         let outcome = session.run(&self.root, body)?;
         Ok(Said::Done(outcome.summary.replace("\n  ", "; ")))
     }
 
-    /// A challenger is due when one of the configured triggers fires.
+    /// A challenger is due when one of the configured triggers fires, or when a night was cut off while it trained one.
     fn train(&self) -> Result<Said> {
-        let triggers = steps::training::due(&self.root, self.session)?;
-        if triggers.is_empty() {
-            return Ok(Said::Skipped("no model was trained on this drive yet: trademl train".into()));
-        }
-        let fired: Vec<String> = triggers.iter().filter(|t| t.fired).map(|t| format!("{}: {}", t.name, t.found)).collect();
-        if fired.is_empty() {
-            return Ok(Said::Skipped(text!("no new challenger is due ({})", triggers[0].found)));
-        }
+        let open = Journal::open(&self.root)?.open_tag(crate::train::WIZARD.name)?;
+        let why = match steps::training::tonight(open.as_deref(), &steps::training::due(&self.root, self.session)?) {
+            Tonight::Rest(why) => return Ok(Said::Skipped(why)),
+            Tonight::Train(why) => why,
+        };
         let Said::Done(said) = self.play(&crate::train::WIZARD, crate::train::run, None)? else { return Err(Error::bug("a wizard that ran was skipped")) };
-        Ok(Said::Done(format!("{}; {said}", fired.join("; "))))
+        Ok(Said::Done(format!("{why}; {said}")))
+    }
+
+    /// What was trained tonight is judged, and what has its shadow weeks now.
+    fn evaluate(&self, night: &Night) -> Result<Said> {
+        let strategy = self.answer("evaluate", "model.name").and_then(|v| v.as_str().map(str::to_string)).unwrap_or_else(|| "equities_xs".into());
+        let trained = night.tasks.get("train").is_some_and(|r| r.state != State::Skipped);
+        let cut_off = Journal::open(&self.root)?.open_tag(crate::evaluate::WIZARD.name)?.is_some_and(|tag| tag.starts_with(NIGHTLY));
+        if !trained && !cut_off && steps::judging::owed(&self.root, &strategy)?.is_empty() {
+            return Ok(Said::Skipped("no challenger was trained, and none is owed a verdict".into()));
+        }
+        self.play(&crate::evaluate::WIZARD, crate::evaluate::run, None)
     }
 
     fn answer(&self, wizard: &str, key: &str) -> Option<Value> {

@@ -247,6 +247,14 @@ impl Journal {
         Ok(found)
     }
 
+    /// What the caller of the wizard's open run tagged it with; none where nothing is open, or a person began it.
+    pub fn open_tag(&self, wizard: &str) -> Result<Option<String>> {
+        let Some(run) = self.open_run(wizard)? else { return Ok(None) };
+        let opened = self.select("WHERE run_id = ?1 AND kind = 'opened'", params![run])?;
+        let payload = opened.first().map(Record::payload).transpose()?;
+        Ok(payload.and_then(|p| p["tag"].as_str().map(str::to_string)))
+    }
+
     /// Whether a run that its caller tagged so was finished.
     pub fn closed_with_tag(&self, wizard: &str, tag: &str) -> Result<bool> {
         for opened in self.select("WHERE wizard = ?1 AND kind = 'opened' ORDER BY seq DESC", params![wizard])? {

@@ -3,7 +3,7 @@
 use crate::kit::report::Reporter;
 use crate::kit::{Act, Outcome, Question};
 use data_layer::error::{Error, Result, code};
-use data_layer::root::DataPath;
+use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use engine::backtest;
 use engine::backtest::metric::{deciles, max_drawdown, monthly};
@@ -25,22 +25,35 @@ pub struct Pair {
     pub champion: String,
 }
 
-/// The challengers that no verdict was ever recorded for, oldest first; when there is none, those of the newest session.
-pub fn waiting(act: &Act<'_>, strategy: &str) -> Result<Vec<String>> {
-    let registry = Registry::open(act.root)?;
-    let events = registry.events(strategy)?;
+/// The challengers that a verdict is owed to, oldest first: those that never had one, and those that had it before their shadow weeks.
+pub fn owed(root: &DataRoot, strategy: &str) -> Result<Vec<ModelRow>> {
+    let registry = Registry::open(root)?;
+    let config = super::training::config(root.host(), root, strategy)?.value;
+    let mut out = Vec::new();
+    for model in challengers(&registry, strategy)? {
+        if promote::is_owed(&registry, &config, &model)? {
+            out.push(model);
+        }
+    }
+    Ok(out)
+}
+
+fn challengers(registry: &Registry, strategy: &str) -> Result<Vec<ModelRow>> {
     let mut all = registry.models(strategy)?;
     all.retain(|m| matches!(m.stage, Stage::Challenger | Stage::Shadow));
-    // A version begins with the session that it was trained up to.
-    let session = |m: &ModelRow| m.version.chars().take(10).collect::<String>();
-    let newest = all.iter().map(session).max();
+    Ok(all)
+}
+
+/// Who is judged now: those that a verdict is owed to; when there is none, the challengers of the newest session.
+pub fn waiting(act: &Act<'_>, strategy: &str) -> Result<Vec<String>> {
+    let all = challengers(&Registry::open(act.root)?, strategy)?;
+    let newest = all.iter().map(ModelRow::session).max();
     let newest = newest.ok_or_else(|| Error::new(code::DATA_MISSING, text!("'{strategy}' has no challenger to judge")).fix("trademl train"))?;
-    let owed = |m: &&ModelRow| events.iter().all(|e| e.version != m.version || e.rule != promote::RULE);
-    let mut chosen: Vec<&ModelRow> = all.iter().filter(owed).collect();
+    let mut chosen = owed(act.root, strategy)?;
     if chosen.is_empty() {
-        chosen = all.iter().filter(|m| session(m) == newest).collect();
+        chosen = all.iter().filter(|m| m.session() == newest).cloned().collect();
     }
-    Ok(chosen.into_iter().map(|m| m.version.clone()).collect())
+    Ok(chosen.into_iter().map(|m| m.version).collect())
 }
 
 /// A challenger, and who is champion when its turn comes.
@@ -157,7 +170,7 @@ fn aligned(r: &backtest::BacktestResult, days: &[data_layer::time::TradingDay]) 
 }
 
 /// What is known against a world's prices.
-pub fn known_bias(root: &data_layer::root::DataRoot) -> Option<String> {
+pub fn known_bias(root: &DataRoot) -> Option<String> {
     root.is_world()
         .then(|| "replayed prices: only names that were in the index in February 2018 (survivorship), split-adjusted, dividends left out".to_string())
 }

@@ -244,7 +244,7 @@ impl Desk {
             known_bias: judging::known_bias(act.root),
             links: BTreeMap::new(),
             trials: Some(registry.family(STRATEGY)?.n as u64),
-            opens: self.opens(asof),
+            opens: self.opens(&run_key, asof)?,
         };
         let report = self.with(act, |day| day.daily_report(&run_key, &input))?;
         let rendered = reports::daily(&report)?;
@@ -255,10 +255,12 @@ impl Desk {
         Ok(Reported { asof, path: Some(DataPath::new(format!("{base}.html"))?), equity: report.equity.unwrap_or(account.equity) })
     }
 
-    /// Opens of a session as they traded, of every name that has one.
-    fn opens(&self, day: TradingDay) -> BTreeMap<String, f64> {
-        let tape = self.tape();
-        self.market.panel.symbols.iter().filter_map(|s| Some((s.clone(), tape.open(s, day)?))).collect()
+    /// Opens as they traded, of every name that has one, from the session of a set to another.
+    fn opens(&self, run_key: &str, until: TradingDay) -> Result<BTreeMap<TradingDay, BTreeMap<String, f64>>> {
+        let Some(set) = OrderLog::new(&self.db).set(run_key)? else { return Ok(BTreeMap::new()) };
+        let (tape, symbols) = (self.tape(), &self.market.panel.symbols);
+        let on = |day: TradingDay| symbols.iter().filter_map(|s| Some((s.clone(), tape.open(s, day)?))).collect();
+        Ok(Calendar::xnys().sessions(DateRange::new(set.trading_day, until.plus_days(1))?).iter().map(|day| (*day, on(*day))).collect())
     }
 
     fn ready(&self, root: &DataRoot) -> Result<Ready> {

@@ -142,20 +142,43 @@ fn sentence(needs: &[Need]) -> String {
     text!("needs about {time} on {CORES} cores and {memory_mb:.0} MB of memory, for {rows} rows of prices")
 }
 
-/// What makes a new challenger due tonight; empty where nothing was ever trained.
+/// What makes a new challenger due tonight, by the configuration that the newest model was trained under; empty where nothing was ever
+/// trained.
 pub fn due(root: &DataRoot, session: TradingDay) -> Result<Vec<Trigger>> {
-    const MODEL: &str = "equities_xs";
+    const STRATEGY: &str = "equities_xs";
     let registry = Registry::open(root)?;
-    let c = config(root.host(), root, MODEL)?.value;
-    let Some(learnt) = retrain::newest(root, &registry, &c.family)? else { return Ok(Vec::new()) };
+    let Some(learnt) = retrain::newest(root, &registry, STRATEGY)? else { return Ok(Vec::new()) };
     let db = Db::open(root, Which::Node)?;
     let held = ledger::held(&db, table::CURATED_EQUITIES)?.ok_or_else(nothing_curated)?;
-    let window = train::windows(&c, held.end.plus_days(-1), held)?.used;
+    let window = train::windows(&learnt.config, held.end.plus_days(-1), held)?.used;
     let coverage = ledger::coverage(&db, table::CURATED_EQUITIES, "", window)?;
     let panel = super::market::Market::open(root)?.panel;
-    let evidence = Evidence { session, limits: &c.retrain(), features: &c.features, coverage: &coverage, panel: &panel };
-    retrain::triggers(&registry, &learnt, table::CURATED_EQUITIES, &evidence)
+    retrain::triggers(&registry, &learnt, table::CURATED_EQUITIES, &Evidence { session, coverage: &coverage, panel: &panel })
 }
+
+/// What the night does about training.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tonight {
+    /// Nothing is due, and why.
+    Rest(String),
+    /// Train, and why.
+    Train(String),
+}
+
+/// A night's training that was cut off is gone on with at once: its models would be of other data each week that it waits. One that a
+/// person began is left to them, unless another is due, which goes on from there.
+pub fn tonight(open: Option<&str>, triggers: &[Trigger]) -> Tonight {
+    let fired: Vec<String> = triggers.iter().filter(|t| t.fired).map(|t| format!("{}: {}", t.name, t.found)).collect();
+    match (open.filter(|tag| tag.starts_with(NIGHTLY)), fired.is_empty(), triggers.first()) {
+        (Some(tag), _, _) => Tonight::Train(text!("the training of {tag} was cut off")),
+        (None, false, _) => Tonight::Train(fired.join("; ")),
+        (None, true, Some(first)) => Tonight::Rest(text!("no new challenger is due ({})", first.found)),
+        (None, true, None) => Tonight::Rest("no model was trained on this drive yet: trademl train".into()),
+    }
+}
+
+/// How the night tags its runs, before the session.
+pub const NIGHTLY: &str = "nightly ";
 
 fn nothing_curated() -> Error {
     Error::new(code::DATA_MISSING, "the drive holds no curated prices yet").fix("trademl pi-data-node")
@@ -309,4 +332,37 @@ pub fn outcome(trained: &[Trained]) -> Outcome {
     let each = if trained.len() > 1 { "judge each of them against the champion" } else { "judge it against the champion" };
     let links = trained.iter().map(|t| (term!("model").to_string(), format!("models/{}/{}", t.strategy, t.version))).collect();
     Outcome { summary, next: vec![("trademl evaluate".to_string(), each.to_string())], links, refused: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::Scope;
+    use crate::kit::journal::{Entry, Event, Journal};
+    use data_layer::host::{FakeHost, Host};
+    use data_layer::root::FsFacts;
+
+    #[test]
+    fn a_nights_training_that_was_cut_off_goes_on_the_next_night_though_nothing_is_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::fake(FakeHost::default());
+        let root = DataRoot::create(&host, dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+        let journal = Journal::open(&root).unwrap();
+        let say = |run: &str, kind: Event, tag: &str| {
+            let payload = serde_json::json!({"tag": tag});
+            journal.append(&host, run, "train", &Entry { step: "", visit: 0, kind, scope: Scope::Drive, inputs_sha256: "", payload: &payload }).unwrap();
+            journal.open_tag("train").unwrap()
+        };
+        let calm = [Trigger { name: "age".into(), fired: false, found: "two days old".into() }];
+        let night = |open: Option<String>| tonight(open.as_deref(), &calm);
+        assert_eq!(night(None), Tonight::Rest("no new challenger is due (two days old)".into()));
+        // Its first model is registered, and is why nothing is due; the second is not.
+        let open = say("01RUN", Event::Opened, "nightly 2017-11-30");
+        assert_eq!(night(open), Tonight::Train("the training of nightly 2017-11-30 was cut off".into()));
+        assert_eq!(night(say("01RUN", Event::Closed, "")), Tonight::Rest("no new challenger is due (two days old)".into()));
+        assert!(matches!(night(say("02RUN", Event::Opened, "my own")), Tonight::Rest(_)), "a person's is theirs");
+        let fired = Trigger { fired: true, ..calm[0].clone() };
+        assert_eq!(tonight(None, &[fired]), Tonight::Train("age: two days old".into()));
+        assert!(matches!(tonight(None, &[]), Tonight::Rest(why) if why.contains("trademl train")));
+    }
 }

@@ -20,8 +20,8 @@ const BOOK: &str = "sim_book";
 
 impl What {
     /// By what it multiplies shares.
-    fn ratio(self) -> f64 {
-        if let Self::Split(ratio) = self { ratio } else { 1.0 }
+    fn ratio(&self) -> f64 {
+        if let Self::Split(ratio) = self { *ratio } else { 1.0 }
     }
 }
 
@@ -30,25 +30,25 @@ pub trait PriceSource {
     fn open(&self, symbol: &str, day: TradingDay) -> Option<f64>;
     /// The last close at or before `day`.
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64>;
-    /// The ticker under which a company goes on, and since when.
-    fn renamed(&self, _symbol: &str) -> Option<(TradingDay, String)> {
-        None
+    /// The tickers under which companies went on that had this one, and since when: it may have been used again.
+    fn renamed(&self, _symbol: &str) -> Vec<(TradingDay, String)> {
+        Vec::new()
     }
-    /// What happened to a name without an order, by ex-date.
+    /// What happened to a name without an order, by ex-date; changes of its ticker are in [`Self::renamed`].
     fn corporate(&self, _symbol: &str) -> Vec<Corporate> {
         Vec::new()
     }
 }
 
 /// A corporate event, at the beginning of its ex-date.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Corporate {
     pub ex_date: TradingDay,
     pub what: What,
 }
 
 /// What it does to each share.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// New shares over old.
     Split(f64),
@@ -56,8 +56,8 @@ pub enum What {
     Dividend(f64),
     /// Dollars for which all shares leave: a merger, a delisting at the last price, or nothing.
     Removal(f64),
-    /// The shares go on under the ticker that [`PriceSource::renamed`] tells.
-    Rename,
+    /// The shares go on under this ticker.
+    Rename(String),
 }
 
 /// A simulated account; its name begins with `SIM`.
@@ -161,10 +161,10 @@ impl<'a> SimulatedBroker<'a> {
         let symbols = self.names_of(&fills);
         let mut events: Vec<(TradingDay, &String, What)> =
             symbols.iter().flat_map(|s| self.prices.corporate(s).into_iter().map(move |c| (c.ex_date, s, c.what))).collect();
-        events.extend(symbols.iter().filter_map(|s| Some((self.prices.renamed(s)?.0, s, What::Rename))));
+        events.extend(symbols.iter().flat_map(|s| self.prices.renamed(s).into_iter().map(move |(day, to)| (day, s, What::Rename(to)))));
         events.retain(|e| e.0 <= today);
         // A new name's events of the same day are about the shares that came with it.
-        events.sort_by_key(|e| (e.0, e.2 != What::Rename, e.1));
+        events.sort_by_key(|e| (e.0, !matches!(e.2, What::Rename(_)), e.1));
         let mut events = events.into_iter().peekable();
         for f in &fills {
             let on = f.at.day_in(&new_york());
@@ -190,7 +190,7 @@ impl<'a> SimulatedBroker<'a> {
         let mut names: BTreeSet<String> = fills.iter().map(|f| f.symbol.clone()).collect();
         let mut next: Vec<String> = names.iter().cloned().collect();
         while let Some(name) = next.pop() {
-            next.extend(self.prices.renamed(&name).map(|(_, to)| to).filter(|to| names.insert(to.clone())));
+            next.extend(self.prices.renamed(&name).into_iter().map(|(_, to)| to).filter(|to| names.insert(to.clone())));
         }
         names
     }
@@ -202,7 +202,7 @@ impl<'a> SimulatedBroker<'a> {
         }
         let (kind, qty, per_share) = match what {
             What::Split(ratio) => return ledger.apply(day, Event::Split { symbol, ratio }),
-            What::Rename => return self.prices.renamed(name).map_or(Ok(()), |(_, to)| ledger.apply(day, Event::Rename { symbol, to })),
+            What::Rename(to) => return ledger.apply(day, Event::Rename { symbol, to }),
             What::Dividend(per_share) => (ActivityKind::Dividend, held, per_share),
             What::Removal(per_share) => (ActivityKind::Removal, -held, per_share),
         };

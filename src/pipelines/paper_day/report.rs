@@ -5,7 +5,7 @@ use crate::backtest::metric::{max_drawdown, sharpe, var_es, volatility};
 use crate::execution::account::Trade;
 use crate::execution::broker::simulated::PriceSource;
 use crate::execution::calibration;
-use crate::execution::order::{Intent, OrderSet};
+use crate::execution::order::OrderSet;
 use crate::execution::positions::{self, EXTERNAL, Holding, Ledger};
 use crate::execution::state::{is_unknown, name};
 use crate::execution::switches::{self, Switch};
@@ -29,8 +29,8 @@ pub struct ReportInput {
     pub known_bias: Option<String>,
     pub links: BTreeMap<String, String>,
     pub trials: Option<u64>,
-    /// Opens of the set's session, as they traded: what its fills are measured against.
-    pub opens: BTreeMap<String, f64>,
+    /// Opens as they traded, by session from the set's own on: what its fills are measured against.
+    pub opens: BTreeMap<TradingDay, BTreeMap<String, f64>>,
 }
 
 /// Why a number has no value.
@@ -145,11 +145,10 @@ impl PaperDay<'_> {
     }
 
     /// What the fills of the set cost against the recorded opens, and what was expected when the set was pinned; a cost is positive.
-    fn execution_cost(&self, r: &mut DailyReport, set: &OrderSet, opens: &BTreeMap<String, f64>) -> Result<()> {
-        let orders: BTreeMap<&str, &Intent> = set.lines.iter().map(|l| (l.client_order_id.as_str(), l)).collect();
-        let fills = self.log().fills(&set.account)?;
-        let own = fills.iter().filter_map(|f| Some((*orders.get(f.order_id.as_str())?, f)));
-        let costs: Vec<f64> = own.filter_map(|(order, f)| calibration::measure(order, f, &Opens(opens))).map(|m| m.slippage_bps + m.fee_bps).collect();
+    fn execution_cost(&self, r: &mut DailyReport, set: &OrderSet, opens: &BTreeMap<TradingDay, BTreeMap<String, f64>>) -> Result<()> {
+        let ordered = |id: &str| Ok(set.lines.iter().find(|l| l.client_order_id == id).cloned());
+        let measured = calibration::by_order(&self.log().fills(&set.account)?, ordered, &Opens(opens))?.measured;
+        let costs: Vec<f64> = measured.iter().map(|m| m.slippage_bps + m.fee_bps).collect();
         let n = costs.len() as f64;
         let mean = costs.iter().sum::<f64>() / n;
         let sd = (costs.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
@@ -166,12 +165,12 @@ impl PaperDay<'_> {
     }
 }
 
-/// The opens that a report was given, whatever the day: it is of one session.
-struct Opens<'a>(&'a BTreeMap<String, f64>);
+/// The opens that a report was given, each of its session.
+struct Opens<'a>(&'a BTreeMap<TradingDay, BTreeMap<String, f64>>);
 
 impl PriceSource for Opens<'_> {
-    fn open(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
-        self.0.get(symbol).copied()
+    fn open(&self, symbol: &str, day: TradingDay) -> Option<f64> {
+        self.0.get(&day)?.get(symbol).copied()
     }
     fn last_close(&self, _symbol: &str, _day: TradingDay) -> Option<f64> {
         None

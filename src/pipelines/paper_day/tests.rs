@@ -73,7 +73,11 @@ fn settle(db: &Db, broker: &FakeBroker, run_key: &str) -> Result<(SettleReport, 
             known_bias: Some("none".into()),
             links: BTreeMap::new(),
             trials: Some(3),
-            opens: broker.prices.clone(),
+            opens: BTreeMap::from([
+                // A set from yesterday is not measured against today's opens.
+                ("2017-12-01".parse().unwrap(), broker.prices.clone()),
+                ("2017-12-04".parse().unwrap(), broker.prices.iter().map(|(s, p)| (s.clone(), 2.0 * p)).collect()),
+            ]),
         },
     )?;
     Ok((settled, report))

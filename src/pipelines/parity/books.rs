@@ -1,20 +1,16 @@
 //! Three books of one session side by side: the simulation computed again, the shadow book as it was recorded, the paper book as it was
-//! filled. What differs gets a cause. Rounding and the pinned decision are arithmetic; a limit of the account counts only where the book holds
-//! what the limit left; an order that was kept back, or filled late, takes the whole of its name's difference.
+//! filled. What differs gets a cause, and a cause accounts for the shares that it moved and for no other: the paper book must hold what its
+//! own record makes of its targets, and what is then left between the books must follow from arithmetic.
 
-use super::{Cause, Difference, replay, same};
+use super::paper_book::{Followed, PaperBook};
+use super::{Cause, Difference, same};
 use crate::backtest::{self, Before};
-use crate::execution::broker::simulated::PriceSource;
-use crate::execution::log::OrderLog;
-use crate::execution::order::OrderSet;
-use crate::execution::positions::{self, cash_events};
+use crate::pipelines::shadow_day::seen::{Data, Seen};
 use crate::pipelines::shadow_day::{Book, ShadowRow, Shadowed};
 use crate::portfolio::Limits as Caps;
-use crate::types::Panel;
-use data_layer::calendar::Calendar;
+use crate::types::{Matrix, Panel};
 use data_layer::error::{Error, Result, code};
-use data_layer::time::{DateRange, TradingDay, UtcTime, new_york};
-use rusqlite::{OptionalExtension, params};
+use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,100 +38,13 @@ pub struct BooksInput<'a> {
     pub session: TradingDay,
     pub shadowed: &'a Shadowed,
     pub simulated: &'a Book,
-    /// The shadow book's row of the session and the digest of what it saw.
-    pub recorded: Option<(ShadowRow, String)>,
+    /// The shadow book's row of the session, and what it saw where the row says so.
+    pub recorded: Option<(ShadowRow, Option<Seen>)>,
     /// Whether such a row is due.
     pub row_is_due: bool,
     pub paper: PaperBook,
     /// The caps of the account at the paper book's last rebalance, as shares of its equity then.
     pub ceiling: Caps,
-    /// What the replays of the sets since then say about single names.
-    pub kept_back: BTreeMap<String, (Cause, String)>,
-}
-
-/// The paper book at a close.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PaperBook {
-    pub rebalance: OrderSet,
-    /// Signed shares of the strategy.
-    pub shares: BTreeMap<String, f64>,
-    /// The account's, as it was snapshot at the close.
-    pub equity: f64,
-}
-
-impl PaperBook {
-    /// The strategy's book at the close of `session`; none before its first set, or where the account was not settled that evening.
-    pub fn at(log: &OrderLog<'_>, account: &str, strategy: &str, session: TradingDay, every: usize) -> Result<Option<Self>> {
-        let Some(rebalance) = last_rebalance(log, account, strategy, session, every)? else { return Ok(None) };
-        let close = Calendar::xnys().close(session).to_string();
-        let snapshot = "SELECT equity FROM snapshots WHERE account = ?1 AND ts = ?2";
-        let equity: Option<f64> = log.db().lock()?.query_row(snapshot, params![account, close], |r| r.get(0)).optional()?;
-        let Some(equity) = equity else { return Ok(None) };
-        // What was only learnt in the evening still belongs to the day.
-        let end = UtcTime::midnight_in(&new_york(), session.plus_days(1));
-        let fills: Vec<_> = log.fills(account)?.into_iter().filter(|f| f.ts < end).collect();
-        let cash: Vec<_> = cash_events(log, account)?.into_iter().filter(|c| c.ts < end).collect();
-        let mut filled = BTreeMap::new();
-        for f in &fills {
-            if let Some(row) = log.order(&f.order_id)? {
-                filled.insert(f.order_id.clone(), row.filled_qty);
-            }
-        }
-        let shares = positions::fold(&fills, &cash, &filled)?.of_strategy(strategy);
-        Ok(Some(Self { rebalance, shares, equity }))
-    }
-}
-
-/// The newest set of a day on which the rule rebalances, counted from the account's first set, up to `session`.
-fn last_rebalance(log: &OrderLog<'_>, account: &str, strategy: &str, session: TradingDay, every: usize) -> Result<Option<OrderSet>> {
-    let sets = sets(log, account, strategy, session)?;
-    let Some((first, _)) = sets.first().cloned() else { return Ok(None) };
-    let due = |day: TradingDay| DateRange::new(first, day).map_or(0, |r| Calendar::xnys().sessions(r).len()).is_multiple_of(every.max(1));
-    sets.iter().rev().find(|(day, _)| due(*day)).map_or(Ok(None), |(_, key)| log.set(key))
-}
-
-/// Days and keys of the scheduled sets up to `session`, oldest first.
-pub fn sets(log: &OrderLog<'_>, account: &str, strategy: &str, session: TradingDay) -> Result<Vec<(TradingDay, String)>> {
-    let sql =
-        "SELECT trading_day, run_key FROM order_sets WHERE account = ?1 AND strategy = ?2 AND trading_day <= ?3 AND rebalance_no = 0 ORDER BY trading_day";
-    let conn = log.db().lock()?;
-    let mut q = conn.prepare(sql)?;
-    let rows = q.query_map(params![account, strategy, session.to_string()], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))?;
-    rows.map(|row| row.map_err(Error::from).and_then(|(day, key)| Ok((day.parse()?, key)))).collect()
-}
-
-/// Why names hold other quantities than their targets, by symbol, from the first day to the last: orders that were refused, held back, filled
-/// in part or not at all, according to their replay; and orders that no rebalance made.
-pub fn kept_back(
-    log: &OrderLog<'_>,
-    account: &str,
-    strategy: &str,
-    days: (TradingDay, TradingDay),
-    prices: &dyn PriceSource,
-) -> Result<BTreeMap<String, (Cause, String)>> {
-    let (mut out, fills) = (BTreeMap::new(), log.fills(account)?);
-    for (_, key) in sets(log, account, strategy, days.1)?.into_iter().filter(|(day, _)| *day >= days.0) {
-        let mut symbols: BTreeMap<String, String> = log.orders_of(&key)?.into_iter().map(|o| (o.id().to_string(), o.intent.symbol)).collect();
-        // A late execution is a difference of its own.
-        let late: Vec<_> = fills.iter().filter(|f| symbols.contains_key(&f.order_id)).map(|f| (f.fill_id.clone(), f.symbol.clone())).collect();
-        symbols.extend(late);
-        for d in replay(log, &key, prices)?.differences {
-            let held_back = (d.cause == Cause::Rejection).then(|| d.subject.clone());
-            if let Some(symbol) = symbols.get(&d.subject).cloned().or(held_back) {
-                out.insert(symbol, (d.cause, d.detail));
-            }
-        }
-    }
-    let sql = "SELECT symbol, reason FROM orders WHERE account = ?1 AND strategy_tag = ?2 AND trading_day >= ?3 AND trading_day <= ?4
-               AND (reason IN ('risk_reduce', 'flatten', 'manual') OR style = 'replace')";
-    let conn = log.db().lock()?;
-    let mut q = conn.prepare(sql)?;
-    let rows = q.query_map(params![account, strategy, days.0.to_string(), days.1.to_string()], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?;
-    for row in rows {
-        let (symbol, reason) = row?;
-        out.insert(symbol, (Cause::Rejection, text!("an order outside the rebalance: {reason}")));
-    }
-    Ok(out)
 }
 
 struct Compare<'a> {
@@ -190,35 +99,76 @@ impl Compare<'_> {
             return Some(true);
         }
         let close = same(recorded.gross_return, row.gross_return) && same(recorded.net_return, row.net_return) && same(recorded.turnover, row.turnover);
-        let cause = match (seen == inputs, close && recorded.weights_sha256 == row.weights_sha256) {
-            (_, true) => Cause::Rounding,
-            (true, false) => Cause::Unexplained,
-            (false, false) => Cause::DataRevised,
+        let same_weights = recorded.weights_sha256 == row.weights_sha256;
+        let (cause, why) = match seen.as_ref().map(|then| (inputs.since(then), then)) {
+            _ if close && same_weights => (Cause::Rounding, "the last bits"),
+            None => (Cause::Unexplained, "the row does not say what it was computed from"),
+            // With the same weights only what was held can have earned otherwise.
+            Some((Data::Revised, then)) if same_weights && inputs.held_alike(then) => (Cause::Unexplained, "no price of what it held was revised"),
+            Some((Data::Revised, _)) => (Cause::DataRevised, "prices were revised"),
+            Some((Data::Restated, _)) if self.within_adjusted_shares(n, recorded, row) => {
+                (Cause::Rounding, "whole shares of prices that an action adjusts since")
+            }
+            Some((_, then)) if !inputs.scored_alike(then) => (Cause::Unexplained, "the model scores the same prices otherwise"),
+            Some(_) => (Cause::Unexplained, "the same prices and scores"),
         };
-        self.differs(
-            "shadow",
-            cause,
-            text!("net {} recorded, {} now; turnover {}, {}", recorded.net_return, row.net_return, recorded.turnover, row.turnover),
-            0.0,
-        );
+        let numbers = text!("net {} recorded, {} now; turnover {}, {}", recorded.net_return, row.net_return, recorded.turnover, row.turnover);
+        self.differs("shadow", cause, format!("{numbers}: {why}"), 0.0);
         Some(false)
+    }
+
+    /// Whether two rows are no farther apart than books that were cut to whole shares of prices that are adjusted differently: a share on each
+    /// side of every name, of the price as it traded or as it is adjusted now, and as much again for the sessions before.
+    fn within_adjusted_shares(&self, n: usize, recorded: &ShadowRow, row: &ShadowRow) -> bool {
+        let (panel, rule, book) = (self.i.panel, &self.i.shadowed.rule, self.i.simulated);
+        if rule.fractional {
+            return false;
+        }
+        let none = BTreeMap::new();
+        let before = n.checked_sub(1).map_or(&none, |n| &book.weights[n]);
+        let (mut traded, mut earned) = (0.0, 0.0);
+        for s in before.keys().chain(book.weights[n].keys()).collect::<BTreeSet<_>>().into_iter().filter_map(|name| panel.symbol_index(name)) {
+            let at = |m: &Matrix, t: usize| last(m, s, t).unwrap_or(0.0);
+            let (close, open, previous) = (at(&panel.close, self.at), at(&panel.open, self.at), at(&panel.close, self.at - 1));
+            let share = 4.0 * close.max(previous).max(at(&panel.close_raw, self.at)).max(at(&panel.close_raw, self.at - 1)) / book.equity[n];
+            traded += share;
+            earned += share * ((close / previous - 1.0).abs().max((close / open - 1.0).abs()) + rule.cost_bps_round_trip / 1e4);
+        }
+        (recorded.turnover - row.turnover).abs() <= traded && (recorded.net_return - row.net_return).abs() <= earned
     }
 
     /// The pinned targets of the paper book's last rebalance, decided again from what was pinned with them.
     fn decision(&mut self) -> Result<()> {
         let (set, panel) = (&self.i.paper.rebalance, self.i.panel);
-        let Some(t) = set.pins.asof.and_then(|day| panel.day_index(day)) else { return Ok(()) };
+        let Some(asof) = set.pins.asof else {
+            self.differs("decision", Cause::Unexplained, "the set does not say which close it was decided on".into(), 0.0);
+            return Ok(());
+        };
+        let Some(t) = panel.day_index(asof) else {
+            self.differs("decision", Cause::LateBar, text!("the drive's prices do not hold {asof}, on which the set was decided"), 0.0);
+            return Ok(());
+        };
         let worth = |(s, q): (&String, &f64)| Some((panel.symbol_index(s)?, q * set.pins.prices.get(s)?.price / set.equity));
         let before = Before { held: set.pins.positions.iter().filter_map(worth).collect(), equity_usd: set.equity, ceiling: Some(self.i.ceiling) };
         let again = backtest::decide(panel, &self.i.shadowed.scores, &self.i.shadowed.rule, t, &before)?.weights;
         let again: BTreeMap<String, f64> = again.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
-        let revised = set.pins.prices.iter().any(|(s, r)| panel.symbol_index(s).and_then(|row| last_raw(panel, row, t)).is_some_and(|now| !same(now, r.price)));
-        for name in again.keys().chain(set.pins.targets.keys()).collect::<BTreeSet<_>>() {
+        let revised = |name: &String| {
+            let pinned = set.pins.prices.get(name).map(|r| r.price);
+            pinned.zip(panel.symbol_index(name).and_then(|row| last(&panel.close_raw, row, t))).is_some_and(|(then, now)| !same(now, then))
+        };
+        let names: BTreeSet<&String> = again.keys().chain(set.pins.targets.keys()).collect();
+        let changed = |name: &String| (weight(&set.pins.targets, name) == 0.0) != (weight(&again, name) == 0.0);
+        // A revised name that came or went takes a place from another, or gives it one.
+        let places = names.iter().filter(|name| changed(name) && revised(name)).count();
+        let mut taken = 0;
+        for name in names {
             let (pinned, now) = (weight(&set.pins.targets, name), weight(&again, name));
             if pinned == now {
                 continue;
             }
-            let cause = match (same(pinned, now), revised) {
+            let displaced = changed(name) && !revised(name) && taken < places;
+            taken += usize::from(displaced);
+            let cause = match (same(pinned, now), revised(name) || displaced) {
                 (true, _) => Cause::Rounding,
                 (false, true) => Cause::DataRevised,
                 (false, false) => Cause::Unexplained,
@@ -230,68 +180,84 @@ impl Compare<'_> {
 
     /// Shares of equity at the close, name by name; returns how many there are and how many are equal.
     fn weights(&mut self) -> Result<(usize, usize)> {
-        let (panel, paper, rule) = (self.i.panel, &self.i.paper, &self.i.shadowed.rule);
-        let (simulated, simulated_usd) = self.i.simulated.at(rule, self.at);
-        let targets = self.i.simulated.wanted(self.i.shadowed, panel, self.decided)?;
-        let (_, decided_usd) = self.i.simulated.at(rule, self.decided);
-        // Two books that hold the same shares of their equity drift apart by as much as the equities themselves do.
-        let drift = (paper.equity / paper.rebalance.equity) / (simulated_usd / decided_usd) - 1.0;
+        let (panel, paper, book) = (self.i.panel, &self.i.paper, self.i.simulated);
+        let (simulated, _) = book.at(&self.i.shadowed.rule, self.at);
+        let wanted = book.wanted(self.i.shadowed, panel, self.decided)?;
         let together = paper.rebalance.pins.asof == panel.days.get(self.decided).copied();
-        let names: BTreeSet<&String> = simulated.keys().chain(paper.shares.keys()).collect();
-        let (all, mut equal) = (names.len(), 0);
+        let names: BTreeSet<&String> = simulated.keys().chain(paper.shares.keys()).chain(paper.followed.keys()).collect();
+        let (mut all, mut equal) = (0, 0);
         for name in names {
-            let row = panel.symbol_index(name);
-            let price = row.and_then(|s| last_raw(panel, s, self.at)).unwrap_or(0.0);
-            let share = if simulated_usd > 0.0 { price / simulated_usd } else { 0.0 };
-            let (ours, theirs) = (weight(&paper.shares, name) * price / paper.equity, weight(&simulated, name));
-            let apart = ours - theirs;
-            if apart.abs() <= SAME_WEIGHT {
-                equal += 1;
+            let (held, theirs) = (weight(&paper.shares, name), weight(&simulated, name));
+            let followed = paper.followed.get(name).cloned().unwrap_or_default();
+            let price = panel.symbol_index(name).and_then(|s| last(&panel.close_raw, s, self.at)).unwrap_or(0.0);
+            let ours = held * price / paper.equity;
+            let (kept, same) = (followed.is_held(held), (ours - theirs).abs() <= SAME_WEIGHT);
+            all += usize::from(held != 0.0 || theirs != 0.0 || !kept);
+            equal += usize::from(same && kept && (held != 0.0 || theirs != 0.0));
+            if same && kept {
                 continue;
             }
-            let usd = apart * paper.equity;
-            let detail = text!("{:.4} % of the paper book, {:.4} % of the simulated one", 100.0 * ours, 100.0 * theirs);
-            let (pinned, wanted) = (weight(&paper.rebalance.pins.targets, name), weight(&targets, name));
-            let whole_shares = price / paper.equity + share + theirs.abs().max(ours.abs()) * drift.abs() * 1.01 + SAME_WEIGHT;
-            let (cause, why) = if !together {
-                (Cause::Clock, text!("the books rebalance on different sessions"))
-            } else if let Some((cause, why)) = self.i.kept_back.get(name) {
-                (*cause, why.clone())
-            } else if (pinned - wanted).abs() > SAME_WEIGHT && holds(paper, name, pinned) {
-                (Cause::Rejection, text!("the account's limits and holdings made {:.4} % of the target's {:.4} %", 100.0 * pinned, 100.0 * wanted))
-            } else if apart.abs() <= whole_shares {
-                (Cause::Rounding, text!("whole shares"))
-            } else if row.is_some_and(|s| paid_or_split(panel, s, self.decided, self.at)) {
-                (Cause::FillModel, text!("the simulation holds adjusted shares through a split or dividend"))
-            } else {
-                (Cause::Unexplained, text!("whole shares account for {:.4} %", 100.0 * whole_shares))
+            let (cause, why) = match (kept, self.simulation_follows(name, theirs, weight(&wanted, name))) {
+                (false, _) => (Cause::Unexplained, text!("{held} shares are held, its target and orders make {:.2}", followed.target + followed.astray)),
+                (true, Err(why)) => (Cause::Unexplained, why),
+                (true, Ok(())) if !together && followed.is_clear() => (Cause::Clock, text!("the books rebalance on different sessions")),
+                (true, Ok(())) => self.between(name, ours - theirs, weight(&wanted, name), &followed),
             };
-            self.differs(name, cause, format!("{detail}: {why}"), usd);
+            let detail = text!("{:.4} % of the paper book, {:.4} % of the simulated one", 100.0 * ours, 100.0 * theirs);
+            self.differs(name, cause, format!("{detail}: {why}"), (ours - theirs) * paper.equity);
         }
         Ok((all, equal))
     }
-}
 
-/// Whether the paper book holds its own target of a name, in whole shares: then what made the target made the difference.
-fn holds(paper: &PaperBook, name: &str, pinned: f64) -> bool {
-    let target = if pinned == 0.0 { Some(0.0) } else { paper.rebalance.pins.prices.get(name).map(|r| pinned * paper.rebalance.equity / r.price) };
-    target.is_some_and(|shares| (weight(&paper.shares, name) - shares).abs() <= 1.0 + SAME_WEIGHT)
+    /// Whether the simulated book holds its own target of a name, to an adjusted share; or what it should be.
+    fn simulation_follows(&self, name: &str, theirs: f64, wanted: f64) -> std::result::Result<(), String> {
+        let (panel, book, rule) = (self.i.panel, self.i.simulated, &self.i.shadowed.rule);
+        let ((_, then_usd), (_, now_usd)) = (book.at(rule, self.decided), book.at(rule, self.at));
+        let close = |t: usize| panel.symbol_index(name).and_then(|s| last(&panel.close, s, t)).unwrap_or(0.0);
+        let (then, now) = (close(self.decided), close(self.at));
+        let due = if wanted == 0.0 { 0.0 } else { wanted * now / then * then_usd / now_usd };
+        if (theirs - due).abs() <= now / now_usd + SAME_WEIGHT {
+            return Ok(());
+        }
+        Err(text!("the simulation should hold {:.4} % by its own target", 100.0 * due))
+    }
+
+    /// Why two books weigh a name otherwise that both hold what their own records make.
+    fn between(&self, name: &str, apart: f64, wanted: f64, followed: &Followed) -> (Cause, String) {
+        let (panel, paper) = (self.i.panel, &self.i.paper);
+        if let Some(why) = followed.why.clone().filter(|_| !followed.is_clear()) {
+            return why;
+        }
+        let pinned = weight(&paper.rebalance.pins.targets, name);
+        if (pinned - wanted).abs() > SAME_WEIGHT {
+            return (Cause::Rejection, text!("the account's limits and holdings made {:.4} % of the target's {:.4} %", 100.0 * pinned, 100.0 * wanted));
+        }
+        let (_, simulated_usd) = self.i.simulated.at(&self.i.shadowed.rule, self.at);
+        let row = panel.symbol_index(name);
+        let at = |m: &Matrix, t: usize| row.and_then(|s| last(m, s, t)).unwrap_or(f64::NAN);
+        let price = at(&panel.close_raw, self.at);
+        if apart.abs() <= followed.grain.max(1.0) * price / paper.equity + price / simulated_usd {
+            return (Cause::Rounding, text!("whole shares"));
+        }
+        let sized_at = paper.rebalance.pins.prices.get(name).map(|r| r.price);
+        if sized_at.is_some_and(|p| !same(p, at(&panel.close_raw, self.decided))) {
+            return (Cause::DataRevised, text!("the close that sized it has another value now"));
+        }
+        let factor = |t: usize| at(&panel.close_raw, t) / at(&panel.close, t);
+        if (factor(self.decided) / factor(self.at) / followed.ratio - 1.0).abs() > 1e-6 {
+            return (Cause::FillModel, text!("the simulation holds adjusted shares through a dividend"));
+        }
+        (Cause::FillModel, text!("whole shares, and two equities that grew apart by what the other names and the costs made"))
+    }
 }
 
 fn weight(weights: &BTreeMap<String, f64>, name: &str) -> f64 {
     weights.get(name).copied().unwrap_or(0.0)
 }
 
-/// The last unadjusted close at or before a day.
-fn last_raw(panel: &Panel, symbol: usize, t: usize) -> Option<f64> {
-    panel.close_raw.row(symbol)[..=t].iter().rev().copied().find(|p| p.is_finite())
-}
-
-/// Whether the adjustment of a name changed between two days.
-fn paid_or_split(panel: &Panel, symbol: usize, from: usize, to: usize) -> bool {
-    let factor = |t: usize| panel.close_raw.at(symbol, t) / panel.close.at(symbol, t);
-    let (a, b) = (factor(from), factor(to));
-    a.is_finite() && b.is_finite() && (a / b - 1.0).abs() > 1e-6
+/// The last number at or before a day.
+fn last(m: &Matrix, row: usize, t: usize) -> Option<f64> {
+    m.row(row)[..=t].iter().rev().copied().find(|p| p.is_finite())
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use data_layer::time::TradingDay;
 use engine::execution::log::OrderLog;
 use engine::models::registry::Registry;
 use engine::pipelines::paper_day::AccountCheck;
-use engine::pipelines::parity::books::{self, BooksInput, BooksReport, PaperBook};
+use engine::pipelines::parity::books::{self, BooksInput, BooksReport};
+use engine::pipelines::parity::paper_book::{self, PaperBook};
 use engine::pipelines::parity::{self, Cause, ParityReport};
 use engine::pipelines::shadow_day::{self, Book, ShadowModel, Shadowed};
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ impl Desk {
         let _lock = attach::account_lock(act.root, &account.account)?;
         let mut known = BTreeMap::new();
         let mut total = Total::default();
-        for (day, _) in books::sets(&OrderLog::new(&self.db), &account.account, STRATEGY, account.asof)? {
+        for (day, _) in paper_book::sets(&OrderLog::new(&self.db), &account.account, STRATEGY, account.asof)? {
             if since.is_none_or(|first| day >= first)
                 && let Some(report) = self.replay_session(act.root, &account.account, day, &mut known)?
             {
@@ -53,7 +54,7 @@ impl Desk {
 
     fn replay_session(&self, root: &DataRoot, account: &str, day: TradingDay, known: &mut BTreeMap<String, Simulated>) -> Result<Option<ParityReport>> {
         let log = OrderLog::new(&self.db);
-        let Some((_, key)) = books::sets(&log, account, STRATEGY, day)?.pop().filter(|(of, _)| *of == day) else { return Ok(None) };
+        let Some((_, key)) = paper_book::sets(&log, account, STRATEGY, day)?.pop().filter(|(of, _)| *of == day) else { return Ok(None) };
         let mut report = parity::replay(&log, &key, &self.tape())?;
         if let Some(books) = self.books(root, account, day, known)? {
             report = report.with_books(books);
@@ -68,14 +69,13 @@ impl Desk {
         let log = OrderLog::new(&self.db);
         let registry = Registry::open(root)?;
         // The rule that rebalances is the followed model's own; it is in the newest set.
-        let newest = books::sets(&log, account, STRATEGY, day)?.pop().map_or(Ok(None), |(_, key)| log.set(&key))?;
+        let newest = paper_book::sets(&log, account, STRATEGY, day)?.pop().map_or(Ok(None), |(_, key)| log.set(&key))?;
         let Some(version) = newest.and_then(|set| set.pins.champion.get("version").cloned()) else { return Ok(None) };
         let Some(every) = self.simulated(root, &registry, &version, known)?.map(|s| s.shadowed.rule.rebalance_sessions) else { return Ok(None) };
-        let Some(paper) = PaperBook::at(&log, account, STRATEGY, day, every)? else { return Ok(None) };
+        let Some(paper) = PaperBook::at(&log, account, STRATEGY, day, every, &self.tape())? else { return Ok(None) };
         // What is held was decided by the model of its rebalance, which may have been another.
         let followed = paper.rebalance.pins.champion.get("version").cloned().unwrap_or_default();
         let Some(simulated) = self.simulated(root, &registry, &followed, known)? else { return Ok(None) };
-        let kept_back = books::kept_back(&log, account, STRATEGY, (paper.rebalance.trading_day, day), &self.tape())?;
         let input = BooksInput {
             panel: &self.market.panel,
             session: day,
@@ -85,7 +85,6 @@ impl Desk {
             row_is_due: simulated.model.is_shadowed(),
             ceiling: ceiling(&self.limits, paper.rebalance.equity),
             paper,
-            kept_back,
         };
         books::compare(&input).map(Some)
     }

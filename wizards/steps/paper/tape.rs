@@ -77,8 +77,8 @@ impl PriceSource for Tape<'_> {
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
         self.market.last_close(symbol, day)
     }
-    fn renamed(&self, symbol: &str) -> Option<(TradingDay, String)> {
-        self.events.changes.iter().find(|c| c.old_symbol == symbol).map(|c| (c.date, c.new_symbol.clone()))
+    fn renamed(&self, symbol: &str) -> Vec<(TradingDay, String)> {
+        self.events.changes.iter().filter(|c| c.old_symbol == symbol).map(|c| (c.date, c.new_symbol.clone())).collect()
     }
     fn corporate(&self, symbol: &str) -> Vec<Corporate> {
         let of = |a: &CorpAction| {
