@@ -61,6 +61,8 @@ pub struct Truth {
     pub lookups: usize,
     pub hide_fills: bool,
     pub blocked: bool,
+    /// Symbols whose newest trade cannot be asked for.
+    pub unpriced: BTreeSet<String>,
     /// Orders, by the broker's id, that cannot be taken back now.
     pub uncancelable: BTreeSet<String>,
     /// Cash that went in (or out) outside of any order.
@@ -216,6 +218,9 @@ impl Broker for FakeBroker {
         Ok(t.fills.iter().filter(|f| after.is_none_or(|a| f.at >= a)).cloned().collect())
     }
     fn last_price(&self, symbol: &str) -> Result<Option<(f64, UtcTime)>> {
+        if self.truth.lock().unwrap().unpriced.contains(symbol) {
+            return Err(Error::new(code::NET_UNREACHABLE, "the broker does not answer"));
+        }
         Ok(self.prices.get(symbol).copied().zip(self.truth.lock().unwrap().now))
     }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {

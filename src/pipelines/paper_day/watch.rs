@@ -189,6 +189,29 @@ mod tests {
     }
 
     #[test]
+    fn a_price_that_cannot_be_read_stops_its_own_line_alone() {
+        use crate::pipelines::paper_day::{confirmation_token, tests::input};
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        let key = {
+            let db = open(dir.path(), None, evening()).unwrap();
+            let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+            day.reconcile("SIM1").unwrap();
+            let set = day.plan(&day.account_check().unwrap(), &input(crate::pipelines::paper_day::tests::TARGETS)).unwrap();
+            day.consent(&set.run_key, &confirmation_token("SIM1", set.trading_day)).unwrap();
+            set.run_key
+        };
+        // Sent in the session, when the close that was planned on is old.
+        let later = UtcTime::parse("2017-12-01T15:30:00Z").unwrap();
+        broker.set_now(later);
+        broker.truth.lock().unwrap().unpriced.insert("AAPL".into());
+        let db = open(dir.path(), None, later).unwrap();
+        let sent = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().submit_all(&key).unwrap();
+        assert_eq!((sent.sent, sent.refused), (2, 1), "{sent:?}");
+        let stopped = sent.lines.iter().find(|l| l.symbol == "AAPL").unwrap();
+        assert!(stopped.state == name::DROPPED && stopped.why.contains("reference price"), "{stopped:?}");
+    }
+
+    #[test]
     fn slices_go_at_their_moments_a_late_one_beside_the_next_and_nothing_after_the_last() {
         use crate::execution::schedule::cut::Pinned;
         use crate::pipelines::paper_day::{PlanInput, confirmation_token};

@@ -284,6 +284,9 @@ fn rewritten(state: &State, message: &mut m::Envelope, fault: &Fault, action: Do
                 answer.rows.truncate(fault.rows.unwrap_or(1));
                 *message = answer.wrapped(message.client_msg_id.clone());
             }
+            if m::RefreshTokenRes::unwrapped(message).is_some() {
+                *message = m::RefreshTokenRes::default().wrapped(message.client_msg_id.clone());
+            }
         }
         Do::TwinSymbol | Do::ForeignSymbol => {
             if let Some(mut list) = m::SymbolsListRes::unwrapped(message) {

@@ -262,6 +262,11 @@ fn tokens_are_stored_whole_and_another_process_s_are_used() {
     pair(Some("r")).store(&host).unwrap();
     pair(None).store(&host).unwrap();
     assert!(oauth::Tokens::of(&host).unwrap().refresh.is_none(), "a spent refresh token is not kept beside another access token");
+    // Nor does an answer without tokens overwrite any.
+    street.faults("{vendor: ctrader, path: '/ProtoOARefreshTokenReq', do: page_short}");
+    assert!(by_file(&street, "an-old-token", "sandbox-practice-refresh-token").account().unwrap_err().is(code::NET_MALFORMED));
+    let kept = oauth::Tokens::of(&host).unwrap();
+    assert_eq!((kept.access.expose_secret(), kept.refresh.unwrap().expose_secret()), ("an-old-token", "sandbox-practice-refresh-token"));
     // The refresh token was used by somebody else: what it bought is in the file.
     let broker = by_file(&street, "a-new-token", "its-refresh-token");
     let old = pair(Some("r"));
