@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A window's end is cut to what exists when it is asked; days so near to the asking are not counted as lost.
 const GRACE_DAYS: i32 = 5;
 
+/// How much later than its answer came a bookmark may have been written: the commit between them waits for the drive.
+const COMMIT_SECONDS: i64 = 3_600;
+
 /// How far the first day of a plan that reaches a number of years back may move while a question waits.
 const DEPTH_DAYS: i32 = 31;
 
@@ -25,10 +28,12 @@ pub struct Lost {
     /// Empty for a whole market.
     pub symbol: String,
     pub range: (TradingDay, TradingDay),
+    /// When it was answered.
+    pub at: UtcTime,
 }
 
-/// Windows that were asked, by (vendor, dataset, symbol).
-type Answered<'a> = BTreeMap<(&'a str, &'a str, &'a str), Vec<DateRange>>;
+/// Windows that were asked and when each was answered, by (vendor, dataset, symbol).
+type Answered<'a> = BTreeMap<(&'a str, &'a str, &'a str), Vec<(DateRange, UtcTime)>>;
 
 /// What of the bookmarks (of one dataset, or of all) no complete manifest of `manifests` answers, sorted.
 pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<Vec<Lost>> {
@@ -37,13 +42,13 @@ pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<V
         let window = DateRange { start: m.asked.t0, end: m.asked.t1 };
         let whole = m.asked.symbols.is_empty().then_some("");
         for symbol in m.asked.symbols.iter().map(String::as_str).chain(whole) {
-            answered.entry((&m.vendor, &m.dataset, symbol)).or_default().push(window);
+            answered.entry((&m.vendor, &m.dataset, symbol)).or_default().push((window, m.ingested_at));
         }
     }
     let mut out: BTreeSet<Lost> = BTreeSet::new();
-    for (lost, at) in bookmarks(db, dataset)? {
+    for lost in bookmarks(db, dataset)? {
         let windows = answered.get(&(lost.vendor.as_str(), lost.dataset.as_str(), lost.symbol.as_str()));
-        if !windows.is_some_and(|all| is_answered(all, lost.range, at)) {
+        if !windows.is_some_and(|all| is_answered(all, lost.range, lost.at)) {
             out.insert(lost);
         }
     }
@@ -51,15 +56,16 @@ pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<V
 }
 
 /// Whether one of the windows is the question that was asked at `at`: it begins with it, or at the first day that the plan
-/// still reached, and ends with it, or at what existed then. Another question that happens to cover it is not its answer.
-fn is_answered(windows: &[DateRange], (start, end): (TradingDay, TradingDay), at: UtcTime) -> bool {
+/// still reached, and ends with it, or at what existed then. Another question that happens to cover it is not its answer, nor is
+/// what the vendor said to the same question before.
+fn is_answered(windows: &[(DateRange, UtcTime)], (start, end): (TradingDay, TradingDay), at: UtcTime) -> bool {
     let due = end.min(at.utc_day().plus_days(-GRACE_DAYS));
     let its_end = |w: &DateRange| w.end <= end && w.end >= due;
     let its_start = |w: &DateRange| w.start == start || w.end == end && w.start > start && w.start <= start.plus_days(DEPTH_DAYS);
-    windows.iter().any(|w| its_start(w) && its_end(w))
+    windows.iter().any(|(w, answered)| its_start(w) && its_end(w) && answered.plus_seconds(COMMIT_SECONDS) >= at)
 }
 
-fn bookmarks(db: &Db, dataset: Option<&str>) -> Result<Vec<(Lost, UtcTime)>> {
+fn bookmarks(db: &Db, dataset: Option<&str>) -> Result<Vec<Lost>> {
     type Row = (String, String, String, String, String, String);
     let conn = db.lock()?;
     let mut statement = conn.prepare_cached(
@@ -68,7 +74,7 @@ fn bookmarks(db: &Db, dataset: Option<&str>) -> Result<Vec<(Lost, UtcTime)>> {
     let rows: Vec<Row> =
         statement.query_map([dataset], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?.collect::<rusqlite::Result<_>>()?;
     let read =
-        |(vendor, dataset, symbol, start, end, at): Row| Ok((Lost { vendor, dataset, symbol, range: (start.parse()?, end.parse()?) }, UtcTime::parse(&at)?));
+        |(vendor, dataset, symbol, start, end, at): Row| Ok(Lost { vendor, dataset, symbol, range: (start.parse()?, end.parse()?), at: UtcTime::parse(&at)? });
     rows.into_iter().map(read).collect()
 }
 
@@ -95,15 +101,19 @@ mod tests {
     #[test]
     fn a_question_is_answered_by_its_own_window_up_to_what_existed() {
         let (asked, at) = ((day("2017-01-01"), day("2018-01-01")), UtcTime::parse("2017-12-02T00:00:00Z").unwrap());
-        let answered = |windows: &[DateRange]| is_answered(windows, asked, at);
+        let then = |windows: &[DateRange]| windows.iter().map(|w| (*w, at)).collect::<Vec<_>>();
+        let answered = |windows: &[DateRange]| is_answered(&then(windows), asked, at);
         assert!(answered(&[range("2017-01-01", "2017-12-01")]), "cut to what existed");
         assert!(answered(&[range("2017-01-01", "2018-01-01")]));
         assert!(!answered(&[range("2016-12-01", "2017-06-01"), range("2017-06-01", "2017-12-01")]), "other questions");
         assert!(!answered(&[range("2017-01-01", "2017-06-01")]));
         assert!(!answered(&[range("2017-11-30", "2017-12-01")]), "a session of its own does not answer for the year");
         assert!(!answered(&[]));
+        let before = |seconds: i64| is_answered(&[(range("2017-01-01", "2017-12-01"), at.plus_seconds(-seconds))], asked, at);
+        assert!(before(60), "the bookmark is written a little later");
+        assert!(!before(86_400), "what it said the day before was revised by what is lost");
         let session = (day("2017-12-01"), day("2017-12-02"));
-        assert!(is_answered(&[range("2017-12-01", "2017-12-02")], session, at));
-        assert!(!is_answered(&[range("2017-01-01", "2017-12-01")], session, at));
+        assert!(is_answered(&then(&[range("2017-12-01", "2017-12-02")]), session, at));
+        assert!(!is_answered(&then(&[range("2017-01-01", "2017-12-01")]), session, at));
     }
 }

@@ -1,13 +1,15 @@
 //! Day bars out of raw segments: which were collected, and which one serves a day when several say something about it.
 
+use crate::control::Db;
 use crate::error::Result;
 use crate::frame;
 use crate::ledger::Status;
+use crate::lost::{self, Lost};
 use crate::qc::{Bar, QcCode, bar_code};
 use crate::reference::sources;
 use crate::root::{DataPath, DataRoot};
 use crate::schema::{table, timeframe};
-use crate::segment::{Manifest, Segment};
+use crate::segment::{self, Manifest, Segment};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,6 +48,11 @@ impl Catalogue {
             }
         }
         Ok((Self { manifests: days }, Self { manifests: minutes }))
+    }
+    /// Answers of a dataset that were had and are gone, and would serve in the place of older ones.
+    pub fn lost(&self, db: &Db, dataset: &str) -> Result<Vec<Damaged>> {
+        let all: Vec<&Manifest> = self.manifests.iter().map(|(_, m)| m).collect();
+        lost::find(db, Some(dataset), &all)?.into_iter().map(|one| Damaged::lost(self, one)).collect()
     }
     /// Complete answers by symbol, oldest first, that meet the days wanted of it.
     pub fn asks<'a>(&'a self, wanted: &BTreeMap<String, DateRange>) -> BTreeMap<&'a str, Vec<Ask<'a>>> {
@@ -96,6 +103,13 @@ impl Damaged {
             vendor: manifest.vendor.clone(),
             standing: (manifest.complete, position),
         }
+    }
+    /// An answer of a catalogue that is gone altogether: what its vendor said before is not known to hold still.
+    pub fn lost(catalogue: &Catalogue, lost: Lost) -> Result<Self> {
+        let days = DateRange::new(lost.range.0, lost.range.1)?;
+        let position = catalogue.manifests.partition_point(|(_, m)| m.ingested_at <= lost.at);
+        let symbols = BTreeSet::from([lost.symbol]);
+        Ok(Self { path: DataPath::new(segment::ASIDE)?, code: QcCode::Missing, symbols, days, vendor: lost.vendor, standing: (true, position) })
     }
     /// Whether it would have served this day in the place of what serves it now.
     pub fn supersedes(&self, origin: &Origin, day: TradingDay) -> bool {

@@ -10,9 +10,11 @@ use crate::ledger::digests::{self, Series};
 use crate::ledger::{self, Change, Coverage, Row, scope::Scope};
 use crate::qc::{Action, QcCode};
 use crate::reference::{self, ListingSpans, ReferenceReport};
-use crate::root::DataRoot;
+use crate::root::{DataPath, DataRoot};
 use crate::schema::{dataset, table, timeframe};
+use crate::segment;
 use crate::stage;
+use crate::store;
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
@@ -132,6 +134,7 @@ fn judge(
     report.damaged = collected.damaged.iter().map(|d| (d.path.to_string(), d.code)).collect();
     let sources = ledger::sources(db, table::RAW_EQUITIES_BARS)?;
     let asks = catalogue.asks(&plan.dirty);
+    let lost = lost_of(root, db, catalogue, dataset::EQUITIES_EOD, plan.depth)?;
     let mut changes: Vec<Change> = Vec::new();
     let mut settled = Vec::new();
     for (symbol, days) in &plan.dirty {
@@ -144,6 +147,7 @@ fn judge(
             actions: facts.actions.get(symbol).map_or(&[][..], Vec::as_slice),
             asks: asks.get(symbol.as_str()).map_or(&[][..], Vec::as_slice),
             damaged: &collected.damaged,
+            lost: &lost,
             series: &series,
         };
         let judged = verdict::judge(&input, config);
@@ -163,6 +167,16 @@ fn judge(
     }
     report.changed += flush(db, &mut changes)?;
     digests::settle(db, &settled)
+}
+
+/// Answers that are gone and would supersede what is judged. They are looked for where everything is judged, as it is when a
+/// manifest has gone, and as long as one was ever set aside: on a drive without damage this costs nothing.
+pub(crate) fn lost_of(root: &DataRoot, db: &Db, catalogue: &bars::Catalogue, dataset: &str, depth: AuditScope) -> Result<Vec<bars::Damaged>> {
+    let aside = |path: &DataPath| path.file_name().starts_with("manifests~");
+    if depth == AuditScope::Incremental && !store::list(root, &DataPath::new(segment::ASIDE)?)?.iter().any(aside) {
+        return Ok(Vec::new());
+    }
+    catalogue.lost(db, dataset)
 }
 
 /// A symbol and a time frame.
@@ -201,5 +215,7 @@ fn flush(db: &Db, changes: &mut Vec<Change>) -> Result<u64> {
     Ok(std::mem::take(changes).len() as u64)
 }
 
+#[cfg(test)]
+mod lost_tests;
 #[cfg(test)]
 mod tests;

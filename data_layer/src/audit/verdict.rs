@@ -19,6 +19,8 @@ pub(super) struct Input<'a> {
     /// Complete answers, oldest first.
     pub asks: &'a [Ask<'a>],
     pub damaged: &'a [Damaged],
+    /// Answers that are gone.
+    pub lost: &'a [Damaged],
     /// Bars of the days to judge and of the sessions before them.
     pub series: &'a Series,
 }
@@ -34,6 +36,7 @@ pub(super) struct Judged {
 pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
     let codes = qc::judge(&input.series.bars, input.actions, &config.qc);
     let damaged: Vec<&Damaged> = input.damaged.iter().filter(|d| d.symbols.contains(input.symbol)).collect();
+    let superseding: Vec<&Damaged> = damaged.iter().copied().chain(input.lost.iter().filter(|d| d.symbols.contains(input.symbol))).collect();
     let (first_bar, usual) = (input.series.bars.first().map(|b| b.day), config.source_order.first().map_or("", String::as_str));
     let mut out = Judged::default();
     let mut at = input.series.bars.partition_point(|b| b.day < input.days.start);
@@ -55,7 +58,7 @@ pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
                 out.revisions += u64::from(origin.revised);
                 let judged = with_second_source(codes[i], input, i, config, &mut out.close_notes);
                 let judged = if origin.rows > 1 { QcCode::Duplicates } else { judged };
-                present(input.symbol, *day, origin, newest_damage(&damaged, origin, *day).unwrap_or(judged), DAY)
+                present(input.symbol, *day, origin, newest_damage(&superseding, origin, *day).unwrap_or(judged), DAY)
             }
             None => absent(input.symbol, *day, &Silence { asks: input.asks, damaged: &damaged, first_bar, listed, usual }, DAY),
         };

@@ -5,7 +5,6 @@ use super::*;
 use crate::bookmarks::{self, Bookmark, Key};
 use crate::segment::Manifest;
 use crate::testkit::{Kit, RawBar, bar_at, day, range};
-use crate::time::UtcTime;
 
 /// A drive with a symbol that trades at 100, in 2017 at 50, and pays a dividend in June 2017 and one in the first days of 2018; of
 /// some weeks there are minutes. Every answer has its bookmark.
@@ -57,7 +56,7 @@ impl Life {
     }
     fn remember(&mut self, m: &Manifest) {
         let range = DateRange { start: m.asked.t0, end: m.asked.t1 };
-        let mark = Bookmark { cursor: None, pages: 1, rows: 1, complete: true, updated_at: UtcTime::parse("2018-02-20T00:00:00Z").unwrap() };
+        let mark = Bookmark { cursor: None, pages: 1, rows: 1, complete: true, updated_at: m.ingested_at };
         let key = Key { vendor: &m.vendor, dataset: &m.dataset, symbol: "AAA", range };
         self.kit.db.write(|tx| bookmarks::put(tx, &key, &mark)).unwrap();
     }

@@ -4,7 +4,7 @@
 //! between them. A calendar year is in memory at a time, and of a session only what its verdict needs.
 
 use super::bars::{Ask, Catalogue, Damaged};
-use super::{AuditConfig, AuditReport, AuditScope, Facts, bars, news, present, verdict};
+use super::{AuditConfig, AuditReport, AuditScope, Facts, bars, lost_of, news, present, verdict};
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::ledger::{self, Change, Row, digests};
 use crate::qc::{self, DayBar, QcCode, Summary};
 use crate::reference::{Listed, ListingSpans};
 use crate::root::DataRoot;
-use crate::schema::{table, timeframe};
+use crate::schema::{dataset, table, timeframe};
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
@@ -80,6 +80,7 @@ impl Task<'_> {
         report.damaged.extend(found.damaged.iter().map(|d| (d.path.to_string(), d.code)));
         let sources = ledger::sources(self.db, table::RAW_EQUITIES_BARS)?;
         let asks = self.minutes.asks(&hulls);
+        let lost = lost_of(self.root, self.db, self.minutes, dataset::EQUITIES_MINUTE, self.depth)?;
         let (mut changes, mut settled) = (Vec::new(), Vec::new());
         for (symbol, windows) in wanted {
             self.root.host().check_cancelled()?;
@@ -90,6 +91,7 @@ impl Task<'_> {
                 day_bars: day_bars(&series),
                 asks: asks.get(symbol.as_str()).map_or(&[][..], Vec::as_slice),
                 damaged: found.damaged.iter().filter(|d| d.symbols.contains(symbol)).collect(),
+                superseding: found.damaged.iter().chain(&lost).filter(|d| d.symbols.contains(symbol)).collect(),
             };
             report.symbols_judged += 1;
             for window in windows {
@@ -118,7 +120,7 @@ impl Task<'_> {
                 Some((h, origin)) => {
                     report.revisions += u64::from(origin.revised);
                     let code = qc::judge_session(&h.summary, expected, one.day_bars.get(day).copied(), &self.config.qc);
-                    let code = verdict::newest_damage(&one.damaged, &origin, *day).unwrap_or(code);
+                    let code = verdict::newest_damage(&one.superseding, &origin, *day).unwrap_or(code);
                     verdict::present(one.name, *day, &origin, code, (timeframe::MINUTE, expected))
                 }
                 None => {
@@ -140,6 +142,8 @@ struct Symbol<'a> {
     day_bars: BTreeMap<TradingDay, DayBar>,
     asks: &'a [Ask<'a>],
     damaged: Vec<&'a Damaged>,
+    /// The same, and answers that are gone.
+    superseding: Vec<&'a Damaged>,
 }
 
 /// The sound day bars of a series.
