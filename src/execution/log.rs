@@ -174,6 +174,13 @@ impl<'a> OrderLog<'a> {
     pub fn order(&self, id: &str) -> Result<Option<OrderRow>> {
         Ok(self.select("WHERE order_id = ?1", &[&id])?.pop())
     }
+    /// Accounts for which a set was ever planned, the one of the newest trading day first.
+    pub fn accounts(&self) -> Result<Vec<String>> {
+        let conn = self.db.lock()?;
+        let mut q = conn.prepare("SELECT account FROM order_sets GROUP BY account ORDER BY MAX(trading_day) DESC, account")?;
+        let rows = q.query_map([], |r| r.get(0))?;
+        Ok(rows.collect::<std::result::Result<_, _>>()?)
+    }
     /// Every order of an account that is not over, oldest first.
     pub fn open_orders(&self, account: &str) -> Result<Vec<OrderRow>> {
         // The database leaves out what is over for every time in force; `is_closed` knows the rest.

@@ -112,17 +112,20 @@ pub fn first_touch(bars: Bars<'_>, entry: usize, sigma: f64, rule: &Barriers) ->
 /// Entries whose closes are compared side by side.
 const SIDE: usize = 8;
 
-/// [`first_touch`] on closes for an entry at every session, `sigma` being the volatility of each.
-pub fn close_touches(close: &[f64], sigma: &[f64], rule: &Barriers) -> Vec<Option<Touch>> {
+/// [`first_touch`] on closes for an entry at every session in turn, `sigma` being the volatility of each.
+pub fn close_touches(close: &[f64], sigma: &[f64], rule: &Barriers, mut each: impl FnMut(Option<Touch>)) {
     let rule = Barriers { path: TouchPath::Close, ..*rule };
     let bars = Bars { open: close, high: close, low: close, close };
-    let mut out = Vec::with_capacity(sigma.len());
-    while let (Some(entry), Some(sigma)) = (close.get(out.len()..).and_then(|c| c.get(..SIDE + rule.max_holding_sessions)), sigma[out.len()..].first_chunk()) {
-        let at = out.len();
-        out.extend(side_by_side(entry, sigma, &rule).map(|touch| touch.map(|t| Touch { end: at + t.end, ..t })));
+    let mut at = 0;
+    while let (Some(closes), Some(now)) = (close.get(at..at + SIDE + rule.max_holding_sessions), sigma[at..].first_chunk()) {
+        for touch in side_by_side(closes, now, &rule) {
+            each(touch.map(|t| Touch { end: at + t.end, ..t }));
+        }
+        at += SIDE;
     }
-    out.extend((out.len()..sigma.len()).map(|entry| first_touch(bars, entry, sigma[entry], &rule)).collect::<Vec<_>>());
-    out
+    for entry in at..sigma.len() {
+        each(first_touch(bars, entry, sigma[entry], &rule));
+    }
 }
 
 /// The touches of `SIDE` entries, every one with its whole holding period in `close`; ends count from the first entry. Which entry
@@ -241,7 +244,9 @@ mod tests {
             let rule = Barriers { target_mult: 1.0, stop_mult: 1.5, max_holding_sessions: hold, path: TouchPath::Close };
             let bars = Bars { open: &close, high: &close, low: &close, close: &close };
             let alone: Vec<_> = (0..close.len()).map(|t| first_touch(bars, t, sigma[t], &rule)).collect();
-            prop_assert_eq!(close_touches(&close, &sigma[..close.len()], &rule), alone);
+            let mut together = Vec::new();
+            close_touches(&close, &sigma[..close.len()], &rule, |touch| together.push(touch));
+            prop_assert_eq!(together, alone);
         }
     }
 }

@@ -24,17 +24,18 @@ pub enum PaperCommand {
     },
     /// Follow the running session: order events, reconciles, tripwires, and what had to wait
     Watch {
-        /// simulated, alpaca or ctrader
-        #[arg(long, default_value = "simulated")]
-        broker: String,
+        /// simulated, alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
         /// As limits.max_orders of the wizard
         #[arg(long, default_value_t = 60)]
         max_orders: i64,
     },
     /// Switches, quarantine and open orders of an account
     Status {
-        #[arg(long)]
-        account: String,
+        /// The account of the newest order set by default
+        #[arg(long, add = complete::accounts())]
+        account: Option<String>,
     },
     /// Let increases through again, after the words that `status` names
     Reset {
@@ -54,9 +55,9 @@ pub enum PaperCommand {
         action: String,
         #[arg(long)]
         confirm: Option<String>,
-        /// simulated, alpaca or ctrader
-        #[arg(long, default_value = "simulated")]
-        broker: String,
+        /// simulated, alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
     },
     /// A broker's paper account (on a practice drive: the sandbox's) as this program reads it, as JSON
     Broker {
@@ -77,18 +78,18 @@ pub enum PaperCommand {
     Cost {
         #[arg(long)]
         confirm: Option<String>,
-        /// simulated, alpaca or ctrader
-        #[arg(long, default_value = "simulated")]
-        broker: String,
+        /// simulated, alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
     },
     /// Replay recorded sessions: orders, fills, and the simulated, the shadow and the paper book; every difference gets a cause
     Parity {
         /// The first session; all by default
         #[arg(long, value_name = "YYYY-MM-DD")]
         since: Option<data_layer::time::TradingDay>,
-        /// simulated, alpaca or ctrader
-        #[arg(long, default_value = "simulated")]
-        broker: String,
+        /// simulated, alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
     },
     /// Put fewer shares, or another limit, in the place of an open order
     Replace {
@@ -99,13 +100,15 @@ pub enum PaperCommand {
         qty: f64,
         #[arg(long)]
         limit: Option<f64>,
-        #[arg(long, default_value = "alpaca")]
-        broker: String,
+        /// alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
     },
     /// The week of an account from its daily reports; nightly sends it when the week is over
     Digest {
+        /// The account of the newest order set by default
         #[arg(long, add = complete::accounts())]
-        account: String,
+        account: Option<String>,
         /// A session of the week; the last closed one by default
         #[arg(long, value_name = "YYYY-MM-DD")]
         until: Option<data_layer::time::TradingDay>,
@@ -126,9 +129,9 @@ pub enum PaperCommand {
         revoke: bool,
         #[arg(long)]
         confirm: Option<String>,
-        /// simulated, alpaca or ctrader
-        #[arg(long, default_value = "simulated")]
-        broker: String,
+        /// simulated, alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
         /// As limits.max_orders of the wizard
         #[arg(long, default_value_t = 60)]
         max_orders: i64,

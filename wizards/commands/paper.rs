@@ -3,6 +3,7 @@
 use super::{open_root, say};
 use crate::cli::{PaperArgs, PaperCommand};
 use crate::kit::Act;
+use crate::kit::journal::Journal;
 use crate::kit::logs::Log;
 use crate::kit::report::{Reporter, Voice};
 use crate::steps;
@@ -37,7 +38,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
     let now = world.host.now();
     match &args.command {
         PaperCommand::Stop { .. } | PaperCommand::Authorize { .. } => {}
-        PaperCommand::Status { account } => status(&db, account)?,
+        PaperCommand::Status { account } => status(&db, &traded(&db, account.as_deref())?)?,
         PaperCommand::Reset { breaker, account, confirm, reason } => {
             let switch = if *breaker { Switch::Breaker } else { Switch::Kill };
             if !breaker {
@@ -54,7 +55,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         PaperCommand::Broker { broker } => say(&serde_json::to_string_pretty(&steps::paper::view(&world.host, &root, broker)?)?),
         PaperCommand::Digest { account, until } => {
             let last = until.map_or_else(|| data_layer::calendar::Calendar::xnys().last_closed(now), Ok)?;
-            say(steps::paper::digest(&root, account, last)?.markdown().trim_end());
+            say(steps::paper::digest(&root, &traded(&db, account.as_deref())?, last)?.markdown().trim_end());
         }
         PaperCommand::Watch { broker, max_orders } => at_desk(&world.host, &root, "watch", broker, *max_orders, |desk, act, account| desk.watch(act, account))?,
         PaperCommand::Replace { order, qty, limit, broker } => {
@@ -105,18 +106,41 @@ fn authorize(host: &Host, code: Option<&str>, redirect: &str) -> Result<u8> {
     Ok(0)
 }
 
+/// The account that is asked about, or that of the newest order set.
+fn traded(db: &Db, asked: Option<&str>) -> Result<String> {
+    let known = OrderLog::new(db).accounts()?;
+    let unknown = |found: String| {
+        Err(Error::new(code::USE_ARGUMENT, "no order was ever planned for that account on this drive").found(found).fix("trademl paper-trade --root DIR"))
+    };
+    match asked {
+        Some(account) if !known.iter().any(|k| k == account) => unknown(text!("'{account}'; it knows {}", known.join(", "))),
+        Some(account) => Ok(account.to_string()),
+        None => known.into_iter().next().map_or_else(|| unknown(text!("none")), Ok),
+    }
+}
+
+/// The broker that is asked for, or that of the newest paper-trade run.
+fn habitual(root: &DataRoot, asked: Option<&str>) -> Result<String> {
+    if let Some(broker) = asked {
+        return Ok(broker.to_string());
+    }
+    let answer = Journal::unverified(root)?.remembered(crate::paper_trade::WIZARD.name, "broker-kind")?;
+    let said = answer.map(|record| record.payload()).transpose()?;
+    Ok(said.and_then(|p| p["value"].as_str().map(str::to_string)).unwrap_or_else(|| "simulated".into()))
+}
+
 /// Open the desk of a broker, do something there, and say what came of it.
 fn at_desk(
     host: &Host,
     root: &DataRoot,
     step: &'static str,
-    broker: &str,
+    broker: &Option<String>,
     max_orders: i64,
     work: impl FnOnce(&Desk, &Act<'_>, &AccountCheck) -> Result<String>,
 ) -> Result<()> {
     let report = Reporter::new(host, Voice::Plain, "paper", None);
     let act = Act { host, root, report: &report, step, run: step };
-    let desk = Desk::open(host, root, broker, max_orders)?;
+    let desk = Desk::open(host, root, &habitual(root, broker.as_deref())?, max_orders)?;
     let account = desk.account(&act)?;
     say(&work(&desk, &act, &account)?);
     Ok(())

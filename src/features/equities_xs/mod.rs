@@ -101,13 +101,17 @@ pub fn build_raw(panel: &Panel) -> Result<FeatureBlock> {
 pub fn build_raw_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlock> {
     let specs = registry_with(sources);
     let dates = Dates::of(&panel.days);
-    let mut columns = vec![Matrix::missing(panel.n_symbols(), panel.n_days()); specs.len()];
+    // Every cell is written below: memory that is still untouched costs nothing until then.
+    let untouched = || Matrix::from_vec(panel.n_symbols(), panel.n_days(), vec![0.0; panel.n_symbols() * panel.n_days()]);
+    let mut columns = (0..specs.len()).map(|_| untouched()).collect::<Result<Vec<_>>>()?;
     let mut places: Vec<Vec<&mut [f64]>> = (0..panel.n_symbols()).map(|_| Vec::with_capacity(specs.len())).collect();
     for column in &mut columns {
         places.iter_mut().zip(column.rows_mut()).for_each(|(of_symbol, row)| of_symbol.push(row));
     }
     places.into_par_iter().enumerate().for_each(|(s, places)| {
-        for (place, row) in places.into_iter().zip(symbol_rows(panel, s, &dates, sources)) {
+        let rows = symbol_rows(panel, s, &dates, sources);
+        debug_assert_eq!(rows.len(), places.len(), "a feature without values");
+        for (place, row) in places.into_iter().zip(rows) {
             place.copy_from_slice(&row);
         }
     });

@@ -2,15 +2,17 @@
 //!
 //! A row's path through a tree is not walked. Every split that sends the row right strikes the leaves on its left from a word of
 //! bits, one bit a leaf from left to right; the first bit that remains is the leaf that the row reaches, in whatever order the
-//! splits were asked. There is no branch that depends on data, so a compiler compares [`ROWS`] rows in a few instructions
+//! splits were asked. There is no branch that depends on data, so a compiler compares many rows in a few instructions
 //! (Lucchese et al., "QuickScorer", SIGIR 2015; "Exploiting CPU SIMD Extensions to Speed-up Document Scoring with Tree Ensembles",
 //! SIGIR 2016). The leaves and the order of the sums are those of the walk, so scores are equal to it bit for bit.
 
 use super::trees::{Missing, Node, Tree, floor_f32};
 use std::ops::{BitAndAssign, BitOr, Not};
 
-/// Rows that pass through a tree together.
-pub const ROWS: usize = 16;
+/// Rows that pass through a tree together, where there are so many.
+const ROWS: usize = 16;
+/// As many as that suffice for the few names of one question.
+const FEW_ROWS: usize = 8;
 
 /// A word with a bit for each leaf of a tree.
 pub trait Leaves: Copy + BitOr<Output = Self> + BitAndAssign + Not<Output = Self> + Send + Sync {
@@ -124,9 +126,13 @@ impl<W: Leaves> Lanes<W> {
     }
 
     fn raw(&self, rows: &[f32], cols: usize) -> Vec<f64> {
-        let mut columns = vec![[0.0f32; ROWS]; cols];
+        if rows.len() <= FEW_ROWS * cols { self.raw_by::<FEW_ROWS>(rows, cols) } else { self.raw_by::<ROWS>(rows, cols) }
+    }
+
+    fn raw_by<const N: usize>(&self, rows: &[f32], cols: usize) -> Vec<f64> {
+        let mut columns = vec![[0.0f32; N]; cols];
         let mut out = Vec::with_capacity(rows.len() / cols);
-        for block in rows.chunks(ROWS * cols) {
+        for block in rows.chunks(N * cols) {
             for (lane, row) in block.chunks_exact(cols).enumerate() {
                 for (column, value) in columns.iter_mut().zip(row) {
                     column[lane] = *value;
@@ -137,24 +143,24 @@ impl<W: Leaves> Lanes<W> {
         out
     }
 
-    fn block(&self, columns: &[[f32; ROWS]]) -> [f64; ROWS] {
-        let mut sums = [0.0; ROWS];
+    fn block<const N: usize>(&self, columns: &[[f32; N]]) -> [f64; N] {
+        let mut sums = [0.0; N];
         for tree in &self.trees {
-            let mut left = [W::ALL; ROWS];
+            let mut left = [W::ALL; N];
             for split in &self.splits[tree.nan_left.clone()] {
                 let column = &columns[split.feature];
-                for lane in 0..ROWS {
+                for lane in 0..N {
                     left[lane] &= !W::when(column[lane] > split.threshold) | split.keep;
                 }
             }
             for split in &self.splits[tree.nan_right.clone()] {
                 let column = &columns[split.feature];
-                for lane in 0..ROWS {
+                for lane in 0..N {
                     left[lane] &= W::when(column[lane] <= split.threshold) | split.keep;
                 }
             }
             let values = &self.values[tree.leaves..tree.leaves + W::COUNT];
-            for lane in 0..ROWS {
+            for lane in 0..N {
                 sums[lane] += values[left[lane].first()];
             }
         }

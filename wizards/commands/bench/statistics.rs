@@ -58,7 +58,11 @@ pub fn triple_barrier(bench: &mut Bench<'_>) -> Result<()> {
     let (symbols, days) = (close.rows(), close.cols());
     let volatility: Vec<Vec<f64>> = (0..symbols).map(|s| daily_volatility(close.row(s), 20)).collect();
     let rule = Barriers { target_mult: 1.0, stop_mult: 1.0, max_holding_sessions: HOLD, path: TouchPath::Close };
-    let labels = |s: usize| -> Vec<i8> { close_touches(close.row(s), &volatility[s], &rule).into_iter().flatten().map(|touch| touch.label).collect() };
+    let labels = |s: usize| {
+        let mut out: Vec<i8> = Vec::with_capacity(days);
+        close_touches(close.row(s), &volatility[s][..days.saturating_sub(HOLD)], &rule, |touch| out.extend(touch.map(|t| t.label)));
+        out
+    };
     let line = bench.clock.measure(
         Job::new("triple_barrier", symbols * days, "events").repeats(7),
         || Ok(()),

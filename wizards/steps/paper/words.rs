@@ -117,16 +117,19 @@ pub fn costs(account: &str, now: &SideCost, e: &Evidence, past: &[Change]) -> St
     let bps = |v: Option<f64>| v.map_or_else(|| "unknown".to_string(), |v| format!("{v:.2}"));
     let basis = if now.basis == Basis::Default { text!("the cautious default") } else { text!("by {} own fills", now.fills) };
     let mut out = text!("in force: {:.2} bps a side ({basis})\n", now.bps);
-    out.push_str(&text!(
-        "own fills at the open: {} over {} sessions, {} others; median |slippage| + fee {} bps, mean {} bps, 95 % between {} and {}\n",
-        e.fills,
-        e.sessions,
-        e.unmeasured,
-        bps(e.median_bps),
-        bps(e.mean_bps),
-        bps(e.low_bps),
-        bps(e.high_bps)
-    ));
+    match e.fills {
+        0 => out.push_str(&text!("own fills at the open: none yet, {} others\n", e.unmeasured)),
+        _ => out.push_str(&text!(
+            "own fills at the open: {} over {} sessions, {} others; median |slippage| + fee {} bps, mean {} bps, 95 % between {} and {}\n",
+            e.fills,
+            e.sessions,
+            e.unmeasured,
+            bps(e.median_bps),
+            bps(e.mean_bps),
+            bps(e.low_bps),
+            bps(e.high_bps)
+        )),
+    }
     match e.proposed_bps {
         None => out.push_str(&text!("proposal: none before {ENOUGH_FILLS} fills over {ENOUGH_SESSIONS} sessions\n")),
         Some(v) if v == now.bps => out.push_str(&text!("proposal: what is in force\n")),
