@@ -21,6 +21,8 @@ use engine::pipelines::paper_day::AccountCheck;
 
 /// Who acts from the command line.
 const OPERATOR: &str = "command line";
+/// The wizard's step that asks for the broker.
+const BROKER_STEP: &str = "broker-kind";
 
 /// Stop, look, reset, release, or give a standing consent.
 pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
@@ -124,7 +126,7 @@ fn habitual(root: &DataRoot, asked: Option<&str>) -> Result<String> {
     if let Some(broker) = asked {
         return Ok(broker.to_string());
     }
-    let answer = Journal::unverified(root)?.remembered(crate::paper_trade::WIZARD.name, "broker-kind")?;
+    let answer = Journal::unverified(root)?.remembered(crate::paper_trade::WIZARD.name, BROKER_STEP)?;
     let said = answer.map(|record| record.payload()).transpose()?;
     Ok(said.and_then(|p| p["value"].as_str().map(str::to_string)).unwrap_or_else(|| "simulated".into()))
 }
@@ -176,4 +178,37 @@ fn status(db: &Db, account: &str) -> Result<()> {
         say(&text!("open             {:<8} {} {} of {}, {} ({})", o.intent.symbol, o.intent.side.as_str(), o.remaining(), o.intent.qty, o.state, o.id()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::Scope;
+    use crate::kit::journal::{Entry, Event};
+    use data_layer::host::FakeHost;
+    use data_layer::root::FsFacts;
+    use serde_json::json;
+
+    #[test]
+    fn nobody_names_the_broker_and_the_account_that_were_traded_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::fake(FakeHost::default());
+        let root = DataRoot::create(&host, dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+        assert_eq!(habitual(&root, None).unwrap(), "simulated", "nothing was traded yet");
+        let payload = json!({"value": "alpaca"});
+        let step = crate::paper_trade::WIZARD.steps.iter().find(|s| s.id == BROKER_STEP).unwrap().id;
+        let done = Entry { step, visit: 0, kind: Event::Done, scope: Scope::Drive, inputs_sha256: "", payload: &payload };
+        Journal::open(&root).unwrap().append(&host, "r", crate::paper_trade::WIZARD.name, &done).unwrap();
+        assert_eq!(habitual(&root, None).unwrap(), "alpaca");
+        assert_eq!(habitual(&root, Some("ctrader")).unwrap(), "ctrader");
+
+        let db = Db::open(&root, Which::Journal).unwrap();
+        assert!(traded(&db, None).unwrap_err().is(code::USE_ARGUMENT));
+        for (account, day) in [("OLD", "2017-11-30"), ("NEW", "2017-12-01")] {
+            let sql = "INSERT INTO order_sets VALUES (?1, '', ?1, 's', ?2, 0, 1.0, '{}', ?2, 0, NULL)";
+            db.lock().unwrap().execute(sql, [account, day]).unwrap();
+        }
+        assert_eq!((traded(&db, None).unwrap(), traded(&db, Some("OLD")).unwrap()), ("NEW".to_string(), "OLD".to_string()));
+        assert!(traded(&db, Some("NIX")).unwrap_err().to_string().contains("no order was ever planned"));
+    }
 }
