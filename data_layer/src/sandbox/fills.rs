@@ -4,8 +4,8 @@
 //! the symbol has a bar. Limit orders fill only *through* their price: at the open if that is better than the limit, else at
 //! the limit once the session has traded beyond it, which is known at the close; a touch is not a fill. Without a fill, a
 //! `day` limit order expires at the close and an `opg` order at the open. An order sent during a session fills at the open of a later
-//! minute of it, a limit order once a minute trades through its price; a world without minutes knows no price inside a session,
-//! and the order waits for the next opening. A market order for the opening (`moo`, cTrader's) waits for it from wherever it is sent, and
+//! minute of it, a limit order once a minute trades through its price; a world without minutes knows one price after the opening,
+//! the close, and that is what such an order gets or, if it is a limit order beyond its limit, misses. A market order for the opening (`moo`, cTrader's) waits for it from wherever it is sent, and
 //! what an opening left of it waits for the next one.
 
 use super::account::holdings;
@@ -139,8 +139,15 @@ fn course(world: &World, plan: &Plan, o: &Order, day: TradingDay) -> Vec<(UtcTim
 fn within(world: &World, o: &Order, day: TradingDay) -> Vec<(UtcTime, Step)> {
     let close = Calendar::xnys().close(day);
     let bars = world.minutes_of(&o.symbol, day);
-    if o.submitted_at >= close || bars.is_empty() || matches!(o.tif.as_str(), "opg" | "moo") {
+    if o.submitted_at >= close || matches!(o.tif.as_str(), "opg" | "moo") {
         return Vec::new();
+    }
+    if bars.is_empty() {
+        let at_close = world.series(&o.symbol).and_then(|series| series.on(day).map(|i| series.close[i])).filter(|p| p.is_finite());
+        let taken = at_close.filter(|price| o.limit_price.is_none_or(|limit| through(o.side, *price, limit)));
+        let fill = taken.map(|price| (close, Step::Fill { amount: Amount::Rest, price: o.limit_price.unwrap_or(price) }));
+        let ended = (o.tif == "day").then_some((close, Step::End("expired")));
+        return fill.or(ended).into_iter().collect();
     }
     for minute in bars.iter().filter(|m| m.start > o.submitted_at) {
         let [open, high, low, _] = minute.ohlc;

@@ -31,15 +31,31 @@ fn a_market_order_fills_at_the_next_open_and_not_before() {
 }
 
 #[test]
-fn an_order_sent_during_a_session_waits_for_the_next_opening_over_a_holiday() {
+fn an_order_sent_during_a_session_gets_its_close_and_one_sent_after_it_the_opening_behind_the_holiday() {
     let small = small();
     let s = small.open();
+    let price_and_time = |id: &str| {
+        let o = s.order(id);
+        (o["filled_avg_price"].as_str().map(str::to_string), o["filled_at"].as_str().map(str::to_string))
+    };
+    let some = |price: &str, at: &str| (Some(price.to_string()), Some(at.to_string()));
     s.go("2017-11-22T18:00:00Z");
-    s.post(ORDERS, &buy("o1", "A", 1));
+    s.post(ORDERS, &buy("during", "A", 1));
+    // The close of the 22nd is 102.
+    for (id, price) in [("beyond", "102.01"), ("at", "102"), ("short of", "101.99")] {
+        s.post(ORDERS, &limit(id, "buy", price, "day"));
+    }
+    s.go("2017-11-22T20:59:59Z");
+    assert_eq!(s.order("during")["status"], "accepted");
+    s.go("2017-11-22T21:00:00Z");
+    assert_eq!(price_and_time("during"), some("102", "2017-11-22T21:00:00.000000Z"));
+    assert_eq!(price_and_time("beyond"), some("102.01", "2017-11-22T21:00:00.000000Z"));
+    assert_eq!(["at", "short of"].map(|id| s.order(id)["status"].clone()), ["expired", "expired"]);
+    s.post(ORDERS, &buy("after", "A", 1));
     s.go("2017-11-24T14:29:00Z");
-    assert_eq!(s.order("o1")["status"], "accepted");
+    assert_eq!(s.order("after")["status"], "accepted");
     s.go("2017-11-24T14:30:00Z");
-    assert_eq!((s.order("o1")["filled_avg_price"].as_str(), s.order("o1")["filled_at"].as_str()), (Some("102"), Some("2017-11-24T14:30:00.000000Z")));
+    assert_eq!(price_and_time("after"), some("102", "2017-11-24T14:30:00.000000Z"));
 }
 
 #[test]
