@@ -84,7 +84,7 @@ fn targets_are_carried_through_splits_renames_and_delistings() {
     assert_eq!(book(&db, &split).followed["AAPL"].ratio, 2.0, "the close of the 30th is of shares that had split");
     booked(&db, "rename", None, "APPL");
     // The ticker went to another company long before, and goes on under a third name a day later.
-    let renamed = Events { renames: vec![("AAPL", "2015-01-02", "OLD"), ("AAPL", SESSION, "APPL"), ("APPL", "2017-12-04", "XXX")], ..Events::default() };
+    let renamed = Events { renames: vec![("AAPL", "2015-01-02", "OLD"), ("AAPL", SESSION, "APPL"), ("APPL", "2017-12-04", "APLE")], ..Events::default() };
     let moved = book(&db, &renamed);
     assert!(is_held(&moved, "APPL") && is_held(&moved, "AAPL") && !moved.shares.contains_key("AAPL"), "{moved:?}");
     let gone = Events { actions: vec![("MSFT", SESSION, What::Removal(80.0))], ..Events::default() };
