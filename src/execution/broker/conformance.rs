@@ -5,8 +5,8 @@ use super::double::{Double, serve};
 use super::fake::{FakeBroker, Fault, evening, host_at};
 use super::simulated::{PriceSource, SimulatedBroker};
 use super::{Broker, Lookup, Submitted};
-use crate::execution::order::Intent;
 use crate::execution::order::tests::intent;
+use crate::execution::order::{Intent, OrderType};
 use crate::types::Side;
 use data_layer::control::{Db, Which};
 use data_layer::host::{FakeHost, Host};
@@ -81,6 +81,46 @@ fn lesson_094_the_simulated_broker_conforms_and_survives_a_restart() {
     let again = SimulatedBroker::new(&db, &Prices, "SIM1", 100_000.0, 12.0).unwrap();
     assert_eq!(again.account().unwrap(), before);
     assert!(matches!(again.submit(&intent("NONE", Side::Buy, 1.0)), Submitted::Refused { .. }));
+}
+
+/// Opens at 170 and closes at 171.
+struct Rising;
+impl PriceSource for Rising {
+    fn open(&self, _symbol: &str, _day: TradingDay) -> Option<f64> {
+        Some(170.0)
+    }
+    fn last_close(&self, _symbol: &str, _day: TradingDay) -> Option<f64> {
+        Some(171.0)
+    }
+}
+
+#[test]
+fn an_order_sent_during_a_session_gets_its_close_or_ends_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    DataRoot::create(&host_at(evening(), None), dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+    let seen_at = |time: &str, work: &dyn Fn(&SimulatedBroker<'_>)| {
+        let now = UtcTime::parse(time).unwrap();
+        let root = DataRoot::open(&host_at(now, None), dir.path()).unwrap();
+        let db = Db::open(&root, Which::Journal).unwrap();
+        work(&SimulatedBroker::new(&db, &Rising, "SIM1", 100_000.0, 0.0).unwrap());
+    };
+    let ids = ["tm1-000000000000000000000011", "tm1-000000000000000000000012"];
+    seen_at("2017-12-01T14:31:00Z", &|broker| {
+        let mut market = intent("MSFT", Side::Buy, 5.0);
+        market.client_order_id = ids[0].into();
+        let limit = Intent { client_order_id: ids[1].into(), order_type: OrderType::Limit, limit_price: Some(170.5), ..market.clone() };
+        assert!([&market, &limit].into_iter().all(|i| matches!(broker.submit(i), Submitted::Accepted(_))));
+    });
+    let look = |broker: &SimulatedBroker<'_>| {
+        ids.map(|id| {
+            let Lookup::Found(o) = broker.find_by_client_id(id) else { panic!("{id} is lost") };
+            (o.status, o.filled_avg_price)
+        })
+    };
+    seen_at("2017-12-01T20:59:59Z", &|broker| assert!(look(broker).iter().all(|o| *o == ("accepted".to_string(), None))));
+    let ended = [("filled".to_string(), Some(171.0)), ("expired".to_string(), None)];
+    seen_at("2017-12-01T21:00:00Z", &|broker| assert_eq!(look(broker), ended));
+    seen_at("2017-12-04T14:30:00Z", &|broker| assert_eq!(look(broker), ended, "the next opening changes nothing"));
 }
 
 fn alpaca() -> (tempfile::TempDir, Arc<Double>, AlpacaBroker) {

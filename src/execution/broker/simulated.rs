@@ -1,4 +1,5 @@
-//! A broker inside this program: accepts orders into a persistent book and fills them at the next session's open.
+//! A broker inside this program: accepts orders into a persistent book and fills them at the next session's open; those that are sent
+//! during a session get its close, since it knows no price between.
 //!
 //! Its book is rows of `order_reports` with the source `sim_book`; fills are a function of the book, the prices and the
 //! time, so a killed process loses nothing and a copied drive sees the same executions.
@@ -104,31 +105,29 @@ impl<'a> SimulatedBroker<'a> {
         Ok(out)
     }
 
-    /// The first session with a bar that opened after the order came in, with its opening price, up to now.
-    fn execution(&self, e: &Entry) -> Result<Option<(UtcTime, f64)>> {
+    /// The one session that an order lives in: the one that it was sent during, else the next.
+    fn session(&self, submitted: UtcTime) -> Result<TradingDay> {
         let calendar = Calendar::xnys();
-        let (now, Some(submitted)) = (self.now(), e.order.submitted_at) else { return Ok(None) };
-        let mut day = calendar.last_closed(submitted)?;
-        if calendar.open(calendar.next(day)?) <= submitted {
-            day = calendar.next(day)?;
-        }
-        loop {
-            day = calendar.next(day)?;
-            let open = calendar.open(day);
-            if open > now || e.canceled_at.is_some_and(|at| at < open) {
-                return Ok(None);
-            }
-            if let Some(price) = self.prices.open(&e.order.symbol, day).filter(|p| self.would_fill(&e.order, *p)) {
-                return Ok(Some((open, price)));
-            }
-            // A day order dies with the first session it could have traded in.
-            if now >= calendar.close(day) {
-                return Ok(None);
-            }
-        }
+        calendar.session_at(submitted).map_or_else(|| calendar.next(calendar.last_closed(submitted)?), Ok)
     }
 
-    /// Market orders fill at any price; a limit order only where the open is through its limit.
+    /// Its session's opening price, up to now. The opening is over for an order that was sent after it: that one gets the close.
+    fn execution(&self, e: &Entry) -> Result<Option<(UtcTime, f64)>> {
+        let Some(submitted) = e.order.submitted_at else { return Ok(None) };
+        let (calendar, symbol, session) = (Calendar::xnys(), &e.order.symbol, self.session(submitted)?);
+        let opening = self.prices.open(symbol, session);
+        let (at, price) = match calendar.open(session) {
+            open if submitted < open => (open, opening),
+            // The last close is this session's only where it has a bar.
+            _ => (calendar.close(session), opening.and_then(|_| self.prices.last_close(symbol, session))),
+        };
+        if at > self.now() || e.canceled_at.is_some_and(|canceled| canceled < at) {
+            return Ok(None);
+        }
+        Ok(price.filter(|p| self.would_fill(&e.order, *p)).map(|price| (at, price)))
+    }
+
+    /// Market orders fill at any price; a limit order only where the price is through its limit.
     fn would_fill(&self, order: &BrokerOrder, price: f64) -> bool {
         if order.order_type == OrderType::Market {
             return price.is_finite() && price > 0.0;
@@ -143,9 +142,7 @@ impl<'a> SimulatedBroker<'a> {
         } else if let Some(at) = e.canceled_at {
             (order.status, order.updated_at) = ("canceled".into(), Some(at));
         } else if let Some(submitted) = order.submitted_at {
-            let calendar = Calendar::xnys();
-            let session = calendar.session_at(submitted).map_or_else(|| calendar.next(calendar.last_closed(submitted)?), Ok)?;
-            let close = calendar.close(if calendar.open(session) <= submitted { calendar.next(session)? } else { session });
+            let close = Calendar::xnys().close(self.session(submitted)?);
             if self.now() >= close {
                 (order.status, order.updated_at) = ("expired".into(), Some(close));
             }
