@@ -284,11 +284,18 @@ impl<'a> OrderLog<'a> {
         Ok(out)
     }
 
-    /// SHA-256 over all fills and order states of an account: the log's hash in a snapshot.
+    /// SHA-256 over the order states and executions of an account: the log's hash in a snapshot.
     pub fn log_hash(&self, account: &str) -> Result<String> {
-        let orders = self.select("WHERE account = ?1 ORDER BY order_id", &[&account])?;
-        let orders: Vec<_> = orders.iter().map(|o| (o.id(), &o.state, o.filled_qty)).collect();
-        digest_of(&(orders, self.fills(account)?))
+        type Parts = Vec<(String, String, f64, f64)>;
+        let conn = self.db.lock()?;
+        let read = |sql: &str| -> Result<Parts> {
+            let mut q = conn.prepare(sql)?;
+            Ok(q.query_map([account], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?.collect::<std::result::Result<_, _>>()?)
+        };
+        digest_of(&(
+            read("SELECT order_id, state, filled_qty, qty FROM orders WHERE account = ?1 ORDER BY order_id")?,
+            read("SELECT fill_id, kind, qty, price FROM fills WHERE account = ?1 ORDER BY fill_id")?,
+        ))
     }
 
     /// The newest moment that the journal has stored for an account: the clock may not be behind it.

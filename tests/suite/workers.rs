@@ -269,7 +269,7 @@ fn bars(rig: &Rig, conn: &Connection) -> BTreeMap<(String, i32), u64> {
     let mut statement = conn.prepare("SELECT path FROM segments").unwrap();
     for path in statement.query_map([], |r| r.get::<_, String>(0)).unwrap() {
         let bytes = std::fs::read(rig.place.join(path.unwrap())).unwrap();
-        for (key, close) in crate::damage::closes(&bytes) {
+        for (key, close) in crate::damage::truth::closes(&bytes) {
             assert!(out.insert(key.clone(), close).is_none(), "{key:?} stands twice");
         }
     }

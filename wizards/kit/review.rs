@@ -40,7 +40,7 @@ impl Plan {
             out.push_str(&text!("  {label:width$}  {value}\n"));
         }
         for (what, count) in &self.work {
-            out.push_str(&text!("  will be queued: {count} x {what}\n"));
+            out.push_str(&text!("  to do: {count} x {what}\n"));
         }
         for note in self.sentences() {
             out.push_str(&text!("  - {note}\n"));
@@ -65,7 +65,7 @@ impl Plan {
         }
         let queued: u64 = self.work.iter().map(|(_, count)| count).sum();
         if queued > 0 {
-            out.push_str(&text!("  will be queued: {queued} tasks of {} kinds\n", self.work.len()));
+            out.push_str(&text!("  to do: {queued} tasks of {} kinds\n", self.work.len()));
         }
         for note in &self.notes {
             out.push_str(&text!("  - {note}\n"));

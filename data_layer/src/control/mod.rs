@@ -38,7 +38,7 @@ impl Which {
     fn migrations(self) -> &'static [&'static str] {
         match self {
             Self::Node => &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql")],
-            Self::Journal => &[include_str!("journal_1.sql")],
+            Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql")],
             Self::Registry => &[include_str!("registry_1.sql"), include_str!("registry_2.sql")],
         }
     }

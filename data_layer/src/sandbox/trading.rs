@@ -133,16 +133,23 @@ struct Activity {
     body: Value,
 }
 
-/// Executions and corporate events of the kinds asked for (none: all), by time.
-fn all_activities(world: &World, book: &Book, now: UtcTime, kinds: &[String]) -> Result<Vec<Activity>> {
+/// Executions and corporate events of the kinds asked for (none: all) at the times to keep, by time.
+fn all_activities(world: &World, book: &Book, now: UtcTime, kinds: &[String], keep: impl Fn(UtcTime) -> bool) -> Result<Vec<Activity>> {
     let wanted = |kind: &str| kinds.is_empty() || kinds.iter().any(|k| k == kind);
     let fills = book.fills()?;
     let mut out = Vec::new();
     if wanted("FILL") {
         let by_id: BTreeMap<String, Order> = book.orders(Which::All)?.into_iter().map(|o| (o.id.clone(), o)).collect();
-        out.extend(fills.iter().map(|f| Activity { at: f.at, id: f.id.clone(), body: activity_json(f, by_id.get(&f.order_id), filled_until(&fills, f)) }));
+        let mut filled: BTreeMap<&str, f64> = BTreeMap::new();
+        for f in &fills {
+            let cum = filled.entry(&f.order_id).or_default();
+            *cum += f.qty;
+            if keep(f.at) {
+                out.push(Activity { at: f.at, id: f.id.clone(), body: activity_json(f, by_id.get(&f.order_id), *cum) });
+            }
+        }
     }
-    for b in account::booked(world, &fills, now).iter().filter(|b| wanted(b.kind)) {
+    for b in account::booked(world, &fills, now).iter().filter(|b| wanted(b.kind) && keep(b.at)) {
         let seed = format!("{} {} {}", b.kind, b.symbol, b.day);
         let digits: String = b.day.to_string().chars().filter(char::is_ascii_digit).collect();
         let id = format!("{digits}000000000::{}", uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, seed.as_bytes()));
@@ -166,8 +173,8 @@ fn activities(world: &World, book: &Book, now: UtcTime, call: &Call, kinds: &[St
         (Err(reply), _) | (_, Err(reply)) => return Ok(reply),
     };
     let date = call.arg("date").and_then(|d| d.get(..10)).and_then(|d| d.parse::<TradingDay>().ok());
-    let mut rows = all_activities(world, book, now, kinds)?;
-    rows.retain(|f| after.is_none_or(|t| f.at > t) && until.is_none_or(|t| f.at < t) && date.is_none_or(|d| f.at.day_in(&new_york()) == d));
+    let keep = |at: UtcTime| after.is_none_or(|t| at > t) && until.is_none_or(|t| at < t) && date.is_none_or(|d| at.day_in(&new_york()) == d);
+    let mut rows = all_activities(world, book, now, kinds, keep)?;
     if call.arg("direction") != Some("asc") {
         rows.reverse();
     }
@@ -180,12 +187,6 @@ fn activities(world: &World, book: &Book, now: UtcTime, call: &Call, kinds: &[St
     };
     let page: Vec<Value> = rows.into_iter().skip(skip).take(size).map(|f| f.body).collect();
     Ok(Reply::ok(&Value::Array(page)))
-}
-
-/// Shares of an order executed up to and including `fill`.
-fn filled_until(all: &[Fill], fill: &Fill) -> f64 {
-    let upto = all.iter().position(|f| f.id == fill.id).unwrap_or(all.len());
-    all.iter().take(upto + 1).filter(|f| f.order_id == fill.order_id).map(|f| f.qty).sum()
 }
 
 fn activity_json(f: &Fill, order: Option<&Order>, cum: f64) -> Value {
