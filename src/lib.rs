@@ -7,6 +7,7 @@
 #[macro_use]
 extern crate text_macro;
 
+mod wide;
 pub mod types;
 pub mod features;
 pub mod labels;

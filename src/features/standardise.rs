@@ -2,6 +2,7 @@
 
 use super::{FeatureBlock, STANDARD_UNIT, Scaling};
 use crate::types::{Matrix, Panel};
+use crate::wide::wide;
 use rayon::prelude::*;
 
 /// z = (x - mean) / sd with ddof = 1 over the values present. One name, or no spread at all, gives 0 for every value
@@ -14,31 +15,44 @@ pub fn zscore(values: &[f64]) -> Vec<f64> {
 
 /// [`zscore`] of `L` sections side by side, one in each place of the cells. Each keeps its own sums in its own order, so that its
 /// neighbours change no bit of it.
+#[inline(always)]
 fn zscores<const L: usize>(cells: &mut [[f64; L]]) {
     let (mut n, mut sum, mut lo, mut hi) = ([0.0; L], [0.0; L], [f64::INFINITY; L], [f64::NEG_INFINITY; L]);
     for v in cells.iter() {
         for l in 0..L {
             let missing = v[l].is_nan();
-            n[l] += if missing { 0.0 } else { 1.0 };
+            n[l] += f64::from(!missing);
             sum[l] += if missing { 0.0 } else { v[l] };
             lo[l] = if v[l] < lo[l] { v[l] } else { lo[l] };
             hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
         }
     }
-    let mean: [f64; L] = std::array::from_fn(|l| sum[l] / n[l]);
-    let mut ss = [0.0; L];
+    let (mut mean, mut ss) = (sum, [0.0; L]);
+    for l in 0..L {
+        mean[l] /= n[l];
+    }
     for v in cells.iter() {
         for l in 0..L {
             ss[l] += if v[l].is_nan() { 0.0 } else { (v[l] - mean[l]) * (v[l] - mean[l]) };
         }
     }
-    let sd: [f64; L] = std::array::from_fn(|l| (ss[l] / (n[l] - 1.0)).sqrt());
-    // A spread too small to square would divide by zero: it is no spread.
-    let flat: [bool; L] = std::array::from_fn(|l| n[l] < 2.0 || lo[l] == hi[l] || sd[l] == 0.0);
+    let (mut sd, mut flat) = (ss, [false; L]);
+    for l in 0..L {
+        sd[l] = (ss[l] / (n[l] - 1.0)).sqrt();
+        // A spread too small to square would divide by zero: it is no spread.
+        flat[l] = (n[l] < 2.0) | (lo[l] == hi[l]) | (sd[l] == 0.0);
+    }
     for v in cells.iter_mut() {
         for l in 0..L {
-            v[l] = if flat[l] && !v[l].is_nan() { 0.0 } else { (v[l] - mean[l]) / sd[l] };
+            let z = (v[l] - mean[l]) / sd[l];
+            v[l] = if flat[l] & !v[l].is_nan() { 0.0 } else { z };
         }
+    }
+}
+
+wide! {
+    fn scale_tile(cells: &mut [[f64; TILE]]) {
+        zscores(cells);
     }
 }
 
@@ -97,7 +111,7 @@ fn scale_column(panel: &Panel, m: &mut Matrix, scaling: Scaling) {
             }
         }
         if scaling == Scaling::CrossSection {
-            zscores(&mut cells);
+            scale_tile(&mut cells);
         }
         for (s, cell) in cells.iter().enumerate() {
             m.row_mut(s)[days.clone()].copy_from_slice(&cell[..days.len()]);

@@ -3,29 +3,40 @@
 //! Every value is computed from its own window alone, by direct sums: no running total drifts, and the value at `t` is bit
 //! for bit the same in any panel that holds the window, however much history precedes it.
 
+use crate::wide::wide;
+
 /// Windows that are computed side by side. Each keeps its own sums in its own order, so a value is the same bit for bit as alone;
 /// neighbours share what a processor does in one instruction.
-const SIDE: usize = 8;
+const SIDE: usize = 16;
 
 /// One value for each of neighbouring windows: of the values that they share, window `l` holds the `n` from `l`.
-pub(crate) type Side = [f64; SIDE];
+type Side = [f64; SIDE];
 
-/// Apply `f` to every `n` observations that end at a session, whatever is missing among them. Before the first stand missing ones.
-/// `f` is given `n + SIDE - 1` values and `n`.
-pub(crate) fn every(values: &[f64], n: usize, f: impl Fn(&[f64], usize) -> Side) -> Vec<f64> {
-    let mut padded = vec![f64::NAN; values.len() + n - 1 + SIDE];
-    padded[n - 1..n - 1 + values.len()].copy_from_slice(values);
-    let mut out = Vec::with_capacity(values.len() + SIDE);
-    for at in (0..values.len()).step_by(SIDE) {
-        out.extend(f(&padded[at..at + n - 1 + SIDE], n));
-    }
-    out.truncate(values.len());
-    out
+/// What is made of a window of `n` observations.
+pub(crate) trait Kernel {
+    /// The values of neighbouring windows, given the `n + SIDE - 1` observations that they hold.
+    fn side(&self, w: &[f64], n: usize) -> Side;
 }
 
-/// Apply `f` to each complete window of `n` observations; missing where the window is short or has a gap.
-pub(crate) fn rolling(values: &[f64], n: usize, f: impl Fn(&[f64], usize) -> Side) -> Vec<f64> {
-    let mut out = every(values, n, f);
+wide! {
+    /// One value for every `n` observations that end at a session, whatever is missing among them. Before the first stand missing
+    /// ones.
+    pub(crate) fn every<K: Kernel>(values: &[f64], n: usize, kernel: K) -> Vec<f64> {
+        let mut padded = vec![f64::NAN; values.len() + n - 1 + SIDE];
+        padded[n - 1..n - 1 + values.len()].copy_from_slice(values);
+        let mut out = Vec::with_capacity(values.len() + SIDE);
+        while out.len() < values.len() {
+            let at = out.len();
+            out.extend_from_slice(&kernel.side(&padded[at..at + n - 1 + SIDE], n));
+        }
+        out.truncate(values.len());
+        out
+    }
+}
+
+/// One value for each complete window of `n` observations; missing where the window is short or has a gap.
+pub(crate) fn rolling(values: &[f64], n: usize, kernel: impl Kernel) -> Vec<f64> {
+    let mut out = every(values, n, kernel);
     let mut run = 0;
     for (v, out) in values.iter().zip(&mut out) {
         run = if v.is_nan() { 0 } else { run + 1 };
@@ -34,51 +45,85 @@ pub(crate) fn rolling(values: &[f64], n: usize, f: impl Fn(&[f64], usize) -> Sid
     out
 }
 
-pub(crate) fn mean(w: &[f64], n: usize) -> Side {
-    let mut sum = [0.0; SIDE];
-    for v in w.array_windows::<SIDE>() {
-        for l in 0..SIDE {
-            sum[l] += v[l];
+pub(crate) struct Mean;
+
+impl Kernel for Mean {
+    #[inline(always)]
+    fn side(&self, w: &[f64], n: usize) -> Side {
+        let mut mean = [0.0; SIDE];
+        for v in w.array_windows::<SIDE>() {
+            for l in 0..SIDE {
+                mean[l] += v[l];
+            }
         }
+        for mean in &mut mean {
+            *mean /= n as f64;
+        }
+        mean
     }
-    sum.map(|sum| sum / n as f64)
 }
 
 /// Sample standard deviation (ddof = 1) in two passes; exactly 0 for a constant window.
-pub(crate) fn std_dev(w: &[f64], n: usize) -> Side {
-    let m = mean(w, n);
-    let (mut ss, mut lo, mut hi) = ([0.0; SIDE], [f64::INFINITY; SIDE], [f64::NEG_INFINITY; SIDE]);
-    for v in w.array_windows::<SIDE>() {
-        for l in 0..SIDE {
-            ss[l] += (v[l] - m[l]) * (v[l] - m[l]);
-            lo[l] = if v[l] < lo[l] { v[l] } else { lo[l] };
-            hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
+pub(crate) struct StdDev;
+
+impl Kernel for StdDev {
+    #[inline(always)]
+    fn side(&self, w: &[f64], n: usize) -> Side {
+        let m = Mean.side(w, n);
+        let (mut ss, mut lo, mut hi) = ([0.0; SIDE], [f64::INFINITY; SIDE], [f64::NEG_INFINITY; SIDE]);
+        for v in w.array_windows::<SIDE>() {
+            for l in 0..SIDE {
+                ss[l] += (v[l] - m[l]) * (v[l] - m[l]);
+                lo[l] = if v[l] < lo[l] { v[l] } else { lo[l] };
+                hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
+            }
         }
+        for l in 0..SIDE {
+            let sd = (ss[l] / (n - 1) as f64).sqrt();
+            ss[l] = if lo[l] == hi[l] { 0.0 } else { sd };
+        }
+        ss
     }
-    std::array::from_fn(|l| if lo[l] == hi[l] { 0.0 } else { (ss[l] / (n - 1) as f64).sqrt() })
 }
 
-pub(crate) fn max(w: &[f64], _: usize) -> Side {
-    let mut hi = [f64::NEG_INFINITY; SIDE];
-    for v in w.array_windows::<SIDE>() {
-        for l in 0..SIDE {
-            hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
+pub(crate) struct Max;
+
+impl Kernel for Max {
+    #[inline(always)]
+    fn side(&self, w: &[f64], _: usize) -> Side {
+        let mut hi = [f64::NEG_INFINITY; SIDE];
+        for v in w.array_windows::<SIDE>() {
+            for l in 0..SIDE {
+                hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
+            }
         }
+        hi
     }
-    hi
 }
 
 /// `times` the mean of those that are there where at least `least` are; missing elsewhere.
-pub(crate) fn mean_of_present(w: &[f64], times: f64, least: usize) -> Side {
-    let (mut sum, mut count) = ([0.0; SIDE], [0.0; SIDE]);
-    for v in w.array_windows::<SIDE>() {
-        for l in 0..SIDE {
-            let missing = v[l].is_nan();
-            sum[l] += if missing { 0.0 } else { v[l] };
-            count[l] += if missing { 0.0 } else { 1.0 };
+pub(crate) struct MeanOfPresent {
+    pub times: f64,
+    pub least: usize,
+}
+
+impl Kernel for MeanOfPresent {
+    #[inline(always)]
+    fn side(&self, w: &[f64], _: usize) -> Side {
+        let (mut sum, mut count) = ([0.0; SIDE], [0.0; SIDE]);
+        for v in w.array_windows::<SIDE>() {
+            for l in 0..SIDE {
+                let missing = v[l].is_nan();
+                sum[l] += if missing { 0.0 } else { v[l] };
+                count[l] += f64::from(!missing);
+            }
         }
+        for l in 0..SIDE {
+            let mean = self.times * sum[l] / count[l];
+            sum[l] = if count[l] >= self.least as f64 { mean } else { f64::NAN };
+        }
+        sum
     }
-    std::array::from_fn(|l| if count[l] >= least as f64 { times * sum[l] / count[l] } else { f64::NAN })
 }
 
 /// `f(now, before)` of each value and the one `lag` sessions earlier; missing unless both are there.
@@ -101,16 +146,16 @@ mod tests {
     #[test]
     fn a_gap_empties_every_window_that_holds_it() {
         let x = [1.0, 2.0, f64::NAN, 4.0, 5.0, 6.0];
-        let got = rolling(&x, 2, mean);
+        let got = rolling(&x, 2, Mean);
         assert_eq!(got[1], 1.5);
         assert_eq!(got.iter().map(|v| v.is_nan()).collect::<Vec<_>>(), [true, false, true, true, false, false]);
-        assert_eq!(rolling(&x, 3, max)[5], 6.0);
+        assert_eq!(rolling(&x, 3, Max)[5], 6.0);
     }
 
     #[test]
     fn a_constant_window_has_no_deviation_at_all() {
-        assert_eq!(rolling(&[0.1; 7], 7, std_dev)[6], 0.0);
-        assert!((rolling(&[1.0, 2.0, 3.0], 3, std_dev)[2] - 1.0).abs() < 1e-15);
+        assert_eq!(rolling(&[0.1; 7], 7, StdDev)[6], 0.0);
+        assert!((rolling(&[1.0, 2.0, 3.0], 3, StdDev)[2] - 1.0).abs() < 1e-15);
     }
 
     /// One window at a time, in the plainest words.
@@ -128,12 +173,12 @@ mod tests {
                 (w.iter().fold(0.0, |ss, v| ss + (v - m) * (v - m)) / (w.len() - 1) as f64).sqrt()
             };
             let bits = |v: Vec<f64>| v.into_iter().map(f64::to_bits).collect::<Vec<_>>();
-            prop_assert_eq!(bits(rolling(&values, n, mean)), bits(alone(&values, n, mean_alone)));
-            prop_assert_eq!(bits(rolling(&values, n, std_dev)), bits(alone(&values, n, std_alone)));
-            prop_assert_eq!(bits(rolling(&values, n, max)), bits(alone(&values, n, |w| w.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b)))));
+            prop_assert_eq!(bits(rolling(&values, n, Mean)), bits(alone(&values, n, mean_alone)));
+            prop_assert_eq!(bits(rolling(&values, n, StdDev)), bits(alone(&values, n, std_alone)));
+            prop_assert_eq!(bits(rolling(&values, n, Max)), bits(alone(&values, n, |w| w.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b)))));
             let present = |t: usize| values[(t + 1).saturating_sub(n)..=t].iter().copied().filter(|v| !v.is_nan()).collect::<Vec<_>>();
             let some = (0..values.len()).map(|t| if present(t).len() >= 2 { mean_alone(&present(t)) } else { f64::NAN }).collect();
-            prop_assert_eq!(bits(every(&values, n, |w, _| mean_of_present(w, 1.0, 2))), bits(some));
+            prop_assert_eq!(bits(every(&values, n, MeanOfPresent { times: 1.0, least: 2 })), bits(some));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Triple-barrier labels (Lopez de Prado, Advances in Financial Machine Learning, ch. 3): which comes first, a profit
 //! target, a stop, or the end of the holding period.
 
-use crate::features::window::{lagged, rolling, std_dev};
+use crate::features::window::{StdDev, lagged, rolling};
+use crate::wide::wide;
 use data_layer::error::{Error, Result, code};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,7 @@ pub struct Touch {
 
 /// Standard deviation (ddof = 1) of the `n` simple returns up to and including each session.
 pub fn daily_volatility(close: &[f64], n: usize) -> Vec<f64> {
-    rolling(&lagged(close, 1, |now, before| now / before - 1.0), n, std_dev)
+    rolling(&lagged(close, 1, |now, before| now / before - 1.0), n, StdDev)
 }
 
 /// Exponentially weighted deviation of simple returns with the given span, `alpha = 2 / (span + 1)`: the bias-corrected
@@ -128,34 +129,48 @@ pub fn close_touches(close: &[f64], sigma: &[f64], rule: &Barriers, mut each: im
     }
 }
 
-/// The touches of `SIDE` entries, every one with its whole holding period in `close`; ends count from the first entry. Which entry
-/// is open is a mask, not a branch: where a holding ends cannot be foreseen.
-fn side_by_side(close: &[f64], sigma: &[f64; SIDE], rule: &Barriers) -> [Option<Touch>; SIDE] {
-    let mask = |yes: bool| u64::from(yes).wrapping_neg();
-    let price: [f64; SIDE] = std::array::from_fn(|l| close[l]);
-    let target: [f64; SIDE] = std::array::from_fn(|l| rule.target_mult * sigma[l]);
-    let stop: [f64; SIDE] = std::array::from_fn(|l| -rule.stop_mult * sigma[l]);
-    let (mut open, mut up, mut down, mut held, mut ret) = ([u64::MAX; SIDE], [0; SIDE], [0; SIDE], [0u64; SIDE], [0u64; SIDE]);
-    for closes in close.array_windows::<SIDE>().skip(1) {
-        let mut any = 0;
-        for l in 0..SIDE {
-            let r = closes[l] / price[l] - 1.0;
-            let seen = mask(!r.is_nan()) & open[l];
-            ret[l] = (r.to_bits() & seen) | (ret[l] & !seen);
-            // An open entry is held one session longer: its mask is minus one.
-            held[l] = held[l].wrapping_sub(open[l]);
-            up[l] |= mask(r > target[l]) & open[l];
-            down[l] |= mask(r < stop[l]) & open[l];
-            open[l] &= !(up[l] | down[l]);
-            any |= open[l];
+/// Where the holdings of neighbouring entries ended; masks are all ones or none.
+#[derive(Clone, Copy)]
+struct Ends {
+    up: [u64; SIDE],
+    down: [u64; SIDE],
+    held: [u64; SIDE],
+    ret: [u64; SIDE],
+}
+
+wide! {
+    /// Which entry is open is a mask, not a branch: where a holding ends cannot be foreseen.
+    fn ends(close: &[f64], target: &[f64; SIDE], stop: &[f64; SIDE]) -> Ends {
+        let mut price = [0.0; SIDE];
+        price.copy_from_slice(&close[..SIDE]);
+        let (mut open, mut e) = ([u64::MAX; SIDE], Ends { up: [0; SIDE], down: [0; SIDE], held: [0; SIDE], ret: [0; SIDE] });
+        for closes in close[1..].array_windows::<SIDE>() {
+            let mut any = 0;
+            for l in 0..SIDE {
+                let r = closes[l] / price[l] - 1.0;
+                let seen = u64::from(!r.is_nan()).wrapping_neg() & open[l];
+                e.ret[l] = (r.to_bits() & seen) | (e.ret[l] & !seen);
+                // An open entry is held one session longer: its mask is minus one.
+                e.held[l] = e.held[l].wrapping_sub(open[l]);
+                e.up[l] |= u64::from(r > target[l]).wrapping_neg() & open[l];
+                e.down[l] |= u64::from(r < -stop[l]).wrapping_neg() & open[l];
+                open[l] &= !(e.up[l] | e.down[l]);
+                any |= open[l];
+            }
+            if any == 0 {
+                break;
+            }
         }
-        if any == 0 {
-            break;
-        }
+        e
     }
+}
+
+/// The touches of `SIDE` entries, every one with its whole holding period in `close`; ends count from the first entry.
+fn side_by_side(close: &[f64], sigma: &[f64; SIDE], rule: &Barriers) -> [Option<Touch>; SIDE] {
+    let e = ends(close, &sigma.map(|s| rule.target_mult * s), &sigma.map(|s| rule.stop_mult * s));
     std::array::from_fn(|l| {
-        let label = i8::from(up[l] != 0) - i8::from(down[l] != 0);
-        (price[l] > 0.0 && sigma[l] > 0.0).then(|| Touch { label, end: l + held[l] as usize, ret: f64::from_bits(ret[l]) })
+        let label = i8::from(e.up[l] != 0) - i8::from(e.down[l] != 0);
+        (close[l] > 0.0 && sigma[l] > 0.0).then(|| Touch { label, end: l + e.held[l] as usize, ret: f64::from_bits(e.ret[l]) })
     })
 }
 

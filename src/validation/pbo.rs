@@ -10,6 +10,7 @@
 //! of the combinations in lexicographic order mirrors the first, so each half is scored once and used on both sides.
 
 use crate::types::{Matrix, defined};
+use crate::wide::wide;
 use data_layer::error::{Error, Result, code};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -74,8 +75,8 @@ pub fn cscv_excess(returns: &Matrix, blocks: usize, rf_per_period: f64) -> Resul
         .map_init(
             || (Vec::new(), Vec::new()),
             |(in_a, in_b), (a, b)| {
-                table.sharpes(a, n, in_a);
-                table.sharpes(b, n, in_b);
+                sharpes(&table, a, n, in_a);
+                sharpes(&table, b, n, in_b);
                 (judge(in_a, in_b), judge(in_b, in_a))
             },
         )
@@ -127,16 +128,13 @@ impl Table {
         Self { groups, length: length as f64 }
     }
 
-    /// The Sharpe ratio of each of `n` trials over the picked blocks.
-    fn sharpes(&self, picked: &[usize], n: usize, out: &mut Vec<f64>) {
-        out.clear();
-        out.extend(self.groups.iter().flat_map(|blocks| self.neighbours(blocks, picked)).take(n));
-    }
-
+    /// The Sharpe ratio of each of `WIDTH` neighbouring trials over the picked blocks.
+    #[inline(always)]
     fn neighbours(&self, blocks: &[Block], picked: &[usize]) -> Lanes {
         let rows = picked.len() as f64 * self.length;
         let (mut sum, mut squares, mut low, mut high) = ([0.0; WIDTH], [0.0; WIDTH], [f64::MAX; WIDTH], [f64::MIN; WIDTH]);
-        for b in picked.iter().map(|b| &blocks[*b]) {
+        for b in picked {
+            let b = &blocks[*b];
             for l in 0..WIDTH {
                 sum[l] += b.sum[l];
                 squares[l] += b.squares[l];
@@ -144,17 +142,35 @@ impl Table {
                 high[l] = if b.high[l] > high[l] { b.high[l] } else { high[l] };
             }
         }
-        let mean = sum.map(|sum| sum / rows);
         // Within blocks, plus between blocks.
-        let mut between = [0.0; WIDTH];
-        for b in picked.iter().map(|b| &blocks[*b]) {
+        let (mut mean, mut between) = (sum, [0.0; WIDTH]);
+        for mean in &mut mean {
+            *mean /= rows;
+        }
+        for b in picked {
+            let b = &blocks[*b];
             for l in 0..WIDTH {
                 let apart = b.mean[l] - mean[l];
                 between[l] += apart * apart;
             }
         }
-        let ratio = |l: usize| mean[l] / ((squares[l] + between[l] * self.length) / (rows - 1.0)).sqrt();
-        std::array::from_fn(|l| if low[l] == high[l] { 0.0 } else { ratio(l) })
+        let mut out = [0.0; WIDTH];
+        for l in 0..WIDTH {
+            let ratio = mean[l] / ((squares[l] + between[l] * self.length) / (rows - 1.0)).sqrt();
+            out[l] = if low[l] == high[l] { 0.0 } else { ratio };
+        }
+        out
+    }
+}
+
+wide! {
+    /// The Sharpe ratio of each of `n` trials over the picked blocks.
+    fn sharpes(table: &Table, picked: &[usize], n: usize, out: &mut Vec<f64>) {
+        out.clear();
+        for blocks in &table.groups {
+            out.extend_from_slice(&table.neighbours(blocks, picked));
+        }
+        out.truncate(n);
     }
 }
 

@@ -1,63 +1,89 @@
 //! Highest high and lowest low of a window, and where they stand in it.
 
-use super::{Bars, Cell, Family, TINY, place};
+use super::series::{LANES, Lanes, Series, put};
+use super::{Bars, Cell, Family, TINY, WINDOWS, place};
+use crate::wide::wide;
 
-/// Sessions whose value may still become the extreme, best first: a monotonic queue. Ties keep the earlier session.
+/// The best value of the sessions walked so far, the highest or (of negated values) the lowest, and how long ago it was. Ties keep
+/// the earlier session. The reference searches with NumPy's argmax, for which the first missing value is the largest and the
+/// smallest: the age of the oldest missing session is kept too.
 struct Best {
-    sessions: Vec<u32>,
-    head: usize,
-    /// +1 for the highest, -1 for the lowest.
-    sign: f64,
-    /// Missing sessions, ascending, and how many of them have left the window.
-    missing: Vec<u32>,
-    gone: usize,
-}
-
-/// An extreme and its place in the window, counted from 1 at the oldest session.
-struct Extreme {
-    value: f64,
-    place: f64,
+    value: Lanes,
+    age: Lanes,
+    missing: Lanes,
 }
 
 impl Best {
-    fn new(sign: f64) -> Self {
-        Self { sessions: Vec::new(), head: 0, sign, missing: Vec::new(), gone: 0 }
-    }
+    const NONE: Self = Self { value: [f64::NEG_INFINITY; LANES], age: [0.0; LANES], missing: [-1.0; LANES] };
 
-    fn step(&mut self, values: &[f64], t: usize, w: usize) -> Extreme {
-        let from = (t + 1).saturating_sub(w);
-        if values[t].is_finite() {
-            while self.sessions.len() > self.head && self.sign * values[self.sessions[self.sessions.len() - 1] as usize] < self.sign * values[t] {
-                self.sessions.pop();
-            }
-            self.sessions.push(t as u32);
-        } else {
-            self.missing.push(t as u32);
+    /// `known`: sessions since the first one, which is as far back as anything can be missing.
+    #[inline(always)]
+    fn add(&mut self, v: &Lanes, sign: f64, age: f64, known: &Lanes) {
+        for l in 0..LANES {
+            let better = sign * v[l] >= self.value[l];
+            self.value[l] = if better { sign * v[l] } else { self.value[l] };
+            self.age[l] = if better { age } else { self.age[l] };
+            self.missing[l] = if v[l].is_nan() & (age <= known[l]) { age } else { self.missing[l] };
         }
-        while self.sessions.get(self.head).is_some_and(|s| (*s as usize) < from) {
-            self.head += 1;
-        }
-        while self.missing.get(self.gone).is_some_and(|s| (*s as usize) < from) {
-            self.gone += 1;
-        }
-        let Some(best) = self.sessions.get(self.head).map(|s| *s as usize) else { return Extreme { value: f64::NAN, place: f64::NAN } };
-        // The reference searches with NumPy's argmax, for which the first missing value is the largest and the smallest.
-        let shown = self.missing.get(self.gone).map_or(best, |s| *s as usize);
-        Extreme { value: values[best], place: (shown - from + 1) as f64 }
+    }
+    #[inline(always)]
+    fn value(&self, l: usize, sign: f64) -> f64 {
+        if self.value[l] == f64::NEG_INFINITY { f64::NAN } else { sign * self.value[l] }
+    }
+    /// Counted from 1 at the oldest session of a window of `sessions`.
+    #[inline(always)]
+    fn place(&self, l: usize, sessions: f64) -> f64 {
+        let age = if self.missing[l] < 0.0 { self.age[l] } else { self.missing[l] };
+        if self.value[l] == f64::NEG_INFINITY { f64::NAN } else { sessions - age }
     }
 }
 
 /// `MAX`, `MIN`, `RSV`, `IMAX`, `IMIN`, `IMXD`.
-pub(super) fn family<T: Cell>(bars: &Bars<'_>, w: usize, q: usize, rows: &mut [Vec<T>]) {
-    let (mut high, mut low) = (Best::new(1.0), Best::new(-1.0));
-    let length = w as f64;
-    for (t, c) in bars.close.iter().enumerate() {
-        let (top, bottom) = (high.step(bars.high, t, w), low.step(bars.low, t, w));
-        rows[place(Family::Max, q)][t] = T::of(top.value / c);
-        rows[place(Family::Min, q)][t] = T::of(bottom.value / c);
-        rows[place(Family::Rsv, q)][t] = T::of((c - bottom.value) / (top.value - bottom.value + TINY));
-        rows[place(Family::Imax, q)][t] = T::of(top.place / length);
-        rows[place(Family::Imin, q)][t] = T::of(bottom.place / length);
-        rows[place(Family::Imxd, q)][t] = T::of((top.place - bottom.place) / length);
+pub(super) fn family<T: Cell>(bars: &Bars<'_>, rows: &mut [Vec<T>]) {
+    walk(bars, &Series::of(bars.high.iter().copied()), &Series::of(bars.low.iter().copied()), rows);
+}
+
+wide! {
+    fn walk<T: Cell>(bars: &Bars<'_>, highs: &Series, lows: &Series, rows: &mut [Vec<T>]) {
+        let mut t = 0;
+        while t < bars.close.len() {
+            let (mut c, mut known) = ([f64::NAN; LANES], [0.0; LANES]);
+            for l in 0..LANES {
+                known[l] = (t + l) as f64;
+                if t + l < bars.close.len() {
+                    c[l] = bars.close[t + l];
+                }
+            }
+            let (mut high, mut low) = (Best::NONE, Best::NONE);
+            let (mut q, mut age) = (0, 0);
+            while q < WINDOWS.len() {
+                while age < WINDOWS[q] {
+                    high.add(&highs.before(t, age), 1.0, age as f64, &known);
+                    low.add(&lows.before(t, age), -1.0, age as f64, &known);
+                    age += 1;
+                }
+                let length = WINDOWS[q] as f64;
+                let mut out = [[0.0; LANES]; 6];
+                for l in 0..LANES {
+                    let sessions = if known[l] + 1.0 < length { known[l] + 1.0 } else { length };
+                    let (top, bottom) = (high.value(l, 1.0), low.value(l, -1.0));
+                    let (top_at, bottom_at) = (high.place(l, sessions), low.place(l, sessions));
+                    out[0][l] = top / c[l];
+                    out[1][l] = bottom / c[l];
+                    out[2][l] = (c[l] - bottom) / (top - bottom + TINY);
+                    out[3][l] = top_at / length;
+                    out[4][l] = bottom_at / length;
+                    out[5][l] = (top_at - bottom_at) / length;
+                }
+                put(&mut rows[place(Family::Max, q)], t, &out[0]);
+                put(&mut rows[place(Family::Min, q)], t, &out[1]);
+                put(&mut rows[place(Family::Rsv, q)], t, &out[2]);
+                put(&mut rows[place(Family::Imax, q)], t, &out[3]);
+                put(&mut rows[place(Family::Imin, q)], t, &out[4]);
+                put(&mut rows[place(Family::Imxd, q)], t, &out[5]);
+                q += 1;
+            }
+            t += LANES;
+        }
     }
 }

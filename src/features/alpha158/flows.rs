@@ -1,97 +1,89 @@
 //! How often, and by how much in sum, price and volume rose and fell over a window.
 
-use super::running::Derived;
-use super::{Bars, Cell, Family, TINY, place};
+use super::series::{Derived, LANES, Lanes, Series, put};
+use super::{Cell, Family, TINY, WINDOWS, place};
+use crate::wide::wide;
 
-/// Rises and falls of a window. Sums are compensated (Neumaier), and exactly zero when nothing in the window moved.
-#[derive(Default)]
+/// Rises and falls of a window.
 struct Flow {
-    known: usize,
-    up: Side,
-    down: Side,
-}
-
-#[derive(Default)]
-struct Side {
-    count: usize,
-    sum: f64,
-    lost: f64,
-}
-
-impl Side {
-    fn add(&mut self, v: f64) {
-        let total = self.sum + v;
-        self.lost += if self.sum.abs() >= v.abs() { (self.sum - total) + v } else { (v - total) + self.sum };
-        self.sum = total;
-    }
-    fn enter(&mut self, v: f64) {
-        self.count += 1;
-        self.add(v);
-    }
-    fn leave(&mut self, v: f64) {
-        self.count -= 1;
-        self.add(-v);
-        if self.count == 0 {
-            (self.sum, self.lost) = (0.0, 0.0);
-        }
-    }
-    fn total(&self) -> f64 {
-        self.sum + self.lost
-    }
+    known: Lanes,
+    ups: Lanes,
+    downs: Lanes,
+    up: Lanes,
+    down: Lanes,
 }
 
 impl Flow {
-    fn step(&mut self, steps: &[f64], t: usize, w: usize) {
-        if steps[t].is_finite() {
-            self.known += 1;
-            match steps[t] {
-                v if v > 0.0 => self.up.enter(v),
-                v if v < 0.0 => self.down.enter(-v),
-                _ => {}
-            }
-        }
-        let Some(old) = t.checked_sub(w).map(|t| steps[t]).filter(|v| v.is_finite()) else { return };
-        self.known -= 1;
-        match old {
-            v if v > 0.0 => self.up.leave(v),
-            v if v < 0.0 => self.down.leave(-v),
-            _ => {}
+    const NONE: Self = Self { known: [0.0; LANES], ups: [0.0; LANES], downs: [0.0; LANES], up: [0.0; LANES], down: [0.0; LANES] };
+
+    #[inline(always)]
+    fn add(&mut self, step: &Lanes) {
+        for l in 0..LANES {
+            let v = step[l];
+            self.known[l] += f64::from(!v.is_nan());
+            self.ups[l] += f64::from(v > 0.0);
+            self.downs[l] += f64::from(v < 0.0);
+            // Of a missing step and zero the larger is zero.
+            self.up[l] += v.max(0.0);
+            self.down[l] += (-v).max(0.0);
         }
     }
 
     /// Rises, falls and their difference as shares of all movement; missing when nothing is known.
-    fn shares(&self) -> [f64; 3] {
-        if self.known == 0 {
-            return [f64::NAN; 3];
+    #[inline(always)]
+    fn shares(&self) -> [Lanes; 3] {
+        let mut out = [[f64::NAN; LANES]; 3];
+        for l in 0..LANES {
+            let all = self.up[l] + self.down[l] + TINY;
+            let all = if self.known[l] == 0.0 { f64::NAN } else { all };
+            out[0][l] = self.up[l] / all;
+            out[1][l] = self.down[l] / all;
+            out[2][l] = (self.up[l] - self.down[l]) / all;
         }
-        let (up, down) = (self.up.total(), self.down.total());
-        [up, down, up - down].map(|v| v / (up + down + TINY))
+        out
+    }
+}
+
+wide! {
+    /// Counts as shares of the sessions (`CNTP`, `CNTN`, `CNTD`), then sums (`SUMP`, `SUMN`, `SUMD`), each for all windows.
+    fn walk<T: Cell>(steps: &Series, n: usize, counts: Option<&mut [Vec<T>]>, sums: &mut [Vec<T>]) {
+        let (mut counts, windows, mut t) = (counts, WINDOWS.len(), 0);
+        while t < n {
+            let mut flow = Flow::NONE;
+            let (mut q, mut age) = (0, 0);
+            while q < windows {
+                while age < WINDOWS[q] {
+                    flow.add(&steps.before(t, age));
+                    age += 1;
+                }
+                if let Some(rows) = &mut counts {
+                    let mut out = [[0.0; LANES]; 3];
+                    for l in 0..LANES {
+                        // A session without a comparison counts as neither up nor down.
+                        let (known, length) = ((t + l + 1) as f64, WINDOWS[q] as f64);
+                        let sessions = if known < length { known } else { length };
+                        out[0][l] = flow.ups[l] / sessions;
+                        out[1][l] = flow.downs[l] / sessions;
+                        out[2][l] = out[0][l] - out[1][l];
+                    }
+                    put(&mut rows[q], t, &out[0]);
+                    put(&mut rows[windows + q], t, &out[1]);
+                    put(&mut rows[2 * windows + q], t, &out[2]);
+                }
+                let shares = flow.shares();
+                put(&mut sums[q], t, &shares[0]);
+                put(&mut sums[windows + q], t, &shares[1]);
+                put(&mut sums[2 * windows + q], t, &shares[2]);
+                q += 1;
+            }
+            t += LANES;
+        }
     }
 }
 
 /// `CNTP`, `CNTN`, `CNTD`, `SUMP`, `SUMN`, `SUMD`, `VSUMP`, `VSUMN`, `VSUMD`.
-pub(super) fn family<T: Cell>(bars: &Bars<'_>, derived: &Derived, w: usize, q: usize, rows: &mut [Vec<T>]) {
-    let (mut price, mut volume) = (Flow::default(), Flow::default());
-    for t in 0..bars.close.len() {
-        price.step(&derived.close_step, t, w);
-        volume.step(&derived.volume_step, t, w);
-        // A session without a comparison counts as neither up nor down.
-        let sessions = (t + 1).min(w) as f64;
-        let (up, down) = (price.up.count as f64 / sessions, price.down.count as f64 / sessions);
-        let (prices, volumes) = (price.shares(), volume.shares());
-        let values = [
-            (Family::Cntp, up),
-            (Family::Cntn, down),
-            (Family::Cntd, up - down),
-            (Family::Sump, prices[0]),
-            (Family::Sumn, prices[1]),
-            (Family::Sumd, prices[2]),
-            (Family::Vsump, volumes[0]),
-            (Family::Vsumn, volumes[1]),
-            (Family::Vsumd, volumes[2]),
-        ];
-        for (family, v) in values {
-            rows[place(family, q)][t] = T::of(v);
-        }
-    }
+pub(super) fn family<T: Cell>(n: usize, derived: &Derived, rows: &mut [Vec<T>]) {
+    let (counts, sums) = rows[place(Family::Cntp, 0)..].split_at_mut(3 * WINDOWS.len());
+    walk(&derived.close_step, n, Some(counts), sums);
+    walk(&derived.volume_step, n, None, &mut rows[place(Family::Vsump, 0)..]);
 }

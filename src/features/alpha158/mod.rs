@@ -5,8 +5,9 @@
 //! bar is skipped by sums and moments, ends an `IMAX` (the first missing bar wins), and counts as "not up" in `CNTP`; an
 //! infinite intermediate is missing; `RSQR`, `CORR` and `CORD` are missing where a side hardly varies.
 //!
-//! A symbol's history is walked once per family and window with running sums (rebuilt before they drift), monotonic
-//! queues and a small sorted window, so that time does not grow with the window's length.
+//! Every value is made of its own window alone, by direct sums from its newest session to its oldest: nothing drifts, and a value is
+//! the same bit for bit in any panel that holds the window. One walk back serves all windows, and neighbouring sessions are walked
+//! side by side ([`series`]); only quantiles keep a sorted window as they go.
 
 mod bar;
 mod extremes;
@@ -14,11 +15,12 @@ mod flows;
 mod moments;
 mod order;
 mod pairs;
-mod running;
+mod series;
 
 #[cfg(test)]
 mod tests;
 
+use self::series::{Derived, LANES};
 use crate::features::standardise::standardise;
 use crate::features::{Excluded, FeatureBlock, Scaling};
 use crate::types::{Matrix, Panel};
@@ -89,7 +91,8 @@ const ROLLING: [(&str, &str); 29] = [
     ("VSUMD", "(Sum(Greater($volume-Ref($volume, 1), 0), %d)-Sum(Greater(Ref($volume, 1)-$volume, 0), %d))/(Sum(Abs($volume-Ref($volume, 1)), %d)+1e-12)"),
 ];
 
-/// A family of [`ROLLING`]; its five rows follow each other.
+/// A family of [`ROLLING`]; its five rows follow each other. Some are written together with the one before.
+#[allow(dead_code)]
 #[derive(Clone, Copy)]
 #[repr(usize)]
 enum Family {
@@ -174,17 +177,17 @@ pub fn compute<T: Cell>(bars: &Bars<'_>) -> Result<Vec<Vec<T>>> {
     if [bars.open, bars.high, bars.low, bars.volume, bars.vwap].iter().any(|column| column.len() != n) {
         return Err(Error::bug("the columns of a symbol's bars differ in length"));
     }
-    let mut rows = vec![vec![T::MISSING; n]; COUNT];
+    // Whole groups of neighbours, cut off at the end.
+    let mut rows = vec![vec![T::MISSING; n.next_multiple_of(LANES)]; COUNT];
     bar::single(bars, &mut rows);
-    let prepared = running::Derived::of(bars);
-    for (q, w) in WINDOWS.into_iter().enumerate() {
-        moments::close(bars, w, q, &mut rows);
-        moments::volume(bars, &prepared, w, q, &mut rows);
-        extremes::family(bars, w, q, &mut rows);
-        order::family(bars, w, q, &mut rows);
-        pairs::family(bars, &prepared, w, q, &mut rows);
-        flows::family(bars, &prepared, w, q, &mut rows);
-    }
+    let derived = Derived::of(bars);
+    moments::close(bars, &derived.close, &mut rows);
+    moments::volume(bars, &derived, &mut rows);
+    extremes::family(bars, &mut rows);
+    order::family(bars, &derived.close, &mut rows);
+    pairs::family(n, &derived, &mut rows);
+    flows::family(n, &derived, &mut rows);
+    rows.iter_mut().for_each(|row| row.truncate(n));
     Ok(rows)
 }
 

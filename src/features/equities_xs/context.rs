@@ -4,7 +4,7 @@
 //! feature is excluded by name; it is never approximated with today's figure.
 
 use super::{Dates, History, spec};
-use crate::features::window::{mean, rolling};
+use crate::features::window::{Mean, rolling};
 use crate::features::{Excluded, FeatureSpec, Scaling::CrossSection};
 use data_layer::calendar::Calendar;
 use data_layer::time::TradingDay;
@@ -57,7 +57,7 @@ impl PointInTime {
             let filed = self.shares.get(symbol).map_or(&[][..], Vec::as_slice);
             let shares = shares_on(filed, dates.days);
             let turned: Vec<f64> = h.volume.iter().zip(&shares).map(|(v, n)| v / n).collect();
-            out.push(rolling(&turned, 20, mean));
+            out.push(rolling(&turned, 20, Mean));
             out.push(h.close_raw.iter().zip(&shares).map(|(c, n)| (c * n).ln()).collect());
         }
         if !self.earnings.is_empty() {

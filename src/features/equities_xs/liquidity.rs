@@ -3,7 +3,7 @@
 //! Dollars are unadjusted close x shares as traded that day: an adjusted price knows later dividends and splits.
 
 use super::{History, spec};
-use crate::features::window::{every, lagged, mean, mean_of_present, rolling};
+use crate::features::window::{Mean, MeanOfPresent, every, lagged, rolling};
 use crate::features::{FeatureSpec, Scaling::CrossSection};
 
 const WINDOW: usize = 20;
@@ -17,6 +17,6 @@ pub(super) fn rows(h: &History<'_>) -> Vec<Vec<f64>> {
     let dollars: Vec<f64> = h.close_raw.iter().zip(&h.volume).map(|(c, v)| c * v).collect();
     let moves = lagged(&h.close, 1, |now, before| (now / before - 1.0).abs());
     let per_dollar: Vec<f64> = moves.iter().zip(&dollars).map(|(r, d)| if *d > 0.0 { r / d } else { f64::NAN }).collect();
-    let amihud = every(&per_dollar, WINDOW, |w, _| mean_of_present(w, 1e6, AMIHUD_MIN_SESSIONS));
-    vec![rolling(&dollars, WINDOW, mean), amihud]
+    let amihud = every(&per_dollar, WINDOW, MeanOfPresent { times: 1e6, least: AMIHUD_MIN_SESSIONS });
+    vec![rolling(&dollars, WINDOW, Mean), amihud]
 }

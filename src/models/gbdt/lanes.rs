@@ -7,6 +7,7 @@
 //! SIGIR 2016). The leaves and the order of the sums are those of the walk, so scores are equal to it bit for bit.
 
 use super::trees::{Missing, Node, Tree, floor_f32};
+use crate::wide::wide;
 use std::ops::{BitAndAssign, BitOr, Not};
 
 /// Rows that pass through a tree together, where there are so many.
@@ -98,8 +99,8 @@ impl Layout {
     /// The raw scores of row-major rows of `cols` features.
     pub fn raw(&self, rows: &[f32], cols: usize) -> Vec<f64> {
         match self {
-            Self::Narrow(lanes) => lanes.raw(rows, cols),
-            Self::Wide(lanes) => lanes.raw(rows, cols),
+            Self::Narrow(lanes) => raw(lanes, rows, cols),
+            Self::Wide(lanes) => raw(lanes, rows, cols),
         }
     }
 }
@@ -125,10 +126,7 @@ impl<W: Leaves> Lanes<W> {
         out
     }
 
-    fn raw(&self, rows: &[f32], cols: usize) -> Vec<f64> {
-        if rows.len() <= FEW_ROWS * cols { self.raw_by::<FEW_ROWS>(rows, cols) } else { self.raw_by::<ROWS>(rows, cols) }
-    }
-
+    #[inline(always)]
     fn raw_by<const N: usize>(&self, rows: &[f32], cols: usize) -> Vec<f64> {
         let mut columns = vec![[0.0f32; N]; cols];
         let mut out = Vec::with_capacity(rows.len() / cols);
@@ -138,11 +136,12 @@ impl<W: Leaves> Lanes<W> {
                     column[lane] = *value;
                 }
             }
-            out.extend(&self.block(&columns)[..block.len() / cols]);
+            out.extend_from_slice(&self.block(&columns)[..block.len() / cols]);
         }
         out
     }
 
+    #[inline(always)]
     fn block<const N: usize>(&self, columns: &[[f32; N]]) -> [f64; N] {
         let mut sums = [0.0; N];
         for tree in &self.trees {
@@ -165,6 +164,12 @@ impl<W: Leaves> Lanes<W> {
             }
         }
         sums
+    }
+}
+
+wide! {
+    fn raw<W: Leaves>(lanes: &Lanes<W>, rows: &[f32], cols: usize) -> Vec<f64> {
+        if rows.len() <= FEW_ROWS * cols { lanes.raw_by::<FEW_ROWS>(rows, cols) } else { lanes.raw_by::<ROWS>(rows, cols) }
     }
 }
 

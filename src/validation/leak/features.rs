@@ -36,8 +36,12 @@ impl Comparison {
     /// Compare the given days of every feature in `base` and `other`.
     fn compare(&mut self, panel: &Panel, base: &FeatureBlock, other: &FeatureBlock, days: Range<usize>) {
         for (f, tally) in self.tallies.iter_mut().enumerate() {
-            let found = base.columns.get(f).zip(other.columns.get(f)).filter(|_| base.names.get(f) == other.names.get(f));
-            match found {
+            let name = base.names.get(f);
+            let place = other.names.iter().position(|n| Some(n) == name);
+            // A feature that a shorter panel leaves out by name, for want of its source, has no values there.
+            let left_out = other.excluded.iter().any(|e| Some(&e.name) == name).then(|| Matrix::missing(panel.n_symbols(), panel.n_days()));
+            let there = place.and_then(|at| other.columns.get(at)).or(left_out.as_ref());
+            match base.columns.get(f).zip(there) {
                 Some((a, b)) => tally.compare(panel, a, b, days.clone()),
                 None => {
                     tally.different += 1;
