@@ -13,7 +13,7 @@ pub(crate) const MORNING: &str = "2017-12-01T21:30:00Z";
 
 pub(crate) fn input(targets: &[(&str, f64)]) -> PlanInput {
     let at = UtcTime::parse("2017-11-30T21:00:00Z").unwrap();
-    let reference = |p: f64| Reference { price: p, at, adv_shares: Some(1e6), tradable: true };
+    let reference = |p: f64| Reference { price: p, at, adv_shares: Some(1e6), sigma_daily: None, tradable: true };
     PlanInput {
         asof: "2017-11-30".parse().unwrap(),
         champion: BTreeMap::from([("strategy".into(), "equities_xs".into()), ("version".into(), "v1".into()), ("sha256".into(), "aa".into())]),
