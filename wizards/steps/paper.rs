@@ -3,6 +3,7 @@
 mod broker_view;
 mod digest;
 mod parity;
+mod replay;
 mod screen;
 mod tape;
 mod unattended;
