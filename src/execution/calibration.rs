@@ -334,4 +334,4 @@ pub fn accept(db: &Db, account: &str, evidence: &Evidence, typed: &str, operator
 
 #[cfg(test)]
 #[path = "calibration/tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -341,3 +341,26 @@ pub(crate) fn compare(champion: &ModelRow, kind: Kind, ours: &BacktestResult, th
         forecasts: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::broker::fake::journal;
+    use crate::execution::calibration::tests::sized;
+    use crate::execution::calibration::{accept, acceptance, weigh};
+
+    #[test]
+    fn own_fills_that_were_accepted_take_the_place_of_the_default_and_of_nothing_stricter() {
+        let (_dir, root, db) = journal();
+        let rule = RuleConfig::default();
+        assert_eq!(cost_of(&root, &rule).unwrap(), (CostModel::flat(12.0), None));
+        let evidence = weigh(&sized(2.0));
+        accept(&db, "SIM1", &evidence, &acceptance("SIM1", &evidence.proposal().unwrap()).unwrap(), "me").unwrap();
+        let (model, note) = cost_of(&root, &rule).unwrap();
+        assert_eq!(model, evidence.proposal().unwrap().model(), "what prices the preview judges the models");
+        assert!(note.unwrap().contains("400 own fills"));
+        let stricter = RuleConfig { cost_bps_round_trip: 30.0, ..RuleConfig::default() };
+        let (model, note) = cost_of(&root, &stricter).unwrap();
+        assert!(model == CostModel::flat(30.0) && note.unwrap().contains("30.00"));
+    }
+}

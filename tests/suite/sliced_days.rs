@@ -120,8 +120,9 @@ impl Street {
         let asof = Calendar::xnys().last_closed(now).unwrap();
         let at = Calendar::xnys().close(asof);
         let (mut prices, mut targets) = (BTreeMap::new(), BTreeMap::new());
-        for s in self.world.series.iter().filter(|s| s.on(asof).is_some()).take(3) {
-            let price = self.world.last_close(&s.symbol, now).unwrap();
+        // Shares that are cheap enough for three slices of five percent of the equity.
+        let traded = self.world.series.iter().filter_map(|s| Some((s, s.on(asof).and_then(|_| self.world.last_close(&s.symbol, now))?)));
+        for (s, price) in traded.filter(|(_, price)| (10.0..120.0).contains(price)).take(3) {
             prices.insert(s.symbol.clone(), Reference { price, at, adv_shares: Some(1e7), sigma_daily: Some(0.02), tradable: true });
             targets.insert(s.symbol.clone(), if targets.len() == 1 { -0.05 } else { 0.05 });
         }

@@ -103,7 +103,7 @@ fn too_few_fills_leave_the_cautious_default_and_enough_need_the_words() {
 }
 
 /// As [`costs`], of orders of several sizes in a market that is known; each slips by `level`.
-fn sized(level: f64) -> OwnCosts {
+pub(crate) fn sized(level: f64) -> OwnCosts {
     let mut out = costs(40, 10, |_| level);
     for (i, m) in out.measured.iter_mut().enumerate() {
         let market = Liquidity { sigma_daily: 0.02, adv_shares: 1e7 };

@@ -131,7 +131,7 @@ fn a_protocol_that_nobody_speaks_is_refused_and_each_has_its_port() {
         let env = BTreeMap::from([(Dialect::VARIABLE.to_string(), dialect.as_str().to_string())]);
         let root = crate::execution::broker::fake::scratch();
         let host = Host::fake(FakeHost { env, now: evening(), ..FakeHost::default() });
-        let root = DataRoot::create(&host, root.path(), "real@1", FsFacts::default(), None).unwrap();
+        let root = DataRoot::create(&host, root.path(), "real", FsFacts::default(), None).unwrap();
         let address = CTraderBroker::new(&root, None).unwrap().address;
         assert_eq!((address.host.as_str(), address.port, address.dialect), (DEMO_HOST, dialect.port(), dialect));
     }
