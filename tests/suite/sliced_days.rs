@@ -11,10 +11,10 @@ use data_layer::root::{DataRoot, FsFacts, SENTINEL};
 use data_layer::sandbox::world::World;
 use data_layer::sandbox::{self, Sandbox, SandboxConfig, client, load};
 use data_layer::time::{TradingDay, UtcTime};
-use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::{AlpacaBroker, AlpacaKeys};
 use engine::execution::broker::ctrader::CTraderBroker;
 use engine::execution::broker::simulated::PriceSource;
+use engine::execution::broker::{Broker, Events, Heard};
 use engine::execution::gates::Mode;
 use engine::execution::order::{OrderSet, Reference};
 use engine::execution::positions;
@@ -29,6 +29,7 @@ use engine::portfolio::schedule::Kind;
 use engine::reports::{self, daily};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// In the synthetic world's last weeks, which have minutes.
 const EVENING: &str = "2018-01-23T21:30:00Z";
@@ -225,4 +226,66 @@ fn a_sliced_day_is_sent_once_filled_reconciled_reported_and_replayed_whatever_di
     let twap = sliced_day(At::Alpaca, Kind::Twap);
     let chriss = sliced_day(At::CTrader(Dialect::Json), Kind::AlmgrenChriss);
     assert!(twap == 9 && chriss >= 6, "{twap} and {chriss} slices");
+}
+
+/// The stream of a broker, for so many silences; then the session is over.
+struct Quiet<'a> {
+    inner: Box<dyn Events + 'a>,
+    host: &'a Host,
+    left: usize,
+}
+
+impl Events for Quiet<'_> {
+    fn next(&mut self, patience: Duration) -> Result<Heard> {
+        if self.left == 0 {
+            self.host.block_on(self.host.sleep(Duration::from_secs(86_400)))?;
+        }
+        self.left = self.left.saturating_sub(1);
+        self.inner.next(patience)
+    }
+    fn is_connected(&self) -> bool {
+        self.inner.is_connected()
+    }
+}
+
+/// Seconds of processor that this process has used.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// What waiting costs: prints the share of a core that a watch takes while nothing happens, the sandbox in the same process included.
+#[test]
+#[ignore = "takes a minute: what an idle watch costs"]
+fn an_idle_watch_takes_next_to_nothing() {
+    let street = Street::open(At::Alpaca);
+    let input = street.input(Kind::Twap);
+    let host = Host::fake(FakeHost { env: street.sandbox.env.clone(), now: street.clock, ..FakeHost::default() });
+    let drive = street.dir.path().join("idle");
+    std::fs::create_dir_all(&drive).unwrap();
+    let root = DataRoot::create(&host, &drive, "planted@2:7", FsFacts::default(), None).unwrap();
+    let db = Db::open(&root, Which::Journal).unwrap();
+    let key = |name: &str| street.sandbox.env[name].clone().into();
+    let broker = AlpacaBroker::new(&root, AlpacaKeys { key: key("ALPACA_API_KEY"), secret: key("ALPACA_API_SECRET") }, None).unwrap();
+    let config = PaperConfig {
+        strategy: "s".into(),
+        mode: Mode::Paper,
+        limits: Limits { symbol_shares: 50_000.0, ..Limits::default() },
+        operator: "drill".into(),
+        run_id: None,
+        splits: Vec::new(),
+        renames: Vec::new(),
+    };
+    let day = PaperDay::new(&db, &broker, config, &default_sizer).unwrap();
+    let account = day.account_check().unwrap();
+    day.reconcile(&account.account).unwrap();
+    let set = day.plan(&account, &input).unwrap();
+    day.consent(&set.run_key, &confirmation_token(&account.account, set.trading_day)).unwrap();
+    let mut quiet = Quiet { inner: Box::new(broker.stream()), host: &host, left: 75 };
+    let (before, begun) = (cpu_s(), std::time::Instant::now());
+    let seen = day.watch(&account, &set.run_key, &mut quiet, host.now().plus_seconds(3_600), &mut |_| {}).unwrap();
+    let (used, passed) = (cpu_s() - before, begun.elapsed().as_secs_f64());
+    println!("{used:.2} s of CPU in {passed:.0} s: {:.2} % of a core, {} looks", 100.0 * used / passed, seen.reconciles);
+    assert!(passed > 30.0 && used / passed < 0.05, "{used} s in {passed} s");
 }
