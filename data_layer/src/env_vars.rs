@@ -80,6 +80,7 @@ pub const ALL: &[EnvVar] = &[
     key("CTRADER_ACCESS_TOKEN", "Token that opens the accounts; made and renewed by `trademl paper authorize`."),
     key("CTRADER_REFRESH_TOKEN", "Token that renews the other, once."),
     plain(Keys, "CTRADER_ACCOUNT", "the only demo account", "5012345", "Login or id of the demo account, where the token opens several."),
+    plain(Keys, "CTRADER_PROTOCOL", "protobuf", "json", "How cTrader is spoken to: `protobuf` (port 5035), or `json` over a websocket (port 5036)."),
     key("TIINGO_API_KEY", "Tiingo token: end-of-day depth before 2016."),
     key("MASSIVE_API_KEY", "Massive (formerly Polygon) key."),
     key("FINNHUB_API_KEY", "Finnhub token."),

@@ -224,7 +224,7 @@ impl Simulation<'_> {
 
     fn fill(&mut self, t: usize, symbol: usize, side: Side, qty: f64, price: f64) -> Result<()> {
         let day = self.panel.days[t];
-        let liquidity = if matches!(self.cost.pricing, Pricing::Impact { .. }) { self.liquidity(symbol, t) } else { None };
+        let liquidity = if matches!(self.cost.pricing, Pricing::Flat { .. }) { None } else { self.liquidity(symbol, t) };
         let cost = self.cost.rate(side, qty, price, liquidity)? * qty * price;
         self.account.apply(day, Event::Fill { symbol, side, qty, price, fee: cost })?;
         self.fills.push(FillRecord { day, symbol, side, qty, price, cost });

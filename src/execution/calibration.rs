@@ -3,21 +3,27 @@
 //! The parts in which an order was filled are one fill at their mean price: a broker that cuts it into fifty gives no more evidence for it.
 //! It is measured against the open that it was sent for, as the drive recorded it: the night between the close that sized an
 //! order and that open is the market's, not the order's. Orders that were filled at another moment than the open, slices, and those of which an
-//! execution was taken back, corrected or only inferred are counted and not measured. There is one cost for an account, not one for each
-//! symbol. The proposal for a round trip is twice the median of |slippage| + fee, and a buffer on top, so that no luck makes trading free; below
-//! [`ENOUGH_FILLS`] fills or [`ENOUGH_SESSIONS`] sessions there is none, and the cautious default stays. Changes are rows that are never edited.
+//! execution was taken back, corrected or only inferred are counted and not measured. Two things come of them: the coefficients of the cost model
+//! for each class of symbols ([`fit`]), and one flat number for orders whose market is not known: for a round trip twice the
+//! median of |slippage| + fee, and a buffer on top, so that no luck makes trading free. Below [`ENOUGH_FILLS`] fills or [`ENOUGH_SESSIONS`]
+//! sessions there is neither, and the cautious default stays. Changes are rows that are never edited, each with its evidence. What is in
+//! force prices the preview of an account and the report of its day; a judgement of models takes the dearest of all accounts.
+
+pub mod fit;
 
 use super::broker::simulated::PriceSource;
-use super::cost::DEFAULT_BPS_ROUND_TRIP;
+use super::cost::{Coefficients, CostModel, DEFAULT_BPS_ROUND_TRIP, Liquidity, Pricing};
 use super::log::{FillRow, OrderLog};
-use super::order::Intent;
+use super::order::{Intent, OrderSet};
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
-use data_layer::store::canonical_json;
+use data_layer::store::{canonical_json, digest_of};
 use data_layer::time::{TradingDay, UtcTime, new_york};
+use fit::{Fits, fit};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Fewer own fills than this prove nothing about their cost.
@@ -47,11 +53,35 @@ pub struct SideCost {
     pub basis: Basis,
     /// Own fills behind it.
     pub fills: u64,
+    /// By class of symbols, in the order of [`super::cost::Tier::ALL`]; `bps` is then of orders whose market is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<[Coefficients; 3]>,
 }
 
 impl Default for SideCost {
     fn default() -> Self {
-        Self { bps: DEFAULT_BPS_ROUND_TRIP / 2.0, basis: Basis::Default, fills: 0 }
+        Self { bps: DEFAULT_BPS_ROUND_TRIP / 2.0, basis: Basis::Default, fills: 0, tiers: None }
+    }
+}
+
+impl SideCost {
+    /// As everything that prices orders takes it. Where classes have their own cost, an order of an unknown market is not cheaper than the default.
+    pub fn model(&self) -> CostModel {
+        match self.tiers {
+            Some(tiers) => CostModel { pricing: Pricing::Fitted { tiers, unknown_bps: self.unknown_bps() }, ..CostModel::default() },
+            None => CostModel::flat(2.0 * self.bps),
+        }
+    }
+    fn unknown_bps(&self) -> f64 {
+        self.bps.max(DEFAULT_BPS_ROUND_TRIP / 2.0)
+    }
+    /// The dearer of two, part by part; a flat cost is a spread without impact.
+    fn dearer(&self, other: &Self) -> Self {
+        let tiers = |c: &Self| c.tiers.unwrap_or([Coefficients { fee_bps: 0.0, half_spread_bps: c.bps, y: 0.0 }; 3]);
+        let (a, b) = (tiers(self), tiers(other));
+        let both = [a[0].dearer(b[0]), a[1].dearer(b[1]), a[2].dearer(b[2])];
+        let tiers = (self.tiers.is_some() || other.tiers.is_some()).then_some(both);
+        Self { bps: self.bps.max(other.bps), basis: Basis::OwnFills, fills: self.fills + other.fills, tiers }
     }
 }
 
@@ -62,6 +92,25 @@ pub struct Measured {
     pub day: TradingDay,
     pub slippage_bps: f64,
     pub fee_bps: f64,
+    /// Shares that were filled, and the open in dollars.
+    pub qty: f64,
+    pub open: f64,
+    /// Of the symbol as it was known when the order was sized; none where that was not pinned.
+    pub market: Option<Liquidity>,
+}
+
+/// What was ordered, and its market as pinned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ordered {
+    pub intent: Intent,
+    pub market: Option<Liquidity>,
+}
+
+impl Ordered {
+    /// An order of a set that pinned what it knew.
+    pub fn of(set: &OrderSet, intent: Intent) -> Self {
+        Self { market: set.pins.prices.get(&intent.symbol).and_then(super::order::Reference::liquidity), intent }
+    }
 }
 
 /// The orders whose fills could be measured, oldest first, and how many could not.
@@ -86,8 +135,19 @@ pub struct Evidence {
     pub mean_bps: Option<f64>,
     pub low_bps: Option<f64>,
     pub high_bps: Option<f64>,
-    /// For one side; none without enough fills.
+    /// For one side, whatever is ordered; none without enough fills.
     pub proposed_bps: Option<f64>,
+    /// The coefficients of the cost model; none in rows from before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fits: Option<Fits>,
+}
+
+impl Evidence {
+    /// What could be put in force; none without enough fills.
+    pub fn proposal(&self) -> Option<SideCost> {
+        let tiers = self.fits.as_ref().and_then(Fits::in_force);
+        Some(SideCost { bps: self.proposed_bps?, basis: Basis::OwnFills, fills: self.fills, tiers })
+    }
 }
 
 /// One change of the cost in force.
@@ -106,26 +166,26 @@ fn for_the_open(order: &Intent) -> bool {
 }
 
 /// Measure what was filled of one order against the recorded open of its session; none where that cannot be said.
-fn measure(order: &Intent, fills: &[&FillRow], prices: &dyn PriceSource) -> Option<Measured> {
+fn measure(ordered: &Ordered, fills: &[&FillRow], prices: &dyn PriceSource) -> Option<Measured> {
     let first = fills.first()?;
     let day = first.ts.day_in(&new_york());
     let open = prices.open(&first.symbol, day).filter(|p| p.is_finite() && *p > 0.0)?;
     let at_the_open = |f: &&&FillRow| f.ts.seconds_since(Calendar::xnys().open(day)).abs() <= OPEN_S;
     let whole = |f: &&&FillRow| f.kind == "fill" && f.qty > 0.0 && f.symbol == first.symbol && f.side == first.side;
-    if !for_the_open(order) || !fills.iter().all(|f| whole(&f) && at_the_open(&f)) {
+    if !for_the_open(&ordered.intent) || !fills.iter().all(|f| whole(&f) && at_the_open(&f)) {
         return None;
     }
     let qty: f64 = fills.iter().map(|f| f.qty).sum();
     let price = fills.iter().map(|f| f.qty * f.price).sum::<f64>() / qty;
     let fee: f64 = fills.iter().filter_map(|f| f.fee).sum();
     let slippage_bps = 1e4 * first.side.sign() * (price / open - 1.0);
-    Some(Measured { order_id: first.order_id.clone(), day, slippage_bps, fee_bps: 1e4 * fee / (qty * open) })
+    Some(Measured { order_id: first.order_id.clone(), day, slippage_bps, fee_bps: 1e4 * fee / (qty * open), qty, open, market: ordered.market })
 }
 
 /// Every order that has fills among `fills`, measured or counted. `order` finds what was ordered; what nobody ordered is left out.
 pub fn by_order<'f>(
     fills: impl IntoIterator<Item = &'f FillRow>,
-    order: impl Fn(&str) -> Result<Option<Intent>>,
+    order: impl Fn(&str) -> Result<Option<Ordered>>,
     prices: &dyn PriceSource,
 ) -> Result<OwnCosts> {
     let mut of: BTreeMap<&str, Vec<&FillRow>> = BTreeMap::new();
@@ -135,8 +195,8 @@ pub fn by_order<'f>(
     }
     let mut out = OwnCosts::default();
     for (id, fills) in of {
-        let Some(intent) = order(id)? else { continue };
-        match measure(&intent, &fills, prices) {
+        let Some(ordered) = order(id)? else { continue };
+        match measure(&ordered, &fills, prices) {
             Some(m) => out.measured.push(m),
             None => out.unmeasured += 1,
         }
@@ -147,7 +207,21 @@ pub fn by_order<'f>(
 
 /// Every order of an account that was filled.
 pub fn own_costs(log: &OrderLog<'_>, account: &str, prices: &dyn PriceSource) -> Result<OwnCosts> {
-    by_order(&log.fills(account)?, |id| Ok(log.order(id)?.map(|row| row.intent)), prices)
+    // The market of each order as its set pinned it; a set is read once.
+    let sets: RefCell<BTreeMap<String, Option<OrderSet>>> = RefCell::default();
+    let ordered = |id: &str| -> Result<Option<Ordered>> {
+        let Some(row) = log.order(id)? else { return Ok(None) };
+        let key = row.intent.run_key.clone();
+        if !sets.borrow().contains_key(&key) {
+            let set = log.set(&key)?;
+            sets.borrow_mut().insert(key.clone(), set);
+        }
+        Ok(Some(match sets.borrow().get(&key) {
+            Some(Some(set)) => Ordered::of(set, row.intent),
+            _ => Ordered { intent: row.intent, market: None },
+        }))
+    };
+    by_order(&log.fills(account)?, ordered, prices)
 }
 
 /// What the fills say, and, when there are enough, what one side should be expected to cost.
@@ -174,6 +248,7 @@ pub fn weigh(costs: &OwnCosts) -> Evidence {
         low_bps: mean.zip(half).map(|(m, h)| m - h),
         high_bps: mean.zip(half).map(|(m, h)| m + h),
         proposed_bps: median.filter(|_| fills >= ENOUGH_FILLS && sessions >= ENOUGH_SESSIONS).map(|m| cents((2.0 * m + BUFFER_BPS) / 2.0)),
+        fits: Some(fit(&costs.measured)),
     }
 }
 
@@ -191,8 +266,11 @@ fn median(sorted: &[f64]) -> Option<f64> {
     }
 }
 
+/// Of every change in the journal.
+const KEY: &str = "cost_model|";
+
 fn key(account: &str) -> String {
-    format!("cost_model|{account}|")
+    format!("{KEY}{account}|")
 }
 
 /// Every change of an account's cost, oldest first.
@@ -208,24 +286,38 @@ pub fn in_force(db: &Db, account: &str) -> Result<SideCost> {
     Ok(history(db, account)?.pop().map(|c| c.after).unwrap_or_default())
 }
 
-/// What has to be typed to accept a proposal.
-pub fn acceptance(account: &str, bps: f64) -> String {
-    format!("COST {account} {bps:.2}")
+/// What models are judged by: the dearest, part by part, of what was accepted for any account of the drive; none while nothing was.
+pub fn of_drive(db: &Db) -> Result<Option<SideCost>> {
+    let mut newest: BTreeMap<String, SideCost> = BTreeMap::new();
+    let conn = db.lock()?;
+    let mut q = conn.prepare("SELECT key, value FROM meta WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key")?;
+    let rows = q.query_map([KEY], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
+    for (key, json) in rows {
+        let account = key.rsplit_once('|').map_or(key.as_str(), |k| k.0);
+        newest.insert(account.to_string(), serde_json::from_str::<Change>(&json)?.after);
+    }
+    Ok(newest.into_values().filter(|c| c.basis == Basis::OwnFills).reduce(|a, b| a.dearer(&b)))
+}
+
+/// What has to be typed to accept a proposal: where classes have their own cost, with a digest of all of it.
+pub fn acceptance(account: &str, proposal: &SideCost) -> Result<String> {
+    let digest = proposal.tiers.map(|_| digest_of(proposal)).transpose()?;
+    let digest = digest.map_or_else(String::new, |d| format!(" {}", &d[..8.min(d.len())]));
+    Ok(format!("COST {account} {:.2}{digest}", proposal.bps))
 }
 
 /// Put the proposal in force. Needs enough fills and the exact words; the same proposal a second time changes nothing.
 pub fn accept(db: &Db, account: &str, evidence: &Evidence, typed: &str, operator: &str) -> Result<Change> {
-    let Some(bps) = evidence.proposed_bps else {
+    let Some(after) = evidence.proposal() else {
         return Err(Error::new(code::GATE_REFUSED, "there are too few own fills to say what trading costs")
             .cause(text!("{ENOUGH_FILLS} fills at the open over {ENOUGH_SESSIONS} sessions are needed; until then the cautious default stands"))
             .found(text!("{} fills over {} sessions", evidence.fills, evidence.sessions)));
     };
-    let wanted = acceptance(account, bps);
+    let wanted = acceptance(account, &after)?;
     if typed != wanted {
         return Err(Error::new(code::GATE_REFUSED, "the cost stays as it is: the confirmation was not given").fix(format!("type exactly: {wanted}")));
     }
     let past = history(db, account)?;
-    let after = SideCost { bps, basis: Basis::OwnFills, fills: evidence.fills };
     if let Some(last) = past.last().filter(|c| c.after == after) {
         return Ok(last.clone());
     }
@@ -241,117 +333,5 @@ pub fn accept(db: &Db, account: &str, evidence: &Evidence, typed: &str, operator
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::execution::broker::fake::{evening, journal};
-    use crate::execution::order::tests::intent;
-    use crate::types::Side;
-    use proptest::prelude::*;
-
-    struct Opens(f64);
-    impl PriceSource for Opens {
-        fn open(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
-            (symbol == "AAPL").then_some(self.0)
-        }
-        fn last_close(&self, _symbol: &str, _day: TradingDay) -> Option<f64> {
-            None
-        }
-    }
-
-    fn pair(side: Side, price: f64, at: &str) -> (Intent, FillRow) {
-        let order = intent("AAPL", side, 10.0);
-        let fill = FillRow {
-            fill_id: "f".into(),
-            order_id: order.client_order_id.clone(),
-            ts: UtcTime::parse(at).unwrap(),
-            symbol: "AAPL".into(),
-            side,
-            qty: 10.0,
-            price,
-            fee: Some(0.5),
-            kind: "fill".into(),
-            replaces: None,
-            source: "reconcile".into(),
-            account: "SIM1".into(),
-            strategy: "s".into(),
-        };
-        (order, fill)
-    }
-
-    const OPEN: &str = "2017-12-01T14:30:00Z";
-
-    fn costs(sessions: i32, each: usize, slippage: impl Fn(usize) -> f64) -> OwnCosts {
-        let one = |i: usize| Measured { order_id: i.to_string(), day: TradingDay(17_000 + (i / each) as i32), slippage_bps: slippage(i), fee_bps: 1.0 };
-        OwnCosts { measured: (0..sessions as usize * each).map(one).collect(), unmeasured: 0 }
-    }
-
-    #[test]
-    fn a_fill_is_measured_against_the_open_it_was_sent_for_and_nothing_else() {
-        let prices = Opens(100.0);
-        for (side, price, bps) in [(Side::Buy, 100.1, 10.0), (Side::Sell, 99.9, 10.0), (Side::Buy, 99.9, -10.0)] {
-            let (order, fill) = pair(side, price, OPEN);
-            let m = measure(&order, &[&fill], &prices).unwrap();
-            assert!((m.slippage_bps - bps).abs() < 1e-9 && (m.fee_bps - 5.0).abs() < 1e-9, "{m:?}");
-        }
-        let (order, fill) = pair(Side::Buy, 100.1, "2017-12-01T15:30:00Z");
-        assert!(measure(&order, &[&fill], &prices).is_none(), "an hour later is not the open");
-        let (mut order, fill) = pair(Side::Buy, 100.1, OPEN);
-        order.slice = 2;
-        assert!(measure(&order, &[&fill], &prices).is_none(), "a slice was not sent for the open");
-        let (order, fill) = pair(Side::Buy, 100.1, OPEN);
-        assert!(measure(&order, &[&FillRow { symbol: "MSFT".into(), ..fill }], &prices).is_none(), "no recorded open");
-    }
-
-    #[test]
-    fn the_parts_of_an_order_are_one_fill_and_one_that_was_taken_back_is_none() {
-        let (order, fill) = pair(Side::Buy, 100.1, OPEN);
-        let part = |id: &str, qty: f64, price: f64| FillRow { fill_id: id.into(), qty, price, fee: Some(0.1), ..fill.clone() };
-        let known = |id: &str| Ok((id == order.client_order_id).then(|| order.clone()));
-        let parts: Vec<FillRow> = (0..50).map(|n| part(&n.to_string(), 1.0, if n < 10 { 101.0 } else { 100.0 })).collect();
-        let costs = by_order(&parts, known, &Opens(100.0)).unwrap();
-        assert_eq!((costs.measured.len(), costs.unmeasured), (1, 0), "fifty parts are one piece of evidence");
-        assert!((costs.measured[0].slippage_bps - 20.0).abs() < 1e-9 && (costs.measured[0].fee_bps - 10.0).abs() < 1e-9, "{costs:?}");
-        assert_eq!(weigh(&costs).fills, 1);
-        let mut busted = parts.clone();
-        busted.push(FillRow { kind: "bust".into(), qty: -1.0, ..part("b", 1.0, 101.0) });
-        assert_eq!(by_order(&busted, known, &Opens(100.0)).unwrap(), OwnCosts { measured: vec![], unmeasured: 1 });
-        let later = [part("1", 5.0, 100.0), FillRow { ts: UtcTime::parse("2017-12-01T16:00:00Z").unwrap(), ..part("2", 5.0, 102.0) }];
-        assert_eq!(by_order(&later, known, &Opens(100.0)).unwrap().unmeasured, 1, "half of it was filled at another moment");
-        assert_eq!(by_order(&parts, |_| Ok(None), &Opens(100.0)).unwrap(), OwnCosts::default());
-    }
-
-    #[test]
-    fn too_few_fills_leave_the_cautious_default_and_enough_need_the_words() {
-        let (_dir, _root, db) = journal();
-        assert_eq!(in_force(&db, "SIM1").unwrap(), SideCost { bps: 6.0, basis: Basis::Default, fills: 0 });
-        for few in [costs(19, 6, |_| 3.0), costs(24, 4, |_| 3.0)] {
-            let evidence = weigh(&few);
-            assert_eq!(evidence.proposed_bps, None);
-            assert!(accept(&db, "SIM1", &evidence, "COST SIM1 5.00", "me").unwrap_err().is(code::GATE_REFUSED));
-        }
-        let evidence = weigh(&costs(20, 5, |i| if i % 2 == 0 { 3.0 } else { -3.0 }));
-        assert_eq!((evidence.proposed_bps, evidence.fills, evidence.sessions), (Some(5.0), 100, 20), "|3| and the fee of 1, and the buffer");
-        for typed in ["", "yes", "COST SIM2 5.00", "COST SIM1 5"] {
-            assert!(accept(&db, "SIM1", &evidence, typed, "me").unwrap_err().is(code::GATE_REFUSED));
-        }
-        assert!(history(&db, "SIM1").unwrap().is_empty(), "never silently");
-        let change = accept(&db, "SIM1", &evidence, "COST SIM1 5.00", "me").unwrap();
-        assert_eq!((change.before.bps, change.after.bps, change.at), (6.0, 5.0, evening()));
-        assert_eq!(accept(&db, "SIM1", &evidence, "COST SIM1 5.00", "me").unwrap(), change, "once");
-        let dearer = weigh(&costs(20, 6, |_| 8.0));
-        accept(&db, "SIM1", &dearer, "COST SIM1 10.00", "me").unwrap();
-        assert_eq!(in_force(&db, "SIM1").unwrap().bps, 10.0);
-        assert_eq!(history(&db, "SIM1").unwrap().iter().map(|c| c.after.bps).collect::<Vec<_>>(), [5.0, 10.0]);
-        assert_eq!(in_force(&db, "SIM2").unwrap().basis, Basis::Default, "an account's own");
-    }
-
-    proptest! {
-        #[test]
-        fn a_proposal_is_never_free_and_never_below_what_the_median_fill_cost(level in 0.0f64..50.0, spread in 0.0f64..50.0) {
-            let evidence = weigh(&costs(25, 4, |i| level + if i % 2 == 0 { spread } else { -spread }));
-            let proposed = evidence.proposed_bps.unwrap();
-            prop_assert!(proposed >= BUFFER_BPS / 2.0 && proposed + 0.005 >= evidence.median_bps.unwrap());
-            prop_assert!(evidence.low_bps.unwrap() <= evidence.mean_bps.unwrap() + 1e-9);
-        }
-    }
-}
+#[path = "calibration/tests.rs"]
+pub(crate) mod tests;

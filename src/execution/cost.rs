@@ -22,6 +22,70 @@ pub enum Pricing {
     Flat { bps_round_trip: f64 },
     /// Fee + half spread + impact; needs the symbol's volatility and volume, and refuses without them.
     Impact { fee_per_share: f64, half_spread_bps: f64, y: f64 },
+    /// Fee + half spread + impact as own fills have them, by how much of the symbol changes hands: one entry for each of [`Tier::ALL`].
+    /// An order whose market is not known pays `unknown_bps` on its side.
+    Fitted { tiers: [Coefficients; 3], unknown_bps: f64 },
+}
+
+/// How much of a symbol changes hands in a day, in dollars.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// 50 million and more.
+    Large,
+    /// 5 million and more.
+    Middle,
+    Small,
+}
+
+impl Tier {
+    pub const ALL: [Self; 3] = [Self::Large, Self::Middle, Self::Small];
+    const LARGE_USD: f64 = 50e6;
+    const MIDDLE_USD: f64 = 5e6;
+
+    /// The tier of a day's average volume in dollars; what cannot be compared is small.
+    pub fn of(adv_usd: f64) -> Self {
+        match adv_usd {
+            v if v >= Self::LARGE_USD => Self::Large,
+            v if v >= Self::MIDDLE_USD => Self::Middle,
+            _ => Self::Small,
+        }
+    }
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Large => "large",
+            Self::Middle => "middle",
+            Self::Small => "small",
+        }
+    }
+}
+
+/// The parts of one side's cost.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct Coefficients {
+    pub fee_bps: f64,
+    pub half_spread_bps: f64,
+    /// Of the square root: impact in daily standard deviations of an order as large as a day's volume.
+    pub y: f64,
+}
+
+impl Default for Coefficients {
+    /// Together half of the cautious round trip, and impact as in the literature on top.
+    fn default() -> Self {
+        Self { fee_bps: 1.0, half_spread_bps: DEFAULT_BPS_ROUND_TRIP / 2.0 - 1.0, y: 1.0 }
+    }
+}
+
+impl Coefficients {
+    /// One side of an order of `qty` shares, in basis points of its notional.
+    pub fn bps(&self, qty: f64, market: Liquidity) -> f64 {
+        self.fee_bps + self.half_spread_bps + self.y * market.impact_unit_bps(qty)
+    }
+    /// The higher of two, part by part.
+    #[must_use]
+    pub fn dearer(self, other: Self) -> Self {
+        Self { fee_bps: self.fee_bps.max(other.fee_bps), half_spread_bps: self.half_spread_bps.max(other.half_spread_bps), y: self.y.max(other.y) }
+    }
 }
 
 /// The cost model of a simulation.
@@ -49,6 +113,17 @@ pub struct Liquidity {
     pub adv_shares: f64,
 }
 
+impl Liquidity {
+    /// Both are numbers that impact can be priced with.
+    pub fn is_known(&self) -> bool {
+        self.sigma_daily.is_finite() && self.sigma_daily >= 0.0 && self.adv_shares.is_finite() && self.adv_shares > 0.0
+    }
+    /// What an order moves the price by when the coefficient of impact is 1, in basis points.
+    pub fn impact_unit_bps(&self, qty: f64) -> f64 {
+        1e4 * self.sigma_daily * (qty / self.adv_shares).sqrt()
+    }
+}
+
 impl CostModel {
     pub fn flat(bps_round_trip: f64) -> Self {
         Self { pricing: Pricing::Flat { bps_round_trip }, borrow_bps_per_year: 0.0, multiple: 1.0 }
@@ -70,6 +145,7 @@ impl CostModel {
         let parts = match self.pricing {
             Pricing::Flat { bps_round_trip } => vec![bps_round_trip],
             Pricing::Impact { fee_per_share, half_spread_bps, y } => vec![fee_per_share, half_spread_bps, y],
+            Pricing::Fitted { tiers, unknown_bps } => tiers.iter().flat_map(|c| [c.fee_bps, c.half_spread_bps, c.y]).chain([unknown_bps]).collect(),
         };
         if parts.iter().chain([&self.borrow_bps_per_year, &self.multiple]).all(|v| v.is_finite() && *v >= 0.0) {
             return Ok(());
@@ -89,6 +165,10 @@ impl CostModel {
                     Error::new(code::ML_UNDEFINED, "the cost of an order is undefined").cause("the symbol has no volume or volatility to price impact with")
                 })?
             }
+            Pricing::Fitted { tiers, unknown_bps } => match liquidity.filter(Liquidity::is_known) {
+                Some(l) => tiers[Tier::of(l.adv_shares * price) as usize].bps(qty, l),
+                None => unknown_bps,
+            },
         };
         Ok(bps * self.multiple / 1e4)
     }
@@ -206,6 +286,27 @@ mod tests {
         assert!((rate - (2e-4 + 0.02 * 0.1)).abs() < 1e-12);
         assert!(CostModel::flat(-1.0).validate().unwrap_err().is(code::CFG_VALUE));
         assert!(CostModel::flat(f64::NAN).validate().is_err());
+    }
+
+    #[test]
+    fn a_fitted_cost_is_of_the_symbols_tier_and_an_unknown_market_has_its_own_price() {
+        let of = |fee_bps, half_spread_bps, y| Coefficients { fee_bps, half_spread_bps, y };
+        let tiers = [of(0.5, 1.0, 0.5), of(1.0, 3.0, 1.0), of(1.0, 9.0, 2.0)];
+        let model = CostModel { pricing: Pricing::Fitted { tiers, unknown_bps: 6.0 }, ..CostModel::default() };
+        model.validate().unwrap();
+        let rate = |adv: f64| 1e4 * model.rate(Side::Buy, adv / 100.0, 50.0, Some(Liquidity { sigma_daily: 0.02, adv_shares: adv })).unwrap();
+        for (adv, bps) in [(1e6, 1.5 + 0.5 * 20.0), (2e5, 4.0 + 20.0), (5e4, 10.0 + 40.0)] {
+            assert!((rate(adv) - bps).abs() < 1e-9, "{adv} shares a day: {}", rate(adv));
+        }
+        for unknown in [None, Some(Liquidity { sigma_daily: f64::NAN, adv_shares: 1e6 }), Some(Liquidity { sigma_daily: 0.02, adv_shares: 0.0 })] {
+            assert!((model.rate(Side::Sell, 10.0, 50.0, unknown).unwrap() - 6e-4).abs() < 1e-12);
+        }
+        let bad = CostModel { pricing: Pricing::Fitted { tiers: [of(0.0, -1.0, 0.0); 3], unknown_bps: 6.0 }, ..CostModel::default() };
+        assert!(bad.validate().unwrap_err().is(code::CFG_VALUE));
+        let all = Coefficients::default();
+        assert_eq!(all.fee_bps + all.half_spread_bps, DEFAULT_BPS_ROUND_TRIP / 2.0);
+        assert_eq!(all.dearer(of(2.0, 1.0, 0.0)), of(2.0, 5.0, 1.0));
+        assert_eq!(Tier::ALL.map(|t| t as usize), [0, 1, 2]);
     }
 
     proptest! {

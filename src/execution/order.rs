@@ -1,6 +1,7 @@
 //! What an order is: identity, payload, the set of a rebalance.
 
 use super::calibration::SideCost;
+use super::cost::Liquidity;
 use super::schedule::cut::Pinned;
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
@@ -164,7 +165,17 @@ pub struct Reference {
     pub at: UtcTime,
     /// Average daily volume of the last 20 sessions, shares; `None` = not known (the order will be refused).
     pub adv_shares: Option<f64>,
+    /// Standard deviation of the last 20 daily returns; what an order's size is expected to move the price by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigma_daily: Option<f64>,
     pub tradable: bool,
+}
+
+impl Reference {
+    /// Its market as impact is priced with; none where volume or volatility is not known.
+    pub fn liquidity(&self) -> Option<Liquidity> {
+        Some(Liquidity { sigma_daily: self.sigma_daily?, adv_shares: self.adv_shares? }).filter(Liquidity::is_known)
+    }
 }
 
 /// A name that was wanted but got no order.

@@ -84,7 +84,7 @@ mod tests {
 
     fn prices(list: &[(&str, f64)]) -> BTreeMap<String, Reference> {
         let at = UtcTime::from_micros(0);
-        list.iter().map(|(s, p)| ((*s).to_string(), Reference { price: *p, at, adv_shares: Some(1e6), tradable: true })).collect()
+        list.iter().map(|(s, p)| ((*s).to_string(), Reference { price: *p, at, adv_shares: Some(1e6), sigma_daily: None, tradable: true })).collect()
     }
     fn map(list: &[(&str, f64)]) -> BTreeMap<String, f64> {
         list.iter().map(|(s, v)| ((*s).to_string(), *v)).collect()

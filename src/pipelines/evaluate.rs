@@ -4,7 +4,8 @@ use crate::backtest::metric::ic::{self, IcSummary};
 use crate::backtest::metric::{max_drawdown, sharpe};
 use crate::backtest::what_if::{self, WhatIf};
 use crate::backtest::{self, BacktestResult, SensitivityRow, Summary};
-use crate::execution::cost::CostModel;
+use crate::execution::calibration;
+use crate::execution::cost::{CostModel, DEFAULT_BPS_ROUND_TRIP, Pricing};
 use crate::labels;
 use crate::models::artifact::{self, ExcludedFeature, Kind, Model, Scorer};
 use crate::models::registry::{ModelRow, Registry};
@@ -19,8 +20,9 @@ use crate::types::{Matrix, Panel};
 use crate::validation::gate::GateReport;
 use crate::validation::hurdles::{self, Measure, Measures, Verdict};
 use crate::validation::leak::LeakReport;
+use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
-use data_layer::root::DataRoot;
+use data_layer::root::{DataPath, DataRoot};
 use data_layer::time::{DateRange, TradingDay};
 use polars::prelude::DataType;
 use serde::{Deserialize, Serialize};
@@ -128,7 +130,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
     let labels = labels::horizon::forward(&panel, config.label.horizon, config.label.entry_lag, config.label.delist_aware)?;
     let daily_ic = ic::per_date(&scores, &labels)?;
     let days = scored_days(&scores, &config.portfolio)?;
-    let cost = CostModel::flat(config.portfolio.cost_bps_round_trip);
+    let (cost, cost_note) = cost_of(root, &config.portfolio)?;
     let challenger = backtest::run(&panel, &scores, &config.portfolio, &cost, days.clone())?;
     let mut undefined = BTreeMap::new();
     let ic = or_note(ic::summarise(&panel.days, &daily_ic, config.label.horizon), "ic", &mut undefined)?;
@@ -145,6 +147,7 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
     undefined.extend(stats.undefined.clone());
     let confidence = or_note(confidence::measure(&scores, &labels, config.label.span()), "calibration", &mut undefined)?;
     let mut notes = notes(&trained, &stats, &holdout::status(root, &config.family)?);
+    notes.extend(cost_note);
     notes.extend(confidence.as_ref().map(Confidence::sentence));
     notes.extend(comparison.as_ref().and_then(|c| c.forecasts).map(|f| f.sentence()));
     let evaluation = Evaluation {
@@ -180,6 +183,26 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         trial_sharpes: family.sharpes,
     };
     Ok((evaluation, evidence))
+}
+
+/// What trading costs in this judgement, and what a reader should know of it: own fills, as accepted for the accounts of this drive, take the
+/// place of the default. They never loosen a cost that was configured above it.
+fn cost_of(root: &DataRoot, rule: &RuleConfig) -> Result<(CostModel, Option<String>)> {
+    let configured = CostModel::flat(rule.cost_bps_round_trip);
+    if !root.locate(&DataPath::new(Which::Journal.path())?).exists() {
+        return Ok((configured, None));
+    }
+    let Some(own) = calibration::of_drive(&Db::open(root, Which::Journal)?)? else { return Ok((configured, None)) };
+    if rule.cost_bps_round_trip > DEFAULT_BPS_ROUND_TRIP {
+        let note = text!("costs are the {:.2} bps a round trip of the configuration, although own fills were measured", rule.cost_bps_round_trip);
+        return Ok((configured, Some(note)));
+    }
+    let model = own.model();
+    let note = match model.pricing {
+        Pricing::Fitted { .. } => text!("costs are by {} own fills: fee, spread and impact of each name's class", own.fills),
+        _ => text!("costs are by {} own fills: {:.2} bps a side", own.fills, own.bps),
+    };
+    Ok((model, Some(note)))
 }
 
 fn measure(value: Option<f64>, reason: Option<&String>) -> Measure {
@@ -317,4 +340,27 @@ pub(crate) fn compare(champion: &ModelRow, kind: Kind, ours: &BacktestResult, th
         difference_t: or_note(ic::newey_west_t(&difference, lags), "t", &mut BTreeMap::new())?,
         forecasts: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::broker::fake::journal;
+    use crate::execution::calibration::tests::sized;
+    use crate::execution::calibration::{accept, acceptance, weigh};
+
+    #[test]
+    fn own_fills_that_were_accepted_take_the_place_of_the_default_and_of_nothing_stricter() {
+        let (_dir, root, db) = journal();
+        let rule = RuleConfig::default();
+        assert_eq!(cost_of(&root, &rule).unwrap(), (CostModel::flat(12.0), None));
+        let evidence = weigh(&sized(2.0));
+        accept(&db, "SIM1", &evidence, &acceptance("SIM1", &evidence.proposal().unwrap()).unwrap(), "me").unwrap();
+        let (model, note) = cost_of(&root, &rule).unwrap();
+        assert_eq!(model, evidence.proposal().unwrap().model(), "what prices the preview judges the models");
+        assert!(note.unwrap().contains("400 own fills"));
+        let stricter = RuleConfig { cost_bps_round_trip: 30.0, ..RuleConfig::default() };
+        let (model, note) = cost_of(&root, &stricter).unwrap();
+        assert!(model == CostModel::flat(30.0) && note.unwrap().contains("30.00"));
+    }
 }

@@ -29,6 +29,7 @@ pub mod retrain;
 pub mod shadow_day;
 pub mod paper_day;
 pub mod parity;
+pub mod replay;
 pub mod nightly;
 
 #[cfg(test)]

@@ -112,7 +112,7 @@ impl Street {
         let at = Calendar::xnys().close(asof);
         let prices = self.world.series.iter().filter_map(|s| {
             let price = self.world.last_close(&s.symbol, now)?;
-            Some((s.symbol.clone(), Reference { price, at, adv_shares: Some(1e9), tradable: true }))
+            Some((s.symbol.clone(), Reference { price, at, adv_shares: Some(1e9), sigma_daily: None, tradable: true }))
         });
         PlanInput { asof, champion: BTreeMap::new(), targets: targets.clone(), prices: prices.collect(), rebalance_no: 0, notes: Vec::new(), schedule: None }
     }

@@ -16,6 +16,7 @@ mod reproducible;
 mod resume;
 mod rig;
 mod several;
+mod sliced_days;
 mod storm;
 mod terminal;
 mod tidy;

@@ -180,7 +180,7 @@ impl Street {
         let symbols = self.world.series.iter().map(|s| &s.symbol);
         let prices = symbols.filter_map(|s| {
             let price = self.world.last_close(s, now)?;
-            Some((s.clone(), Reference { price, at, adv_shares: Some(1e9), tradable: true }))
+            Some((s.clone(), Reference { price, at, adv_shares: Some(1e9), sigma_daily: None, tradable: true }))
         });
         PlanInput { asof, champion: BTreeMap::new(), targets: targets.clone(), prices: prices.collect(), rebalance_no: 0, notes: Vec::new(), schedule: None }
     }

@@ -82,6 +82,18 @@ pub enum PaperCommand {
         #[arg(long)]
         broker: Option<String>,
     },
+    /// Play the orders of a recorded session again on its minute bars: whole at the open, in equal slices, or along Almgren and Chriss's trajectory
+    Replay {
+        /// The session; the newest with orders by default
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        day: Option<data_layer::time::TradingDay>,
+        /// Of a minute's volume, what an order may take at most
+        #[arg(long, default_value_t = 0.1)]
+        share: f64,
+        /// simulated, alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
+    },
     /// Replay recorded sessions: orders, fills, and the simulated, the shadow and the paper book; every difference gets a cause
     Parity {
         /// The first session; all by default

@@ -67,6 +67,9 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         PaperCommand::Parity { since, broker } => {
             at_desk(&world.host, &root, "parity", broker, 1, |desk, act, account| desk.parity_of_all(act, account, *since))?
         }
+        PaperCommand::Replay { day, share, broker } => {
+            at_desk(&world.host, &root, "replay", broker, 1, |desk, act, account| desk.replay_orders(act, account, *day, *share))?
+        }
         PaperCommand::Risk { action, confirm, broker } => {
             let typed = confirm.as_deref().unwrap_or_default();
             at_desk(&world.host, &root, "risk", broker, 1, |desk, act, account| desk.set_risk_actions(act, account, action, typed))?

@@ -3,6 +3,7 @@
 mod broker_view;
 mod digest;
 mod parity;
+mod replay;
 mod screen;
 mod tape;
 mod unattended;
@@ -382,7 +383,9 @@ impl Desk {
     fn reference(&self, symbol: &str) -> Option<Reference> {
         let asof = self.market.asof;
         let (price, at) = (self.market.last_close(symbol, asof)?, Calendar::xnys().close(asof));
-        Some(Reference { price, at, adv_shares: self.market.adv_shares(symbol, asof), tradable: self.market.close(symbol, asof).is_some() })
+        let (panel, adv_shares) = (&self.market.panel, self.market.adv_shares(symbol, asof));
+        let sigma_daily = backtest::decide::sigma_daily(panel, panel.symbol_index(symbol)?, panel.day_index(asof)?);
+        Some(Reference { price, at, adv_shares, sigma_daily, tradable: self.market.close(symbol, asof).is_some() })
     }
 
     /// References of everything that the strategy holds.

@@ -1,5 +1,6 @@
 //! Envelopes on a stream of bytes: four bytes of length, the most significant first, then the envelope.
 
+use super::dialect::{Hear, Say};
 use super::messages::Envelope;
 use prost::Message;
 use std::io;
@@ -39,6 +40,26 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Enve
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Envelope::decode(body.as_slice()).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))
+}
+
+/// Frames as envelopes.
+pub struct Reader<R>(pub R);
+/// Envelopes as frames.
+pub struct Writer<W>(pub W);
+
+impl<R: AsyncRead + Unpin + Send> Hear for Reader<R> {
+    async fn hear(&mut self) -> io::Result<Option<Envelope>> {
+        read(&mut self.0).await
+    }
+}
+
+impl<W: AsyncWrite + Unpin + Send> Say for Writer<W> {
+    async fn say(&mut self, envelope: &Envelope) -> io::Result<()> {
+        write(&mut self.0, envelope).await
+    }
+    async fn close(&mut self) {
+        drop(self.0.shutdown().await);
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ macro_rules! messages {
         })?
     )*
     /// Name and fields of everything declared here, and the number of what travels by itself.
-    #[cfg(test)]
     pub(super) fn table() -> Vec<(&'static str, Option<u32>, &'static [$crate::ctrader::Field])> {
         use $crate::ctrader::Named;
         vec![$((<$name>::NAME, $crate::ctrader::macros::number!($($payload)?), <$name>::FIELDS),)*]
@@ -39,7 +38,6 @@ macro_rules! type_name {
 }
 
 /// The number of a message that travels by itself.
-#[cfg(test)]
 macro_rules! number {
     ($payload:literal) => {
         Some($payload)
@@ -71,14 +69,12 @@ macro_rules! words {
         }
     )*
     /// Enum, official name and number of every word.
-    #[cfg(test)]
     pub(super) fn table() -> Vec<(&'static str, &'static str, i32)> {
         vec![$($(($proto, $official, $number),)*)*]
     }};
 }
 
 pub(super) use messages;
-#[cfg(test)]
 pub(super) use number;
 pub(super) use type_name;
 pub(super) use words;

@@ -1,15 +1,17 @@
-//! cTrader's Open API on the wire: messages, frames and TLS, as the broker's client and the sandbox's server both speak them.
+//! cTrader's Open API on the wire: messages, frames, texts and TLS, as the broker's client and the sandbox's server both speak them.
 //!
 //! Messages are protobuf (proto2). Each travels inside an envelope that names its type and repeats the asker's own id; an
-//! envelope is preceded by its length. Field numbers and enum values follow Spotware's `.proto` files of 2025-07; a test
+//! envelope is preceded by its length, or it is a text of JSON on a websocket ([`dialect`]). Field numbers and enum values follow Spotware's `.proto` files of 2025-07; a test
 //! compares every one of them with the table in `tests/golden/ctrader`.
 
-pub mod frame;
 mod macros;
-pub mod messages;
-pub mod models;
-pub mod tls;
 pub mod words;
+pub mod models;
+pub mod messages;
+pub mod dialect;
+pub mod frame;
+pub mod json;
+pub mod tls;
 
 #[cfg(test)]
 mod golden_tests;
@@ -20,8 +22,6 @@ use prost::Message;
 /// Where demo accounts are served, and live ones.
 pub const DEMO_HOST: &str = "demo.ctraderapi.com";
 pub const LIVE_HOST: &str = "live.ctraderapi.com";
-/// Protobuf over TLS.
-pub const PORT: u16 = 5035;
 /// The longest client order id.
 pub const MAX_CLIENT_ORDER_ID: usize = 50;
 /// The widest span of a list of orders, deals or cash flows, in milliseconds: a week.

@@ -68,6 +68,34 @@ pub fn path_of(symbol: &str, month: TradingDay) -> Result<DataPath> {
     DataPath::new(format!("{}/sym={}/dt={:04}-{:02}/part-0.parquet", table::CURATED_MINUTES, encode_symbol(symbol)?, month.year(), month.month()))
 }
 
+/// A minute as it traded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RawMinute {
+    pub start: UtcTime,
+    /// Open, high, low, close.
+    pub ohlc: [f64; 4],
+    pub volume: f64,
+}
+
+/// The minutes of a session as they traded, in order, read back from the adjusted ones; none where the drive holds none, or none that are sound.
+pub fn session(root: &DataRoot, symbol: &str, day: TradingDay) -> Result<Vec<RawMinute>> {
+    let path = path_of(symbol, first_of(day))?;
+    if !root.locate(&path).exists() {
+        return Ok(Vec::new());
+    }
+    let file = store::read_parquet(root, &path)?;
+    let (days, ts) = (frame::days(&file, "date")?, frame::stamps(&file, "ts")?);
+    let names = ["open", "high", "low", "close", "volume", "price_factor", "split_factor"];
+    let columns = names.iter().map(|name| frame::floats(&file, name)).collect::<Result<Vec<_>>>()?;
+    let mut out = Vec::new();
+    for i in (0..days.len()).filter(|i| days[*i] == Some(day)) {
+        let row: Option<Vec<f64>> = columns.iter().map(|c| c[i]).collect();
+        let (Some(start), Some([open, high, low, close, volume, price, split])) = (ts[i], row.as_deref()) else { continue };
+        out.push(RawMinute { start, ohlc: [open / price, high / price, low / price, close / price], volume: volume / split });
+    }
+    Ok(out)
+}
+
 /// The month that begins on `first`.
 fn month_of(first: TradingDay) -> DateRange {
     DateRange { start: first, end: first_of(first.plus_days(31)) }

@@ -26,6 +26,7 @@ pub use crate::schema::table::CURATED_EQUITIES as FOLDER;
 pub use adjust::{Step, factors, steps};
 pub use deps::{Deps, Output, PATH as DEPS};
 pub use minutes::path_of as minutes_path_of;
+pub use minutes::{RawMinute, session as raw_minutes};
 pub use price::{AdjPrice, PriceFactor, RawPrice};
 
 /// Symbols whose rows are in memory at once.

@@ -322,6 +322,16 @@ fn minutes_take_the_factors_of_their_session_and_a_late_split_restates_the_month
     assert_eq!(first_and_last(&kit, "2017-01-01", "split_factor"), (4.0, 1.0));
     let (first, last) = first_and_last(&kit, "2017-01-01", "close");
     assert!((first - 25.0).abs() < 0.1 && (last - 25.0).abs() < 0.1, "{first} {last}: the split is no move");
+    // Read back as they traded.
+    for (on, price) in [("2017-01-09", 100.0), ("2017-01-17", 25.0)] {
+        let raw = crate::curate::raw_minutes(&kit.root, "AAA", day(on)).unwrap();
+        assert_eq!((raw.len(), raw[0].start), (390, crate::calendar::Calendar::xnys().open(day(on))));
+        assert!((raw[0].ohlc[0] - price).abs() < 0.1, "{on}: {:?}", raw[0]);
+    }
+    assert_eq!(crate::curate::raw_minutes(&kit.root, "AAA", day("2017-01-20")).unwrap().len(), 390);
+    for (symbol, on) in [("AAA", "2017-01-23"), ("AAA", "2018-01-09"), ("NIX", "2017-01-09")] {
+        assert_eq!(crate::curate::raw_minutes(&kit.root, symbol, day(on)).unwrap(), []);
+    }
     // The day's own factor and the minutes' are one.
     assert_eq!(column(&kit, "AAA", 2017, "price_factor")[0], 0.25);
     // From nothing, the same bytes.

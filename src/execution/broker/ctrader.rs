@@ -1,6 +1,6 @@
 //! cTrader's Open API (messages of 2025-07) for demo accounts.
 //!
-//! Protobuf over TLS, one connection for questions, orders and news. A live host is refused: there is no way to make the consent that
+//! Protobuf over TLS, or JSON over a websocket over TLS; one connection for questions, orders and news. A live host is refused: there is no way to make the consent that
 //! it would need, and an account that does not say that it is a demo account is refused as well. Whether this broker would notice an
 //! order that is sent twice is not documented, so no order is ever sent twice: an order whose answer was lost is looked for among the
 //! pending orders, the list of orders and the executions.
@@ -27,8 +27,10 @@ use super::{Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, Brok
 use crate::execution::gates::LiveConsent;
 use crate::execution::order::Intent;
 use data_layer::budget::{Pacer, Per, WindowSpec};
+use data_layer::ctrader::dialect::Dialect;
 use data_layer::ctrader::messages as m;
-use data_layer::ctrader::{DEMO_HOST, LIVE_HOST, PORT, Wire};
+use data_layer::ctrader::{DEMO_HOST, LIVE_HOST, Wire};
+use data_layer::env_file;
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
@@ -48,6 +50,7 @@ const TRIES: u32 = 4;
 pub(super) struct Address {
     host: String,
     port: u16,
+    dialect: Dialect,
     loopback: bool,
 }
 
@@ -74,7 +77,8 @@ impl CTraderBroker {
     /// Refuses a live host, anything but TLS, and a root and a host of different worlds. Nothing is sent yet.
     pub fn new(root: &DataRoot, consent: Option<LiveConsent>) -> Result<Self> {
         let host = root.host().clone();
-        let base = host.env(BASE_VARIABLE).map_or_else(|| format!("tls://{DEMO_HOST}:{PORT}"), |b| b.trim_end_matches('/').to_string());
+        let dialect = env_file::load(&host)?.get(Dialect::VARIABLE).map_or(Ok(Dialect::default()), |word| Dialect::named(word))?;
+        let base = host.env(BASE_VARIABLE).map_or_else(|| format!("tls://{DEMO_HOST}:{}", dialect.port()), |b| b.trim_end_matches('/').to_string());
         let loopback = PLACE.check(&base, consent.as_ref())?;
         if root.is_world() && !loopback {
             return Err(Error::new(code::CFG_DATASET_MIXED, text!("this drive holds '{}' data; its orders go to the sandbox only", root.drive().dataset))
@@ -86,10 +90,10 @@ impl CTraderBroker {
             return Err(form());
         }
         let port = match authority.strip_prefix(host_of(authority)).or_else(|| authority.split_once(']').map(|(_, rest)| rest)) {
-            None | Some("") => PORT,
+            None | Some("") => dialect.port(),
             Some(rest) => rest.strip_prefix(':').and_then(|p| p.parse().ok()).ok_or_else(form)?,
         };
-        let address = Address { host: host_of(authority).to_string(), port, loopback };
+        let address = Address { host: host_of(authority).to_string(), port, dialect, loopback };
         Ok(Self { host, address, consent, link: Mutex::default(), pacer: Pacer::default(), root: root.clone(), digits: Mutex::default() })
     }
 

@@ -44,6 +44,9 @@ pub struct PreviewLine {
     pub target_weight: f64,
     pub reason: Reason,
     pub reduce_only: bool,
+    /// What this order is expected to cost, where its class has a cost of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_bps: Option<f64>,
     /// Orders that the line travels in; 0 when it goes whole.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub slices: usize,
@@ -85,7 +88,28 @@ pub struct Preview {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExpectedCost {
     pub usd: f64,
+    /// Of the notional of the whole set; none in consents from before classes had a cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bps: Option<f64>,
     pub side: SideCost,
+}
+
+/// What a set is expected to cost by the cost that was pinned with it, and the cost of each parent order in basis points, by line. A
+/// parent is priced once: its slices one by one would look cheaper. None in sets without such a number.
+pub(crate) fn expected_cost(set: &OrderSet) -> Result<Option<(ExpectedCost, BTreeMap<u32, f64>)>> {
+    let Some(side) = set.pins.cost.clone() else { return Ok(None) };
+    let mut parents: BTreeMap<u32, (&Intent, f64)> = BTreeMap::new();
+    set.lines.iter().for_each(|l| parents.entry(l.line).or_insert((l, 0.0)).1 += l.qty);
+    let (model, mut rates, mut usd, mut notional) = (side.model(), BTreeMap::new(), 0.0, 0.0);
+    for (line, (order, qty)) in parents {
+        let market = set.pins.prices.get(&order.symbol).and_then(Reference::liquidity);
+        let rate = model.rate(order.side, qty, order.reference_price, market)?;
+        rates.insert(line, 1e4 * rate);
+        usd += rate * qty * order.reference_price;
+        notional += qty * order.reference_price;
+    }
+    let bps = side.tiers.filter(|_| notional > 0.0).map(|_| 1e4 * usd / notional);
+    Ok(Some((ExpectedCost { usd, bps, side }, rates)))
 }
 
 impl PaperDay<'_> {
@@ -166,6 +190,8 @@ impl PaperDay<'_> {
         let prices: BTreeMap<String, f64> = set.pins.prices.iter().map(|(s, r)| (s.clone(), r.price)).collect();
         let mut after = set.pins.positions.clone();
         let mut worst: BTreeMap<String, Line> = after.iter().map(|(s, q)| (s.clone(), Line { held: *q, ..Line::default() })).collect();
+        let (cost, rates) = expected_cost(&set)?.unzip();
+        let rate = |line: u32| rates.as_ref().and_then(|r| r.get(&line)).copied().filter(|_| cost.as_ref().is_some_and(|c| c.side.tiers.is_some()));
         let mut lines = Vec::new();
         for l in &set.lines {
             *after.entry(l.symbol.clone()).or_insert(0.0) += l.signed_qty();
@@ -187,6 +213,7 @@ impl PaperDay<'_> {
                 target_weight: set.pins.targets.get(&l.symbol).copied().unwrap_or(0.0),
                 reason: l.reason,
                 reduce_only: l.reduce_only,
+                cost_bps: rate(l.line),
                 slices: usize::from(l.slice > 0),
             });
         }
@@ -207,7 +234,7 @@ impl PaperDay<'_> {
             gross_after: after.iter().map(|(s, q)| value(q.abs(), s)).sum(),
             net_after: after.iter().map(|(s, q)| value(*q, s)).sum(),
             turnover: notional / set.equity,
-            cost: set.pins.cost.clone().map(|side| ExpectedCost { usd: notional * side.bps / 1e4, side }),
+            cost,
             worst: risk::exposure(&worst, &prices).unwrap_or_default(),
             order_set_hash: set.order_set_hash.clone(),
             confirmation: super::confirmation_token(&set.account, set.trading_day),

@@ -1,10 +1,11 @@
 //! The figures of a day's report: a function of the journal and of what the caller knows about data and model.
 
 use super::PaperDay;
+use super::plan::expected_cost;
 use crate::backtest::metric::{max_drawdown, sharpe, var_es, volatility};
 use crate::execution::account::Trade;
 use crate::execution::broker::simulated::PriceSource;
-use crate::execution::calibration;
+use crate::execution::calibration::{self, Ordered};
 use crate::execution::order::OrderSet;
 use crate::execution::positions::{self, EXTERNAL, Holding, Ledger};
 use crate::execution::state::{is_unknown, name};
@@ -146,14 +147,14 @@ impl PaperDay<'_> {
 
     /// What the fills of the set cost against the recorded opens, and what was expected when the set was pinned; a cost is positive.
     fn execution_cost(&self, r: &mut DailyReport, set: &OrderSet, opens: &BTreeMap<TradingDay, BTreeMap<String, f64>>) -> Result<()> {
-        let ordered = |id: &str| Ok(set.lines.iter().find(|l| l.client_order_id == id).cloned());
+        let ordered = |id: &str| Ok(set.lines.iter().find(|l| l.client_order_id == id).map(|l| Ordered::of(set, l.clone())));
         let measured = calibration::by_order(&self.log().fills(&set.account)?, ordered, &Opens(opens))?.measured;
         let costs: Vec<f64> = measured.iter().map(|m| m.slippage_bps + m.fee_bps).collect();
         let n = costs.len() as f64;
         let mean = costs.iter().sum::<f64>() / n;
         let sd = (costs.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
         let bound = |sign: f64| if n < 2.0 { Err(undefined("fewer than two fills at the open")) } else { Ok(mean + sign * 1.96 * sd / n.sqrt()) };
-        let modelled = set.pins.cost.as_ref().map(|c| c.bps).ok_or_else(|| undefined("the set was pinned without an expected cost"));
+        let modelled = expected_cost(set)?.map(|(c, _)| c.bps.unwrap_or(c.side.bps)).ok_or_else(|| undefined("the set was pinned without an expected cost"));
         r.execution = ExecutionCost {
             modelled_bps: r.take("execution.modelled_bps", modelled),
             realised_bps: r.take("execution.realised_bps", if n > 0.0 { Ok(mean) } else { Err(undefined("nothing was filled at the open")) }),

@@ -20,7 +20,7 @@ use data_layer::error::Result;
 use data_layer::time::{DateRange, UtcTime, new_york};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How one line stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,7 +162,8 @@ impl PaperDay<'_> {
         let open = self.log().open_orders(&set.account)?;
         // Without the list of open orders nothing can be called a reduction.
         let broker_positions = if at_broker.is_ok() { held } else { None };
-        let foreign = at_broker.unwrap_or_default().into_iter().filter(|o| open.iter().all(|own| own.id() != o.client_order_id)).collect();
+        let own: BTreeSet<&str> = open.iter().map(OrderRow::id).collect();
+        let foreign = at_broker.unwrap_or_default().into_iter().filter(|o| !own.contains(o.client_order_id.as_str())).collect();
         Ok(Desk {
             readable: readable(self.db, &self.config.limits),
             broker_now: clock.ok().map(|c| c.now),

@@ -13,7 +13,7 @@ pub(crate) const MORNING: &str = "2017-12-01T21:30:00Z";
 
 pub(crate) fn input(targets: &[(&str, f64)]) -> PlanInput {
     let at = UtcTime::parse("2017-11-30T21:00:00Z").unwrap();
-    let reference = |p: f64| Reference { price: p, at, adv_shares: Some(1e6), tradable: true };
+    let reference = |p: f64| Reference { price: p, at, adv_shares: Some(1e6), sigma_daily: None, tradable: true };
     PlanInput {
         asof: "2017-11-30".parse().unwrap(),
         champion: BTreeMap::from([("strategy".into(), "equities_xs".into()), ("version".into(), "v1".into()), ("sha256".into(), "aa".into())]),
@@ -298,4 +298,32 @@ fn a_price_ages_only_while_the_market_is_open() {
     assert_eq!(send::open_seconds_between(t("2017-11-30T21:00:00Z"), t("2017-12-01T14:30:00Z")), 0.0);
     assert_eq!(send::open_seconds_between(t("2017-11-30T21:00:00Z"), t("2017-12-01T14:30:40Z")), 40.0);
     assert_eq!(send::open_seconds_between(t("2017-12-01T15:00:00Z"), t("2017-12-01T15:00:10Z")), 10.0);
+}
+
+#[test]
+fn an_accepted_cost_prices_each_line_of_the_preview_by_its_size_and_the_report_expects_the_same() {
+    use crate::execution::calibration::tests::sized;
+    use crate::execution::calibration::{accept, acceptance, weigh};
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    let evidence = weigh(&sized(2.0));
+    accept(&db, "SIM1", &evidence, &acceptance("SIM1", &evidence.proposal().unwrap()).unwrap(), "me").unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    let account = day.account_check().unwrap();
+    day.reconcile(&account.account).unwrap();
+    let mut plan = input(&[("AAPL", 0.05), ("MSFT", 0.05), ("BBB", 0.01)]);
+    // One market is known and large, one known and small, one unknown.
+    for (symbol, adv) in [("AAPL", 1e7), ("MSFT", 2e4)] {
+        let reference = plan.prices.get_mut(symbol).unwrap();
+        (reference.adv_shares, reference.sigma_daily) = (Some(adv), Some(0.02));
+    }
+    let set = day.plan(&account, &plan).unwrap();
+    let preview = day.preview(&set.run_key).unwrap();
+    let bps = |s: &str| preview.lines.iter().find(|l| l.symbol == s).unwrap().cost_bps.unwrap();
+    assert!(bps("AAPL") < 6.0 && bps("MSFT") > 10.0 && bps("BBB") >= 6.0, "{:?}", preview.lines);
+    let cost = preview.cost.clone().unwrap();
+    let usd: f64 = preview.lines.iter().map(|l| l.cost_bps.unwrap() / 1e4 * l.notional_usd).sum();
+    assert!((cost.usd - usd).abs() < 1e-9 && (cost.bps.unwrap() - 1e4 * usd / preview.notional_usd).abs() < 1e-9);
+    assert_eq!(cost.side, crate::execution::calibration::in_force(&db, "SIM1").unwrap(), "pinned whole");
+    assert_eq!(preview.shown_sha256, day.preview(&set.run_key).unwrap().shown_sha256);
 }

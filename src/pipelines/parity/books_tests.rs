@@ -54,7 +54,7 @@ fn wide() -> Caps {
 /// A paper account of 50,000 that bought its targets at the first open: 250 AAA and 500 BBB, and paid nothing for it.
 fn paper() -> PaperBook {
     let at = UtcTime::parse("2017-11-30T21:00:00Z").unwrap();
-    let reference = |price: f64| Reference { price, at, adv_shares: Some(1e6), tradable: true };
+    let reference = |price: f64| Reference { price, at, adv_shares: Some(1e6), sigma_daily: None, tradable: true };
     let pins = Pins {
         asof: Some(day(0)),
         champion: BTreeMap::from([("version".into(), "v1".into())]),

@@ -176,7 +176,7 @@ impl Evening {
 
     fn input(&self, asof: TradingDay, at: UtcTime) -> PlanInput {
         let names: Vec<String> = (0..self.names).map(|s| format!("S{s:04}")).collect();
-        let reference = Reference { price: 50.0, at, adv_shares: Some(1e7), tradable: true };
+        let reference = Reference { price: 50.0, at, adv_shares: Some(1e7), sigma_daily: None, tradable: true };
         PlanInput {
             asof,
             champion: BTreeMap::new(),

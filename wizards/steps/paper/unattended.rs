@@ -64,7 +64,7 @@ impl Desk {
             calibration::accept(&self.db, &account.account, &evidence, words, "command line")?;
         }
         let past = calibration::history(&self.db, &account.account)?;
-        Ok(super::words::costs(&account.account, &calibration::in_force(&self.db, &account.account)?, &evidence, &past))
+        super::words::costs(&account.account, &calibration::in_force(&self.db, &account.account)?, &evidence, &past)
     }
 
     /// Allow or forbid reductions without a person.

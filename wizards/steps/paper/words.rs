@@ -6,7 +6,9 @@ use data_layer::error::Result;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use data_layer::time::TradingDay;
+use engine::execution::calibration::fit::{Estimate, Fit, Outcome as Fitting};
 use engine::execution::calibration::{Basis, Change, ENOUGH_FILLS, ENOUGH_SESSIONS, Evidence, SideCost, acceptance};
+use engine::execution::cost::{Coefficients, Tier};
 use engine::execution::risk::Limits;
 use engine::pipelines::paper_day::AccountCheck;
 use engine::pipelines::paper_day::plan::{ExpectedCost, Preview, reason_word};
@@ -86,6 +88,7 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
             line.held_before,
             reason_word(line.reason),
             if line.slices > 0 { text!(", {} slices", line.slices) } else { String::new() }
+                + &line.cost_bps.map_or_else(String::new, |c| text!(", cost {c:.1} bps"))
         ));
     }
     for s in &p.skipped {
@@ -106,6 +109,13 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
 }
 
 fn expected(cost: &ExpectedCost) -> String {
+    if let Some(bps) = cost.bps {
+        return text!(
+            "Expected cost {:.2} USD: {bps:.2} bps on average, each order by its size and its class, from {} own fills.\n",
+            cost.usd,
+            cost.side.fills
+        );
+    }
     match cost.side.basis {
         Basis::Default => text!("Expected cost {:.2} USD: {:.2} bps a side, cautious until enough own fills are measured.\n", cost.usd, cost.side.bps),
         Basis::OwnFills => text!("Expected cost {:.2} USD: {:.2} bps a side, by {} own fills.\n", cost.usd, cost.side.bps, cost.side.fills),
@@ -113,10 +123,14 @@ fn expected(cost: &ExpectedCost) -> String {
 }
 
 /// What own fills say about the cost of trading, what is in force, and how it came to be.
-pub fn costs(account: &str, now: &SideCost, e: &Evidence, past: &[Change]) -> String {
+pub fn costs(account: &str, now: &SideCost, e: &Evidence, past: &[Change]) -> Result<String> {
     let bps = |v: Option<f64>| v.map_or_else(|| "unknown".to_string(), |v| format!("{v:.2}"));
     let basis = if now.basis == Basis::Default { text!("the cautious default") } else { text!("by {} own fills", now.fills) };
     let mut out = text!("in force: {:.2} bps a side ({basis})\n", now.bps);
+    if let Some(tiers) = &now.tiers {
+        out.push_str(&text!("  that is for orders whose market is not known; by what changes hands in a name a day:\n"));
+        out.extend(Tier::ALL.iter().zip(tiers).map(|(tier, c)| part(*tier, c)));
+    }
     match e.fills {
         0 => out.push_str(&text!("own fills at the open: none yet, {} others\n", e.unmeasured)),
         _ => out.push_str(&text!(
@@ -130,15 +144,55 @@ pub fn costs(account: &str, now: &SideCost, e: &Evidence, past: &[Change]) -> St
             bps(e.high_bps)
         )),
     }
-    match e.proposed_bps {
+    out.extend(e.fits.iter().flat_map(|f| [&f.account].into_iter().chain(&f.tiers)).filter(|f| f.fills > 0).map(fitted));
+    match e.proposal() {
         None => out.push_str(&text!("proposal: none before {ENOUGH_FILLS} fills over {ENOUGH_SESSIONS} sessions\n")),
-        Some(v) if v == now.bps => out.push_str(&text!("proposal: what is in force\n")),
-        Some(v) => out.push_str(&text!("proposal: {v:.2} bps a side. To accept it: trademl paper cost --confirm \"{}\"\n", acceptance(account, v))),
+        Some(p) if (p.bps, p.tiers) == (now.bps, now.tiers) => out.push_str(&text!("proposal: what is in force\n")),
+        Some(p) => {
+            out.push_str(&text!("proposal: {:.2} bps a side. To accept it: trademl paper cost --confirm \"{}\"\n", p.bps, acceptance(account, &p)?));
+            out.extend(p.tiers.iter().flat_map(|tiers| Tier::ALL.iter().zip(tiers)).map(|(tier, c)| part(*tier, c)));
+        }
     }
     for c in past {
         out.push_str(&text!("{}: {:.2} -> {:.2} bps by {} ({} fills)\n", c.at, c.before.bps, c.after.bps, c.operator, c.evidence.fills));
     }
-    out.trim_end().to_string()
+    Ok(out.trim_end().to_string())
+}
+
+/// The cost of a class of symbols.
+fn part(tier: Tier, c: &Coefficients) -> String {
+    text!(
+        "  {:<7} fee {:.2} + half spread {:.2} bps + impact {:.2} x daily volatility x root of the share of the daily volume\n",
+        tier.as_str(),
+        c.fee_bps,
+        c.half_spread_bps,
+        c.y
+    )
+}
+
+/// What the fills of a class say.
+fn fitted(f: &Fit) -> String {
+    let class = f.tier.map_or("all", Tier::as_str);
+    let known = |e: Option<Estimate>| e.map_or_else(|| "unknown".to_string(), |e| text!("{:.2} ({:.2} to {:.2})", e.value, e.low, e.high));
+    match f.outcome {
+        Fitting::TooFewFills => text!("  {class:<7} {} fills over {} sessions: too few, the dearer of all fills and the default stands\n", f.fills, f.sessions),
+        Fitting::SizesTooAlike => text!(
+            "  {class:<7} {} fills over {} sessions: sizes too alike to tell impact from spread; slippage {} bps, fee {} bps\n",
+            f.fills,
+            f.sessions,
+            known(f.half_spread_bps),
+            known(f.fee_bps)
+        ),
+        Fitting::Fitted => text!(
+            "  {class:<7} {} fills over {} sessions: half spread {} bps, impact {}, fee {} bps; cheaper counts {:.0} %\n",
+            f.fills,
+            f.sessions,
+            known(f.half_spread_bps),
+            known(f.y),
+            known(f.fee_bps),
+            100.0 * f.weight
+        ),
+    }
 }
 
 /// A look during the session.

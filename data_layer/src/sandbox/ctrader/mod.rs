@@ -1,10 +1,12 @@
-//! cTrader's Open API on a loopback port of its own: protobuf over TLS, with a certificate whose root is trusted by name only.
+//! cTrader's Open API on a loopback port of its own: protobuf or JSON over TLS, with a certificate whose root is trusted by name only.
 //!
+//! One port serves both: the first byte of a protobuf frame is that of its length, that of a websocket is a letter.
 //! The certificate and its key are public, as the practice keys are. Its root can vouch for loopback names alone, its own key
 //! was thrown away, and a client trusts it only where it is told to (`TRADEML_CTRADER_ROOT`), and only on loopback.
 
 mod answers;
 mod oauth;
+mod spoil;
 mod view;
 
 pub use oauth::answer as oauth;
@@ -13,17 +15,18 @@ use super::State;
 use super::faults::{Do, Fault};
 use super::stream::{self, Event};
 use super::wire::Call;
+use crate::ctrader::dialect::Hear;
 use crate::ctrader::messages as m;
 use crate::ctrader::words::ExecutionType;
-use crate::ctrader::{Wire, frame, tls};
+use crate::ctrader::{Wire, frame, json, tls};
 use crate::error::Result;
 use answers::{Answer, Seat, refusal};
-use serde_json::json;
+use spoil::{Out, Spoil};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
@@ -70,17 +73,27 @@ pub fn spawn(listener: TcpListener, state: Arc<State>) -> Result<JoinHandle<()>>
 /// What becomes of a connection after an answer.
 struct Done {
     seat: Seat,
-    bytes: Vec<u8>,
+    out: Out,
     told: Option<(String, &'static str)>,
     delay: Duration,
     close: bool,
 }
 
+/// The protocol that a client has begun to speak.
 async fn serve(state: Arc<State>, stream: tokio_rustls::server::TlsStream<TcpStream>) -> std::io::Result<()> {
-    let (mut from, mut to) = tokio::io::split(stream);
+    let mut stream = BufReader::new(stream);
+    if stream.fill_buf().await?.first() == Some(&b'G') {
+        let (from, to) = json::accept(stream).await?;
+        return converse(state, from, to).await;
+    }
+    let (from, to) = tokio::io::split(stream);
+    converse(state, frame::Reader(from), frame::Writer(to)).await
+}
+
+async fn converse(state: Arc<State>, mut from: impl Hear + 'static, mut to: impl Spoil) -> std::io::Result<()> {
     let (heard, mut asked) = mpsc::channel::<m::Envelope>(64);
     let reader = tokio::spawn(async move {
-        while let Ok(Some(envelope)) = frame::read(&mut from).await {
+        while let Ok(Some(envelope)) = from.hear().await {
             if heard.send(envelope).await.is_err() {
                 return;
             }
@@ -99,10 +112,7 @@ async fn serve(state: Arc<State>, stream: tokio_rustls::server::TlsStream<TcpStr
                 seat = done.seat;
                 told.extend(done.told.map(|(order, event)| (order, event.to_string())));
                 tokio::time::sleep(done.delay).await;
-                let sent = match to.write_all(&done.bytes).await {
-                    Ok(()) => to.flush().await,
-                    failed => failed,
-                };
+                let sent = to.send(done.out).await;
                 if sent.is_err() || done.close {
                     break sent;
                 }
@@ -112,31 +122,27 @@ async fn serve(state: Arc<State>, stream: tokio_rustls::server::TlsStream<TcpStr
                     if !seat.account || told.remove(&(event.order.id.clone(), event.name.clone())) {
                         continue;
                     }
-                    let bytes = news(&state, event, &mut held);
-                    let Some(bytes) = bytes else { break Ok(()) };
-                    if let Err(e) = to.write_all(&bytes).await {
+                    let Some(news) = news(&state, event, &mut held) else { break Ok(()) };
+                    if let Err(e) = to.send(Out::Whole(news)).await {
                         break Err(e);
                     }
-                    drop(to.flush().await);
                 }
                 Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed) => break Ok(()),
             },
-            _ = beat.tick() => drop(frame::write(&mut to, &m::Heartbeat {}.wrapped(None)).await),
+            _ = beat.tick() => drop(to.say(&m::Heartbeat {}.wrapped(None)).await),
         }
     };
     reader.abort();
-    drop(to.shutdown().await);
+    to.close().await;
     ended
 }
 
-/// The frames of an event as the fault plan has it; `None`: the connection ends here.
-fn news(state: &State, event: Event, held: &mut Option<Event>) -> Option<Vec<u8>> {
+/// The messages of an event as the fault plan has it; `None`: the connection ends here.
+fn news(state: &State, event: Event, held: &mut Option<Event>) -> Option<Vec<m::Envelope>> {
     let mut out = Vec::new();
     for event in stream::faulted(state, event, held) {
         // An event of a book that is being closed is told to nobody.
-        if let Some(message) = execution(state, &event?) {
-            out.extend(frame::bytes(&message.wrapped(None)));
-        }
+        out.extend(execution(state, &event?).map(|message| message.wrapped(None)));
     }
     Some(out)
 }
@@ -167,17 +173,14 @@ fn respond(state: &State, mut seat: Seat, asked: &m::Envelope) -> Done {
             Answer { messages: vec![refusal(asked, "UNKNOWN_ERROR", "the sandbox could not answer")], told: None }
         })
     };
-    let plain = |seat: Seat, answer: Answer| {
-        let bytes = answer.messages.iter().flat_map(frame::bytes).collect();
-        Done { seat, bytes, told: answer.told, delay: Duration::ZERO, close: false }
-    };
+    let plain = |seat: Seat, answer: Answer| Done { seat, out: Out::Whole(answer.messages), told: answer.told, delay: Duration::ZERO, close: false };
     let only = |seat: Seat, message: m::Envelope| plain(seat, Answer { messages: vec![message], told: None });
     let Some(fault) = fault else {
         let answer = carry_out(&mut seat);
         return plain(seat, answer);
     };
     match fault.action {
-        Do::Reset => Done { bytes: Vec::new(), close: true, ..plain(seat, Answer::default()) },
+        Do::Reset => Done { close: true, ..plain(seat, Answer::default()) },
         Do::ErrorBefore => only(seat, refusal(asked, "CANT_ROUTE_REQUEST", "the server cannot be reached")),
         Do::Status | Do::Body | Do::Html | Do::Entitlement => only(seat, canned(asked, &fault)),
         Do::LostAck => {
@@ -189,16 +192,14 @@ fn respond(state: &State, mut seat: Seat, asked: &m::Envelope) -> Done {
             let told = carry_out(&mut seat).told;
             Done { told, ..only(seat, refusal(asked, "TIMEOUT_ERROR", "the server did not answer in time")) }
         }
-        Do::GzipBomb => Done { bytes: 0x7fff_ffffu32.to_be_bytes().to_vec(), ..plain(seat, Answer::default()) },
+        Do::GzipBomb => Done { out: Out::Bomb, ..plain(seat, Answer::default()) },
         Do::Slow | Do::Drip => {
             let answer = carry_out(&mut seat);
             Done { delay: Duration::from_secs_f64(fault.seconds.unwrap_or(5.0).clamp(0.0, 300.0)), ..plain(seat, answer) }
         }
         Do::Truncate => {
             let answer = carry_out(&mut seat);
-            let mut done = plain(seat, answer);
-            done.bytes.truncate(done.bytes.len() / 2);
-            Done { close: true, ..done }
+            Done { out: Out::Half(answer.messages), close: true, ..plain(seat, Answer { messages: Vec::new(), told: answer.told }) }
         }
         Do::DuplicateRows => {
             let mut answer = carry_out(&mut seat);
@@ -221,7 +222,7 @@ fn picked(state: &State, asked: &m::Envelope) -> Result<Option<Fault>> {
     }
     let symbol = m::NewOrderReq::unwrapped(asked).and_then(|q| view::symbol_of(&state.world, q.symbol).map(str::to_string));
     let method = if matches!(asked.payload_type, m::NewOrderReq::PAYLOAD | m::CancelOrderReq::PAYLOAD) { "POST" } else { "GET" };
-    let body = json!({ "symbol": symbol }).to_string().into_bytes();
+    let body = serde_json::json!({ "symbol": symbol }).to_string().into_bytes();
     let call = Call { vendor: "ctrader".into(), method: method.into(), path: format!("/{named}"), body, ..Call::default() };
     let number = state.calls.count("ctrader", state.now())?;
     Ok(state.plan()?.pick(&call, state.now(), number))

@@ -4,10 +4,11 @@ use super::oauth::{Application, Tokens};
 use super::session::{Failure, HEARTBEAT, Session};
 use super::symbols::Symbols;
 use super::{CTraderBroker, failed};
+use data_layer::ctrader::dialect::Dialect;
 use data_layer::ctrader::messages as m;
 use data_layer::ctrader::models::{CtidAccount, Trader};
 use data_layer::ctrader::words::{AccountType, Scope};
-use data_layer::ctrader::{Wire, moment, tls};
+use data_layer::ctrader::{Wire, frame, json, moment, tls};
 use data_layer::env_file;
 use data_layer::error::{Error, Result, code};
 use data_layer::time::UtcTime;
@@ -90,9 +91,19 @@ fn connect(broker: &CTraderBroker) -> Result<Session> {
         }
     };
     let connector = tls::Connector::new(&address.host, root.as_deref())?;
+    let started = async {
+        let stream = connector.connect(&address.host, address.port).await?;
+        Ok::<_, std::io::Error>(match address.dialect {
+            Dialect::Protobuf => {
+                let (from, to) = tokio::io::split(stream);
+                Session::start((frame::Reader(from), frame::Writer(to)), HEARTBEAT)
+            }
+            Dialect::Json => Session::start(json::connect(&address.host, address.port, stream).await?, HEARTBEAT),
+        })
+    };
     host.block_on(async {
-        match tokio::time::timeout(CONNECT, connector.connect(&address.host, address.port)).await {
-            Ok(Ok(stream)) => Ok(Session::start(stream, HEARTBEAT)),
+        match tokio::time::timeout(CONNECT, started).await {
+            Ok(Ok(session)) => Ok(session),
             Ok(Err(e)) => Err(failed(Failure::Transport(e.to_string()))),
             Err(_) => Err(failed(Failure::Transport(text!("the connection took too long")))),
         }

@@ -1,12 +1,12 @@
 //! One connection: a task that reads, a task that writes and keeps the connection alive, and questions that wait for the answer with their id.
 
+use data_layer::ctrader::Wire;
+use data_layer::ctrader::dialect::{Hear, Say};
 use data_layer::ctrader::messages::{self as m, Envelope};
-use data_layer::ctrader::{Wire, frame};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -67,9 +67,8 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Take over a stream. Must be called on the runtime.
-    pub fn start(stream: impl AsyncRead + AsyncWrite + Send + 'static, heartbeat: Duration) -> Self {
-        let (from, to) = tokio::io::split(stream);
+    /// Take over the two halves of a connection, whatever its dialect. Must be called on the runtime.
+    pub fn start((from, to): (impl Hear + 'static, impl Say + 'static), heartbeat: Duration) -> Self {
         let (outgoing, queue) = mpsc::unbounded_channel();
         let (news, waiting, alive) = (broadcast::channel(BACKLOG).0, Waiting::default(), Arc::new(AtomicBool::new(true)));
         let reader = tokio::spawn(read(from, Arc::clone(&waiting), news.clone(), Arc::clone(&alive)));
@@ -136,9 +135,9 @@ pub(super) fn refusal(envelope: &Envelope) -> Option<Failure> {
     m::CommonError::unwrapped(envelope).map(|e| refused(e.code, e.description, None))
 }
 
-async fn read(mut from: impl AsyncRead + Unpin, waiting: Waiting, news: broadcast::Sender<News>, alive: Arc<AtomicBool>) {
+async fn read(mut from: impl Hear, waiting: Waiting, news: broadcast::Sender<News>, alive: Arc<AtomicBool>) {
     let why = loop {
-        let envelope = match tokio::time::timeout(SILENCE, frame::read(&mut from)).await {
+        let envelope = match tokio::time::timeout(SILENCE, from.hear()).await {
             Err(_) => break text!("the server fell silent"),
             Ok(Ok(None)) => break text!("the server closed the connection"),
             Ok(Err(e)) if e.kind() == std::io::ErrorKind::InvalidData => break text!("the server sent something that is not its protocol"),
@@ -167,20 +166,14 @@ async fn read(mut from: impl AsyncRead + Unpin, waiting: Waiting, news: broadcas
     waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
-async fn write(
-    mut to: impl AsyncWrite + Unpin,
-    mut queue: mpsc::UnboundedReceiver<Envelope>,
-    heartbeat: Duration,
-    news: broadcast::Sender<News>,
-    alive: Arc<AtomicBool>,
-) {
+async fn write(mut to: impl Say, mut queue: mpsc::UnboundedReceiver<Envelope>, heartbeat: Duration, news: broadcast::Sender<News>, alive: Arc<AtomicBool>) {
     loop {
         let envelope = match tokio::time::timeout(heartbeat, queue.recv()).await {
             Ok(Some(envelope)) => envelope,
             Ok(None) => return,
             Err(_) => m::Heartbeat {}.wrapped(None),
         };
-        if frame::write(&mut to, &envelope).await.is_err() {
+        if to.say(&envelope).await.is_err() {
             alive.store(false, Ordering::SeqCst);
             drop(news.send(News::Lost(text!("the connection broke"))));
             return;

@@ -1,4 +1,4 @@
-//! The adapter against the sandbox's server: real TLS, real frames, every fault of the plan.
+//! The adapter against the sandbox's server: real TLS, real frames and texts, every fault of the plan.
 
 use super::session::News;
 use super::*;
@@ -34,20 +34,26 @@ pub(super) struct Street {
     pub dir: tempfile::TempDir,
     pub server: Host,
     pub sandbox: Sandbox,
+    pub dialect: Dialect,
 }
 
 impl Street {
     pub fn new() -> Self {
+        Self::speaking(Dialect::Protobuf)
+    }
+
+    pub fn speaking(dialect: Dialect) -> Self {
         let dir = scratch();
         let server = Host::fake(FakeHost { now: evening(), ..FakeHost::default() });
         let config = SandboxConfig { now: Some(evening()), ..SandboxConfig::replay(dir.path().join("sandbox")) };
         let sandbox = server.block_on(sandbox::start(&server, config)).unwrap().unwrap();
-        Self { dir, server, sandbox }
+        Self { dir, server, sandbox, dialect }
     }
 
     /// A client process: the sandbox's variables with changes (an empty value removes one), maybe about to die.
     pub fn host(&self, changes: &[(&str, &str)], crash_at: Option<(String, u64)>) -> Host {
         let mut env = self.sandbox.env.clone();
+        env.insert(Dialect::VARIABLE.into(), self.dialect.as_str().into());
         for (name, value) in changes {
             env.insert((*name).to_string(), (*value).to_string());
         }
@@ -94,24 +100,41 @@ pub(super) fn follow(host: &Host, to: &str) {
 
 #[test]
 fn lesson_094_the_ctrader_adapter_conforms_over_real_tls() {
+    for dialect in Dialect::ALL {
+        let street = Street::speaking(dialect);
+        let broker = street.broker(&[]);
+        conforms(&broker, &|| {
+            street.go(AFTER_OPEN);
+            follow(&broker.host, AFTER_OPEN);
+        });
+        let after = broker.account().unwrap();
+        let held = &broker.positions().unwrap()[0];
+        assert!((after.equity - after.cash - held.qty * held.price.unwrap()).abs() < 1e-6, "cash is what the positions leave of the equity");
+        let (price, at) = broker.last_price("AAPL").unwrap().unwrap();
+        assert!(price > 0.0 && at <= street.sandbox.now());
+        assert_eq!(broker.last_price("NONE").unwrap(), None);
+        // An order that was taken back is canceled, and can be taken back twice.
+        let Submitted::Accepted(order) = broker.submit(&intent("MSFT", Side::Sell, 3.0)) else { panic!("not accepted") };
+        broker.cancel(&order.id).unwrap();
+        broker.cancel(&order.id).unwrap();
+        let Lookup::Found(ended) = broker.find_by_client_id(&order.client_order_id) else { panic!("lost") };
+        assert_eq!(ended.status, "canceled");
+    }
+}
+
+#[test]
+fn a_protocol_that_nobody_speaks_is_refused_and_each_has_its_port() {
     let street = Street::new();
-    let broker = street.broker(&[]);
-    conforms(&broker, &|| {
-        street.go(AFTER_OPEN);
-        follow(&broker.host, AFTER_OPEN);
-    });
-    let after = broker.account().unwrap();
-    let held = &broker.positions().unwrap()[0];
-    assert!((after.equity - after.cash - held.qty * held.price.unwrap()).abs() < 1e-6, "cash is what the positions leave of the equity");
-    let (price, at) = broker.last_price("AAPL").unwrap().unwrap();
-    assert!(price > 0.0 && at <= street.sandbox.now());
-    assert_eq!(broker.last_price("NONE").unwrap(), None);
-    // An order that was taken back is canceled, and can be taken back twice.
-    let Submitted::Accepted(order) = broker.submit(&intent("MSFT", Side::Sell, 3.0)) else { panic!("not accepted") };
-    broker.cancel(&order.id).unwrap();
-    broker.cancel(&order.id).unwrap();
-    let Lookup::Found(ended) = broker.find_by_client_id(&order.client_order_id) else { panic!("lost") };
-    assert_eq!(ended.status, "canceled");
+    let host = street.host(&[(Dialect::VARIABLE, "soap")], None);
+    assert!(CTraderBroker::new(&street.root(&host), None).err().unwrap().is(code::CFG_VALUE));
+    for dialect in Dialect::ALL {
+        let env = BTreeMap::from([(Dialect::VARIABLE.to_string(), dialect.as_str().to_string())]);
+        let root = crate::execution::broker::fake::scratch();
+        let host = Host::fake(FakeHost { env, now: evening(), ..FakeHost::default() });
+        let root = DataRoot::create(&host, root.path(), "real", FsFacts::default(), None).unwrap();
+        let address = CTraderBroker::new(&root, None).unwrap().address;
+        assert_eq!((address.host.as_str(), address.port, address.dialect), (DEMO_HOST, dialect.port(), dialect));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::execution::broker::ctrader::session::Session;
+use data_layer::ctrader::dialect::{Hear, Say};
 use data_layer::ctrader::frame;
 use secrecy::ExposeSecret;
 
@@ -151,12 +152,18 @@ fn a_code_buys_tokens_once_and_within_its_minute() {
     assert!(oauth::exchange(&forbidden, "abc", redirect).is_err());
 }
 
+/// Our side of a pipe.
+fn halves(ours: tokio::io::DuplexStream) -> (impl Hear + 'static, impl Say + 'static) {
+    let (from, to) = tokio::io::split(ours);
+    (frame::Reader(from), frame::Writer(to))
+}
+
 #[test]
 fn a_quiet_connection_is_kept_alive_and_a_closed_one_is_noticed() {
     let host = Host::fake(FakeHost::default());
     host.block_on(async {
         let (ours, mut theirs) = tokio::io::duplex(4_096);
-        let session = Session::start(ours, Duration::from_millis(20));
+        let session = Session::start(halves(ours), Duration::from_millis(20));
         for _ in 0..3 {
             let heard = tokio::time::timeout(Duration::from_secs(5), frame::read(&mut theirs)).await.unwrap().unwrap().unwrap();
             assert_eq!(heard.payload_type, m::Heartbeat::PAYLOAD);
@@ -182,7 +189,7 @@ fn an_answer_about_another_account_is_no_answer_and_only_events_are_news() {
     let host = Host::fake(FakeHost::default());
     host.block_on(async {
         let (ours, mut theirs) = tokio::io::duplex(65_536);
-        let session = Session::start(ours, Duration::from_secs(8));
+        let session = Session::start(halves(ours), Duration::from_secs(8));
         let mut news = session.listen();
         for (answered, taken) in [(7, true), (8, false), (0, false)] {
             let server = async {

@@ -4,15 +4,17 @@ use super::*;
 
 #[test]
 fn an_order_goes_over_the_connection_that_it_was_prepared_for() {
-    let street = Street::new();
-    for (n, fault) in ["do: reset", "do: truncate", "do: status, status: 401, text: CH_ACCESS_TOKEN_INVALID"].iter().enumerate() {
-        let broker = street.broker(&[]);
-        let order = numbered(n as u32);
-        street.faults(&format!("{{vendor: ctrader, path: '/ProtoOASymbolByIdReq', times: 1, {fault}}}"));
-        let submitted = broker.submit(&order);
-        assert!(matches!(&submitted, Submitted::Accepted(o) if o.matches(&order)), "{fault}: {submitted:?}");
+    for dialect in Dialect::ALL {
+        let street = Street::speaking(dialect);
+        for (n, fault) in ["do: reset", "do: truncate", "do: status, status: 401, text: CH_ACCESS_TOKEN_INVALID"].iter().enumerate() {
+            let broker = street.broker(&[]);
+            let order = numbered(n as u32);
+            street.faults(&format!("{{vendor: ctrader, path: '/ProtoOASymbolByIdReq', times: 1, {fault}}}"));
+            let submitted = broker.submit(&order);
+            assert!(matches!(&submitted, Submitted::Accepted(o) if o.matches(&order)), "{fault}: {submitted:?}");
+        }
+        assert_eq!(street.orders().len(), 3);
     }
-    assert_eq!(street.orders().len(), 3);
 }
 
 /// An order with an id of its own.

@@ -36,21 +36,23 @@ fn word(submitted: &Submitted) -> &'static str {
 
 #[test]
 fn lesson_090_each_fault_of_the_connection_has_its_outcome_and_the_order_is_found_or_not() {
-    let street = Street::new();
-    let broker = street.broker(&[]);
-    for (n, (fault, outcome, exists)) in CASES.iter().enumerate() {
-        let mut order = intent("AAPL", Side::Buy, 5.0);
-        (order.line, order.client_order_id) = (n as u32, String::new());
-        order.client_order_id = order.mint_id();
-        street.faults(&format!("{{{NEW_ORDER}, {fault}}}"));
-        assert_eq!(word(&broker.submit(&order)), *outcome, "{fault}");
-        match broker.find_by_client_id(&order.client_order_id) {
-            Lookup::Found(found) => assert!(*exists && found.matches(&order), "{fault}"),
-            Lookup::NotFound => assert!(!exists, "{fault}"),
-            Lookup::Unknown(why) => panic!("{fault}: {why}"),
+    for dialect in Dialect::ALL {
+        let street = Street::speaking(dialect);
+        let broker = street.broker(&[]);
+        for (n, (fault, outcome, exists)) in CASES.iter().enumerate() {
+            let mut order = intent("AAPL", Side::Buy, 5.0);
+            (order.line, order.client_order_id) = (n as u32, String::new());
+            order.client_order_id = order.mint_id();
+            street.faults(&format!("{{{NEW_ORDER}, {fault}}}"));
+            assert_eq!(word(&broker.submit(&order)), *outcome, "{fault}");
+            match broker.find_by_client_id(&order.client_order_id) {
+                Lookup::Found(found) => assert!(*exists && found.matches(&order), "{fault}"),
+                Lookup::NotFound => assert!(!exists, "{fault}"),
+                Lookup::Unknown(why) => panic!("{fault}: {why}"),
+            }
         }
+        assert_eq!(street.orders().len(), CASES.iter().filter(|c| c.2).count(), "none was sent twice");
     }
-    assert_eq!(street.orders().len(), CASES.iter().filter(|c| c.2).count(), "none was sent twice");
 }
 
 #[test]
@@ -111,42 +113,44 @@ fn sent(street: &Street) -> usize {
 
 #[test]
 fn lesson_102_whatever_is_lost_an_order_is_sent_once_and_its_outcome_found_out() {
-    for (fault, outcome, exists) in CASES {
-        let street = Street::new();
-        let root = street.root(&street.host(&[], None));
-        let broker = CTraderBroker::new(&root, None).unwrap();
-        let account = broker.account().unwrap().account;
-        let db = Db::open(&root, Which::Journal).unwrap();
-        reconcile::run(root.host(), &db, &broker, &account).unwrap();
-        let id = pinned(&db, &account);
-        street.faults(&format!("{{{NEW_ORDER}, {fault}}}"));
-        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
-        let first = sender.send(&id).unwrap();
-        let second = sender.resolve(&id).unwrap();
-        match (outcome, exists) {
-            (_, true) => assert_eq!((&first, &second), (&Outcome::Accepted, &Outcome::Accepted), "{fault}"),
-            (&"not sent", _) => assert_eq!((&first, &second), (&Outcome::Accepted, &Outcome::Accepted), "{fault}: it goes again"),
-            (&"refused", _) => assert!(matches!(first, Outcome::Refused { .. }), "{fault}"),
-            _ => assert!(matches!((&first, &second), (Outcome::Unknown { .. }, Outcome::Unknown { .. })), "{fault}: {first:?} {second:?}"),
-        }
-        let exists = *exists || *outcome == "not sent";
-        assert_eq!(sent(&street), usize::from(exists), "{fault}");
-        // What never arrived is closed by the reconciler, and by nobody else.
-        follow(root.host(), "2017-11-30T21:50:00Z");
-        for _ in 0..3 {
+    for dialect in Dialect::ALL {
+        for (fault, outcome, exists) in CASES {
+            let street = Street::speaking(dialect);
+            let root = street.root(&street.host(&[], None));
+            let broker = CTraderBroker::new(&root, None).unwrap();
+            let account = broker.account().unwrap().account;
+            let db = Db::open(&root, Which::Journal).unwrap();
             reconcile::run(root.host(), &db, &broker, &account).unwrap();
-            follow(root.host(), &root.host().now().plus_seconds(60).to_string());
+            let id = pinned(&db, &account);
+            street.faults(&format!("{{{NEW_ORDER}, {fault}}}"));
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+            let first = sender.send(&id).unwrap();
+            let second = sender.resolve(&id).unwrap();
+            match (outcome, exists) {
+                (_, true) => assert_eq!((&first, &second), (&Outcome::Accepted, &Outcome::Accepted), "{fault}"),
+                (&"not sent", _) => assert_eq!((&first, &second), (&Outcome::Accepted, &Outcome::Accepted), "{fault}: it goes again"),
+                (&"refused", _) => assert!(matches!(first, Outcome::Refused { .. }), "{fault}"),
+                _ => assert!(matches!((&first, &second), (Outcome::Unknown { .. }, Outcome::Unknown { .. })), "{fault}: {first:?} {second:?}"),
+            }
+            let exists = *exists || *outcome == "not sent";
+            assert_eq!(sent(&street), usize::from(exists), "{fault}");
+            // What never arrived is closed by the reconciler, and by nobody else.
+            follow(root.host(), "2017-11-30T21:50:00Z");
+            for _ in 0..3 {
+                reconcile::run(root.host(), &db, &broker, &account).unwrap();
+                follow(root.host(), &root.host().now().plus_seconds(60).to_string());
+            }
+            let state = OrderLog::new(&db).order(&id).unwrap().unwrap().state;
+            let expected = if exists {
+                "accepted"
+            } else if *outcome == "refused" {
+                "rejected"
+            } else {
+                "never_reached"
+            };
+            assert_eq!(state, expected, "{fault}");
+            assert_eq!(sent(&street), usize::from(exists), "{fault}");
         }
-        let state = OrderLog::new(&db).order(&id).unwrap().unwrap().state;
-        let expected = if exists {
-            "accepted"
-        } else if *outcome == "refused" {
-            "rejected"
-        } else {
-            "never_reached"
-        };
-        assert_eq!(state, expected, "{fault}");
-        assert_eq!(sent(&street), usize::from(exists), "{fault}");
     }
 }
 
@@ -191,48 +195,50 @@ fn lesson_117_a_crash_around_the_sending_never_makes_a_second_order() {
 
 #[test]
 fn lesson_103_events_that_come_twice_late_or_not_at_all_end_in_the_same_book() {
-    let mut ends = Vec::new();
-    for fault in ["", "{do: duplicate_event}", "{do: reorder_events}", "{do: drop_stream, p: 0.5}"] {
-        let street = Street::new();
-        let root = street.root(&street.host(&[], None));
-        let broker = CTraderBroker::new(&root, None).unwrap();
-        let account = broker.account().unwrap().account;
-        let db = Db::open(&root, Which::Journal).unwrap();
-        let log = OrderLog::new(&db);
-        reconcile::run(root.host(), &db, &broker, &account).unwrap();
-        street.faults(fault);
-        let mut stream = broker.stream();
-        assert!(matches!(stream.next(Duration::from_millis(10)).unwrap(), Heard::Gap(_)), "a new stream is a gap");
-        let id = pinned(&db, &account);
-        assert_eq!(Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker }.send(&id).unwrap(), Outcome::Accepted);
-        street.go(AFTER_OPEN);
-        follow(root.host(), AFTER_OPEN);
-        let (mut gaps, mut executions) = (0, Vec::new());
-        let mut updates = 0;
-        for _ in 0..12 {
-            match stream.next(Duration::from_millis(150)).unwrap() {
-                Heard::Update(u) => {
-                    updates += 1;
-                    executions.extend(u.execution_id.clone());
-                    take_in(&log, &u, root.host().now()).unwrap();
+    for dialect in Dialect::ALL {
+        let mut ends = Vec::new();
+        for fault in ["", "{do: duplicate_event}", "{do: reorder_events}", "{do: drop_stream, p: 0.5}"] {
+            let street = Street::speaking(dialect);
+            let root = street.root(&street.host(&[], None));
+            let broker = CTraderBroker::new(&root, None).unwrap();
+            let account = broker.account().unwrap().account;
+            let db = Db::open(&root, Which::Journal).unwrap();
+            let log = OrderLog::new(&db);
+            reconcile::run(root.host(), &db, &broker, &account).unwrap();
+            street.faults(fault);
+            let mut stream = broker.stream();
+            assert!(matches!(stream.next(Duration::from_millis(10)).unwrap(), Heard::Gap(_)), "a new stream is a gap");
+            let id = pinned(&db, &account);
+            assert_eq!(Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker }.send(&id).unwrap(), Outcome::Accepted);
+            street.go(AFTER_OPEN);
+            follow(root.host(), AFTER_OPEN);
+            let (mut gaps, mut executions) = (0, Vec::new());
+            let mut updates = 0;
+            for _ in 0..12 {
+                match stream.next(Duration::from_millis(150)).unwrap() {
+                    Heard::Update(u) => {
+                        updates += 1;
+                        executions.extend(u.execution_id.clone());
+                        take_in(&log, &u, root.host().now()).unwrap();
+                    }
+                    Heard::Gap(_) => gaps += 1,
+                    Heard::Silence if gaps == 0 || stream.is_connected() => break,
+                    Heard::Silence => {}
                 }
-                Heard::Gap(_) => gaps += 1,
-                Heard::Silence if gaps == 0 || stream.is_connected() => break,
-                Heard::Silence => {}
             }
+            // Without news this would say nothing about the stream.
+            let least = if fault.contains("drop") { 0 } else { 1 + usize::from(!fault.contains("reorder")) };
+            assert!(updates >= least, "{fault}: {updates} updates");
+            assert!(!fault.contains("duplicate") || executions.iter().filter(|e| **e == executions[0]).count() >= 2, "{fault}: {executions:?}");
+            reconcile::run(root.host(), &db, &broker, &account).unwrap();
+            assert!(log.fills(&account).unwrap().iter().all(|f| executions.is_empty() || executions.contains(&f.fill_id)), "{fault}: one name on both ways");
+            let row = log.order(&id).unwrap().unwrap();
+            let ledger = positions::ledger(&log, &account).unwrap().per_symbol();
+            ends.push((row.state, row.filled_qty, ledger));
         }
-        // Without news this would say nothing about the stream.
-        let least = if fault.contains("drop") { 0 } else { 1 + usize::from(!fault.contains("reorder")) };
-        assert!(updates >= least, "{fault}: {updates} updates");
-        assert!(!fault.contains("duplicate") || executions.iter().filter(|e| **e == executions[0]).count() >= 2, "{fault}: {executions:?}");
-        reconcile::run(root.host(), &db, &broker, &account).unwrap();
-        assert!(log.fills(&account).unwrap().iter().all(|f| executions.is_empty() || executions.contains(&f.fill_id)), "{fault}: one name on both ways");
-        let row = log.order(&id).unwrap().unwrap();
-        let ledger = positions::ledger(&log, &account).unwrap().per_symbol();
-        ends.push((row.state, row.filled_qty, ledger));
+        assert_eq!(ends[0].0, "filled");
+        assert!(ends.iter().all(|e| e == &ends[0]), "{ends:?}");
     }
-    assert_eq!(ends[0].0, "filled");
-    assert!(ends.iter().all(|e| e == &ends[0]), "{ends:?}");
 }
 
 #[test]
