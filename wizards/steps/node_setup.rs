@@ -81,7 +81,7 @@ pub fn plan(act: &Act<'_>, setup: &Setup) -> Result<Plan> {
 }
 
 /// Lanes that a key may or may not open; which ones is only known when the vendors have been asked.
-const UNSURE: [&str; 3] = [dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP];
+const UNSURE: [&str; 4] = [dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP, dataset::EARNINGS_CALENDAR];
 
 /// The rows that will be queued, by kind and dataset. What depends on a probe says so.
 fn work(act: &Act<'_>, setup: &Setup, stage: &Stage, window: DateRange) -> Result<Vec<(String, u64)>> {

@@ -21,6 +21,7 @@ use crate::time::{DateRange, TradingDay};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod companies;
 mod damaged;
 mod runs;
 mod schedule;
@@ -68,7 +69,7 @@ fn minutes_of(endpoints: &Endpoints, stage: &Stage, window: DateRange) -> Result
     Ok(from.map(|from| DateRange { start: from.max(window.start), ..window }).filter(|w| w.start < w.end))
 }
 
-/// Macro series and the index's history, where the key was found able to have them.
+/// Macro series, the index's history and the calendar of reports, where the key was found able to have them.
 fn beside_the_prices(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: DateRange, kind: Kind, run: Option<&str>) -> Result<Vec<NewTask>> {
     let open = |name: &str| stage.lanes.contains_key(name) && stage.is_active(name);
     let mut tasks = Vec::new();
@@ -78,6 +79,11 @@ fn beside_the_prices(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, wind
     }
     if open(dataset::INDEX_MEMBERSHIP) {
         tasks.push(scheduler::market_task(endpoints, dataset::INDEX_MEMBERSHIP, window, kind, run)?);
+    }
+    if open(dataset::EARNINGS_CALENDAR) {
+        let today = window.end.plus_days(-1);
+        let ahead = DateRange::new(today, today.plus_days(companies::CALENDAR_DAYS))?;
+        tasks.push(scheduler::market_task(endpoints, dataset::EARNINGS_CALENDAR, ahead, kind, run)?);
     }
     Ok(tasks)
 }
@@ -268,11 +274,8 @@ impl Node {
         let mut audited = self.audit(window, scope)?;
         let mut healed = 0;
         for _ in 0..HEALING_ROUNDS {
-            if audited.gaps.is_empty() {
-                break;
-            }
-            let seeded = self.seed_gaps(&audited)?;
-            if seeded.inserted + seeded.revived == 0 {
+            let (gaps, companies) = (self.seed_gaps(&audited)?, self.seed_companies()?);
+            if gaps.inserted + gaps.revived + companies.inserted + companies.revived == 0 {
                 break;
             }
             let report = self.work(DrainUntil::Empty, progress)?;
