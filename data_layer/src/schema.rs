@@ -59,6 +59,7 @@ pub mod table {
     pub const REF_FUNDAMENTALS: &str = "reference/fundamentals";
     pub const REF_COMPANIES: &str = "reference/companies";
     pub const REF_SHARES: &str = "reference/shares_outstanding";
+    pub const REF_LIQUID: &str = "reference/universe_liquid";
     pub const REF_EARNINGS: &str = "reference/earnings";
 }
 

@@ -240,7 +240,8 @@ impl Kit {
             let place = Place { table, vendor: vendor.as_str(), tf: "none", range, symbols: if asked.is_empty() { &[] } else { &symbols } };
             segments.push(segment::write(&self.root, &place, &mut frame).unwrap());
         }
-        let seen = Manifest { ingested_at: UtcTime::parse(at).unwrap(), ..self.unwritten(table, dataset, vendor.as_str(), "none", segments, asked, window, true) };
+        let seen =
+            Manifest { ingested_at: UtcTime::parse(at).unwrap(), ..self.unwritten(table, dataset, vendor.as_str(), "none", segments, asked, window, true) };
         self.put_manifest(&seen, self.seq.get());
         seen
     }

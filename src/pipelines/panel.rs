@@ -219,7 +219,21 @@ pub(crate) fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, 
         delisted[s] = life.end(days.last().copied());
     }
     let [open, high, low, close, vwap, volume, close_raw, volume_raw] = matrices;
-    Ok(Panel { days, symbols: lives.into_keys().collect(), open, high, low, close, vwap, volume, volume_raw, close_raw, member, delisted, known: PointInTime::default() })
+    Ok(Panel {
+        days,
+        symbols: lives.into_keys().collect(),
+        open,
+        high,
+        low,
+        close,
+        vwap,
+        volume,
+        volume_raw,
+        close_raw,
+        member,
+        delisted,
+        known: PointInTime::default(),
+    })
 }
 
 /// The companies behind one ticker, each with its own bars. The newest that has any keeps the ticker's name.

@@ -119,6 +119,9 @@ pub fn prepare(root: &DataRoot, pinned: &Pinned) -> Result<Prepared> {
 /// [`prepare`] from a panel in memory.
 pub fn from_panel(mut panel: Panel, mut notes: Vec<String>, pinned: &Pinned) -> Result<Prepared> {
     let cfg = &pinned.config;
+    if let Some(universe) = &cfg.universe {
+        universe.restrict(&mut panel);
+    }
     if cfg.features.set == features::equities_xs::FEATURE_SET {
         features::equities_xs::context::settle(&mut panel);
         notes.extend(panel.known.left_out.values().map(|why| text!("left out: {why}")));

@@ -30,14 +30,8 @@ use std::sync::Arc;
 const VENDORS: &[Vendor] = &[Vendor::Alpaca, Vendor::AlphaVantage];
 
 /// Datasets whose lane is written into the stage as the key was found able to have them.
-const LANES: &[&str] = &[
-    dataset::EQUITIES_EOD,
-    dataset::EQUITIES_MINUTE,
-    dataset::MACROS_FRED,
-    dataset::INDEX_MEMBERSHIP,
-    dataset::COMPANIES,
-    dataset::EARNINGS_CALENDAR,
-];
+const LANES: &[&str] =
+    &[dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP, dataset::COMPANIES, dataset::EARNINGS_CALENDAR];
 /// Lanes that open only where an answer with rows was seen: a world without companies answers, and has nothing to say.
 const SEEN_ONLY: [&str; 2] = [dataset::COMPANIES, dataset::EARNINGS_CALENDAR];
 

@@ -47,7 +47,13 @@ impl Node {
             // A report on the day that was asked last may have come after the question.
             let due = from.is_none_or(|from| reports.get(&cik).is_some_and(|filed| from.plus_days(-1) <= *filed && *filed < end));
             if due {
-                tasks.extend(self.of_company(dataset::SHARES, &cik, from.map_or(start.plus_days(-BEFORE_DAYS), |from| from.plus_days(-1)), end, from.is_some())?);
+                tasks.extend(self.of_company(
+                    dataset::SHARES,
+                    &cik,
+                    from.map_or(start.plus_days(-BEFORE_DAYS), |from| from.plus_days(-1)),
+                    end,
+                    from.is_some(),
+                )?);
             }
         }
         let waiting = self.waiting()?;

@@ -21,6 +21,7 @@ use crate::time::{DateRange, TradingDay};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod actions;
 mod companies;
 mod damaged;
 mod runs;
@@ -266,6 +267,10 @@ impl Node {
     /// Judge what is stored in a window, by reading it.
     pub fn audit(&self, window: DateRange, scope: AuditScope) -> Result<AuditReport> {
         let refreshed = reference::refresh_reference(self.root(), self.db())?;
+        if scope == AuditScope::Full {
+            // From all bars, so it goes with the audit that reads all bars.
+            reference::refresh_liquid(self.root(), reference::MIN_ADV_USD)?;
+        }
         audit::audit_scan(self.root(), self.db(), &refreshed, scope, window.end.plus_days(-1), window)
     }
 
@@ -274,8 +279,8 @@ impl Node {
         let mut audited = self.audit(window, scope)?;
         let mut healed = 0;
         for _ in 0..HEALING_ROUNDS {
-            let (gaps, companies) = (self.seed_gaps(&audited)?, self.seed_companies()?);
-            if gaps.inserted + gaps.revived + companies.inserted + companies.revived == 0 {
+            let seeded = [self.seed_gaps(&audited)?, self.seed_actions(window)?, self.seed_companies()?];
+            if seeded.iter().all(|s| s.inserted + s.revived == 0) {
                 break;
             }
             let report = self.work(DrainUntil::Empty, progress)?;

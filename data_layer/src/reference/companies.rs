@@ -61,7 +61,21 @@ const CHANGE: &str = "ticker_change";
 #[derive(Default)]
 struct Lists {
     days: BTreeSet<TradingDay>,
-    seen: BTreeMap<(String, String), Seen>,
+    /// Stretches of lists that follow each other, by ticker and company.
+    seen: BTreeMap<(String, String), Vec<Seen>>,
+}
+
+impl Lists {
+    /// A list of `day`, which is none of an earlier day than those before it, names a pair.
+    fn name(&mut self, day: TradingDay, symbol: &str, cik: &str, name: &str) {
+        self.days.insert(day);
+        let before = self.days.range(..day).next_back().copied();
+        let stretches = self.seen.entry((symbol.into(), cik.into())).or_default();
+        match stretches.last_mut().filter(|s| s.last == day || Some(s.last) == before) {
+            Some(stretch) => stretch.last = day,
+            None => stretches.push(Seen { first: day, last: day, name: name.to_string() }),
+        }
+    }
 }
 
 struct Seen {
@@ -83,10 +97,9 @@ fn read_lists(root: &DataRoot, report: &mut ReferenceReport) -> Result<Lists> {
             out.days.insert(day);
             let (cik, symbol, name) = (frame::texts(&rows, "cik")?, frame::texts(&rows, "symbol")?, frame::texts(&rows, "name")?);
             for i in 0..rows.height() {
-                let (Some(cik), Some(symbol)) = (cik[i], symbol[i]) else { continue };
-                let pair = out.seen.entry((symbol.into(), cik.into())).or_insert_with(|| Seen { first: day, last: day, name: String::new() });
-                pair.last = day;
-                pair.name = name[i].unwrap_or_default().to_string();
+                if let (Some(cik), Some(symbol)) = (cik[i], symbol[i]) {
+                    out.name(day, symbol, cik, name[i].unwrap_or_default());
+                }
             }
         }
     }
@@ -107,14 +120,14 @@ fn tenures(lists: &Lists, listings: &[Listing], changes: &[TickerChange]) -> Vec
         let covers = |l: &&&Listing| l.ipo_date.is_none_or(|d| d <= day) && l.delisting_date.is_none_or(|d| day < d);
         by_symbol.get(symbol).and_then(|all| all.iter().find(covers).copied())
     };
-    let mut out: BTreeMap<(String, String), Tenure> = BTreeMap::new();
-    for ((symbol, cik), seen) in &lists.seen {
+    let mut out: Vec<Tenure> = Vec::new();
+    for ((symbol, cik), seen) in lists.seen.iter().flat_map(|(pair, stretches)| stretches.iter().map(move |s| (pair, s))) {
         let listing = carried(symbol, seen.first);
         // Only the first list may speak of the time before it was seen.
         let began = listing.and_then(|l| l.ipo_date).filter(|_| Some(&seen.first) == lists.days.first());
         let vanished = lists.days.range(seen.last.plus_days(1)..).next().copied();
         let ended = listing.and_then(|l| l.delisting_date).filter(|d| *d > seen.first);
-        let tenure = Tenure {
+        out.push(Tenure {
             symbol: symbol.clone(),
             from: began.unwrap_or(seen.first),
             to: [vanished, ended].into_iter().flatten().min(),
@@ -124,35 +137,34 @@ fn tenures(lists: &Lists, listings: &[Listing], changes: &[TickerChange]) -> Vec
             last_seen: seen.last,
             evidence: if began.is_some() { "listing" } else { "list" }.into(),
             common: listing.is_none_or(Listing::is_common_stock),
-        };
-        out.insert((symbol.clone(), cik.clone()), tenure);
+        });
     }
     follow(changes, &mut out, carried);
-    let mut all: Vec<Tenure> = out.into_values().collect();
-    all.sort();
-    all
+    out.sort();
+    out
 }
 
 /// Changes of ticker, newest first: the old name was the same company's before, and the company's past is the new name's too.
-fn follow<'l>(changes: &[TickerChange], out: &mut BTreeMap<(String, String), Tenure>, carried: impl Fn(&str, TradingDay) -> Option<&'l Listing>) {
+fn follow<'l>(changes: &[TickerChange], out: &mut Vec<Tenure>, carried: impl Fn(&str, TradingDay) -> Option<&'l Listing>) {
     let mut newest_first: Vec<&TickerChange> = changes.iter().collect();
     newest_first.sort_by_key(|c| std::cmp::Reverse(c.date));
     for change in &newest_first {
-        let after = out.values().find(|t| t.symbol == change.new_symbol && change.date <= t.last_seen && t.to.is_none_or(|to| change.date < to)).cloned();
-        let Some(after) = after.filter(|t| !out.contains_key(&(change.old_symbol.clone(), t.cik.clone()))) else { continue };
+        let after = out.iter().find(|t| t.symbol == change.new_symbol && change.date <= t.last_seen && t.to.is_none_or(|to| change.date < to)).cloned();
+        let Some(after) = after.filter(|after| !out.iter().any(|t| t.symbol == change.old_symbol && t.cik == after.cik)) else { continue };
         let listing = carried(&change.old_symbol, change.date.plus_days(-1));
         let from = listing.and_then(|l| l.ipo_date).unwrap_or(after.from);
         // A change that came after the first list may have carried the old name on it: then that is a tenure of its own.
         if from < change.date && after.evidence != "list" {
             let symbol = change.old_symbol.clone();
-            let before = Tenure { symbol, from, to: Some(change.date), evidence: CHANGE.into(), common: listing.is_none_or(Listing::is_common_stock), ..after.clone() };
-            out.insert((before.symbol.clone(), before.cik.clone()), before);
+            let before =
+                Tenure { symbol, from, to: Some(change.date), evidence: CHANGE.into(), common: listing.is_none_or(Listing::is_common_stock), ..after.clone() };
+            out.push(before);
         }
     }
     for change in newest_first.iter().rev() {
-        let before = out.values().find(|t| t.symbol == change.old_symbol && t.from < change.date).map(|t| (t.cik.clone(), t.from));
+        let before = out.iter().find(|t| t.symbol == change.old_symbol && t.from < change.date).map(|t| (t.cik.clone(), t.from));
         let Some((cik, from)) = before else { continue };
-        if let Some(after) = out.get_mut(&(change.new_symbol.clone(), cik)).filter(|t| from < t.from) {
+        if let Some(after) = out.iter_mut().find(|t| t.symbol == change.new_symbol && t.cik == cik && from < t.from) {
             (after.from, after.evidence) = (from, CHANGE.into());
         }
     }
@@ -180,7 +192,8 @@ pub(super) fn frame(rows: &[Tenure]) -> Result<DataFrame> {
 
 /// The rows of a `reference/companies` table.
 pub fn tenures_of(rows: &DataFrame) -> Result<Vec<Tenure>> {
-    let (symbol, cik, name, evidence) = (frame::texts(rows, "symbol")?, frame::texts(rows, "cik")?, frame::texts(rows, "name")?, frame::texts(rows, "evidence")?);
+    let (symbol, cik, name, evidence) =
+        (frame::texts(rows, "symbol")?, frame::texts(rows, "cik")?, frame::texts(rows, "name")?, frame::texts(rows, "evidence")?);
     let (from, to) = (frame::days(rows, "from")?, frame::days(rows, "to")?);
     let (first, last, common) = (frame::days(rows, "first_seen")?, frame::days(rows, "last_seen")?, frame::bools(rows, "common")?);
     let text = |t: Option<&str>| t.unwrap_or_default().to_string();

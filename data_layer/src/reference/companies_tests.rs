@@ -32,7 +32,10 @@ fn who(tenures: &[Tenure], symbol: &str, on: &str) -> Option<String> {
 #[test]
 fn a_ticker_that_was_used_before_leads_to_nobody_but_its_holder() {
     let kit = Kit::new();
-    kit.listings("2018-01-02", &[("WM", Some("1990-01-02"), Some("2008-09-26")), ("WM", Some("2009-01-05"), None), ("OLD", None, None), ("NEW", Some("2017-06-01"), None)]);
+    kit.listings(
+        "2018-01-02",
+        &[("WM", Some("1990-01-02"), Some("2008-09-26")), ("WM", Some("2009-01-05"), None), ("OLD", None, None), ("NEW", Some("2017-06-01"), None)],
+    );
     seen(&kit, "2018-02-01", &[("WM", "823768"), ("OLD", "7"), ("NONE", "8")]);
     seen(&kit, "2018-03-01", &[("WM", "823768"), ("NEW", "9"), ("NONE", "8")]);
     let all = known(&kit);
@@ -68,10 +71,13 @@ fn a_change_of_ticker_is_the_same_company_under_both_names() {
         asof: day("2022-01-03"),
     };
     let listings = [listing("FB", "2012-05-18", Some("2022-06-09")), listing("META", "2022-06-09", None)];
-    let mut lists = Lists { days: [day("2022-07-01")].into(), ..Lists::default() };
-    lists.seen.insert(("META".into(), "1".into()), Seen { first: day("2022-07-01"), last: day("2022-07-01"), name: "Meta".into() });
+    let mut lists = Lists::default();
+    lists.name(day("2022-07-01"), "META", "1", "Meta");
     let all = tenures(&lists, &listings, &[change("2022-06-09", "FB", "META")]);
-    assert_eq!((who(&all, "FB", "2015-01-02").as_deref(), who(&all, "FB", "2022-06-08").as_deref(), who(&all, "FB", "2022-06-09")), (Some("1"), Some("1"), None));
+    assert_eq!(
+        (who(&all, "FB", "2015-01-02").as_deref(), who(&all, "FB", "2022-06-08").as_deref(), who(&all, "FB", "2022-06-09")),
+        (Some("1"), Some("1"), None)
+    );
     assert_eq!(who(&all, "META", "2015-01-02").as_deref(), Some("1"), "prices under the new name reach back as far as the company");
     assert!(all[0].shared_with(&all[1]).is_none(), "one company under two names in turn has one class");
 }
@@ -88,7 +94,13 @@ fn only_common_stock_counts_as_a_class() {
         status: "Active".into(),
         asof: day("2018-01-02"),
     };
-    let common = [("JPM", "JPMorgan Chase & Co"), ("UNT", "Unit Corp"), ("O", "Realty Income Trust"), ("BRK-B", "Berkshire Hathaway Inc - Class B"), ("RGS", "Regis Corp")];
+    let common = [
+        ("JPM", "JPMorgan Chase & Co"),
+        ("UNT", "Unit Corp"),
+        ("O", "Realty Income Trust"),
+        ("BRK-B", "Berkshire Hathaway Inc - Class B"),
+        ("RGS", "Regis Corp"),
+    ];
     let other = [
         ("JPM-P-D", "JPMorgan Chase & Co"),
         ("TBB", "AT&T Inc 5.35% Notes 2066"),
@@ -108,21 +120,17 @@ proptest! {
     fn tomorrows_list_changes_no_answer_about_yesterday(choices in proptest::collection::vec((0_usize..4, 0_usize..3), 6..20), cut in 1_usize..4) {
         // Four lists a week apart; each names some of four tickers with one of three companies.
         let days: Vec<TradingDay> = (0..4).map(|w| day("2018-02-01").plus_days(7 * w)).collect();
-        let mut all = Lists::default();
         let lists_until = |n: usize| {
             let mut out = Lists::default();
             for (w, on) in days.iter().enumerate().take(n) {
                 out.days.insert(*on);
-                for (i, (ticker, company)) in choices.iter().enumerate().filter(|(i, _)| i % 4 == w) {
-                    let key = (format!("T{ticker}"), format!("{}", (company + i) % 3));
-                    let pair = out.seen.entry(key).or_insert_with(|| Seen { first: *on, last: *on, name: String::new() });
-                    pair.last = *on;
+                for (ticker, company) in choices.iter().enumerate().filter(|(i, _)| i % 4 == w).map(|(_, c)| c) {
+                    out.name(*on, &format!("T{ticker}"), &company.to_string(), "");
                 }
             }
             out
         };
-        std::mem::swap(&mut all, &mut lists_until(4));
-        let (then, now) = (tenures(&lists_until(cut), &[], &[]), tenures(&all, &[], &[]));
+        let (then, now) = (tenures(&lists_until(cut), &[], &[]), tenures(&lists_until(4), &[], &[]));
         for ticker in 0..4 {
             for on in (days[0].0 - 5..days[cut].0).map(TradingDay) {
                 let symbol = format!("T{ticker}");

@@ -26,15 +26,15 @@ pub struct Listing {
 }
 
 /// Words in a listing's name of paper that is not common stock. A trust may be one: real estate trusts are companies.
-const OTHER_PAPER: [&str; 14] = [
-    "preferred", "pfd", "warrant", "warrants", "rights", "units", "notes", "debentures", "debenture", "depositary", "adr", "ads", "etf", "etn",
-];
+const OTHER_PAPER: [&str; 14] =
+    ["preferred", "pfd", "warrant", "warrants", "rights", "units", "notes", "debentures", "debenture", "depositary", "adr", "ads", "etf", "etn"];
 
 impl Listing {
     /// Whether this is common stock of a company: no fund, preferred stock, warrant, right, unit, note or receipt.
     pub fn is_common_stock(&self) -> bool {
         let class = self.symbol.split(['-', '/', ' ']).nth(1).unwrap_or_default();
-        let other = self.name.contains('%') || self.name.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| OTHER_PAPER.contains(&w.to_ascii_lowercase().as_str()));
+        let other =
+            self.name.contains('%') || self.name.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| OTHER_PAPER.contains(&w.to_ascii_lowercase().as_str()));
         let suffix = class.starts_with('P') && class != "PUB" || matches!(class, "W" | "WS" | "WT" | "U" | "UN" | "R" | "RT");
         self.asset_type.eq_ignore_ascii_case("stock") && !other && !suffix
     }

@@ -17,6 +17,7 @@ mod listings;
 mod companies;
 mod shares;
 mod earnings;
+mod liquid;
 mod macros;
 mod membership;
 mod partitions;
@@ -26,6 +27,7 @@ pub use actions::{CorpAction, TickerChange, actions_of, load_actions, load_ticke
 pub use companies::{Tenure, holder, load_companies, tenures_of};
 pub use earnings::{EarningsDate, earnings_of, load_earnings};
 pub use fundamentals::{Fundamentals, Item, Reported};
+pub use liquid::{ADV_SESSIONS, LiquidStay, MIN_ADV_USD, decided_adv, liquid_universe, refresh_liquid};
 pub use listings::{Delisting, Listed, Listing, ListingSpans, load_delistings, load_listings};
 pub use macros::{Macros, Vintage};
 pub use membership::{Membership, SP500, load_membership};

@@ -172,7 +172,8 @@ pub(super) fn frame(rows: &[ShareCount]) -> Result<DataFrame> {
 
 /// The rows of a `reference/shares_outstanding` table, by company in order of filing.
 pub fn shares_of(rows: &DataFrame) -> Result<BTreeMap<String, Vec<ShareCount>>> {
-    let (cik, concept, form, accession) = (frame::texts(rows, "cik")?, frame::texts(rows, "concept")?, frame::texts(rows, "form")?, frame::texts(rows, "accession")?);
+    let (cik, concept, form, accession) =
+        (frame::texts(rows, "cik")?, frame::texts(rows, "concept")?, frame::texts(rows, "form")?, frame::texts(rows, "accession")?);
     let (filed, end, stated) = (frame::days(rows, "filed")?, frame::days(rows, "period_end")?, frame::days(rows, "stated_on")?);
     let shares = frame::floats(rows, "shares")?;
     let text = |t: Option<&str>| t.unwrap_or_default().to_string();

@@ -56,7 +56,12 @@ fn too_little(panel: &Panel, value: &dyn Fn(&str) -> Vec<f64>) -> Option<String>
     let [stayed, left] = seen.map(share);
     let percent = |v: f64| format!("{:.1} %", (v * 1e3).floor() / 10.0);
     (stayed.min(left) < MIN_COVERAGE).then(|| {
-        text!("known for {} of the members' days of names that stayed and {} of those that left, {} needed of each", percent(stayed), percent(left), percent(MIN_COVERAGE))
+        text!(
+            "known for {} of the members' days of names that stayed and {} of those that left, {} needed of each",
+            percent(stayed),
+            percent(left),
+            percent(MIN_COVERAGE)
+        )
     })
 }
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::types::{Announcement, PointInTime};
 use crate::features::fixture::{cell, golden, near, panel_of, random_panel, sessions, table};
+use crate::types::{Announcement, PointInTime};
 use data_layer::time::TradingDay;
 use proptest::prelude::*;
 use std::collections::BTreeMap;

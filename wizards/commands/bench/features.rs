@@ -4,9 +4,9 @@ use super::measure::{Job, checksum};
 use super::{Bench, made};
 use data_layer::error::{Error, Result};
 use data_layer::time::TradingDay;
-use engine::types::{Announcement, PointInTime};
 use engine::features::{alpha158, equities_xs};
 use engine::types::{self, Matrix};
+use engine::types::{Announcement, PointInTime};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -51,9 +51,7 @@ pub fn equities_xs(bench: &mut Bench<'_>) -> Result<()> {
     let line = bench.clock.measure(
         Job::new("features_xs_v1", cells, "symbol_days").repeats(5),
         || Ok(()),
-        |()| {
-            equities_xs::build(&cross_section(bench)?)
-        },
+        |()| equities_xs::build(&cross_section(bench)?),
         |block| {
             let sum = |name: &str| block.column(name).map(|m| checksum(m.values())).ok_or_else(|| Error::bug("a compared feature is not in the set"));
             let sums = XS_PROBES.iter().map(|name| Ok(((*name).to_string(), sum(name)?))).collect::<Result<Map<String, Value>>>()?;
