@@ -279,6 +279,35 @@ mod tests {
     use crate::time::DateRange;
 
     #[test]
+    fn a_large_companys_facts_share_their_texts_and_its_shares_alone_are_a_handful() {
+        let range = DateRange::new("2009-01-01".parse().unwrap(), "2020-01-01".parse().unwrap()).unwrap();
+        let fact = |i: usize| {
+            format!(
+                r#"{{"end":"2017-06-30","val":{i},"accn":"0000000001-17-{i:06}","fy":2017,"fp":"Q2","form":"10-Q","filed":"2017-08-01","frame":"CY2017Q2I"}}"#
+            )
+        };
+        let list = |n: usize| (0..n).map(fact).collect::<Vec<_>>().join(",");
+        let body = format!(
+            r#"{{"cik":1,"entityName":"A","facts":{{"us-gaap":{{"Assets":{{"label":null,"description":null,"units":{{"USD":[{}]}}}}}},"dei":{{"EntityCommonStockSharesOutstanding":{{"units":{{"shares":[{}]}}}}}}}}}}"#,
+            list(10_000),
+            list(3)
+        );
+        let decoded = |name: &str| {
+            let b = Batch { dataset: name.into(), symbols: vec!["1".into()], range, page_rows: 1 };
+            let request = SecEdgar.plan(&b).unwrap().remove(0);
+            let Rows::Facts(facts) = SecEdgar.decode(&b, &request, body.as_bytes()).unwrap().rows else { panic!("facts") };
+            facts
+        };
+        assert_eq!(decoded(dataset::SHARES).len(), 3);
+        let all = decoded(dataset::FUNDAMENTALS);
+        // What a fact holds of its own: numbers, days and its accession. Everything else is counted once.
+        assert!(all.len() == 10_003 && size_of::<Fact>() <= 144, "{}", size_of::<Fact>());
+        let held: usize = all.iter().map(|f| size_of::<Fact>() + f.accession.len()).sum();
+        assert!(held < 2 * body.len() && all.iter().all(|f| Arc::ptr_eq(&f.source_uri, &all[0].source_uri) && Arc::ptr_eq(&f.form, &all[0].form)));
+        assert_eq!((Arc::strong_count(&all[0].concept), Arc::strong_count(&all[10_000].concept)), (10_000, 3));
+    }
+
+    #[test]
     fn facts_are_kept_by_the_day_they_were_filed() {
         let range = DateRange::new("2009-01-01".parse().unwrap(), "2009-10-01".parse().unwrap()).unwrap();
         let b = Batch { dataset: dataset::FUNDAMENTALS.into(), symbols: vec!["320193".into()], range, page_rows: 1 };
