@@ -58,7 +58,7 @@ pub(super) fn build(all: &Fundamentals) -> Vec<ShareCount> {
         stated_on: if rank == 0 { r.end.min(r.filed) } else { r.filed },
         shares: r.value,
         concept: concepts[rank].clone(),
-        form: r.form.clone(),
+        form: r.form.to_string(),
         accession: accession.into(),
     };
     let mut out: Vec<ShareCount> = best.into_iter().map(count).collect();
