@@ -3,6 +3,7 @@
 use data_layer::error::{Error, Result, code};
 use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A dense `rows x cols` table of f64 in row-major order. `NaN` means missing *inside* the engine; it never leaves it.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +84,43 @@ pub struct Panel {
     pub member: Matrix,
     /// Per symbol, how its listing ended, if that is known at the panel's end.
     pub delisted: Vec<Option<Delisted>>,
+    /// What was public about the companies, each with the day since when.
+    pub known: PointInTime,
+}
+
+/// An earnings date, public since `announced`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    pub announced: TradingDay,
+    pub date: TradingDay,
+    /// The first day on which it was known to be wrong.
+    pub withdrawn: Option<TradingDay>,
+}
+
+/// Sources with publication dates, by symbol of the panel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PointInTime {
+    /// `(public since, shares outstanding in that day's shares)`, ascending by day; NaN = not known from there on.
+    pub shares: BTreeMap<String, Vec<(TradingDay, f64)>>,
+    pub earnings: BTreeMap<String, Vec<Announcement>>,
+    /// Why a source that is there is not used: `shares` or `earnings`, and the reason.
+    pub left_out: BTreeMap<&'static str, String>,
+}
+
+impl PointInTime {
+    /// What was public at the close of `day`.
+    fn as_of(&self, day: TradingDay) -> Self {
+        let shares = |list: &Vec<(TradingDay, f64)>| list.iter().copied().filter(|(since, _)| *since <= day).collect();
+        let dates = |list: &Vec<Announcement>| {
+            let then = |a: &Announcement| Announcement { withdrawn: a.withdrawn.filter(|w| *w <= day), ..*a };
+            list.iter().filter(|a| a.announced <= day).map(then).collect()
+        };
+        Self {
+            shares: self.shares.iter().map(|(s, list)| (s.clone(), shares(list))).collect(),
+            earnings: self.earnings.iter().map(|(s, list)| (s.clone(), dates(list))).collect(),
+            left_out: self.left_out.clone(),
+        }
+    }
 }
 
 /// The end of a listing.
@@ -140,6 +178,7 @@ impl Panel {
             close_raw: cut(&self.close_raw),
             member: cut(&self.member),
             delisted: self.delisted.iter().map(|d| d.filter(|d| Some(d.last) <= end)).collect(),
+            known: end.map_or_else(PointInTime::default, |day| self.known.as_of(day)),
         }
     }
 }

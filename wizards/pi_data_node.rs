@@ -82,7 +82,8 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     let maintenance: String = run.ask(&MAINTENANCE)?;
     let service: String = run.ask(&SERVICE)?;
     let start: String = run.ask(&START)?;
-    let setup = Setup::new(node_id, &source, file.as_deref(), maintenance, service)?;
+    let universe = node_setup::universe(run.host(), run.root(), &source, file.as_deref())?;
+    let setup = Setup { node_id, universe, maintenance, service };
 
     run.review(&REVIEW, |act| node_setup::plan(act, &setup))?;
 

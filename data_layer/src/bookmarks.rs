@@ -48,6 +48,21 @@ pub fn put(tx: &Transaction<'_>, key: &Key<'_>, mark: &Bookmark) -> Result<()> {
     Ok(())
 }
 
+/// From when on a bookmark carries the very moment of its answer. Earlier versions of the program wrote the moment of the commit.
+const EXACT_SINCE: &str = "bookmarks.exact_since";
+
+/// Remember that bookmarks written from `at` on carry the moment of their answer; the first time counts.
+pub fn exact_from(tx: &Transaction<'_>, at: UtcTime) -> Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO counters (name, value) VALUES (?1, ?2)")?.execute(params![EXACT_SINCE, at.micros()])?;
+    Ok(())
+}
+
+/// Since when bookmarks carry the moment of their answer; `None` = they do not yet.
+pub fn exact_since(conn: &Connection) -> Result<Option<UtcTime>> {
+    let micros: Option<i64> = conn.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([EXACT_SINCE], |r| r.get(0)).optional()?;
+    Ok(micros.map(UtcTime::from_micros))
+}
+
 /// The bookmark of a download, if it was ever committed.
 pub fn get(conn: &Connection, key: &Key<'_>) -> Result<Option<Bookmark>> {
     let row: Option<(Option<String>, i64, i64, bool, String)> = conn

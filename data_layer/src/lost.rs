@@ -3,6 +3,7 @@
 //! Bars that are missing show as gaps in the ledger. An answer of another kind, or one that was empty, leaves no gap when its
 //! manifest goes: a lost list of splits would silently make wrong prices. The bookmarks remember every question.
 
+use crate::bookmarks;
 use crate::control::Db;
 use crate::error::Result;
 use crate::root::DataRoot;
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A window's end is cut to what exists when it is asked; days so near to the asking are not counted as lost.
 const GRACE_DAYS: i32 = 5;
 
-/// How much later than its answer came a bookmark may have been written: the commit between them waits for the drive.
+/// How much later than its answer came an old bookmark may have been written: the commit between them waited for the drive.
 const COMMIT_SECONDS: i64 = 3_600;
 
 /// How far the first day of a plan that reaches a number of years back may move while a question waits.
@@ -46,9 +47,10 @@ pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<V
         }
     }
     let mut out: BTreeSet<Lost> = BTreeSet::new();
-    for lost in bookmarks(db, dataset)? {
+    let exact = bookmarks::exact_since(&*db.lock()?)?;
+    for lost in remembered(db, dataset)? {
         let windows = answered.get(&(lost.vendor.as_str(), lost.dataset.as_str(), lost.symbol.as_str()));
-        if !windows.is_some_and(|all| is_answered(all, lost.range, lost.at)) {
+        if !windows.is_some_and(|all| is_answered(all, lost.range, lost.at, exact)) {
             out.insert(lost);
         }
     }
@@ -58,14 +60,16 @@ pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<V
 /// Whether one of the windows is the question that was asked at `at`: it begins with it, or at the first day that the plan
 /// still reached, and ends with it, or at what existed then. Another question that happens to cover it is not its answer, nor is
 /// what the vendor said to the same question before.
-fn is_answered(windows: &[(DateRange, UtcTime)], (start, end): (TradingDay, TradingDay), at: UtcTime) -> bool {
+/// `exact` is the moment from which bookmarks carry that of their answer: two answers to one question are told apart.
+fn is_answered(windows: &[(DateRange, UtcTime)], (start, end): (TradingDay, TradingDay), at: UtcTime, exact: Option<UtcTime>) -> bool {
     let due = end.min(at.utc_day().plus_days(-GRACE_DAYS));
     let its_end = |w: &DateRange| w.end <= end && w.end >= due;
     let its_start = |w: &DateRange| w.start == start || w.end == end && w.start > start && w.start <= start.plus_days(DEPTH_DAYS);
-    windows.iter().any(|(w, answered)| its_start(w) && its_end(w) && answered.plus_seconds(COMMIT_SECONDS) >= at)
+    let late = if exact.is_some_and(|since| since <= at) { 0 } else { COMMIT_SECONDS };
+    windows.iter().any(|(w, answered)| its_start(w) && its_end(w) && answered.plus_seconds(late) >= at)
 }
 
-fn bookmarks(db: &Db, dataset: Option<&str>) -> Result<Vec<Lost>> {
+fn remembered(db: &Db, dataset: Option<&str>) -> Result<Vec<Lost>> {
     type Row = (String, String, String, String, String, String);
     let conn = db.lock()?;
     let mut statement = conn.prepare_cached(
@@ -102,18 +106,19 @@ mod tests {
     fn a_question_is_answered_by_its_own_window_up_to_what_existed() {
         let (asked, at) = ((day("2017-01-01"), day("2018-01-01")), UtcTime::parse("2017-12-02T00:00:00Z").unwrap());
         let then = |windows: &[DateRange]| windows.iter().map(|w| (*w, at)).collect::<Vec<_>>();
-        let answered = |windows: &[DateRange]| is_answered(&then(windows), asked, at);
+        let answered = |windows: &[DateRange]| is_answered(&then(windows), asked, at, None);
         assert!(answered(&[range("2017-01-01", "2017-12-01")]), "cut to what existed");
         assert!(answered(&[range("2017-01-01", "2018-01-01")]));
         assert!(!answered(&[range("2016-12-01", "2017-06-01"), range("2017-06-01", "2017-12-01")]), "other questions");
         assert!(!answered(&[range("2017-01-01", "2017-06-01")]));
         assert!(!answered(&[range("2017-11-30", "2017-12-01")]), "a session of its own does not answer for the year");
         assert!(!answered(&[]));
-        let before = |seconds: i64| is_answered(&[(range("2017-01-01", "2017-12-01"), at.plus_seconds(-seconds))], asked, at);
-        assert!(before(60), "the bookmark is written a little later");
-        assert!(!before(86_400), "what it said the day before was revised by what is lost");
+        let before = |seconds: i64, exact| is_answered(&[(range("2017-01-01", "2017-12-01"), at.plus_seconds(-seconds))], asked, at, exact);
+        assert!(before(60, None) && before(60, Some(at.plus_seconds(1))), "an old bookmark was written a little later");
+        assert!(!before(86_400, None), "what it said the day before was revised by what is lost");
+        assert!(before(0, Some(at)) && !before(60, Some(at)), "what it said a minute before was revised by what is lost");
         let session = (day("2017-12-01"), day("2017-12-02"));
-        assert!(is_answered(&then(&[range("2017-12-01", "2017-12-02")]), session, at));
-        assert!(!is_answered(&then(&[range("2017-01-01", "2017-12-01")]), session, at));
+        assert!(is_answered(&then(&[range("2017-12-01", "2017-12-02")]), session, at, None));
+        assert!(!is_answered(&then(&[range("2017-01-01", "2017-12-01")]), session, at, None));
     }
 }

@@ -27,6 +27,12 @@ pub mod dataset {
     pub const DELISTINGS: &str = "delistings";
     pub const FUNDAMENTALS: &str = "fundamentals";
     pub const EARNINGS_CALENDAR: &str = "earnings_calendar";
+    /// Which company has which ticker.
+    pub const COMPANIES: &str = "companies";
+    /// What a company has filed, and when.
+    pub const FILINGS: &str = "filings";
+    /// Of a company's reported numbers, those that count its shares.
+    pub const SHARES: &str = "shares_outstanding";
     pub const OPTIONS_CHAINS: &str = "options_chains";
 }
 
@@ -39,6 +45,8 @@ pub mod table {
     pub const RAW_INDEX_MEMBERSHIP: &str = "raw/index_membership";
     pub const RAW_FUNDAMENTALS: &str = "raw/fundamentals";
     pub const RAW_EARNINGS: &str = "raw/earnings_calendar";
+    pub const RAW_COMPANIES: &str = "raw/companies";
+    pub const RAW_FILINGS: &str = "raw/filings";
     pub const RAW_OPTIONS: &str = "raw/options_chains";
     pub const CURATED_EQUITIES: &str = "curated/equities_ohlcv_adj";
     pub const CURATED_MINUTES: &str = "curated/equities_minute_adj";
@@ -49,6 +57,10 @@ pub mod table {
     pub const REF_MACROS: &str = "reference/macros";
     pub const REF_TICKER_CHANGES: &str = "reference/ticker_changes";
     pub const REF_FUNDAMENTALS: &str = "reference/fundamentals";
+    pub const REF_COMPANIES: &str = "reference/companies";
+    pub const REF_SHARES: &str = "reference/shares_outstanding";
+    pub const REF_LIQUID: &str = "reference/universe_liquid";
+    pub const REF_EARNINGS: &str = "reference/earnings";
 }
 
 /// `partition_key` values of `raw/equities_bars`.

@@ -5,10 +5,12 @@ use crate::control::{Db, Which};
 use crate::frame;
 use crate::host::{FakeHost, Host};
 use crate::root::{DataPath, DataRoot, FsFacts};
-use crate::segment::{Asked, Manifest, RequestRecord, Segment};
+use crate::segment::{self, Asked, Manifest, Place, RequestRecord, Segment};
+use crate::sourcing::Vendor;
 use crate::stage::{self, Stage, Universe};
 use crate::store;
 use crate::time::{DateRange, TradingDay, UtcTime};
+use crate::vendor::Rows;
 use polars::prelude::DataFrame;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,10 +193,16 @@ impl Kit {
     }
     #[allow(clippy::too_many_arguments)]
     fn manifest(&self, table: &str, dataset: &str, vendor: &str, tf: &str, segments: Vec<Segment>, asked: &[&str], w: DateRange, complete: bool) -> Manifest {
+        let manifest = self.unwritten(table, dataset, vendor, tf, segments, asked, w, complete);
+        self.put_manifest(&manifest, self.seq.get() - 1);
+        manifest
+    }
+    #[allow(clippy::too_many_arguments)]
+    fn unwritten(&self, table: &str, dataset: &str, vendor: &str, tf: &str, segments: Vec<Segment>, asked: &[&str], w: DateRange, complete: bool) -> Manifest {
         let n = self.seq.replace(self.seq.get() + 1);
         let rows = segments.iter().map(|s| s.rows).sum();
         let source_uri = format!("{vendor}:/bars?n={n}");
-        let manifest = Manifest {
+        Manifest {
             v: 1,
             dataset: dataset.into(),
             table: table.into(),
@@ -208,9 +216,7 @@ impl Kit {
             node_id: "node-1".into(),
             code: "test".into(),
             world: self.root.drive().dataset.clone(),
-        };
-        self.put_manifest(&manifest, n);
-        manifest
+        }
     }
     pub fn put_manifest(&self, manifest: &Manifest, seq: i64) -> DataPath {
         let table = manifest.table.trim_start_matches("raw/");
@@ -220,6 +226,24 @@ impl Kit {
         let path = DataPath::new(path).unwrap();
         store::write_atomic(&self.root, &path, text.as_bytes()).unwrap();
         path
+    }
+    /// Commit a vendor's decoded rows as a batch does, seen at `at`.
+    pub fn commit_rows(&self, vendor: Vendor, dataset: &str, asked: &[&str], window: DateRange, rows: &Rows, at: &str) -> Manifest {
+        let table = match dataset {
+            "companies" => "raw/companies",
+            "filings" => "raw/filings",
+            "earnings_calendar" => "raw/earnings_calendar",
+            _ => "raw/fundamentals",
+        };
+        let mut segments = Vec::new();
+        for (range, mut frame, symbols) in rows.frames(vendor, window).unwrap() {
+            let place = Place { table, vendor: vendor.as_str(), tf: "none", range, symbols: if asked.is_empty() { &[] } else { &symbols } };
+            segments.push(segment::write(&self.root, &place, &mut frame).unwrap());
+        }
+        let seen =
+            Manifest { ingested_at: UtcTime::parse(at).unwrap(), ..self.unwritten(table, dataset, vendor.as_str(), "none", segments, asked, window, true) };
+        self.put_manifest(&seen, self.seq.get());
+        seen
     }
     /// The absolute place of a file, for damaging it.
     pub fn place(&self, path: &DataPath) -> std::path::PathBuf {

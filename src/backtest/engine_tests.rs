@@ -28,6 +28,7 @@ fn market(symbols: usize, days: usize, seed: u64) -> Panel {
         close_raw: close.clone(),
         member: Matrix::from_vec(symbols, days, vec![1.0; symbols * days]).unwrap(),
         delisted: vec![None; symbols],
+        known: crate::types::PointInTime::default(),
         open,
         close,
     }

@@ -126,6 +126,7 @@ mod tests {
             close_raw: close.clone(),
             member: ones,
             delisted: vec![None; n],
+            known: crate::types::PointInTime::default(),
             close,
         };
         let scores = Matrix::from_vec(n, d, noise(9, n * d)).unwrap();

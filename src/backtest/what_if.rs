@@ -126,6 +126,7 @@ mod tests {
             close_raw: close.clone(),
             member: ones,
             delisted: vec![None; NAMES],
+            known: crate::types::PointInTime::default(),
             close,
         };
         (panel, scores)

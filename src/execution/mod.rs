@@ -12,6 +12,7 @@ pub mod account;
 pub mod order;
 pub mod state;
 pub mod sizing;
+pub mod tick;
 pub mod log;
 pub mod positions;
 pub mod risk;

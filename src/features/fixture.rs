@@ -1,6 +1,6 @@
 //! Test panels and readers of the golden vectors.
 
-use crate::types::{Delisted, Matrix, Panel};
+use crate::types::{Delisted, Matrix, Panel, PointInTime};
 use data_layer::calendar::Calendar;
 use data_layer::time::{DateRange, TradingDay};
 use serde_json::Value;
@@ -75,6 +75,7 @@ fn empty(days: Vec<TradingDay>, symbols: Vec<String>) -> Panel {
         close_raw: m(),
         member,
         delisted: vec![None; rows],
+        known: PointInTime::default(),
         symbols,
     }
 }

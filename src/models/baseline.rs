@@ -133,6 +133,7 @@ mod tests {
             close_raw: m(close.clone()),
             member: m(vec![1.0; n]),
             delisted: vec![None],
+            known: crate::types::PointInTime::default(),
         };
         let scores = Momentum::default().scores(&panel);
         assert!(scores.at(0, 251).is_nan());

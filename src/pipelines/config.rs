@@ -4,11 +4,13 @@ use crate::features;
 use crate::models::gbdt::Params;
 use crate::models::gbdt::target::OBJECTIVES;
 use crate::portfolio::RuleConfig;
+use crate::types::Panel;
 use crate::validation::cpcv::{CpcvConfig, PurgeScope};
 use crate::validation::gate::NoLane;
 use crate::validation::holdout::HoldoutConfig;
 use crate::validation::hurdles::Bars;
 use data_layer::error::{Error, Result, code};
+use data_layer::reference::decided_adv;
 use data_layer::store;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -43,12 +45,34 @@ pub struct TrainingConfig {
     pub portfolio: RuleConfig,
     pub bars: Bars,
     pub promotion: Promotion,
+    /// Which listed names may be traded; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub universe: Option<Tradable>,
     /// Set aside for one look.
     #[serde(default)]
     pub holdout: HoldoutConfig,
     /// When a new challenger is due; the defaults when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrain: Option<Retrain>,
+}
+
+/// Names that trade enough money.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Tradable {
+    /// Dollars a day over the 60 sessions before the month.
+    pub min_adv_usd: f64,
+}
+
+impl Tradable {
+    /// Take the membership from names that do not trade enough, month by month.
+    pub fn restrict(&self, panel: &mut Panel) {
+        for s in 0..panel.n_symbols() {
+            let dollars: Vec<f64> = panel.close_raw.row(s).iter().zip(panel.volume_raw.row(s)).map(|(c, v)| c * v).collect();
+            let adv = decided_adv(&panel.days, &dollars);
+            panel.member.row_mut(s).iter_mut().zip(adv).filter(|(_, adv)| !(*adv >= self.min_adv_usd)).for_each(|(member, _)| *member = 0.0);
+        }
+    }
 }
 
 /// What makes a new challenger due. Each alone is enough.
@@ -257,6 +281,7 @@ impl TrainingConfig {
             ("retrain.coverage_growth", self.retrain().coverage_growth),
             ("retrain.feature_psi", self.retrain().feature_psi),
             ("model.rounds", self.model.rounds as f64),
+            ("universe.min_adv_usd", self.universe.map_or(1.0, |u| u.min_adv_usd)),
         ];
         for (name, value) in positive {
             if !(value.is_finite() && value > 0.0) {
@@ -343,6 +368,9 @@ impl TrainingConfig {
         if let Some(early) = self.model.early_stopping {
             config["early_stopping"] = serde_json::to_value(early)?;
         }
+        if let Some(universe) = self.universe {
+            config["universe"] = serde_json::to_value(universe)?;
+        }
         Ok(config)
     }
 
@@ -391,5 +419,19 @@ mod tests {
         for key in config.as_object().unwrap().keys() {
             assert!(schema["properties"].get(key).is_some(), "{key}");
         }
+    }
+
+    #[test]
+    fn who_trades_too_little_is_no_member_and_a_later_start_decides_the_same() {
+        use crate::features::fixture::random_panel;
+        let mut panel = random_panel(5, 6, 300, 0.0);
+        // 40 dollars times at most 1.1 million shares: only the dear names clear 60 million a day.
+        let before = panel.clone();
+        Tradable { min_adv_usd: 6e7 }.restrict(&mut panel);
+        let members = |p: &Panel, t: usize| p.member.column(t).iter().filter(|m| **m > 0.0).count();
+        assert!(members(&panel, 50) == 0 && (1..members(&before, 299)).contains(&members(&panel, 299)));
+        let mut early = before.truncated(200);
+        Tradable { min_adv_usd: 6e7 }.restrict(&mut early);
+        assert!((0..=200).all(|t| early.member.column(t) == panel.member.column(t)), "what comes later decides nothing earlier");
     }
 }

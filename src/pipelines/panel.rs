@@ -6,7 +6,9 @@
 //! A ticker may pass from a company that is gone to another one, at another price. The two have a row each, so that no
 //! return, feature or position leads from one into the other.
 
-use crate::types::{Delisted, Matrix, Panel};
+mod known;
+
+use crate::types::{Delisted, Matrix, Panel, PointInTime};
 use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result, code};
 use data_layer::root::{DataPath, DataRoot};
@@ -82,7 +84,8 @@ pub fn load_files(root: &DataRoot, files: &Files, window: DateRange) -> Result<L
     if unlisted > 0 {
         notes.push(text!("{unlisted} of {} symbols have no listing on this drive: members from their first to their last bar", bars.len()));
     }
-    let panel = assemble(days, bars, &listings)?;
+    let mut panel = assemble(days, bars, &listings)?;
+    panel.known = known::load(root, files, &panel)?;
     let reused = panel.symbols.iter().filter(|s| s.contains(EARLIER)).count();
     if reused > 0 {
         notes.push(text!("{reused} tickers belonged to another company before: each company is a row of its own"));
@@ -216,7 +219,21 @@ pub(crate) fn assemble(days: Vec<TradingDay>, bars: BTreeMap<String, Vec<Bar>>, 
         delisted[s] = life.end(days.last().copied());
     }
     let [open, high, low, close, vwap, volume, close_raw, volume_raw] = matrices;
-    Ok(Panel { days, symbols: lives.into_keys().collect(), open, high, low, close, vwap, volume, volume_raw, close_raw, member, delisted })
+    Ok(Panel {
+        days,
+        symbols: lives.into_keys().collect(),
+        open,
+        high,
+        low,
+        close,
+        vwap,
+        volume,
+        volume_raw,
+        close_raw,
+        member,
+        delisted,
+        known: PointInTime::default(),
+    })
 }
 
 /// The companies behind one ticker, each with its own bars. The newest that has any keeps the ticker's name.

@@ -86,6 +86,17 @@ pub fn block(panel: &Panel, wanted: &config::Features) -> Result<Block> {
 }
 
 impl Block {
+    /// Only these features; those that the block lacks stay away.
+    pub fn keep(&mut self, names: &[String]) {
+        let kept: Vec<usize> = (0..self.names.len()).filter(|&f| names.contains(&self.names[f])).collect();
+        let place = |f: &usize| kept.iter().position(|k| k == f);
+        self.required = self.required.iter().filter_map(place).collect();
+        let mut at = 0..;
+        let mut stays = || at.next().is_some_and(|f| kept.contains(&f));
+        self.columns.retain(|_| stays());
+        self.units = kept.iter().map(|&f| self.units[f].clone()).collect();
+        self.names = kept.iter().map(|&f| self.names[f].clone()).collect();
+    }
     /// The float32 row of one member on one day, or none when it is no member or lacks a required feature.
     pub fn row(&self, panel: &Panel, symbol: usize, day: usize, out: &mut Vec<f32>) -> bool {
         if panel.member.at(symbol, day) != 1.0 || self.required.iter().any(|f| !self.columns[*f].at(symbol, day).is_finite()) {
@@ -106,8 +117,15 @@ pub fn prepare(root: &DataRoot, pinned: &Pinned) -> Result<Prepared> {
 }
 
 /// [`prepare`] from a panel in memory.
-pub fn from_panel(panel: Panel, notes: Vec<String>, pinned: &Pinned) -> Result<Prepared> {
+pub fn from_panel(mut panel: Panel, mut notes: Vec<String>, pinned: &Pinned) -> Result<Prepared> {
     let cfg = &pinned.config;
+    if let Some(universe) = &cfg.universe {
+        universe.restrict(&mut panel);
+    }
+    if cfg.features.set == features::equities_xs::FEATURE_SET {
+        features::equities_xs::context::settle(&mut panel);
+        notes.extend(panel.known.left_out.values().map(|why| text!("left out: {why}")));
+    }
     let block = block(&panel, &cfg.features)?;
     let none = BTreeMap::new();
     let delisting = if cfg.label.delist_aware { Delisting::Aware(&none) } else { Delisting::Strict };

@@ -2,7 +2,7 @@
 //! what it learnt, or the champion loses money in its shadow book. Each trigger says what it found, fired or not.
 
 use crate::features::STANDARD_UNIT;
-use crate::models::artifact::{self, Kind};
+use crate::models::artifact::{self, FeatureList, Kind};
 use crate::models::registry::{ModelRow, Registry};
 use crate::models::shadow_days::ShadowDay;
 use crate::pipelines::config::TrainingConfig;
@@ -53,6 +53,8 @@ pub struct Learnt {
     pub model: ModelRow,
     /// The configuration that it was trained under: its features are watched, by its limits.
     pub config: TrainingConfig,
+    /// The features that it sees: not all that could be made today.
+    pub features: Vec<String>,
     /// The last session of its data.
     pub asof: TradingDay,
     /// The gate that its data passed.
@@ -74,7 +76,8 @@ pub fn newest(root: &DataRoot, registry: &Registry, strategy: &str) -> Result<Op
         // A baseline learns nothing and keeps no record of it.
         if verified.manifest.kind == Kind::Lightgbm {
             let Metrics { asof, gate } = verified.json("metrics.json")?;
-            return Ok(Some(Learnt { model, config: verified.json("training_cfg.json")?, asof, gate }));
+            let features = verified.json::<FeatureList>("feature_list.json")?.names();
+            return Ok(Some(Learnt { model, config: verified.json("training_cfg.json")?, features, asof, gate }));
         }
     }
     Ok(None)
@@ -109,7 +112,8 @@ fn drifted(learnt: &Learnt, e: &Evidence<'_>) -> Result<Trigger> {
     if after < DRIFT_SESSIONS || cut < DRIFT_SESSIONS {
         return Ok(Trigger::new("drift", false, text!("{after} sessions since {asof}, {DRIFT_SESSIONS} needed to tell")));
     }
-    let block = prepare::block(e.panel, &learnt.config.features)?;
+    let mut block = prepare::block(e.panel, &learnt.config.features)?;
+    block.keep(&learnt.features);
     let Some((psi, name)) = largest_psi(&block, e.panel, 0..cut, cut..e.panel.n_days())? else {
         return Ok(Trigger::new("drift", false, "no feature has a distribution to compare".into()));
     };
@@ -194,7 +198,8 @@ mod tests {
             fix: None,
         };
         let config = TrainingConfig::built_in("equities_xs").unwrap();
-        Learnt { model, config, asof, gate: GateReport { rows: vec![row], minimum: Some(1.0), passed: true } }
+        let features = crate::features::equities_xs::registry().iter().map(|f| f.name.to_string()).collect();
+        Learnt { model, config, features, asof, gate: GateReport { rows: vec![row], minimum: Some(1.0), passed: true } }
     }
 
     fn fired(triggers: &[Trigger]) -> Vec<&str> {

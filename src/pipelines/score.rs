@@ -32,7 +32,14 @@ pub fn score_range(model: &Model, panel: &Panel, days: std::ops::Range<usize>) -
         Scorer::Trees(forest) => forest,
     };
     let config: TrainingConfig = serde_json::from_value(model.config.clone())?;
-    let block = prepare::block(panel, &config.features)?;
+    let mut restricted = None;
+    if let Some(universe) = &config.universe {
+        universe.restrict(restricted.insert(panel.clone()));
+    }
+    let panel = restricted.as_ref().unwrap_or(panel);
+    let mut block = prepare::block(panel, &config.features)?;
+    // A source that came after the training is not used by what was trained without it.
+    block.keep(forest.features());
     if block.names != forest.features() {
         return Err(Error::new(code::ML_ARTIFACT, "this program makes other features than the model was trained on")
             .found(text!("now {}, trained on {}", block.names.join(" "), forest.features().join(" ")))

@@ -286,6 +286,7 @@ mod tests {
             open,
             close,
             delisted: vec![None, None],
+            known: crate::types::PointInTime::default(),
         }
     }
 

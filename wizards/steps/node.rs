@@ -18,6 +18,7 @@ use data_layer::root::DataRoot;
 use data_layer::sandbox;
 use data_layer::scheduler::{self, DrainProgress, DrainReport, DrainTick, DrainUntil, IngestContext, KeyVerdict};
 use data_layer::schema::{dataset, table, timeframe};
+use data_layer::sourcing::entitlement::LiveStatus;
 use data_layer::sourcing::{self, Vendor};
 use data_layer::stage::{self, ExplainedLane, Lane, LaneState, Stage};
 use data_layer::time::{DateRange, TradingDay};
@@ -29,7 +30,10 @@ use std::sync::Arc;
 const VENDORS: &[Vendor] = &[Vendor::Alpaca, Vendor::AlphaVantage];
 
 /// Datasets whose lane is written into the stage as the key was found able to have them.
-const LANES: &[&str] = &[dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP];
+const LANES: &[&str] =
+    &[dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP, dataset::COMPANIES, dataset::EARNINGS_CALENDAR];
+/// Lanes that open only where an answer with rows was seen: a world without companies answers, and has nothing to say.
+const SEEN_ONLY: [&str; 2] = [dataset::COMPANIES, dataset::EARNINGS_CALENDAR];
 
 /// Everything an ingest needs on this host and drive.
 pub fn context(host: &Host, root: &DataRoot) -> Result<IngestContext> {
@@ -87,7 +91,8 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
     for found in act.host.block_on(scheduler::probe_lanes(&ctx, &["AAPL".into(), "ADBE".into()]))?? {
         // The vendor that is asked first decides: a second one that refuses, or answers, opens and closes nothing.
         let first = ctx.vendors().endpoints.route(&found.dataset, today).is_ok_and(|e| e.vendor.as_str() == found.vendor);
-        if !LANES.contains(&found.dataset.as_str()) || !first {
+        let silent = SEEN_ONLY.contains(&found.dataset.as_str()) && found.live == LiveStatus::Unprobed;
+        if !LANES.contains(&found.dataset.as_str()) || !first || silent {
             continue;
         }
         let lane = match found.blocked() {
@@ -123,11 +128,13 @@ pub fn pin_window(act: &Act<'_>) -> Result<DateRange> {
 }
 
 /// Datasets that some enabled lane serves with the keys of this host, at a window's end. What the keys really open is only
-/// known when the vendors have been asked; of a practice world it is known that it has no minutes.
+/// known when the vendors have been asked; of a practice world it is known that it has no minutes,
+/// companies or calendars.
 pub fn served(host: &Host, root: &DataRoot, window: DateRange) -> Result<BTreeSet<&'static str>> {
     let endpoints = sourcing::vendors_from(host, root, &env_file::load(host)?)?.endpoints;
-    let without = if root.drive().dataset == super::world::PRACTICE { Some(dataset::EQUITIES_MINUTE) } else { None };
-    Ok(LANES.iter().copied().filter(|name| endpoints.route(name, window.end.plus_days(-1)).is_ok() && Some(*name) != without).collect())
+    let practice = root.drive().dataset == super::world::PRACTICE;
+    let lacks = |name: &str| practice && (name == dataset::EQUITIES_MINUTE || SEEN_ONLY.contains(&name));
+    Ok(LANES.iter().copied().filter(|name| endpoints.route(name, window.end.plus_days(-1)).is_ok() && !lacks(name)).collect())
 }
 
 /// The tasks of a bootstrap, counted before anything is written: there need not be a database yet.

@@ -10,6 +10,7 @@ use data_layer::detect;
 use data_layer::env_file::{self, EnvFile};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
+use data_layer::reference;
 use data_layer::root::{DataPath, DataRoot, LAYOUT, encode_symbol};
 use data_layer::schema::dataset;
 use data_layer::stage::{self, Lane, LaneState, Stage, Universe};
@@ -17,7 +18,7 @@ use data_layer::store;
 use data_layer::time::DateRange;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Stage 0: the hundred names.
@@ -32,19 +33,39 @@ pub struct Setup {
     pub service: String,
 }
 
-impl Setup {
-    /// Read the universe and keep the answers together.
-    pub fn new(node_id: String, source: &str, file: Option<&str>, maintenance: String, service: String) -> Result<Self> {
-        let universe = match file {
-            // Only the file's name is recorded: a path belongs to a machine.
-            Some(path) => Universe::new(
-                format!("file:{}", Path::new(path).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())),
-                symbols_of(&crate::kit::read_text(Path::new(path))?)?,
-            ),
-            None => Universe::new(format!("{source}:stage0-100"), symbols_of(STAGE_0)?),
-        };
-        Ok(Self { node_id, universe, maintenance, service })
+/// The symbols that an answer stands for.
+pub fn universe(host: &Host, root: &DataRoot, source: &str, file: Option<&str>) -> Result<Universe> {
+    Ok(match (source, file) {
+        // Only the file's name is recorded: a path belongs to a machine.
+        (_, Some(path)) => Universe::new(
+            format!("file:{}", Path::new(path).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())),
+            symbols_of(&crate::kit::read_text(Path::new(path))?)?,
+        ),
+        ("liquid", None) => liquid(host, root)?,
+        _ => Universe::new(format!("{source}:stage0-100"), symbols_of(STAGE_0)?),
+    })
+}
+
+/// Common stocks on the drive that traded enough money in some month, those that are gone included. Who belongs is decided once a
+/// month, and so is the list: bars that come while it is being filled change nothing of it.
+fn liquid(host: &Host, root: &DataRoot) -> Result<Universe> {
+    let asof = data_layer::node::newest_due(host)?;
+    let source = format!("liquid:{:.0}-usd:{:04}-{:02}", reference::MIN_ADV_USD, asof.year(), asof.month());
+    if let Some(stage) = stage::load_optional(root)?.filter(|s| s.universe.source == source) {
+        return Ok(stage.universe);
     }
+    let stays = reference::liquid_universe(root, reference::MIN_ADV_USD)?;
+    let symbols: BTreeSet<String> = stays.into_iter().map(|s| s.symbol).collect();
+    if symbols.is_empty() {
+        return Err(Error::new(code::DATA_MISSING, "no stock whose bars are on this drive trades enough to be chosen")
+            .cause(text!(
+                "the choice is made from stored bars: {} sessions at least, and ${:.0} a day on average",
+                reference::ADV_SESSIONS,
+                reference::MIN_ADV_USD
+            ))
+            .fix("trademl pi-data-node --set universe.source=builtin"));
+    }
+    Ok(Universe::new(source, symbols.into_iter().collect()))
 }
 
 /// Symbols of a list: one a line, `#` comments and blanks left out, duplicates refused.
@@ -81,7 +102,7 @@ pub fn plan(act: &Act<'_>, setup: &Setup) -> Result<Plan> {
 }
 
 /// Lanes that a key may or may not open; which ones is only known when the vendors have been asked.
-const UNSURE: [&str; 3] = [dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP];
+const UNSURE: [&str; 4] = [dataset::EQUITIES_MINUTE, dataset::MACROS_FRED, dataset::INDEX_MEMBERSHIP, dataset::EARNINGS_CALENDAR];
 
 /// The rows that will be queued, by kind and dataset. What depends on a probe says so.
 fn work(act: &Act<'_>, setup: &Setup, stage: &Stage, window: DateRange) -> Result<Vec<(String, u64)>> {

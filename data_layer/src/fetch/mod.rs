@@ -24,9 +24,19 @@ use std::time::Duration;
 pub mod transport;
 pub use transport::{Broken, Call, Network, Raw, Transport};
 
-/// Longest body that is accepted, decompressed: several times a large company's facts, and little enough for a machine with
-/// 512 MB. A longer one is cut off while it arrives, so a compressed bomb costs no more memory than this.
-pub const MAX_BODY_BYTES: usize = 96 << 20;
+/// Longest body that is accepted of a vendor, decompressed: several times the longest that it has reason to send, and with as
+/// many on their way as it may have at once, little enough for a machine with 512 MB. A longer one is cut off while it arrives, so
+/// a compressed bomb costs no more memory than this.
+pub fn max_body_bytes(vendor: Vendor) -> usize {
+    match vendor {
+        // All that a large company has ever reported has 20 MB; two at once.
+        Vendor::SecEdgar => 96 << 20,
+        // A page of 10,000 bars has 1.5 MB; sixteen at once.
+        Vendor::Alpaca => 8 << 20,
+        // 100,000 values of a series, 50,000 minutes, all listings.
+        _ => 24 << 20,
+    }
+}
 /// Deadline of one request, to the last byte.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 const RETRIES: u32 = 3;
@@ -136,7 +146,7 @@ impl Fetcher {
             secret_query: Vec::new(),
             headers: Vec::new(),
             timeout: self.deadline,
-            max_bytes: MAX_BODY_BYTES,
+            max_bytes: max_body_bytes(request.vendor),
         };
         match request.auth {
             Auth::Headers(list) => {

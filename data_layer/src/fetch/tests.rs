@@ -203,3 +203,39 @@ fn retry_after_in_seconds_and_as_a_date() {
     assert_eq!(retry_after(&raw("Fri, 20 Nov 2026 10:02:00 GMT"), now), Some(Duration::from_secs(120)));
     assert_eq!(retry_after(&raw("soon"), now), None);
 }
+
+#[test]
+fn the_longest_bodies_that_may_be_on_their_way_at_once_fit_a_small_machine() {
+    let edge = EdgeConfig::built_in().unwrap();
+    for vendor in Vendor::ALL {
+        let at_once = edge.inflight(*vendor) * max_body_bytes(*vendor);
+        assert!(at_once <= 192 << 20, "{vendor}: {} MiB", at_once >> 20);
+    }
+}
+
+#[test]
+fn a_compressed_bomb_is_cut_off_at_the_cap_while_it_arrives() {
+    let r = rig("http://127.0.0.1:9");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gz.write_all(&vec![b'0'; 4 << 20]).unwrap();
+    let packed = gz.finish().unwrap();
+    assert!(packed.len() < 8_192, "{}", packed.len());
+    let host = r.fetcher.host.clone();
+    let sent = host
+        .block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut asked = vec![0u8; 4_096];
+                drop(socket.read(&mut asked).await);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len());
+                drop(socket.write_all(head.as_bytes()).await);
+                drop(socket.write_all(&packed).await);
+            });
+            let call = Call { url, query: Vec::new(), secret_query: Vec::new(), headers: Vec::new(), timeout: Duration::from_secs(20), max_bytes: 1 << 20 };
+            r.fetcher.transport.send(&call).await.unwrap()
+        })
+        .unwrap();
+    assert!(matches!(sent, Err(Broken::TooLong)), "4 MiB out of {} bytes under a cap of one", 8_192);
+}

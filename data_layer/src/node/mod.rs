@@ -21,6 +21,8 @@ use crate::time::{DateRange, TradingDay};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod actions;
+mod companies;
 mod damaged;
 mod runs;
 mod schedule;
@@ -68,7 +70,7 @@ fn minutes_of(endpoints: &Endpoints, stage: &Stage, window: DateRange) -> Result
     Ok(from.map(|from| DateRange { start: from.max(window.start), ..window }).filter(|w| w.start < w.end))
 }
 
-/// Macro series and the index's history, where the key was found able to have them.
+/// Macro series, the index's history and the calendar of reports, where the key was found able to have them.
 fn beside_the_prices(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: DateRange, kind: Kind, run: Option<&str>) -> Result<Vec<NewTask>> {
     let open = |name: &str| stage.lanes.contains_key(name) && stage.is_active(name);
     let mut tasks = Vec::new();
@@ -78,6 +80,11 @@ fn beside_the_prices(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, wind
     }
     if open(dataset::INDEX_MEMBERSHIP) {
         tasks.push(scheduler::market_task(endpoints, dataset::INDEX_MEMBERSHIP, window, kind, run)?);
+    }
+    if open(dataset::EARNINGS_CALENDAR) {
+        let today = window.end.plus_days(-1);
+        let ahead = DateRange::new(today, today.plus_days(companies::CALENDAR_DAYS))?;
+        tasks.push(scheduler::market_task(endpoints, dataset::EARNINGS_CALENDAR, ahead, kind, run)?);
     }
     Ok(tasks)
 }
@@ -260,6 +267,10 @@ impl Node {
     /// Judge what is stored in a window, by reading it.
     pub fn audit(&self, window: DateRange, scope: AuditScope) -> Result<AuditReport> {
         let refreshed = reference::refresh_reference(self.root(), self.db())?;
+        if scope == AuditScope::Full {
+            // From all bars, so it goes with the audit that reads all bars.
+            reference::refresh_liquid(self.root(), reference::MIN_ADV_USD)?;
+        }
         audit::audit_scan(self.root(), self.db(), &refreshed, scope, window.end.plus_days(-1), window)
     }
 
@@ -268,11 +279,8 @@ impl Node {
         let mut audited = self.audit(window, scope)?;
         let mut healed = 0;
         for _ in 0..HEALING_ROUNDS {
-            if audited.gaps.is_empty() {
-                break;
-            }
-            let seeded = self.seed_gaps(&audited)?;
-            if seeded.inserted + seeded.revived == 0 {
+            let seeded = [self.seed_gaps(&audited)?, self.seed_actions(window)?, self.seed_companies()?];
+            if seeded.iter().all(|s| s.inserted + s.revived == 0) {
                 break;
             }
             let report = self.work(DrainUntil::Empty, progress)?;

@@ -186,8 +186,11 @@ impl Service {
     }
 
     fn plan(&self, scope: AuditScope) -> Result<String> {
-        let audited = self.node.audit(self.node.window()?, scope)?;
+        let window = self.node.window()?;
+        let audited = self.node.audit(window, scope)?;
         let seeded = self.node.seed_gaps(&audited)?;
+        self.node.seed_actions(window)?;
+        self.node.seed_companies()?;
         let percent = |c: &ledger::Coverage| format!("{:.2} %", (c.fraction() * 1e4).floor() / 1e2);
         let minutes = if audited.minutes.expected == 0 { String::new() } else { text!(", minutes {}", percent(&audited.minutes)) };
         Ok(text!(

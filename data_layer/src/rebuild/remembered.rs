@@ -50,6 +50,7 @@ pub(super) fn bring_back(root: &DataRoot, db: &Db, aside: Option<&str>) -> Resul
 fn asked(root: &DataRoot, db: &Db) -> Result<()> {
     let manifests = segment::all_manifests(root)?;
     db.write(|tx| {
+        bookmarks::exact_from(tx, UtcTime::from_micros(0))?;
         for (_, m) in manifests.iter().filter(|(_, m)| m.complete && m.asked.t0 < m.asked.t1) {
             let range = DateRange { start: m.asked.t0, end: m.asked.t1 };
             let pages = m.requests.iter().map(|r| u64::from(r.pages)).sum();

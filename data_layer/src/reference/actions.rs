@@ -186,11 +186,14 @@ pub(super) fn frame(rows: &[CorpAction]) -> Result<DataFrame> {
 
 /// `reference/corp_actions` by symbol, in order of the ex-date. A drive without the table knows no actions.
 pub fn load_actions(root: &DataRoot) -> Result<BTreeMap<String, Vec<CorpAction>>> {
+    read_table(root, table::REF_CORP_ACTIONS)?.map_or(Ok(BTreeMap::new()), |rows| actions_of(&rows))
+}
+
+/// The rows of a `reference/corp_actions` table by symbol, in order of the ex-date.
+pub fn actions_of(rows: &DataFrame) -> Result<BTreeMap<String, Vec<CorpAction>>> {
     let mut out: BTreeMap<String, Vec<CorpAction>> = BTreeMap::new();
-    if let Some(rows) = read_table(root, table::REF_CORP_ACTIONS)? {
-        for action in from_frame(&rows)? {
-            out.entry(action.symbol.clone()).or_default().push(action);
-        }
+    for action in from_frame(rows)? {
+        out.entry(action.symbol.clone()).or_default().push(action);
     }
     out.values_mut().for_each(|list| list.sort_by_key(|a| a.ex_date));
     Ok(out)

@@ -12,6 +12,7 @@ use crate::schema::table;
 use crate::time::TradingDay;
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Company, concept (`us-gaap:Assets`) and unit.
 pub type Item = (String, String, String);
@@ -25,8 +26,9 @@ pub struct Reported {
     /// First day of the period; `None` for a balance-sheet number.
     pub start: Option<TradingDay>,
     pub value: f64,
-    pub form: String,
-    pub accession: String,
+    /// Kept once for all the numbers of a filing.
+    pub form: Arc<str>,
+    pub accession: Arc<str>,
 }
 
 /// Every number, by what it measures, in order of filing.
@@ -72,11 +74,20 @@ fn read(rows: &DataFrame, out: &mut BTreeMap<Item, Vec<Reported>>) -> Result<()>
     let (unit, form, accession) = (frame::texts(rows, "unit")?, frame::texts(rows, "form")?, frame::texts(rows, "accession")?);
     let (start, end, filed) = (frame::days(rows, "period_start")?, frame::days(rows, "period_end")?, frame::days(rows, "filed")?);
     let value = frame::floats(rows, "value")?;
+    let mut known: BTreeSet<Arc<str>> = BTreeSet::new();
+    let mut once = |text: Option<&str>| {
+        let text = text.unwrap_or("");
+        if let Some(known) = known.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        known.insert(Arc::clone(&new));
+        new
+    };
     for i in 0..rows.height() {
         let (Some(cik), Some(taxonomy), Some(concept), Some(unit)) = (cik[i], taxonomy[i], concept[i], unit[i]) else { continue };
         let (Some(end), Some(filed), Some(value)) = (end[i], filed[i], value[i]) else { continue };
-        let text = |t: Option<&str>| t.unwrap_or("").to_string();
-        let row = Reported { filed, end, start: start[i], value, form: text(form[i]), accession: text(accession[i]) };
+        let row = Reported { filed, end, start: start[i], value, form: once(form[i]), accession: once(accession[i]) };
         out.entry((cik.into(), format!("{taxonomy}:{concept}"), unit.into())).or_default().push(row);
     }
     Ok(())
@@ -101,19 +112,23 @@ pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Fun
     Ok(out)
 }
 
+/// The taxonomy of an item, or its concept.
+fn part(item: &Item, first: bool) -> &str {
+    item.1.split_once(':').map_or("", |(taxonomy, concept)| if first { taxonomy } else { concept })
+}
+
 pub(super) fn frame(all: &Fundamentals) -> Result<DataFrame> {
     let rows: Vec<(&Item, &Reported)> = all.0.iter().flat_map(|(item, list)| list.iter().map(move |r| (item, r))).collect();
-    let split = |item: &Item, first: bool| item.1.split_once(':').map_or(String::new(), |(t, c)| if first { t.to_string() } else { c.to_string() });
     frame::assemble(vec![
         frame::text_column("cik", &rows.iter().map(|r| Some(r.0.0.as_str())).collect::<Vec<_>>()),
-        frame::text_column("taxonomy", &rows.iter().map(|r| Some(split(r.0, true))).collect::<Vec<_>>()),
-        frame::text_column("concept", &rows.iter().map(|r| Some(split(r.0, false))).collect::<Vec<_>>()),
+        frame::text_column("taxonomy", &rows.iter().map(|r| Some(part(r.0, true))).collect::<Vec<_>>()),
+        frame::text_column("concept", &rows.iter().map(|r| Some(part(r.0, false))).collect::<Vec<_>>()),
         frame::text_column("unit", &rows.iter().map(|r| Some(r.0.2.as_str())).collect::<Vec<_>>()),
         frame::day_column("period_start", &rows.iter().map(|r| r.1.start).collect::<Vec<_>>())?,
         frame::day_column("period_end", &rows.iter().map(|r| Some(r.1.end)).collect::<Vec<_>>())?,
         frame::float_column("value", &rows.iter().map(|r| Some(r.1.value)).collect::<Vec<_>>()),
-        frame::text_column("form", &rows.iter().map(|r| Some(r.1.form.as_str())).collect::<Vec<_>>()),
-        frame::text_column("accession", &rows.iter().map(|r| Some(r.1.accession.as_str())).collect::<Vec<_>>()),
+        frame::text_column("form", &rows.iter().map(|r| Some(&*r.1.form)).collect::<Vec<_>>()),
+        frame::text_column("accession", &rows.iter().map(|r| Some(&*r.1.accession)).collect::<Vec<_>>()),
         frame::day_column("filed", &rows.iter().map(|r| Some(r.1.filed)).collect::<Vec<_>>())?,
     ])
 }

@@ -25,6 +25,21 @@ pub struct Listing {
     pub asof: TradingDay,
 }
 
+/// Words in a listing's name of paper that is not common stock. A trust may be one: real estate trusts are companies.
+const OTHER_PAPER: [&str; 14] =
+    ["preferred", "pfd", "warrant", "warrants", "rights", "units", "notes", "debentures", "debenture", "depositary", "adr", "ads", "etf", "etn"];
+
+impl Listing {
+    /// Whether this is common stock of a company: no fund, preferred stock, warrant, right, unit, note or receipt.
+    pub fn is_common_stock(&self) -> bool {
+        let class = self.symbol.split(['-', '/', ' ']).nth(1).unwrap_or_default();
+        let other =
+            self.name.contains('%') || self.name.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| OTHER_PAPER.contains(&w.to_ascii_lowercase().as_str()));
+        let suffix = class.starts_with('P') && class != "PUB" || matches!(class, "W" | "WS" | "WT" | "U" | "UN" | "R" | "RT");
+        self.asset_type.eq_ignore_ascii_case("stock") && !other && !suffix
+    }
+}
+
 /// A delisting, as `reference/delistings` holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delisting {
@@ -214,7 +229,7 @@ pub(super) fn delistings_frame(rows: &[Listing], actions: &[CorpAction]) -> Resu
 pub(super) fn universe_frame(rows: &[Listing], staged: &[String]) -> Result<DataFrame> {
     let known: BTreeSet<&str> = rows.iter().map(|l| l.symbol.as_str()).collect();
     let mut all: Vec<(&str, Option<TradingDay>, Option<TradingDay>, &str, bool)> =
-        rows.iter().map(|l| (l.symbol.as_str(), l.ipo_date, l.delisting_date, "listings", l.asset_type.eq_ignore_ascii_case("stock"))).collect();
+        rows.iter().map(|l| (l.symbol.as_str(), l.ipo_date, l.delisting_date, "listings", l.is_common_stock())).collect();
     all.extend(staged.iter().filter(|s| !known.contains(s.as_str())).map(|s| (s.as_str(), None, None, "stage", true)));
     all.sort();
     frame::assemble(vec![

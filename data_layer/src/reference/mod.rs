@@ -1,4 +1,5 @@
-//! Reference tables: listings, delistings, corporate actions, the dated universe, index membership, macro vintages.
+//! Reference tables: listings, delistings, corporate actions, the dated universe, index membership, macro vintages, companies
+//! with their shares and the days on which they report.
 //!
 //! Each is recomputed from the raw segments and written only when its bytes change. What was expected of a symbol on a
 //! day is decided here ([`ListingSpans`]), never from what arrived.
@@ -13,17 +14,25 @@ use polars::prelude::DataFrame;
 mod actions;
 mod fundamentals;
 mod listings;
+mod companies;
+mod shares;
+mod earnings;
+mod liquid;
 mod macros;
 mod membership;
 mod partitions;
 pub(crate) mod sources;
 
-pub use actions::{CorpAction, TickerChange, load_actions, load_ticker_changes};
+pub use actions::{CorpAction, TickerChange, actions_of, load_actions, load_ticker_changes};
+pub use companies::{Tenure, holder, load_companies, tenures_of};
+pub use earnings::{EarningsDate, earnings_of, load_earnings};
 pub use fundamentals::{Fundamentals, Item, Reported};
+pub use liquid::{ADV_SESSIONS, LiquidStay, MIN_ADV_USD, decided_adv, liquid_universe, refresh_liquid};
 pub use listings::{Delisting, Listed, Listing, ListingSpans, load_delistings, load_listings};
 pub use macros::{Macros, Vintage};
 pub use membership::{Membership, SP500, load_membership};
 pub use partitions::audit_partitions;
+pub use shares::{ShareCount, load_shares, of_symbol as shares_of_symbol, shares_of, splits_by_company};
 
 /// Table of listing intervals; its sources are the same as the delistings'.
 pub const REF_LISTINGS: &str = "reference/listings";
@@ -40,6 +49,12 @@ pub struct ReferenceReport {
     pub macros: usize,
     /// Reported numbers.
     pub fundamentals: usize,
+    /// Holds of companies on tickers.
+    pub companies: usize,
+    /// Filings that count shares.
+    pub share_counts: usize,
+    /// Days on which companies report.
+    pub earnings: usize,
     /// Splits about which two sources disagree: symbol, ex-date and both ratios in words.
     pub disagreements: Vec<String>,
     /// Tables whose bytes changed.
@@ -84,6 +99,19 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
         tables.push((table::REF_FUNDAMENTALS, fundamentals::frame(&reported)?));
     }
     let changes = actions::ticker_changes(root)?;
+    let companies = companies::build(root, &listings, &changes, &mut report)?;
+    let counts = shares::build(&reported);
+    let dates = earnings::build(root, &companies, &mut report)?;
+    (report.companies, report.share_counts, report.earnings) = (companies.len(), counts.len(), dates.len());
+    for (name, found, rows) in [
+        (table::REF_COMPANIES, companies.len(), companies::frame(&companies)?),
+        (table::REF_SHARES, counts.len(), shares::frame(&counts)?),
+        (table::REF_EARNINGS, dates.len(), earnings::frame(&dates)?),
+    ] {
+        if found > 0 {
+            tables.push((name, rows));
+        }
+    }
     if !changes.is_empty() {
         tables.push((table::REF_TICKER_CHANGES, actions::changes_frame(&changes)?));
     }

@@ -1,4 +1,4 @@
-//! Alpha Vantage's dialect: `GET /query?function=LISTING_STATUS`. Every refusal is HTTP 200 with a JSON body.
+//! Alpha Vantage's dialect: `GET /query?function=LISTING_STATUS` and `EARNINGS_CALENDAR`. Every refusal is HTTP 200 with a JSON body.
 //!
 //! The free plan's 25 calls a day are not enforced here; a fault plan may answer with the refusal instead.
 
@@ -20,6 +20,7 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
     }
     match call.arg("function") {
         Some("LISTING_STATUS") => listing_status(world, now, call),
+        Some("EARNINGS_CALENDAR") => earnings_calendar(world, now, call),
         Some("TIME_SERIES_DAILY_ADJUSTED" | "HISTORICAL_OPTIONS") => Reply::ok(&json!({"Information":
             "Thank you for using Alpha Vantage! This is a premium endpoint. You may subscribe to any of the premium plans at https://www.alphavantage.co/premium/ to instantly unlock all premium endpoints"})),
         Some(other) => error(&format!("Invalid API call. Please retry or visit the documentation (https://www.alphavantage.co/documentation/) for {other}.")),
@@ -48,6 +49,26 @@ fn listing_status(world: &World, now: UtcTime, call: &Call) -> Reply {
         if shown {
             csv.push_str(&line(listing, state == "active"));
         }
+    }
+    Reply::text(200, "application/x-download", csv)
+}
+
+/// From today on, three months unless six or twelve are asked for.
+fn earnings_calendar(world: &World, now: UtcTime, call: &Call) -> Reply {
+    let today = now.day_in(&new_york());
+    let days = match call.arg("horizon") {
+        Some("12month") => 365,
+        Some("6month") => 182,
+        _ => 91,
+    };
+    let mut csv = String::from("symbol,name,reportDate,fiscalDateEnding,estimate,currency,timeOfTheDay\r\n");
+    for r in world.calendar(today, today, today.plus_days(days)) {
+        let time = match r.hour.as_str() {
+            "bmo" => "pre-market",
+            "amc" => "post-market",
+            _ => "",
+        };
+        csv.push_str(&format!("{0},{0},{1},,,USD,{time}\r\n", r.symbol, r.date));
     }
     Reply::text(200, "application/x-download", csv)
 }

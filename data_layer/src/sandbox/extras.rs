@@ -1,8 +1,9 @@
-//! What a folder may hold beside its daily bars: minutes (`bars_1m.parquet`) and companies' numbers (`companyfacts/`).
+//! What a folder may hold beside its daily bars: minutes (`bars_1m.parquet`), companies' numbers (`companyfacts/`) and the days on
+//! which they report (`earnings.csv`).
 
 use super::load::{cell, floats, symbols, table};
 use super::minutes::Minute;
-use super::world::{Company, Contract, World};
+use super::world::{Company, Contract, Report, World};
 use crate::error::{Error, Result, code};
 use crate::store;
 use crate::time::{TradingDay, UtcTime, new_york};
@@ -17,6 +18,9 @@ pub const MINUTES: &str = "bars_1m.parquet";
 /// The file of a folder's option chains.
 const CHAINS: &str = "option_chains.csv";
 
+/// The file of the days on which a folder's companies report.
+const REPORTS: &str = "earnings.csv";
+
 /// The same world with the folder's minutes and companies, where it has them.
 pub fn add(mut world: World, folder: &Path) -> Result<World> {
     let file = folder.join(MINUTES);
@@ -27,6 +31,10 @@ pub fn add(mut world: World, folder: &Path) -> Result<World> {
     let file = folder.join(CHAINS);
     if file.exists() {
         world.chains = chains(&std::fs::read(file)?).map_err(|e| e.during(CHAINS))?;
+    }
+    let file = folder.join(REPORTS);
+    if file.exists() {
+        world.reports = reports(&std::fs::read(file)?).map_err(|e| e.during(REPORTS))?;
     }
     let place = folder.join("companyfacts");
     if place.is_dir() {
@@ -51,6 +59,23 @@ fn minutes(bytes: Vec<u8>) -> Result<BTreeMap<(String, TradingDay), Vec<Minute>>
         out.entry((names[i].clone(), start.day_in(&zone))).or_default().push(minute);
     }
     out.values_mut().for_each(|list| list.sort_by_key(|m| m.start));
+    Ok(out)
+}
+
+/// `symbol, report_date, hour, announced, withdrawn`; an empty last cell is a date that stood.
+fn reports(bytes: &[u8]) -> Result<Vec<Report>> {
+    let mut out = Vec::new();
+    for row in table(bytes, REPORTS)? {
+        let withdrawn = cell(&row, "withdrawn");
+        out.push(Report {
+            symbol: cell(&row, "symbol").to_string(),
+            date: cell(&row, "report_date").parse()?,
+            hour: cell(&row, "hour").to_string(),
+            announced: cell(&row, "announced").parse()?,
+            withdrawn: if withdrawn.is_empty() { None } else { Some(withdrawn.parse()?) },
+        });
+    }
+    out.sort_by(|a, b| (a.date, &a.symbol).cmp(&(b.date, &b.symbol)));
     Ok(out)
 }
 

@@ -1,10 +1,10 @@
-//! Finnhub's dialect: an index's history of members, the market's status, and an earnings calendar without entries.
+//! Finnhub's dialect: an index's history of members, the market's status, and the calendar of reports.
 
 use super::clock::face;
 use super::keys;
 use super::wire::{Call, Reply};
-use super::world::World;
-use crate::time::{UtcTime, new_york};
+use super::world::{Report, World};
+use crate::time::{TradingDay, UtcTime, new_york};
 use serde_json::json;
 
 /// Answer one call at `now`. The official client asks for `//path`, so slashes do not count.
@@ -18,9 +18,19 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
         ["index", "historical-constituents"] if !world.stays.is_empty() => constituents(world, now, call),
         ["stock", "market-status"] => Reply::ok(&json!({"exchange": "US", "isOpen": face(now).is_ok_and(|f| f.is_open), "timezone": "America/New_York",
             "session": null, "holiday": null, "t": now.micros().div_euclid(1_000_000)})),
-        ["calendar", "earnings"] => Reply::ok(&json!({"earningsCalendar": []})),
+        ["calendar", "earnings"] => earnings(world, now, call),
         _ => error(403, NO_ACCESS),
     }
+}
+
+fn earnings(world: &World, now: UtcTime, call: &Call) -> Reply {
+    let today = now.day_in(&new_york());
+    let day = |name: &str| call.arg(name).and_then(|text| text.parse::<TradingDay>().ok()).unwrap_or(today);
+    // Estimates are another trade's; the dates are what a calendar is asked for.
+    let row = |r: &Report| json!({"date": r.date, "epsActual": null, "epsEstimate": null, "hour": r.hour, "revenueActual": null, "revenueEstimate": null, "symbol": r.symbol});
+    // The free plan looks back a month.
+    let from = day("from").max(today.plus_days(-31));
+    Reply::ok(&json!({"earningsCalendar": world.calendar(today, from, day("to")).map(row).collect::<Vec<_>>()}))
 }
 
 /// What a plan without the lane is told.

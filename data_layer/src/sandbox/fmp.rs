@@ -1,11 +1,11 @@
-//! FMP's stable interface: delisted companies by pages, a calendar of reports without entries, and a name's profile.
+//! FMP's stable interface: delisted companies by pages, the calendar of reports, and a name's profile.
 //!
 //! Other calls for single symbols are outside the free plan (402). The old interface below `/api/` is closed (403).
 
 use super::keys;
 use super::wire::{Call, Reply};
-use super::world::{Listing, World};
-use crate::time::{UtcTime, new_york};
+use super::world::{Listing, Report, World};
+use crate::time::{TradingDay, UtcTime, new_york};
 use serde_json::{Value, json};
 
 const PAGE_ROWS: usize = 100;
@@ -18,7 +18,7 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
     }
     match call.segments().as_slice() {
         ["stable", "delisted-companies"] => delisted(world, now, call),
-        ["stable", "earnings-calendar"] => Reply::ok(&json!([])),
+        ["stable", "earnings-calendar"] => earnings(world, now, call),
         ["stable", "profile"] => profile(world, now, call.arg("symbol").unwrap_or_default()),
         ["stable", ..] => payment(),
         ["api", ..] => error(
@@ -53,6 +53,16 @@ fn delisted(world: &World, now: UtcTime, call: &Call) -> Reply {
     gone.sort_by(|a, b| (b.delisted, &a.symbol).cmp(&(a.delisted, &b.symbol)));
     let row = |l: &&Listing| json!({"symbol": l.symbol, "companyName": l.name, "exchange": l.exchange, "ipoDate": l.ipo, "delistedDate": l.delisted});
     Reply::ok(&Value::Array(gone.iter().skip(page.saturating_mul(limit)).take(limit).map(row).collect()))
+}
+
+fn earnings(world: &World, now: UtcTime, call: &Call) -> Reply {
+    let today = now.day_in(&new_york());
+    let day = |name: &str| call.arg(name).and_then(|text| text.parse::<TradingDay>().ok()).unwrap_or(today);
+    let row = |r: &Report| {
+        json!({"symbol": r.symbol, "date": r.date, "epsActual": null, "epsEstimated": null, "revenueActual": null, "revenueEstimated": null,
+        "lastUpdated": today})
+    };
+    Reply::ok(&Value::Array(world.calendar(today, day("from"), day("to")).map(row).collect()))
 }
 
 fn profile(world: &World, now: UtcTime, symbol: &str) -> Reply {

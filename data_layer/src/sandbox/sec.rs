@@ -17,7 +17,7 @@ pub fn answer(world: &World, now: UtcTime, call: &Call) -> Reply {
     let today = now.day_in(&new_york());
     let reply = match (call.vendor.as_str(), call.segments().as_slice()) {
         ("sec_data", ["api", "xbrl", "companyfacts", file]) => company(world, file).map(|c| facts(c, today)),
-        ("sec_data", ["submissions", file]) => company(world, file).map(|c| submissions(c, today)),
+        ("sec_data", ["submissions", file]) => company(world, file).map(|c| submissions(world, c, today)),
         ("sec_www", ["files", "company_tickers.json"]) => Some(tickers(world)),
         _ => None,
     };
@@ -65,10 +65,13 @@ fn filed(fact: &Value) -> Option<TradingDay> {
     fact.get("filed")?.as_str()?.parse().ok()
 }
 
-/// The company's filings as columns, newest first, as far as its facts tell them.
-fn submissions(company: &Company, today: TradingDay) -> Reply {
+/// The company's filings as columns, newest first, as far as its facts tell them, and an 8-K on every day on which it reported.
+fn submissions(world: &World, company: &Company, today: TradingDay) -> Reply {
     let Ok(body) = serde_json::from_slice::<Value>(&company.facts) else { return missing() };
     let mut filings: BTreeMap<(TradingDay, String), (String, String)> = BTreeMap::new();
+    for r in world.reports.iter().filter(|r| Some(&r.symbol) == company.ticker.as_ref() && r.withdrawn.is_none() && r.date <= today) {
+        filings.insert((r.date, format!("{}-8K-{}", company.cik, r.date)), ("8-K".into(), r.date.to_string()));
+    }
     let taxonomies = body["facts"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
     let units = taxonomies.flat_map(Map::values).filter_map(|c| c["units"].as_object()).flat_map(Map::values).filter_map(Value::as_array);
     let text = |fact: &Value, name: &str| fact[name].as_str().unwrap_or_default().to_string();
@@ -81,7 +84,8 @@ fn submissions(company: &Company, today: TradingDay) -> Reply {
     let rows: Vec<_> = filings.iter().rev().collect();
     let column = |get: &dyn Fn(&(&(TradingDay, String), &(String, String))) -> Value| Value::Array(rows.iter().map(get).collect());
     let recent = json!({"accessionNumber": column(&|r| json!(r.0.1)), "filingDate": column(&|r| json!(r.0.0)), "reportDate": column(&|r| json!(r.1.1)),
-        "acceptanceDateTime": column(&|r| json!(format!("{}T16:30:00.000Z", r.0.0))), "form": column(&|r| json!(r.1.0))});
+        "acceptanceDateTime": column(&|r| json!(format!("{}T16:30:00.000Z", r.0.0))), "form": column(&|r| json!(r.1.0)),
+        "items": column(&|r| json!(if r.1.0 == "8-K" { "2.02,9.01" } else { "" }))});
     let tickers: Vec<&String> = company.ticker.iter().collect();
     Reply::ok(&json!({"cik": company.cik, "entityType": "operating", "name": company.name, "tickers": tickers, "exchanges": [], "formerNames": [],
         "filings": {"recent": recent, "files": []}}))

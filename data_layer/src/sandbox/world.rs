@@ -137,6 +137,18 @@ impl std::fmt::Debug for Company {
     }
 }
 
+/// A day on which a company reports, and the days on which calendars say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub symbol: String,
+    pub date: TradingDay,
+    /// `bmo`, `amc`, `dmh`, or nothing.
+    pub hour: String,
+    pub announced: TradingDay,
+    /// The first day on which it is no longer said: it was moved.
+    pub withdrawn: Option<TradingDay>,
+}
+
 /// A contract's quote at the close of a day.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contract {
@@ -172,6 +184,8 @@ pub struct World {
     pub minutes: BTreeMap<(String, TradingDay), Vec<Minute>>,
     /// Sorted by number.
     pub companies: Vec<Company>,
+    /// Sorted by day, then symbol.
+    pub reports: Vec<Report>,
     /// By underlying, sorted by contract and day.
     pub chains: BTreeMap<String, Vec<Contract>>,
 }
@@ -204,6 +218,7 @@ impl World {
             minutes_from: None,
             minutes: BTreeMap::new(),
             companies: Vec::new(),
+            reports: Vec::new(),
             chains: BTreeMap::new(),
         })
     }
@@ -229,6 +244,11 @@ impl World {
     pub fn listing(&self, symbol: &str) -> Option<&Listing> {
         let end = self.listings.partition_point(|l| l.symbol.as_str() <= symbol);
         self.listings.get(end.checked_sub(1)?).filter(|l| l.symbol == symbol)
+    }
+    /// The days in `[from, to]` on which companies report, as a calendar of `today` has them.
+    pub fn calendar(&self, today: TradingDay, from: TradingDay, to: TradingDay) -> impl Iterator<Item = &Report> {
+        let stands = move |r: &&Report| r.announced <= today && r.withdrawn.is_none_or(|w| today < w);
+        self.reports.iter().filter(move |r| from <= r.date && r.date <= to).filter(stands)
     }
     /// The minutes of a session; none where the world holds none.
     pub fn minutes_of(&self, symbol: &str, day: TradingDay) -> Vec<Minute> {

@@ -213,12 +213,13 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
     let pages: u64 = manifest.requests.iter().map(|r| u64::from(r.pages)).sum();
     let mut done = Vec::new();
     let fresh = ctx.db.write(|tx| {
+        bookmarks::exact_from(tx, manifest.ingested_at)?;
         for lease in leases {
             let rows = if lease.symbol.is_empty() { rows.len() as u64 } else { counts.get(lease.symbol.as_str()).copied().unwrap_or(0) };
             let outcome = if rows == 0 && table == table::RAW_EQUITIES_BARS { "EMPTY" } else { "OK" };
             if queue::complete(tx, now, lease, outcome)? {
                 let key = bookmarks::Key { vendor: vendor.as_str(), dataset: &lease.dataset, symbol: &lease.symbol, range: lease.range };
-                bookmarks::put(tx, &key, &Bookmark { cursor: None, pages, rows, complete: true, updated_at: now })?;
+                bookmarks::put(tx, &key, &Bookmark { cursor: None, pages, rows, complete: true, updated_at: manifest.ingested_at })?;
                 done.push(lease.id);
             }
         }
@@ -258,7 +259,9 @@ fn place_of(name: &str) -> (&'static str, &'static str) {
         dataset::LISTINGS | dataset::DELISTINGS => (table::RAW_LISTINGS, "none"),
         dataset::MACROS_FRED | dataset::TREASURY => (table::RAW_MACROS, "none"),
         dataset::INDEX_MEMBERSHIP => (table::RAW_INDEX_MEMBERSHIP, "none"),
-        dataset::FUNDAMENTALS => (table::RAW_FUNDAMENTALS, "none"),
+        dataset::FUNDAMENTALS | dataset::SHARES => (table::RAW_FUNDAMENTALS, "none"),
+        dataset::COMPANIES => (table::RAW_COMPANIES, "none"),
+        dataset::FILINGS => (table::RAW_FILINGS, "none"),
         dataset::EARNINGS_CALENDAR => (table::RAW_EARNINGS, "none"),
         dataset::OPTIONS_CHAINS => (table::RAW_OPTIONS, "none"),
         dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),

@@ -117,8 +117,10 @@ fn is_probed(entry: &Entry) -> bool {
     match entry.vendor {
         Vendor::Alpaca => matches!(entry.dataset.as_str(), dataset::EQUITIES_EOD | dataset::EQUITIES_MINUTE | dataset::CORP_ACTIONS),
         Vendor::Fred | Vendor::Finnhub | Vendor::Tiingo | Vendor::Massive => true,
-        // A call of the day's few, or of a public service without a plan.
-        Vendor::AlphaVantage | Vendor::Fmp | Vendor::SecEdgar | Vendor::Treasury => false,
+        // A public service without a plan: one list tells whether it answers this contact.
+        Vendor::SecEdgar => entry.dataset == dataset::COMPANIES,
+        // A call of the day's few.
+        Vendor::AlphaVantage | Vendor::Fmp | Vendor::Treasury => false,
     }
 }
 
@@ -126,7 +128,7 @@ fn is_probed(entry: &Entry) -> bool {
 fn canary(entry: &Entry, symbols: &[String]) -> Vec<String> {
     match entry.dataset.as_str() {
         dataset::MACROS_FRED => vec!["VIXCLS".into()],
-        dataset::INDEX_MEMBERSHIP | dataset::EARNINGS_CALENDAR | dataset::LISTINGS => Vec::new(),
+        dataset::INDEX_MEMBERSHIP | dataset::EARNINGS_CALENDAR | dataset::LISTINGS | dataset::COMPANIES => Vec::new(),
         _ => symbols.to_vec(),
     }
 }

@@ -118,7 +118,7 @@ pub enum Clamp {
 }
 
 /// Cut a window to the contract before a call is spent: not before the lane's first day, not beyond the last session
-/// whose data is due.
+/// whose data is due, or as many days beyond it as the lane announces.
 pub fn clamp(endpoints: &Endpoints, entry: &Entry, range: DateRange, now: UtcTime) -> Result<Clamp> {
     let cal = Calendar::xnys();
     let start = endpoints.depth_on(entry, now.utc_day()).map_or(range.start, |d| d.max(range.start));
@@ -127,7 +127,7 @@ pub fn clamp(endpoints: &Endpoints, entry: &Entry, range: DateRange, now: UtcTim
     }
     let due = cal.last_closed(now.plus_seconds(-entry.min_age_minutes * 60))?;
     // Up to the next session everything is known, holidays and weekends included.
-    let known = cal.next(due)?;
+    let known = cal.next(due)?.plus_days(entry.ahead_days);
     let end = range.end.min(known);
     if start < end {
         return Ok(Clamp::Ask(DateRange::new(start, end)?));

@@ -78,6 +78,9 @@ pub const DATASETS: &[&str] = &[
     "treasury",
     "index_membership",
     "options_chains",
+    "companies",
+    "filings",
+    "shares_outstanding",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +133,9 @@ pub struct Entry {
     /// The plan serves this many days back from today.
     #[serde(default)]
     pub depth_days: Option<i32>,
+    /// Days beyond the newest session that may be asked for: a calendar of what is to come.
+    #[serde(default)]
+    pub ahead_days: i32,
     /// How long after the close a session's data may be asked for.
     #[serde(default)]
     pub min_age_minutes: i64,

@@ -33,8 +33,9 @@ impl Connector for Finnhub {
         Ok(Page::last(rows))
     }
 
-    fn may_be_empty(&self, dataset: &str) -> bool {
-        dataset != dataset::INDEX_MEMBERSHIP
+    /// An index has changed, and on every session some company reports.
+    fn may_be_empty(&self, _dataset: &str) -> bool {
+        false
     }
 }
 

@@ -1,8 +1,9 @@
-//! FMP's stable interface: delisted companies of the whole market, page by page until one is empty.
+//! FMP's stable interface: delisted companies of the whole market, page by page until one is empty; the earnings calendar in
+//! one answer.
 //!
 //! A page may be shorter than was asked for and still not be the last: nothing in it says so. Calls for single symbols answer for 87 of them on the free plan and are not asked.
 
-use super::{Auth, Batch, Connector, Listing, Page, Request, Rows};
+use super::{Auth, Batch, Connector, Earnings, Listing, Page, Request, Rows};
 use crate::error::{Error, Result};
 use crate::schema::dataset;
 use crate::sourcing::{Base, Vendor};
@@ -18,11 +19,18 @@ impl Connector for Fmp {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
         match batch.dataset.as_str() {
             dataset::DELISTINGS => Ok(vec![delisted(0)]),
+            dataset::EARNINGS_CALENDAR => {
+                let (from, to) = (batch.range.start.to_string(), batch.range.end.plus_days(-1).to_string());
+                Ok(vec![request("/stable/earnings-calendar", vec![("from".into(), from), ("to".into(), to)])])
+            }
             other => Err(Error::bug(text!("fmp does not serve {other}"))),
         }
     }
 
     fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+        if batch.dataset == dataset::EARNINGS_CALENDAR {
+            return calendar(batch, request, body);
+        }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Row {
@@ -67,16 +75,44 @@ impl Connector for Fmp {
 
 /// One page of the delisted companies, newest first; the first page is also the cheapest call that needs a key.
 pub fn delisted(page: usize) -> Request {
-    Request {
-        vendor: Vendor::Fmp,
-        base: Base::Fmp,
-        path: "/stable/delisted-companies".into(),
-        query: vec![("page".into(), page.to_string()), ("limit".into(), PAGE_ROWS.to_string())],
-        auth: Auth::Query("apikey", "FMP_API_KEY"),
-        api_version: "stable",
-        weight: 1,
-        unique: None,
+    request("/stable/delisted-companies", vec![("page".into(), page.to_string()), ("limit".into(), PAGE_ROWS.to_string())])
+}
+
+fn request(path: &str, query: Vec<(String, String)>) -> Request {
+    let auth = Auth::Query("apikey", "FMP_API_KEY");
+    Request { vendor: Vendor::Fmp, base: Base::Fmp, path: path.into(), query, auth, api_version: "stable", weight: 1, unique: None }
+}
+
+/// The dates of a window. The vendor cuts an answer without a word when it is full.
+fn calendar(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Row {
+        symbol: String,
+        date: TradingDay,
+        eps_actual: Option<f64>,
+        eps_estimated: Option<f64>,
+        revenue_actual: Option<f64>,
+        revenue_estimated: Option<f64>,
     }
+    let list: Vec<Row> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    if list.len() >= batch.page_rows {
+        return Err(text!("{} dates: the answer may have been cut there", list.len()));
+    }
+    if let Some(out) = list.iter().find(|r| !batch.range.contains(r.date)) {
+        return Err(text!("a report of {} on {}, outside {}", out.symbol, out.date, batch.range));
+    }
+    let row = |r: Row| Earnings {
+        symbol: r.symbol,
+        date: r.date,
+        hour: String::new(),
+        eps_estimate: r.eps_estimated,
+        eps_actual: r.eps_actual,
+        revenue_estimate: r.revenue_estimated,
+        revenue_actual: r.revenue_actual,
+        source_uri: request.question(),
+    };
+    Ok(Page::last(Rows::Earnings(list.into_iter().map(row).collect())))
 }
 
 fn day(text: Option<&str>) -> std::result::Result<Option<TradingDay>, String> {

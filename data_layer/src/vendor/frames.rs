@@ -1,6 +1,6 @@
 //! Decoded rows as frames with the columns of [`crate::schema::columns`], sorted, one frame per calendar year.
 
-use super::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows, Stamp};
+use super::{Action, Bar, Company, Earnings, Fact, Filing, Listing, Macro, Member, Quote, Rows, Stamp};
 use crate::error::Result;
 use crate::frame::Texts;
 use crate::sourcing::Vendor;
@@ -19,6 +19,8 @@ pub(super) fn by_year(rows: &Rows, vendor: Vendor, range: DateRange) -> Result<P
         Rows::Facts(v) => split(v, range, |f| (f.filed, &f.cik), |part| facts(part, vendor)),
         Rows::Quotes(v) => split(v, range, |q| (q.date, &q.underlying), |part| quotes(part, vendor)),
         Rows::Earnings(v) => split(v, range, |e| (e.date, &e.symbol), |part| earnings(part, vendor)),
+        Rows::Companies(v) => split(v, range, |c| (c.asof, &c.symbol), |part| companies(part, vendor)),
+        Rows::Filings(v) => split(v, range, |f| (f.filed, &f.cik), |part| filings(part, vendor)),
     }
 }
 
@@ -265,6 +267,43 @@ fn earnings(rows: &[&Earnings], vendor: Vendor) -> Result<DataFrame> {
             floats("revenue_actual", rows.iter().map(|e| e.revenue_actual).collect()),
             texts("source_name", same(n, vendor.as_str())),
             texts("source_uri", rows.iter().map(|e| Some(e.source_uri.as_str())).collect()),
+        ],
+    )?)
+}
+
+/// Columns of `raw/companies`.
+fn companies(rows: &[&Company], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    let text = |get: fn(&Company) -> &str| rows.iter().map(|c| Some(get(c))).collect::<Vec<_>>();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("cik", text(|c| &c.cik)),
+            texts("symbol", text(|c| &c.symbol)),
+            texts("name", text(|c| &c.name)),
+            dates("asof", rows.iter().map(|c| Some(c.asof.0)).collect())?,
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", text(|c| &c.source_uri)),
+        ],
+    )?)
+}
+
+/// Columns of `raw/filings`.
+fn filings(rows: &[&Filing], vendor: Vendor) -> Result<DataFrame> {
+    let n = rows.len();
+    let text = |get: fn(&Filing) -> &str| rows.iter().map(|f| Some(get(f))).collect::<Vec<_>>();
+    Ok(DataFrame::new(
+        n,
+        vec![
+            texts("cik", text(|f| &f.cik)),
+            texts("accession", text(|f| &f.accession)),
+            texts("form", text(|f| &f.form)),
+            dates("filed", rows.iter().map(|f| Some(f.filed.0)).collect())?,
+            dates("report_date", rows.iter().map(|f| f.report_date.map(|d| d.0)).collect())?,
+            texts("accepted", text(|f| &f.accepted)),
+            texts("items", text(|f| &f.items)),
+            texts("source_name", same(n, vendor.as_str())),
+            texts("source_uri", text(|f| &f.source_uri)),
         ],
     )?)
 }

@@ -20,10 +20,11 @@ pub mod options;
 pub mod recognise;
 mod rows;
 pub mod sec_edgar;
+pub mod sec_identity;
 pub mod tiingo;
 pub mod treasury;
 
-pub use rows::{Action, Bar, Earnings, Fact, Listing, Macro, Member, Quote, Rows, Stamp};
+pub use rows::{Action, Bar, Company, Earnings, Fact, Filing, Listing, Macro, Member, Quote, Rows, Stamp};
 
 /// How a key travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,23 +94,58 @@ pub struct Member {
     pub source_uri: String,
 }
 
-/// One reported number with the day on which it was filed.
+/// One reported number with the day on which it was filed. What a company's many facts have in common is kept once: the file
+/// of a large one holds hundreds of thousands of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
     /// The company's permanent number at the SEC, ten digits.
-    pub cik: String,
+    pub cik: Arc<str>,
     /// `us-gaap`, `dei`, ...
-    pub taxonomy: String,
-    pub concept: String,
-    pub unit: String,
+    pub taxonomy: Arc<str>,
+    pub concept: Arc<str>,
+    pub unit: Arc<str>,
     /// First day of the period; `None` for a balance-sheet number.
     pub start: Option<TradingDay>,
     /// Last day of the period, or the day of the balance sheet.
     pub end: TradingDay,
     pub value: f64,
+    pub accession: Box<str>,
+    pub form: Arc<str>,
+    pub filed: TradingDay,
+    pub source_uri: Arc<str>,
+}
+
+impl Fact {
+    fn order(&self) -> impl Ord + '_ {
+        (&self.cik, &self.taxonomy, &self.concept, &self.unit, self.end, self.start, self.filed, &self.accession)
+    }
+}
+
+/// One ticker of a company, as the SEC's list of companies stood when it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Company {
+    /// The company's permanent number at the SEC, ten digits.
+    pub cik: String,
+    pub symbol: String,
+    pub name: String,
+    /// The day that was asked for: the last one of the window.
+    pub asof: TradingDay,
+    pub source_uri: String,
+}
+
+/// One filing of a company.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Filing {
+    pub cik: String,
+    pub filed: TradingDay,
     pub accession: String,
     pub form: String,
-    pub filed: TradingDay,
+    /// The end of the period that it reports on, where the filing has one.
+    pub report_date: Option<TradingDay>,
+    /// When the SEC accepted it, as the SEC writes it: with a `Z`, yet older ones are New York's time.
+    pub accepted: String,
+    /// Items of an 8-K, `2.02,9.01`.
+    pub items: String,
     pub source_uri: String,
 }
 
@@ -158,6 +193,8 @@ pub enum Rows {
     Facts(Vec<Fact>),
     Earnings(Vec<Earnings>),
     Quotes(Vec<Quote>),
+    Companies(Vec<Company>),
+    Filings(Vec<Filing>),
 }
 
 impl Rows {
@@ -171,6 +208,8 @@ impl Rows {
             Self::Facts(v) => v.len(),
             Self::Earnings(v) => v.len(),
             Self::Quotes(v) => v.len(),
+            Self::Companies(v) => v.len(),
+            Self::Filings(v) => v.len(),
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -187,6 +226,8 @@ impl Rows {
             (Self::Facts(a), Self::Facts(b)) => a.extend(b),
             (Self::Earnings(a), Self::Earnings(b)) => a.extend(b),
             (Self::Quotes(a), Self::Quotes(b)) => a.extend(b),
+            (Self::Companies(a), Self::Companies(b)) => a.extend(b),
+            (Self::Filings(a), Self::Filings(b)) => a.extend(b),
             (_, b) if b.is_empty() => {}
             (a, b) if a.is_empty() => *a = b,
             _ => return Err("one question brought two kinds of rows".into()),
@@ -201,9 +242,11 @@ impl Rows {
             Self::Listings(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Macros(v) => v.iter().map(|r| r.series.as_str()).collect(),
             Self::Members(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
-            Self::Facts(v) => v.iter().map(|r| r.cik.as_str()).collect(),
+            Self::Facts(v) => v.iter().map(|r| &*r.cik).collect(),
             Self::Earnings(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Quotes(v) => v.iter().map(|r| r.underlying.as_str()).collect(),
+            Self::Companies(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
+            Self::Filings(v) => v.iter().map(|r| r.cik.as_str()).collect(),
         }
     }
     /// How many rows each symbol has.
@@ -248,8 +291,7 @@ impl Rows {
                 v.dedup();
             }
             Self::Facts(v) => {
-                let key = |f: &Fact| (f.cik.clone(), f.taxonomy.clone(), f.concept.clone(), f.unit.clone(), f.end, f.start, f.filed, f.accession.clone());
-                v.sort_by_cached_key(key);
+                v.sort_by(|a, b| a.order().cmp(&b.order()));
                 v.dedup();
             }
             Self::Quotes(v) => {
@@ -258,6 +300,14 @@ impl Rows {
             }
             Self::Earnings(v) => {
                 v.sort_by(|a, b| (&a.symbol, a.date, &a.hour).cmp(&(&b.symbol, b.date, &b.hour)));
+                v.dedup();
+            }
+            Self::Companies(v) => {
+                v.sort_by(|a, b| (&a.symbol, &a.cik).cmp(&(&b.symbol, &b.cik)));
+                v.dedup();
+            }
+            Self::Filings(v) => {
+                v.sort();
                 v.dedup();
             }
         }

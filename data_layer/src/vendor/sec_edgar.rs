@@ -1,51 +1,75 @@
-//! SEC EDGAR: every number a company has reported, with the day on which it was filed.
+//! SEC EDGAR: every number a company has reported, with the day on which it was filed; [`super::sec_identity`] reads who the
+//! companies are and what they filed.
 //!
 //! A symbol here is a company's permanent number (CIK, ten digits). The body may be tens of megabytes: it is read as a
 //! stream of facts, of which only those filed inside the window are kept; nothing else of it is ever in memory twice.
 
-use super::{Auth, Batch, Connector, Fact, Page, Request, Rows};
+use super::{Auth, Batch, Connector, Fact, Page, Request, Rows, sec_identity};
 use crate::error::{Error, Result};
 use crate::schema::dataset;
 use crate::sourcing::{Base, Vendor};
 use crate::time::TradingDay;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+
+/// Concepts that count a company's shares, the best first: the cover page's count, the balance sheet's, the average of the
+/// period for a company that states no count of all its classes.
+pub const SHARE_COUNTS: [(&str, &str); 3] =
+    [("dei", "EntityCommonStockSharesOutstanding"), ("us-gaap", "CommonStockSharesOutstanding"), ("us-gaap", "WeightedAverageNumberOfSharesOutstandingBasic")];
 
 /// The connector.
 pub struct SecEdgar;
 
 impl Connector for SecEdgar {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>> {
-        if batch.dataset != dataset::FUNDAMENTALS {
-            return Err(Error::bug(text!("sec_edgar does not serve {}", batch.dataset)));
+        match batch.dataset.as_str() {
+            dataset::FUNDAMENTALS | dataset::SHARES => Ok(batch.symbols.iter().map(|cik| company_facts(cik)).collect()),
+            dataset::COMPANIES => Ok(vec![sec_identity::company_tickers()]),
+            dataset::FILINGS => Ok(batch.symbols.iter().map(|cik| sec_identity::submissions(cik)).collect()),
+            other => Err(Error::bug(text!("sec_edgar does not serve {other}"))),
         }
-        Ok(batch.symbols.iter().map(|cik| company_facts(cik)).collect())
     }
 
     fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
-        let cik = request.path.trim_start_matches("/api/xbrl/companyfacts/CIK").trim_end_matches(".json");
-        let mut sink = Sink { batch, cik, uri: request.question(), facts: Vec::new() };
-        let mut json = serde_json::Deserializer::from_slice(body);
-        Company(&mut sink).deserialize(&mut json).and_then(|()| json.end()).map_err(|e| e.to_string())?;
-        Ok(Page::last(Rows::Facts(sink.facts)))
+        match batch.dataset.as_str() {
+            dataset::COMPANIES => sec_identity::companies(batch, request, body),
+            dataset::FILINGS => sec_identity::filings(batch, request, body),
+            _ => facts(batch, request, body),
+        }
     }
 
-    fn may_be_empty(&self, _dataset: &str) -> bool {
-        true
+    fn may_be_empty(&self, name: &str) -> bool {
+        name != dataset::COMPANIES
     }
+}
+
+fn facts(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
+    let cik = request.path.trim_start_matches("/api/xbrl/companyfacts/CIK").trim_end_matches(".json");
+    let only_shares = batch.dataset == dataset::SHARES;
+    let mut sink = Sink { batch, only_shares, cik: cik.into(), uri: request.question().into(), forms: BTreeSet::new(), facts: Vec::new() };
+    let mut json = serde_json::Deserializer::from_slice(body);
+    Company(&mut sink).deserialize(&mut json).and_then(|()| json.end()).map_err(|e| e.to_string())?;
+    Ok(Page::last(Rows::Facts(sink.facts)))
 }
 
 /// All facts of one company.
 pub fn company_facts(cik: &str) -> Request {
+    request(Base::SecData, format!("/api/xbrl/companyfacts/CIK{cik:0>10}.json"), "companyfacts")
+}
+
+/// A file of one of the SEC's hosts.
+pub(super) fn request(base: Base, path: String, api_version: &'static str) -> Request {
     Request {
         vendor: Vendor::SecEdgar,
-        base: Base::SecData,
-        path: format!("/api/xbrl/companyfacts/CIK{cik:0>10}.json"),
+        base,
+        path,
         query: Vec::new(),
         // The fair-access rules ask for a name and an address in this header; it is no secret.
         auth: Auth::Headers(&[("User-Agent", "", "SEC_CONTACT")]),
-        api_version: "companyfacts",
+        api_version,
         weight: 1,
         unique: None,
     }
@@ -54,9 +78,27 @@ pub fn company_facts(cik: &str) -> Request {
 /// Where facts go.
 struct Sink<'a> {
     batch: &'a Batch,
-    cik: &'a str,
-    uri: String,
+    /// Of all concepts only [`SHARE_COUNTS`].
+    only_shares: bool,
+    cik: Arc<str>,
+    uri: Arc<str>,
+    /// Names of forms that were met: a few dozen for any number of facts.
+    forms: BTreeSet<Arc<str>>,
     facts: Vec<Fact>,
+}
+
+impl Sink<'_> {
+    fn wants(&self, taxonomy: &str, concept: &str) -> bool {
+        !self.only_shares || SHARE_COUNTS.contains(&(taxonomy, concept))
+    }
+    fn form(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.forms.get(name) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = name.into();
+        self.forms.insert(Arc::clone(&new));
+        new
+    }
 }
 
 #[derive(Deserialize)]
@@ -65,14 +107,14 @@ struct Raw {
     start: Option<TradingDay>,
     end: TradingDay,
     val: f64,
-    accn: String,
+    accn: Box<str>,
     #[serde(default)]
-    form: String,
+    form: Box<str>,
     filed: TradingDay,
 }
 
 /// A company's number, which the files write as a number or as text, in ten digits.
-struct Number(String);
+pub(super) struct Number(pub(super) String);
 
 impl<'de> Deserialize<'de> for Number {
     fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
@@ -101,9 +143,9 @@ struct Units<'s, 'a> {
 }
 struct List<'s, 'a> {
     sink: &'s mut Sink<'a>,
-    taxonomy: String,
-    concept: String,
-    unit: String,
+    taxonomy: Arc<str>,
+    concept: Arc<str>,
+    unit: Arc<str>,
 }
 
 impl<'de> DeserializeSeed<'de> for Company<'_, '_> {
@@ -122,7 +164,7 @@ impl<'de> Visitor<'de> for Company<'_, '_> {
         while let Some(key) = map.next_key::<String>()? {
             if key == "cik" {
                 let cik = map.next_value::<Number>()?.0;
-                if cik != self.0.cik {
+                if *cik != *self.0.cik {
                     return Err(serde::de::Error::custom(text!("the facts of company {cik}, not of {}", self.0.cik)));
                 }
             } else if key == "facts" {
@@ -153,6 +195,8 @@ impl<'de> Visitor<'de> for Level<'_, '_> {
             names.push(key);
             if names.len() == 1 {
                 map.next_value_seed(Level { sink: &mut *self.sink, names })?;
+            } else if !self.sink.wants(&names[0], &names[1]) {
+                map.next_value::<IgnoredAny>()?;
             } else {
                 map.next_value_seed(Units { sink: &mut *self.sink, names })?;
             }
@@ -184,9 +228,9 @@ impl<'de> Visitor<'de> for Units<'_, '_> {
                 (_, 2) => drop(map.next_value::<IgnoredAny>()?),
                 (unit, _) => map.next_value_seed(List {
                     sink: &mut *self.sink,
-                    taxonomy: self.names[0].clone(),
-                    concept: self.names[1].clone(),
-                    unit: unit.to_string(),
+                    taxonomy: self.names[0].as_str().into(),
+                    concept: self.names[1].as_str().into(),
+                    unit: unit.into(),
                 })?,
             }
         }
@@ -210,18 +254,19 @@ impl<'de> Visitor<'de> for List<'_, '_> {
             if !self.sink.batch.range.contains(raw.filed) {
                 continue;
             }
+            let form = self.sink.form(&raw.form);
             self.sink.facts.push(Fact {
-                cik: self.sink.cik.to_string(),
-                taxonomy: self.taxonomy.clone(),
-                concept: self.concept.clone(),
-                unit: self.unit.clone(),
+                cik: Arc::clone(&self.sink.cik),
+                taxonomy: Arc::clone(&self.taxonomy),
+                concept: Arc::clone(&self.concept),
+                unit: Arc::clone(&self.unit),
                 start: raw.start,
                 end: raw.end,
                 value: raw.val,
                 accession: raw.accn,
-                form: raw.form,
+                form,
                 filed: raw.filed,
-                source_uri: self.sink.uri.clone(),
+                source_uri: Arc::clone(&self.sink.uri),
             });
         }
         Ok(())
@@ -232,6 +277,35 @@ impl<'de> Visitor<'de> for List<'_, '_> {
 mod tests {
     use super::*;
     use crate::time::DateRange;
+
+    #[test]
+    fn a_large_companys_facts_share_their_texts_and_its_shares_alone_are_a_handful() {
+        let range = DateRange::new("2009-01-01".parse().unwrap(), "2020-01-01".parse().unwrap()).unwrap();
+        let fact = |i: usize| {
+            format!(
+                r#"{{"end":"2017-06-30","val":{i},"accn":"0000000001-17-{i:06}","fy":2017,"fp":"Q2","form":"10-Q","filed":"2017-08-01","frame":"CY2017Q2I"}}"#
+            )
+        };
+        let list = |n: usize| (0..n).map(fact).collect::<Vec<_>>().join(",");
+        let body = format!(
+            r#"{{"cik":1,"entityName":"A","facts":{{"us-gaap":{{"Assets":{{"label":null,"description":null,"units":{{"USD":[{}]}}}}}},"dei":{{"EntityCommonStockSharesOutstanding":{{"units":{{"shares":[{}]}}}}}}}}}}"#,
+            list(10_000),
+            list(3)
+        );
+        let decoded = |name: &str| {
+            let b = Batch { dataset: name.into(), symbols: vec!["1".into()], range, page_rows: 1 };
+            let request = SecEdgar.plan(&b).unwrap().remove(0);
+            let Rows::Facts(facts) = SecEdgar.decode(&b, &request, body.as_bytes()).unwrap().rows else { panic!("facts") };
+            facts
+        };
+        assert_eq!(decoded(dataset::SHARES).len(), 3);
+        let all = decoded(dataset::FUNDAMENTALS);
+        // What a fact holds of its own: numbers, days and its accession. Everything else is counted once.
+        assert!(all.len() == 10_003 && size_of::<Fact>() <= 144, "{}", size_of::<Fact>());
+        let held: usize = all.iter().map(|f| size_of::<Fact>() + f.accession.len()).sum();
+        assert!(held < 2 * body.len() && all.iter().all(|f| Arc::ptr_eq(&f.source_uri, &all[0].source_uri) && Arc::ptr_eq(&f.form, &all[0].form)));
+        assert_eq!((Arc::strong_count(&all[0].concept), Arc::strong_count(&all[10_000].concept)), (10_000, 3));
+    }
 
     #[test]
     fn facts_are_kept_by_the_day_they_were_filed() {
@@ -246,7 +320,7 @@ mod tests {
         let Rows::Facts(facts) = SecEdgar.decode(&b, &request, body).unwrap().rows else { panic!("facts") };
         assert_eq!(facts.len(), 1);
         assert_eq!(
-            (facts[0].cik.as_str(), facts[0].concept.as_str(), facts[0].unit.as_str(), facts[0].value),
+            (&*facts[0].cik, &*facts[0].concept, &*facts[0].unit, facts[0].value),
             ("0000320193", "EntityCommonStockSharesOutstanding", "shares", 895_816_758.0)
         );
         assert!(SecEdgar.decode(&b, &request, &body[..300]).is_err(), "cut off");

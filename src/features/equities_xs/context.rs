@@ -1,79 +1,116 @@
 //! Features that need a source with its own publication dates: shares outstanding as filed, announced earnings dates.
 //!
 //! Each is looked up as of the day: a filing or an announcement counts from the day it was public. Without the source the
-//! feature is excluded by name; it is never approximated with today's figure.
+//! feature is excluded by name, and so it is where the source covers too little; it is never approximated with today's figure.
 
 use super::{Dates, History, spec};
 use crate::features::window::{Mean, rolling};
 use crate::features::{Excluded, FeatureSpec, Scaling::CrossSection};
+use crate::types::{Announcement, Panel, PointInTime};
 use data_layer::calendar::Calendar;
 use data_layer::time::TradingDay;
-use std::collections::BTreeMap;
 
-/// An earnings date, public since `announced`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    pub announced: TradingDay,
-    pub date: TradingDay,
-}
-
-/// Sources with publication dates, by symbol.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PointInTime {
-    /// `(public since, shares outstanding)`, ascending by day.
-    pub shares: BTreeMap<String, Vec<(TradingDay, f64)>>,
-    pub earnings: BTreeMap<String, Vec<Announcement>>,
-}
+/// A source is used where it knows this part of the members' days at least: of those that are still listed, and of those that are
+/// not. Otherwise a gap would tell which names were known to somebody later, or which were about to go.
+const MIN_COVERAGE: f64 = 0.8;
 
 pub const SHARES: &[FeatureSpec] =
     &[spec("turnover_20", "context", "fraction of shares", 19, CrossSection), spec("log_mktcap", "context", "log usd", 0, CrossSection)];
 pub const EARNINGS: &[FeatureSpec] = &[spec("sessions_to_earnings", "context", "sessions", 0, CrossSection)];
 
-impl PointInTime {
-    pub(super) fn specs(&self) -> Vec<FeatureSpec> {
-        let shares = if self.shares.is_empty() { &[][..] } else { SHARES };
-        let earnings = if self.earnings.is_empty() { &[][..] } else { EARNINGS };
-        shares.iter().chain(earnings).copied().collect()
+/// Leave out what covers too little of a panel, by name and with the numbers. Training decides; a model that was trained with a
+/// source is used with it.
+pub fn settle(panel: &mut Panel) {
+    let dates = Dates::of(&panel.days);
+    let mut known = std::mem::take(&mut panel.known);
+    let short = |source: &str, value: &dyn Fn(&str) -> Vec<f64>| too_little(panel, value).map(|why| text!("{source}: {why}"));
+    if !known.shares.is_empty() {
+        let filed = |symbol: &str| known.shares.get(symbol).map_or(&[][..], Vec::as_slice);
+        if let Some(why) = short("shares outstanding as filed", &|symbol| shares_on(filed(symbol), dates.days)) {
+            known.shares.clear();
+            known.left_out.insert("shares", why);
+        }
     }
-
-    /// What cannot be computed, for want of which source.
-    pub(super) fn excluded(&self) -> Vec<Excluded> {
-        let no = |name: &str, reason: &str| Excluded { name: name.into(), reason: reason.into() };
-        let mut out = Vec::new();
-        if self.shares.is_empty() {
-            out.push(no("turnover_20", "needs shares outstanding with their filing dates; no entitled source has delivered them"));
-            out.push(no("log_mktcap", "needs shares outstanding with their filing dates; no entitled source has delivered them"));
+    if !known.earnings.is_empty() {
+        let told = |symbol: &str| known.earnings.get(symbol).map_or(&[][..], Vec::as_slice);
+        if let Some(why) = short("earnings dates as announced", &|symbol| sessions_to_earnings(told(symbol), &dates)) {
+            known.earnings.clear();
+            known.left_out.insert("earnings", why);
         }
-        if self.earnings.is_empty() {
-            out.push(no("sessions_to_earnings", "needs earnings dates with the day each was announced; no entitled source has delivered them"));
-        }
-        out.push(no("sector", "needs dated sector membership; only today's sectors are known, and today's sectors were not known then"));
-        out
     }
-
-    pub(super) fn rows(&self, symbol: &str, dates: &Dates<'_>, h: &History<'_>) -> Vec<Vec<f64>> {
-        let mut out = Vec::new();
-        if !self.shares.is_empty() {
-            let filed = self.shares.get(symbol).map_or(&[][..], Vec::as_slice);
-            let shares = shares_on(filed, dates.days);
-            let turned: Vec<f64> = h.volume.iter().zip(&shares).map(|(v, n)| v / n).collect();
-            out.push(rolling(&turned, 20, Mean));
-            out.push(h.close_raw.iter().zip(&shares).map(|(c, n)| (c * n).ln()).collect());
-        }
-        if !self.earnings.is_empty() {
-            let known = self.earnings.get(symbol).map_or(&[][..], Vec::as_slice);
-            out.push(sessions_to_earnings(known, dates));
-        }
-        out
-    }
+    panel.known = known;
 }
 
-/// Per day, the latest count that was public. `filed` and `days` ascend.
+/// Why a source is not used; `None` where it covers enough of the names that stayed, and of those that left.
+fn too_little(panel: &Panel, value: &dyn Fn(&str) -> Vec<f64>) -> Option<String> {
+    // Members' days, and those with a value: of names that stayed, and of names that left.
+    let mut seen = [(0_u64, 0_u64); 2];
+    for (s, symbol) in panel.symbols.iter().enumerate() {
+        let group = &mut seen[usize::from(panel.delisted[s].is_some())];
+        for (t, v) in value(symbol).iter().enumerate().filter(|(t, _)| panel.member.at(s, *t) > 0.0 && panel.close.at(s, *t).is_finite()) {
+            debug_assert!(t < panel.n_days());
+            *group = (group.0 + 1, group.1 + u64::from(v.is_finite()));
+        }
+    }
+    let share = |(all, known): (u64, u64)| if all == 0 { 1.0 } else { known as f64 / all as f64 };
+    let [stayed, left] = seen.map(share);
+    let percent = |v: f64| format!("{:.1} %", (v * 1e3).floor() / 10.0);
+    (stayed.min(left) < MIN_COVERAGE).then(|| {
+        text!(
+            "known for {} of the members' days of names that stayed and {} of those that left, {} needed of each",
+            percent(stayed),
+            percent(left),
+            percent(MIN_COVERAGE)
+        )
+    })
+}
+
+pub(super) fn specs(known: &PointInTime) -> Vec<FeatureSpec> {
+    let shares = if known.shares.is_empty() { &[][..] } else { SHARES };
+    let earnings = if known.earnings.is_empty() { &[][..] } else { EARNINGS };
+    shares.iter().chain(earnings).copied().collect()
+}
+
+/// What cannot be computed, for want of which source.
+pub(super) fn excluded(known: &PointInTime) -> Vec<Excluded> {
+    let mut out = Vec::new();
+    let mut no = |specs: &[FeatureSpec], source: &str, needs: &str| {
+        let reason = known.left_out.get(source).cloned().unwrap_or_else(|| text!("needs {needs}; no entitled source has delivered them"));
+        out.extend(specs.iter().map(|spec| Excluded { name: spec.name.into(), reason: reason.clone() }));
+    };
+    if known.shares.is_empty() {
+        no(SHARES, "shares", "shares outstanding with their filing dates");
+    }
+    if known.earnings.is_empty() {
+        no(EARNINGS, "earnings", "earnings dates with the day each was announced");
+    }
+    let sector = "needs dated sector membership; only today's sectors are known, and today's sectors were not known then";
+    out.push(Excluded { name: "sector".into(), reason: sector.into() });
+    out
+}
+
+pub(super) fn rows(known: &PointInTime, symbol: &str, dates: &Dates<'_>, h: &History<'_>) -> Vec<Vec<f64>> {
+    let mut out = Vec::new();
+    if !known.shares.is_empty() {
+        let filed = known.shares.get(symbol).map_or(&[][..], Vec::as_slice);
+        let shares = shares_on(filed, dates.days);
+        let turned: Vec<f64> = h.volume.iter().zip(&shares).map(|(v, n)| v / n).collect();
+        out.push(rolling(&turned, 20, Mean));
+        out.push(h.close_raw.iter().zip(&shares).map(|(c, n)| (c * n).ln()).collect());
+    }
+    if !known.earnings.is_empty() {
+        let told = known.earnings.get(symbol).map_or(&[][..], Vec::as_slice);
+        out.push(sessions_to_earnings(told, dates));
+    }
+    out
+}
+
+/// Per day, the latest count that was public, in that day's shares. `filed` and `days` ascend.
 fn shares_on(filed: &[(TradingDay, f64)], days: &[TradingDay]) -> Vec<f64> {
     let (mut next, mut known) = (0, f64::NAN);
     let mut as_of = |day: TradingDay| {
         while let Some((_, n)) = filed.get(next).filter(|(since, _)| *since <= day) {
-            known = if *n > 0.0 { *n } else { known };
+            known = if *n > 0.0 { *n } else { f64::NAN };
             next += 1;
         }
         known
@@ -84,12 +121,15 @@ fn shares_on(filed: &[(TradingDay, f64)], days: &[TradingDay]) -> Vec<f64> {
 /// Per day, the sessions to the next earnings date that had been announced by then; 0 on the date itself.
 fn sessions_to_earnings(known: &[Announcement], at: &Dates<'_>) -> Vec<f64> {
     let calendar = Calendar::xnys();
-    let mut dates: Vec<(TradingDay, TradingDay, Option<usize>)> = known.iter().map(|a| (a.date, a.announced, calendar.index(a.date))).collect();
-    dates.sort_unstable();
+    // A date between two sessions is met by the next one.
+    let session = |day: TradingDay| calendar.index(day).or_else(|| calendar.index(calendar.next(day).ok()?));
+    let mut dates: Vec<(Announcement, Option<usize>)> = known.iter().map(|a| (*a, session(a.date))).collect();
+    dates.sort_unstable_by_key(|(a, _)| (a.date, a.announced));
     let mut passed = 0;
     let count = |(day, session): (TradingDay, Option<usize>)| {
-        passed += dates[passed..].iter().take_while(|d| d.0 < day).count();
-        let next = dates[passed..].iter().find(|d| d.1 <= day).and_then(|d| d.2);
+        passed += dates[passed..].iter().take_while(|d| d.0.date < day).count();
+        let stands = |a: &Announcement| a.announced <= day && a.withdrawn.is_none_or(|w| day < w);
+        let next = dates[passed..].iter().find(|d| stands(&d.0)).and_then(|d| d.1);
         match (next, session) {
             (Some(to), Some(from)) => (to - from) as f64,
             _ => f64::NAN,
@@ -101,6 +141,7 @@ fn sessions_to_earnings(known: &[Announcement], at: &Dates<'_>) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::fixture::random_panel;
 
     fn day(text: &str) -> TradingDay {
         text.parse().unwrap()
@@ -114,9 +155,38 @@ mod tests {
         assert!(shares[0].is_nan());
         assert_eq!(shares[1..], [10.0, 20.0]);
         assert_eq!(shares_on(&filed[..1], &days)[1], 10.0, "tomorrow's file changes nothing today");
-        let known = [Announcement { announced: day("2015-04-20"), date: day("2015-04-27") }];
+        let known = [Announcement { announced: day("2015-04-20"), date: day("2015-04-27"), withdrawn: None }];
         let sessions = sessions_to_earnings(&known, &Dates::of(&["2015-04-17", "2015-04-20", "2015-04-27", "2015-04-28"].map(day)));
         assert!(sessions[0].is_nan() && sessions[3].is_nan());
         assert_eq!(sessions[1..3], [5.0, 0.0]);
+    }
+
+    #[test]
+    fn a_date_that_was_moved_counts_until_it_was_moved() {
+        let at = ["2015-04-20", "2015-04-22", "2015-04-23", "2015-04-27"].map(day);
+        let told = [
+            Announcement { announced: day("2015-04-20"), date: day("2015-04-27"), withdrawn: Some(day("2015-04-23")) },
+            Announcement { announced: day("2015-04-23"), date: day("2015-04-29"), withdrawn: None },
+        ];
+        assert_eq!(sessions_to_earnings(&told, &Dates::of(&at)), [5.0, 3.0, 4.0, 2.0]);
+    }
+
+    #[test]
+    fn a_source_that_knows_the_living_better_than_the_dead_is_left_out_by_name() {
+        let mut panel = random_panel(6, 10, 60, 0.0);
+        let count = vec![(panel.days[0], 1e6)];
+        panel.known.shares = panel.symbols.iter().map(|s| (s.clone(), count.clone())).collect();
+        let mut whole = panel.clone();
+        settle(&mut whole);
+        assert_eq!((whole.known.shares.len(), whole.known.left_out.len()), (10, 0));
+        // The one name of ten that left the market: nine tenths of all are known, and none of those that left.
+        assert!(panel.delisted[3].is_some());
+        panel.known.shares.remove("S003");
+        settle(&mut panel);
+        assert!(panel.known.shares.is_empty());
+        let block = crate::features::build("equities_xs_v1", &panel).unwrap();
+        let why = &block.excluded.iter().find(|e| e.name == "log_mktcap").unwrap().reason;
+        assert!(why.contains("0.0 % of those that left"), "{why}");
+        assert!(block.column("log_mktcap").is_none() && whole.known.shares.len() == 10);
     }
 }

@@ -15,8 +15,7 @@ mod tests;
 
 use crate::features::standardise::standardise;
 use crate::features::{FeatureBlock, FeatureSpec, Scaling};
-use crate::types::{Matrix, Panel};
-use context::PointInTime;
+use crate::types::{Matrix, Panel, PointInTime};
 use data_layer::calendar::Calendar;
 use data_layer::error::Result;
 use data_layer::time::TradingDay;
@@ -73,7 +72,7 @@ pub fn registry() -> Vec<FeatureSpec> {
 /// The features that can be computed with these sources, in the order of the columns.
 pub fn registry_with(sources: &PointInTime) -> Vec<FeatureSpec> {
     let priced = [momentum::SPECS, gap::SPECS, volatility::SPECS, liquidity::SPECS, calendar::SPECS];
-    priced.into_iter().flatten().copied().chain(sources.specs()).collect()
+    priced.into_iter().flatten().copied().chain(context::specs(sources)).collect()
 }
 
 /// The longest lookback: no earlier session can have every feature.
@@ -83,22 +82,13 @@ pub fn warm_up_sessions() -> usize {
 
 /// What the model sees: members of the universe only, z-scored per date (calendar features as they are).
 pub fn build(panel: &Panel) -> Result<FeatureBlock> {
-    build_with(panel, &PointInTime::default())
-}
-
-/// [`build`] with point-in-time sources.
-pub fn build_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlock> {
-    let scalings: Vec<_> = registry_with(sources).iter().map(|s| s.scaling).collect();
-    Ok(standardise(panel, build_raw_with(panel, sources)?, &scalings))
+    let scalings: Vec<_> = registry_with(&panel.known).iter().map(|s| s.scaling).collect();
+    Ok(standardise(panel, build_raw(panel)?, &scalings))
 }
 
 /// Features in their own units, for every symbol of the panel whether a member or not.
 pub fn build_raw(panel: &Panel) -> Result<FeatureBlock> {
-    build_raw_with(panel, &PointInTime::default())
-}
-
-/// [`build_raw`] with point-in-time sources.
-pub fn build_raw_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlock> {
+    let sources = &panel.known;
     let specs = registry_with(sources);
     let dates = Dates::of(&panel.days);
     // Every cell is written below: memory that is still untouched costs nothing until then.
@@ -117,7 +107,7 @@ pub fn build_raw_with(panel: &Panel, sources: &PointInTime) -> Result<FeatureBlo
     });
     let names = specs.iter().map(|f| f.name.to_owned()).collect();
     let units = specs.iter().map(|f| f.unit).collect();
-    let block = FeatureBlock { names, units, columns, excluded: sources.excluded() };
+    let block = FeatureBlock { names, units, columns, excluded: context::excluded(sources) };
     block.check_shape(panel)?;
     Ok(block)
 }
@@ -130,7 +120,7 @@ fn symbol_rows(panel: &Panel, s: usize, dates: &Dates<'_>, sources: &PointInTime
     rows.extend(volatility::rows(&h));
     rows.extend(liquidity::rows(&h));
     rows.extend(dates.rows.iter().cloned());
-    rows.extend(sources.rows(h.symbol, dates, &h));
+    rows.extend(context::rows(sources, h.symbol, dates, &h));
     for t in (0..h.close.len()).filter(|&t| h.close[t].is_nan()) {
         rows.iter_mut().for_each(|row| row[t] = f64::NAN);
     }

@@ -1,6 +1,6 @@
-use super::context::Announcement;
 use super::*;
 use crate::features::fixture::{cell, golden, near, panel_of, random_panel, sessions, table};
+use crate::types::{Announcement, PointInTime};
 use data_layer::time::TradingDay;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -8,20 +8,21 @@ use std::collections::BTreeMap;
 fn golden_sources() -> PointInTime {
     let g = golden(include_str!("../../../tests/golden/features_equities/equity_features_v1.json"));
     let day = |v: &serde_json::Value| v.as_str().unwrap().parse::<TradingDay>().unwrap();
-    let one = |v: &serde_json::Value| Announcement { announced: day(&v["announced"]), date: day(&v["date"]) };
+    let one = |v: &serde_json::Value| Announcement { announced: day(&v["announced"]), date: day(&v["date"]), withdrawn: None };
     let shares = g["inputs"]["shares_outstanding"].as_object().unwrap();
     let earnings = g["inputs"]["earnings"].as_object().unwrap();
     PointInTime {
         shares: shares.iter().map(|(s, n)| (s.clone(), vec![(TradingDay(0), n.as_f64().unwrap())])).collect(),
         earnings: earnings.iter().map(|(s, list)| (s.clone(), list.as_array().unwrap().iter().map(one).collect())).collect(),
+        ..PointInTime::default()
     }
 }
 
 #[test]
 fn golden_equity_features_v1() {
     let rows = table(include_str!("../../../tests/golden/features_equities/panel.csv"));
-    let panel = panel_of(sessions(&rows[0]["date"], "2002-01-08"), &rows);
-    let block = build_raw_with(&panel, &golden_sources()).unwrap();
+    let panel = Panel { known: golden_sources(), ..panel_of(sessions(&rows[0]["date"], "2002-01-08"), &rows) };
+    let block = build_raw(&panel).unwrap();
     let want = table(include_str!("../../../tests/golden/features_equities/expected_features.csv"));
     assert_eq!(want.len(), 366);
     assert_eq!(block.names.len() + 2, want[0].len(), "every column of the vectors is computed");
@@ -55,7 +56,7 @@ fn what_has_no_point_in_time_source_is_excluded_by_name_with_a_reason() {
     let names = |block: &FeatureBlock| block.excluded.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
     let panel = random_panel(1, 3, 30, 0.0);
     assert_eq!(names(&build(&panel).unwrap()), ["turnover_20", "log_mktcap", "sessions_to_earnings", "sector"]);
-    assert_eq!(names(&build_with(&panel, &golden_sources()).unwrap()), ["sector"]);
+    assert_eq!(names(&build(&Panel { known: golden_sources(), ..panel.clone() }).unwrap()), ["sector"]);
     assert!(build(&panel).unwrap().excluded.iter().all(|e| e.reason.starts_with("needs ")));
     assert_eq!(warm_up_sessions(), 126);
 }
@@ -131,6 +132,7 @@ fn without_the_first(panel: &Panel, extra: usize) -> Panel {
         close_raw: cut(&panel.close_raw),
         member: cut(&panel.member),
         delisted: panel.delisted.clone(),
+        known: panel.known.clone(),
     }
 }
 
@@ -148,11 +150,28 @@ fn the_lookback_of_the_registry_is_the_history_a_value_needs() {
     }
 }
 
+/// Counts every 30 sessions; reports every 40, announced 20 sessions before and every second one moved by a week five sessions later.
+fn published(panel: &Panel) -> PointInTime {
+    let counts = |s: usize| (0..panel.n_days()).step_by(30).map(|t| (panel.days[t], 1e6 * (1 + s + t) as f64)).collect();
+    let reports = |(t, moved): (usize, bool)| {
+        let told = Announcement { announced: panel.days[t], date: panel.days[t + 20], withdrawn: moved.then(|| panel.days[t + 5]) };
+        let instead = Announcement { announced: panel.days[t + 5], date: panel.days[t + 20].plus_days(7), withdrawn: None };
+        [Some(told), moved.then_some(instead)].into_iter().flatten()
+    };
+    let dates = || (0..panel.n_days() - 20).step_by(40).enumerate().map(|(i, t)| (t, i % 2 == 1)).flat_map(reports).collect();
+    PointInTime {
+        shares: panel.symbols.iter().enumerate().map(|(s, name)| (name.clone(), counts(s))).collect(),
+        earnings: panel.symbols.iter().map(|name| (name.clone(), dates())).collect(),
+        ..PointInTime::default()
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn lesson_045_no_past_value_moves_when_the_future_is_cut_off_or_changed(seed in 0_u64..10_000, gaps in 0.0_f64..0.2, cut in 40_usize..138) {
-        let panel = random_panel(seed, 5, 140, gaps);
+        let mut panel = random_panel(seed, 5, 140, gaps);
+        panel.known = published(&panel);
         let full = build(&panel).unwrap();
         let early = build(&panel.truncated(cut)).unwrap();
         let mut other = panel.clone();
@@ -164,6 +183,10 @@ proptest! {
                 other.member.set(s, t, 1.0 - panel.member.at(s, t));
             }
         }
+        let after = |day: TradingDay| day > panel.days[cut];
+        other.known.shares.values_mut().flatten().filter(|(since, _)| after(*since)).for_each(|(_, n)| *n *= 7.0);
+        other.known.earnings.values_mut().flatten().for_each(|a| a.withdrawn = a.withdrawn.filter(|w| !after(*w)));
+        other.known.earnings.values_mut().for_each(|list| list.retain(|a| !after(a.announced)));
         let changed = build(&other).unwrap();
         for f in 0..full.columns.len() {
             for s in 0..5 {

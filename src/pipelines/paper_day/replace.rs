@@ -10,6 +10,7 @@ use crate::execution::log::OrderRow;
 use crate::execution::order::{Intent, OrderSet, OrderType, Pins, run_key};
 use crate::execution::state::{is_unknown, name};
 use crate::execution::submit::REPLACE;
+use crate::execution::tick::{Assigned, on_step};
 use data_layer::error::{Error, Result, code};
 use rusqlite::params;
 
@@ -70,7 +71,10 @@ impl PaperDay<'_> {
             rebalance_no,
             line: 0,
             qty,
-            limit_price: limit_price.or(i.limit_price),
+            // A broker of currencies and contracts for difference has steps of its own.
+            limit_price: limit_price
+                .map(|p| if self.broker.name() == "ctrader" { p } else { on_step(i.side, p, i.trading_day, Assigned::Nothing) })
+                .or(i.limit_price),
             style: REPLACE.into(),
             parent: Some(i.client_order_id.clone()),
             slice: 0,

@@ -33,6 +33,7 @@ fn panel() -> Panel {
         open,
         close,
         delisted: vec![None; 3],
+        known: crate::types::PointInTime::default(),
     }
 }
 
@@ -267,6 +268,7 @@ fn still() -> Panel {
         member: m([1.0; 4]),
         close,
         delisted: vec![None; 4],
+        known: crate::types::PointInTime::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which days are looked at, and the altered panels on which features are computed again.
 
-use crate::types::{Delisted, Matrix, Panel};
+use crate::types::{Announcement, Delisted, Matrix, Panel, PointInTime};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -56,6 +56,7 @@ pub(super) fn thinned(panel: &Panel) -> Panel {
         close_raw: pick(&panel.close_raw),
         member: pick(&panel.member),
         delisted: keep.iter().map(|&s| panel.delisted[s]).collect(),
+        known: panel.known.clone(),
     }
 }
 
@@ -70,7 +71,8 @@ fn noise(a: usize, b: usize, what: u64) -> f64 {
     (z >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Everything from day `from` on made different: prices and volumes, which bars exist, who is a member, who is delisted.
+/// Everything from day `from` on made different: prices and volumes, which bars exist, who is a member, who is delisted, what is
+/// filed and announced.
 pub(super) fn with_other_future(panel: &Panel, from: usize) -> Panel {
     let mut out = panel.clone();
     let (symbols, n) = (panel.n_symbols(), panel.n_days());
@@ -96,7 +98,23 @@ pub(super) fn with_other_future(panel: &Panel, from: usize) -> Panel {
             None => (from < n && noise(s, from, 9) < 0.3).then(|| Delisted::on(panel.days[n - 1])),
         };
     }
+    if let Some(day) = panel.days.get(from) {
+        publish_otherwise(&mut out.known, day.0);
+    }
     out
+}
+
+/// What becomes public on day `from` or later says something else: other counts, other dates, and none withdrawn that was.
+fn publish_otherwise(known: &mut PointInTime, from: i32) {
+    for (s, list) in known.shares.values_mut().enumerate() {
+        list.iter_mut().filter(|(since, _)| since.0 >= from).enumerate().for_each(|(i, (_, n))| *n *= 0.2 + 3.0 * noise(s, i, 10));
+    }
+    for list in known.earnings.values_mut() {
+        list.iter_mut().for_each(|a| a.withdrawn = a.withdrawn.filter(|w| w.0 < from));
+        for a in list.iter_mut().filter(|a| a.announced.0 >= from) {
+            *a = Announcement { date: a.date.plus_days(9), ..*a };
+        }
+    }
 }
 
 /// Prices of the given days changed, each by its own factor; no bar comes or goes.

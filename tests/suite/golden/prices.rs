@@ -6,11 +6,11 @@ use super::rules::tolerance;
 use data_layer::calendar::Calendar;
 use data_layer::time::{DateRange, TradingDay};
 use engine::features::alpha158::{self, Bars};
-use engine::features::equities_xs::{self, context::Announcement, context::PointInTime};
+use engine::features::equities_xs;
 use engine::features::standardise;
 use engine::labels::horizon::{self, Delisting};
 use engine::labels::triple_barrier::{self, Barriers, TouchPath};
-use engine::types::{Delisted, Matrix, Panel};
+use engine::types::{Announcement, Delisted, Matrix, Panel, PointInTime};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -79,6 +79,7 @@ fn panel(days: Vec<TradingDay>, table: &Table) -> Panel {
         close_raw: fill("close"),
         member: Matrix::from_vec(n, d, vec![1.0; n * d]).unwrap(),
         delisted: vec![None; n],
+        known: PointInTime::default(),
         days,
         symbols,
     }
@@ -108,11 +109,11 @@ pub fn equity_features(case: &Case) -> Checked {
     let mut dates: Vec<TradingDay> = table.texts("date").iter().map(|d| d.parse().unwrap()).collect();
     dates.sort_unstable();
     let window = DateRange::new(dates[0], dates[dates.len() - 1].plus_days(1)).unwrap();
-    let panel = panel(Calendar::xnys().sessions(window).to_vec(), &table);
-    let announced = |v: &Value| list(v).iter().map(|a| Announcement { announced: day(&a["announced"]), date: day(&a["date"]) }).collect();
-    let sources =
-        PointInTime { shares: by_symbol(&case.inputs()["shares_outstanding"], since_ever), earnings: by_symbol(&case.inputs()["earnings"], announced) };
-    let block = equities_xs::build_raw_with(&panel, &sources).unwrap();
+    let mut panel = panel(Calendar::xnys().sessions(window).to_vec(), &table);
+    let announced = |v: &Value| list(v).iter().map(|a| Announcement { announced: day(&a["announced"]), date: day(&a["date"]), withdrawn: None }).collect();
+    let (shares, earnings) = (by_symbol(&case.inputs()["shares_outstanding"], since_ever), by_symbol(&case.inputs()["earnings"], announced));
+    panel.known = PointInTime { shares, earnings, ..PointInTime::default() };
+    let block = equities_xs::build_raw(&panel).unwrap();
     let want = case.table(&case.expected()["features_csv"]);
     let mut got: BTreeMap<String, Matrix> = block.names.into_iter().zip(block.columns).collect();
     // What has no source is missing everywhere, which is what the table must then say.

@@ -4,9 +4,9 @@ use super::measure::{Job, checksum};
 use super::{Bench, made};
 use data_layer::error::{Error, Result};
 use data_layer::time::TradingDay;
-use engine::features::equities_xs::context::{Announcement, PointInTime};
 use engine::features::{alpha158, equities_xs};
 use engine::types::{self, Matrix};
+use engine::types::{Announcement, PointInTime};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
@@ -51,10 +51,7 @@ pub fn equities_xs(bench: &mut Bench<'_>) -> Result<()> {
     let line = bench.clock.measure(
         Job::new("features_xs_v1", cells, "symbol_days").repeats(5),
         || Ok(()),
-        |()| {
-            let (panel, sources) = cross_section(bench)?;
-            equities_xs::build_with(&panel, &sources)
-        },
+        |()| equities_xs::build(&cross_section(bench)?),
         |block| {
             let sum = |name: &str| block.column(name).map(|m| checksum(m.values())).ok_or_else(|| Error::bug("a compared feature is not in the set"));
             let sums = XS_PROBES.iter().map(|name| Ok(((*name).to_string(), sum(name)?))).collect::<Result<Map<String, Value>>>()?;
@@ -66,7 +63,7 @@ pub fn equities_xs(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// The panel that training would build, every symbol a member throughout, with shares outstanding and earnings dates.
-fn cross_section(bench: &Bench<'_>) -> Result<(types::Panel, PointInTime)> {
+fn cross_section(bench: &Bench<'_>) -> Result<types::Panel> {
     let bars = Panel::read(bench)?;
     let (rows, cols) = (bars.close.rows(), bars.close.cols());
     let made = bench.inputs.are_made();
@@ -84,9 +81,10 @@ fn cross_section(bench: &Bench<'_>) -> Result<(types::Panel, PointInTime)> {
         bench.inputs.texts("earnings.parquet", "symbol")?.into_iter().zip(bench.inputs.days("earnings.parquet", "date")?).collect()
     };
     for (symbol, date) in earnings {
-        sources.earnings.entry(symbol).or_default().push(Announcement { announced: date.plus_days(-ANNOUNCED_DAYS), date });
+        sources.earnings.entry(symbol).or_default().push(Announcement { announced: date.plus_days(-ANNOUNCED_DAYS), date, withdrawn: None });
     }
-    let panel = types::Panel {
+    Ok(types::Panel {
+        known: sources,
         member: Matrix::from_vec(rows, cols, vec![1.0; rows * cols])?,
         delisted: vec![None; rows],
         close_raw: bars.close.clone(),
@@ -99,8 +97,7 @@ fn cross_section(bench: &Bench<'_>) -> Result<(types::Panel, PointInTime)> {
         close: bars.close,
         vwap: bars.vwap,
         volume: bars.volume,
-    };
-    Ok((panel, sources))
+    })
 }
 
 /// Bars, `symbols x sessions`.

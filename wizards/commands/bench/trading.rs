@@ -16,7 +16,7 @@ use engine::execution::order::{Intent, Reference};
 use engine::execution::risk::Limits;
 use engine::pipelines::paper_day::{PaperConfig, PaperDay, PlanInput, confirmation_token, default_sizer};
 use engine::portfolio::{Limits as Caps, Rule, RuleConfig};
-use engine::types::{Matrix, Panel};
+use engine::types::{Matrix, Panel, PointInTime};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,7 @@ fn panel(inputs: &Inputs, scale: Scale) -> Result<Panel> {
         volume_raw: none(),
         member: Matrix::from_vec(n, days, vec![1.0; n * days])?,
         delisted: vec![None; n],
+        known: PointInTime::default(),
     })
 }
 

@@ -15,7 +15,11 @@ pub fn node_id() -> Question {
 }
 
 pub fn universe() -> Question {
-    let choices = vec![Choice::new("builtin", "100 large US companies (stage 0)"), Choice::new("file", "my own list of symbols")];
+    let choices = vec![
+        Choice::new("builtin", "100 large US companies (stage 0)"),
+        Choice::new("file", "my own list of symbols"),
+        Choice::new("liquid", "common stocks already on this drive that trade enough, those that are gone included"),
+    ];
     Question::select("universe.source", "Which symbols shall the drive hold?", choices)
         .default("builtin", "stage 0 of the plan: 100 symbols, five years of days")
         .help("The list is written to stage.yml with its digest. Stage 1 (500 symbols) follows when stage 0 is GREEN.")

@@ -1,6 +1,7 @@
 //! The sandbox from outside: by calls on its state, and over HTTP where connections matter.
 
 mod broker;
+mod companies;
 mod data;
 mod dialects;
 mod faults;

@@ -20,6 +20,10 @@ const NAMES: [&str; 4] = ["AAPL", "JNJ", "MSFT", "XOM"];
 
 /// A drive that was set up and told to fetch a year, and has fetched nothing yet.
 fn set_up(b: &Bench) -> Service {
+    serve(b, told(b))
+}
+
+fn told(b: &Bench) -> Node {
     let node = Node::new(b.ctx.clone());
     let universe = Universe::new("test", NAMES.map(String::from).to_vec());
     let lanes = BTreeMap::from([(dataset::EQUITIES_EOD.to_string(), Lane::Plain(LaneState::Active))]);
@@ -29,7 +33,7 @@ fn set_up(b: &Bench) -> Service {
     stage::write(node.root(), &first).unwrap();
     let window = DateRange::new(day("2016-12-01"), day("2017-12-01")).unwrap();
     node.seed(&node.bootstrap(&first, window, None).unwrap()).unwrap();
-    serve(b, node)
+    node
 }
 
 fn serve(b: &Bench, node: Node) -> Service {
@@ -75,6 +79,57 @@ fn the_four_loops_keep_a_drive_complete_through_weeks_and_promote_its_stage() {
     assert!(runs.len() == 4 && runs.iter().all(|r| r.state == RunState::Succeeded && r.finished_at.is_some()), "{runs:?}");
     assert!(beats(service.node().db()).unwrap().iter().any(|beat| beat.name == Loop::Heavy.as_str() && beat.detail.contains("stage 1 stays")));
     assert!(service.node().root().base().join("control/backup/node.sqlite.2017-12-11").exists());
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
+#[test]
+fn finished_rows_are_removed_by_the_clock_of_their_own_world() {
+    let b = bench("2017-11-30T21:20:00Z");
+    let (node, machine) = (told(&b), super::host());
+    assert!(machine.now() > b.host.now().plus_seconds(86_400 * 365), "the machine lives years after the world");
+    let row = |symbol: &str, days: i64| {
+        let at = b.host.now().plus_seconds(-days * 86_400);
+        let range = DateRange::new(at.utc_day(), at.utc_day().plus_days(1)).unwrap();
+        let (kind, priority, vendor) = (queue::Kind::Forward, queue::Kind::Forward.priority(), "alpaca".to_string());
+        let task =
+            queue::NewTask { dataset: dataset::EQUITIES_EOD.into(), symbol: symbol.into(), range, kind, priority, vendor, not_before: None, run_id: None };
+        node.db().write(|tx| {
+            queue::seed(tx, at, &[task])?;
+            Ok(tx.execute("UPDATE backfill_queue SET status = 'DONE', outcome = 'OK' WHERE symbol = ?1 AND kind = 'FORWARD'", [symbol])?)
+        })
+    };
+    for (symbol, days) in [("OLD", 31), ("YOUNG", 29)] {
+        row(symbol, days).unwrap();
+    }
+    let times = Times::new(&Loops::default(), None, TimeZone::UTC).unwrap();
+    let mut service = Service::new(node, &machine, times, TimeZone::UTC).unwrap();
+    let round = service.round(&Quiet).unwrap();
+    assert!(round.said.iter().any(|(which, _)| *which == Loop::Heavy), "{:?}", round.said);
+    let kept = |symbol: &str| {
+        let conn = service.node().db().lock().unwrap();
+        conn.query_row("SELECT count(*) FROM backfill_queue WHERE symbol = ?1", [symbol], |r| r.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!((kept("OLD"), kept("YOUNG")), (0, 1));
+    b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
+}
+
+#[test]
+fn actions_before_a_window_that_grew_are_asked_for() {
+    let b = bench("2017-11-30T21:20:00Z");
+    let node = told(&b);
+    let window = DateRange::new(day("2017-06-01"), day("2017-12-01")).unwrap();
+    node.work(crate::scheduler::DrainUntil::Empty, &Quiet).unwrap();
+    node.heal(window, crate::audit::AuditScope::Incremental, &Quiet).unwrap();
+    assert_eq!(node.seed_actions(window).unwrap().inserted, 0, "what was answered is not asked again");
+    let grown = DateRange { start: day("2014-03-03"), ..window };
+    assert_eq!(node.seed_actions(grown).unwrap().inserted, 3 * NAMES.len() as u64, "2014, 2015 and what of 2016 was not asked");
+    assert_eq!(node.seed_actions(grown).unwrap().inserted, 0, "they are on their way");
+    node.heal(grown, crate::audit::AuditScope::Incremental, &Quiet).unwrap();
+    node.work(crate::scheduler::DrainUntil::Empty, &Quiet).unwrap();
+    node.audit(grown, crate::audit::AuditScope::Incremental).unwrap();
+    let rows = ledger::all_rows(node.db()).unwrap();
+    let red = rows.iter().filter(|r| r.key.table_name == table::REF_CORP_ACTIONS && r.verdict.status != ledger::Status::Green).count();
+    assert_eq!(red, 0);
     b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
 }
 
