@@ -148,18 +148,23 @@ pub fn path_of(symbol: &str, year: i16) -> Result<DataPath> {
     DataPath::new(format!("{}/sym={}/dt={year:04}/part-0.parquet", table::CURATED_EQUITIES, encode_symbol(symbol)?))
 }
 
+/// By symbol and year the first days of the segments that hold some of it, each with its place in a list.
+type Held<'a> = BTreeMap<&'a str, BTreeMap<i16, Vec<(TradingDay, usize)>>>;
+
 fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> Result<BTreeMap<(String, i16), Planned>> {
-    let mut sources: BTreeMap<&str, BTreeMap<i16, Vec<(TradingDay, String)>>> = BTreeMap::new();
+    let mut lines: Vec<String> = Vec::new();
+    let mut sources = Held::new();
     for (_, manifest) in &catalogue.manifests {
         for segment in manifest.segments.iter().filter(|s| s.t0 < s.t1) {
-            let line = format!("{} {} {}", segment.sha256, manifest.vendor, manifest.complete);
+            lines.push(format!("{} {} {}", segment.sha256, manifest.vendor, manifest.complete));
             for symbol in &segment.symbols {
                 for year in segment.t0.year()..=segment.t1.plus_days(-1).year() {
-                    sources.entry(symbol).or_default().entry(year).or_default().push((segment.t0, line.clone()));
+                    sources.entry(symbol).or_default().entry(year).or_default().push((segment.t0, lines.len() - 1));
                 }
             }
         }
     }
+    let line = |at: &usize| lines.get(*at).map_or("", String::as_str);
     let mut out = BTreeMap::new();
     for (symbol, years) in sources {
         let events: Vec<_> = actions.get(symbol).into_iter().flatten().filter_map(CorpAction::effect).map(|a| (a.ex_date, a.factor, a.cash)).collect();
@@ -168,13 +173,14 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
             // inputs as well. A new session begins after it, and changes its own year alone.
             let due: Vec<_> = events.iter().filter(|(ex, ..)| ex.year() >= *year).collect();
             let last_cash = due.iter().filter(|(_, _, cash)| *cash != 0.0).map(|(ex, ..)| *ex).max();
-            let closes = |(y, lines): (&i16, &Vec<(TradingDay, String)>)| {
-                let before: Vec<String> = lines.iter().filter(|(t0, _)| last_cash.is_some_and(|ex| *t0 < ex)).map(|(_, line)| line.clone()).collect();
+            let closes = |(y, held): (&i16, &Vec<(TradingDay, usize)>)| {
+                let before: Vec<&str> = held.iter().filter(|(t0, _)| last_cash.is_some_and(|ex| *t0 < ex)).map(|(_, at)| line(at)).collect();
                 (*y != *year && !before.is_empty()).then_some((*y, before))
             };
             let others: Vec<_> = years.iter().filter_map(closes).collect();
-            let own: Vec<&String> = own.iter().map(|(_, line)| line).collect();
-            let inputs = store::digest_of(&("equities_ohlcv_adj 1", own, &due, &others))?;
+            let own: Vec<&str> = own.iter().map(|(_, at)| line(at)).collect();
+            // Lists have no keys to sort: they are canonical as they are written.
+            let inputs = store::sha256_hex(serde_json::to_string(&("equities_ohlcv_adj 1", own, &due, &others))?.as_bytes());
             out.insert((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs });
         }
     }
