@@ -43,7 +43,8 @@ pub fn bring(db: &Db, sheets: &[Sheet<'_>], trust: Trust) -> Result<u64> {
     // What is known to be there mostly is: it is compared before anybody else is kept from writing.
     let mut some = Vec::new();
     for (news, wanted) in news.into_iter().zip(wanted) {
-        if !news.known || !edits(&*db.lock()?, &news.sheet.series, &wanted)?.is_empty() {
+        let mut edits = Edits::new();
+        if !news.known || edited_by(&*db.lock()?, &news.sheet.series, &wanted, &mut edits)? {
             some.push((news, wanted));
         }
     }
@@ -52,16 +53,14 @@ pub fn bring(db: &Db, sheets: &[Sheet<'_>], trust: Trust) -> Result<u64> {
     }
     begin(db, some.iter().map(|(n, _)| n.sheet.lines.len()).sum())?;
     db.write(|tx| {
-        let mut all = Vec::new();
+        let mut edits = Edits::new();
         for (news, wanted) in &some {
-            let edits = edits(tx, &news.sheet.series, wanted)?;
-            if !edits.is_empty() {
+            if edited_by(tx, &news.sheet.series, wanted, &mut edits)? {
                 let Series { table, symbol, key, .. } = &news.sheet.series;
                 digests::forget(tx, table, symbol, key)?;
             }
-            all.extend(edits);
         }
-        let changed = write(tx, &all)?;
+        let changed = write(tx, &edits)?;
         some.iter().try_for_each(|(news, _)| news.sha256.map_or(Ok(()), |sha256| digests::keep(tx, &news.sheet.series, sha256)))?;
         Ok(changed)
     })
@@ -83,19 +82,21 @@ fn wanted<'a>(sheet: &'a Sheet<'a>) -> Wanted<'a> {
     sources.into_iter().flat_map(of).collect()
 }
 
-/// A block that is to be another one. An empty one is no row.
+/// A block that is to be another one: its row and what it says, and what it is to say. An empty one is no row.
 struct Edit {
-    place: Place,
     old: Option<(i64, Block)>,
     new: Block,
 }
 
-/// What must change so that the ledger says of a series' window what is wanted.
-fn edits(conn: &Connection, series: &Series, wanted: &Wanted<'_>) -> Result<Vec<Edit>> {
+type Edits = BTreeMap<Place, Edit>;
+
+/// Add what must change so that the ledger says of a series' window what is wanted, after the edits so far: windows of one series may
+/// share a block. Whether anything must.
+fn edited_by(conn: &Connection, series: &Series, wanted: &Wanted<'_>, edits: &mut Edits) -> Result<bool> {
     let Series { table, symbol, key, days } = series;
     let sources: BTreeSet<String> = sources_in(conn, table)?.into_iter().chain(wanted.keys().map(|(s, _)| (*s).to_string())).collect();
     let (from, to) = quarters_of(*days);
-    let mut out = Vec::new();
+    let mut any = false;
     let mut statement = conn.prepare_cached(
         "SELECT id, quarter, days, verdicts FROM ledger_blocks
          WHERE source_name=?1 AND table_name=?2 AND symbol=?3 AND quarter BETWEEN ?4 AND ?5 AND partition_key=?6",
@@ -108,15 +109,19 @@ fn edits(conn: &Connection, series: &Series, wanted: &Wanted<'_>) -> Result<Vec<
         }
         let asked: BTreeSet<Quarter> = wanted.range((source.as_str(), from)..=(source.as_str(), to)).map(|((_, q), _)| *q).collect();
         for quarter in asked.into_iter().chain(have.keys().copied()).collect::<BTreeSet<_>>() {
+            let place = Place { source: source.clone(), table: table.clone(), symbol: symbol.clone(), quarter, key: key.clone() };
+            let earlier = edits.remove(&place);
             let old = have.remove(&quarter);
-            let new = merged(source, old.as_ref().map(|(_, b)| b), wanted.get(&(source.as_str(), quarter)), *days);
-            if old.as_ref().is_none_or(|(_, old)| old.apart(&new) > 0) && !(old.is_none() && new.is_empty()) {
-                let place = Place { source: source.clone(), table: table.clone(), symbol: symbol.clone(), quarter, key: key.clone() };
-                out.push(Edit { place, old, new });
+            let now = earlier.as_ref().map(|e| &e.new).or(old.as_ref().map(|(_, block)| block));
+            let new = merged(source, now, wanted.get(&(source.as_str(), quarter)), *days);
+            let differs = now.map_or(!new.is_empty(), |now| now.apart(&new) > 0);
+            any |= differs;
+            if differs || earlier.is_some() {
+                edits.insert(place, Edit { old, new });
             }
         }
     }
-    Ok(out)
+    Ok(any)
 }
 
 /// What is wanted of the days, and what is there of the others.
@@ -131,8 +136,9 @@ fn merged(source: &str, old: Option<&Block>, wanted: Option<&Block>, days: DateR
 }
 
 /// Write blocks, and bring the counts in line. Returns how many days differ.
-fn write(tx: &Connection, edits: &[Edit]) -> Result<u64> {
-    let stored: Vec<Option<Stored>> = edits.par_iter().map(|e| (!e.new.is_empty()).then(|| e.new.stored(&e.place)).transpose()).collect::<Result<Vec<_>>>()?;
+fn write(tx: &Connection, edits: &Edits) -> Result<u64> {
+    let render = |(place, edit): (&Place, &Edit)| (!edit.new.is_empty()).then(|| edit.new.stored(place)).transpose();
+    let stored: Vec<Option<Stored>> = edits.par_iter().map(render).collect::<Result<_>>()?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO ledger_blocks (source_name, table_name, symbol, quarter, partition_key, first, last, troubled, days, verdicts, uuids)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
@@ -141,7 +147,7 @@ fn write(tx: &Connection, edits: &[Edit]) -> Result<u64> {
     let mut delete = tx.prepare_cached("DELETE FROM ledger_blocks WHERE id=?1")?;
     let mut counts = Counts::new();
     let mut changed = 0;
-    for (Edit { place: p, old, new }, stored) in edits.iter().zip(stored) {
+    for ((p, Edit { old, new }), stored) in edits.iter().zip(stored) {
         changed += old.as_ref().map_or(new.days.len() as u64, |(_, old)| old.apart(new));
         old.iter().for_each(|(_, old)| count(&mut counts, p, old, -1));
         count(&mut counts, p, new, 1);
@@ -196,14 +202,14 @@ pub fn apply(db: &Db, changes: &[Change]) -> Result<()> {
         db.write(|tx| {
             let series: BTreeSet<_> = chunk.iter().map(|c| c.key().series()).collect();
             series.iter().try_for_each(|(table, symbol, key)| digests::forget(tx, table, symbol, key))?;
-            let edits = by_block.into_iter().map(|(place, days)| edited(tx, place, days)).collect::<Result<Vec<_>>>()?;
+            let edits = by_block.into_iter().map(|(place, days)| edited(tx, place, days)).collect::<Result<Edits>>()?;
             write(tx, &edits).map(drop)
         })?;
     }
     Ok(())
 }
 
-fn edited(tx: &Connection, place: Place, days: Days<'_>) -> Result<Edit> {
+fn edited(tx: &Connection, place: Place, days: Days<'_>) -> Result<(Place, Edit)> {
     let mut statement = tx.prepare_cached(
         "SELECT id, days, verdicts FROM ledger_blocks WHERE source_name=?1 AND table_name=?2 AND symbol=?3 AND quarter=?4 AND partition_key=?5",
     )?;
@@ -220,7 +226,7 @@ fn edited(tx: &Connection, place: Place, days: Days<'_>) -> Result<Edit> {
         verdict.iter().for_each(|v| new.push(&v.line(&place.source, *day)));
     }
     drop(all);
-    Ok(Edit { place, old, new })
+    Ok((place, Edit { old, new }))
 }
 
 /// Bulk loads touch most pages: 64 MiB of cache keep them from being written twice.
@@ -297,6 +303,23 @@ mod tests {
         assert_eq!((say(&kit.db, "A", &[], part), say(&kit.db, "B", &rows[..1], window(&rows[..1]))), (10, 1));
         let left = rows_of(&kit.db, "alpaca", TABLE, "A", "1Day", all.start, all.end).unwrap();
         assert_eq!(left, [&rows[..10], &rows[20..]].concat());
+    }
+
+    #[test]
+    fn windows_of_one_series_may_share_a_block() {
+        let kit = Kit::new();
+        let rows: Vec<Row> = days("2017-04-03", 40).map(|d| row("A", d, Status::Green, 0)).collect();
+        fn sheet(rows: &[Row]) -> Sheet<'_> {
+            Sheet {
+                series: Series { table: TABLE.into(), symbol: "A".into(), key: "1Day".into(), days: window(rows) },
+                lines: rows.iter().map(Row::line).collect(),
+                kept: true,
+            }
+        }
+        let all = [sheet(&rows[..10]), sheet(&rows[10..30]), sheet(&rows[30..])];
+        assert_eq!(bring(&kit.db, &all, Trust::Digests).unwrap(), 40);
+        assert_eq!(all_rows(&kit.db).unwrap(), rows);
+        assert_eq!(touched(&kit.db, || assert_eq!(bring(&kit.db, &all, Trust::Nobody).unwrap(), 0)), 0, "their digests are all known");
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub fn expire(tx: &Transaction<'_>, now: UtcTime, worker: &Worker) -> Result<u64
         }
         freed += tx
             .prepare_cached(
-                "UPDATE backfill_queue SET status = 'PENDING', lease_owner = NULL, updated_at = ?1
+                "UPDATE backfill_queue INDEXED BY idx_queue_leased SET status = 'PENDING', lease_owner = NULL, updated_at = ?1
                  WHERE status = 'LEASED' AND lease_boot IS ?2 AND lease_owner IS ?3 AND lease_pid IS ?4
                    AND (?5 OR lease_expires_at IS NULL OR lease_expires_at <= ?1)",
             )?
@@ -96,10 +96,10 @@ struct Holder {
 }
 
 /// From holder to holder through the index over leased rows, each by the one after the last.
-pub(super) const FIRST_HOLDER: &str = "SELECT lease_boot, lease_owner, lease_pid, lease_expires_at FROM backfill_queue WHERE status = 'LEASED'
- ORDER BY lease_boot, lease_owner, lease_pid, lease_expires_at LIMIT 1";
-pub(super) const NEXT_HOLDER: &str = "SELECT lease_boot, lease_owner, lease_pid, lease_expires_at FROM backfill_queue WHERE status = 'LEASED'
- AND (lease_boot, lease_owner, lease_pid) > (?1, ?2, ?3) ORDER BY lease_boot, lease_owner, lease_pid, lease_expires_at LIMIT 1";
+pub(super) const FIRST_HOLDER: &str = "SELECT lease_boot, lease_owner, lease_pid, lease_expires_at FROM backfill_queue INDEXED BY idx_queue_leased
+ WHERE status = 'LEASED' ORDER BY lease_boot, lease_owner, lease_pid, lease_expires_at LIMIT 1";
+pub(super) const NEXT_HOLDER: &str = "SELECT lease_boot, lease_owner, lease_pid, lease_expires_at FROM backfill_queue INDEXED BY idx_queue_leased
+ WHERE status = 'LEASED' AND (lease_boot, lease_owner, lease_pid) > (?1, ?2, ?3) ORDER BY lease_boot, lease_owner, lease_pid, lease_expires_at LIMIT 1";
 
 fn holders(tx: &Transaction<'_>) -> Result<Vec<Holder>> {
     let read = |r: &Row<'_>| Ok(Holder { boot: r.get(0)?, owner: r.get(1)?, pid: r.get(2)?, first_end: r.get(3)? });
