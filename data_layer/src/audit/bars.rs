@@ -250,6 +250,15 @@ pub struct Origin {
     pub other_close: Option<f64>,
 }
 
+impl Origin {
+    /// Where a bar came from that is the only one of its day.
+    fn of(catalogue: &Catalogue, only: &Candidate) -> Self {
+        let m = &catalogue.manifests[only.manifest].1;
+        let standing = (m.complete, only.manifest);
+        Self { vendor: m.vendor.clone(), standing, first: m.ingested_at, last: m.ingested_at, rows: 1, revised: false, other_close: None }
+    }
+}
+
 /// A symbol's bars in order of the day, one per day, with their origins.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
@@ -266,6 +275,12 @@ pub fn resolve(mut candidates: Vec<Candidate>, catalogue: &Catalogue, order: &[S
         let n = rest.iter().take_while(|c| c.bar.day == first.bar.day).count();
         let (today, later) = rest.split_at(n);
         rest = later;
+        if let [only] = today {
+            // As nearly every day: one vendor, one answer.
+            out.bars.push(only.bar.clone());
+            out.origins.push(Origin::of(catalogue, only));
+            continue;
+        }
         let mut vendors: Vec<(Rank, &Candidate, Origin)> = by_vendor(today, catalogue, order);
         vendors.sort_by(|a, b| a.0.cmp(&b.0));
         let other_close = vendors.get(1).and_then(|v| v.1.bar.close);
