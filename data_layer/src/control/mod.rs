@@ -37,13 +37,8 @@ impl Which {
     /// Statements that bring version n to n + 1, in order.
     fn migrations(self) -> &'static [&'static str] {
         match self {
-<<<<<<< HEAD
-            Self::Node => &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql")],
-            Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql")],
-=======
             Self::Node => &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql"), include_str!("node_4.sql")],
-            Self::Journal => &[include_str!("journal_1.sql")],
->>>>>>> c82a304 (The ledger by blocks of a quarter, the queue by steps through its indexes)
+            Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql")],
             Self::Registry => &[include_str!("registry_1.sql"), include_str!("registry_2.sql")],
         }
     }
