@@ -68,6 +68,25 @@ pub fn labels(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
     cast.str()?.iter().map(|v| v.map(str::to_string).ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("column '{name}' has a null")))).collect()
 }
 
+/// Rows from `start` on, without a copy.
+pub fn rows(frame: &DataFrame, start: usize, n: usize) -> DataFrame {
+    frame.slice(i64::try_from(start).unwrap_or(i64::MAX), n)
+}
+
+/// A text or categorical column without nulls as its values in a row and how often each is repeated there.
+pub fn runs(frame: &DataFrame, name: &str) -> Result<Vec<(String, usize)>> {
+    let cast = column(frame, name)?.cast(&DataType::String)?;
+    let mut out: Vec<(String, usize)> = Vec::new();
+    for value in cast.str()?.iter() {
+        let value = value.ok_or_else(|| Error::new(code::SSD_DAMAGED, text!("column '{name}' has a null")))?;
+        match out.last_mut().filter(|(last, _)| last == value) {
+            Some((_, n)) => *n += 1,
+            None => out.push((value.to_string(), 1)),
+        }
+    }
+    Ok(out)
+}
+
 /// A true/false column without nulls.
 pub fn flags(frame: &DataFrame, name: &str) -> Result<Vec<bool>> {
     let column = column(frame, name)?;

@@ -55,7 +55,8 @@ pub fn node_db(root: &DataRoot) -> Result<RebuildReport> {
         }
         curate::curate(root, &db, Depth::Full)?;
     }
-    report.partitions = db.lock()?.query_row("SELECT count(*) FROM partition_status", [], |r| r.get::<_, i64>(0)).map(|n| u64::try_from(n).unwrap_or(0))?;
+    report.partitions =
+        db.lock()?.query_row("SELECT coalesce(sum(partitions), 0) FROM ledger_counts", [], |r| r.get::<_, i64>(0)).map(|n| u64::try_from(n).unwrap_or(0))?;
     Ok(report)
 }
 

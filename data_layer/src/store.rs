@@ -10,6 +10,7 @@ use crate::root::{DataPath, DataRoot};
 use polars::prelude::{DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs;
 
 /// Where a written file is, how long and what it hashes to.
@@ -106,10 +107,24 @@ pub fn remove_durably(root: &DataRoot, path: &DataPath) -> Result<bool> {
 /// JSON that carries the digest of the rest of itself as `sha256`; `value` must be an object. A file that was changed in
 /// any bit reads as damaged ([`read_signed`]).
 pub fn signed_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut json = serde_json::to_value(value)?;
-    let digest = digest_of(&json)?;
-    json.as_object_mut().ok_or_else(|| Error::bug("only an object can be signed"))?.insert("sha256".into(), digest.into());
-    Ok(canonical_json(&json)?.into_bytes())
+    let json = serde_json::to_value(value)?;
+    let fields = json.as_object().ok_or_else(|| Error::bug("only an object can be signed"))?;
+    // Every field is put in words once, for the digest and for the file alike.
+    let mut fields = fields.iter().map(|(name, value)| Ok((name.as_str(), serde_json::to_string(value)?))).collect::<Result<BTreeMap<_, _>>>()?;
+    let whole = |fields: &BTreeMap<&str, String>| -> Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(2 + fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>());
+        for (name, value) in fields {
+            out.push(if out.is_empty() { b'{' } else { b',' });
+            serde_json::to_writer(&mut out, name)?;
+            out.push(b':');
+            out.extend(value.as_bytes());
+        }
+        out.extend(if out.is_empty() { &b"{}"[..] } else { &b"}"[..] });
+        Ok(out)
+    };
+    fields.remove("sha256");
+    fields.insert("sha256", format!("\"{}\"", sha256_hex(&whole(&fields)?)));
+    whole(&fields)
 }
 
 /// Read what [`signed_json`] wrote. `None`: no such file. Without its digest it counts as damaged.

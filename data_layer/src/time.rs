@@ -88,11 +88,12 @@ pub struct TradingDay(pub i32);
 
 impl TradingDay {
     pub fn from_date(date: Date) -> Self {
-        Self(date.since(EPOCH).map_or(0, |span| span.get_days()))
+        Self(days_from_civil(date.year().into(), date.month().into(), date.day().into()))
     }
     /// The civil date. Dates outside jiff's range of years clamp to 1970-01-01.
     pub fn date(self) -> Date {
-        EPOCH.checked_add(jiff::Span::new().days(self.0)).unwrap_or(EPOCH)
+        let (year, month, day) = civil_from_days(self.0);
+        i16::try_from(year).ok().and_then(|year| Date::new(year, month, day).ok()).unwrap_or(EPOCH)
     }
     /// From year, month (1..=12) and day of month; `None` if there is no such date.
     pub fn ymd(year: i16, month: i8, day: i8) -> Option<Self> {
@@ -127,10 +128,39 @@ impl TradingDay {
 }
 
 const EPOCH: Date = Date::constant(1970, 1, 1);
+const DAYS_OF_ERA: i32 = 146_097;
+
+/// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar, by eras of 400 years that begin on 1 March
+/// (Howard Hinnant, chrono-compatible low-level date algorithms): dates are read and written by the million.
+fn civil_from_days(days: i32) -> (i32, i8, i8) {
+    let days = days.saturating_add(719_468);
+    let era = days.div_euclid(DAYS_OF_ERA);
+    let of_era = days.rem_euclid(DAYS_OF_ERA);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    let small = |n: i32| i8::try_from(n).unwrap_or(1);
+    (era * 400 + year + i32::from(month <= 2), small(month), small(of_year - (153 * march + 2) / 5 + 1))
+}
+
+fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
+    let year = year - i32::from(month <= 2);
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * DAYS_OF_ERA + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
 
 impl fmt::Display for TradingDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.date())
+        let date = self.date();
+        if !(0..=9_999).contains(&date.year()) {
+            return write!(f, "{date}");
+        }
+        let digit = |n: i32| b'0' + u8::try_from(n.rem_euclid(10)).unwrap_or(0);
+        let (y, m, d) = (i32::from(date.year()), i32::from(date.month()), i32::from(date.day()));
+        let text = [digit(y / 1_000), digit(y / 100), digit(y / 10), digit(y), b'-', digit(m / 10), digit(m), b'-', digit(d / 10), digit(d)];
+        f.write_str(std::str::from_utf8(&text).unwrap_or(""))
     }
 }
 impl fmt::Debug for TradingDay {

@@ -166,47 +166,71 @@ fn take(
     out: &mut BTreeMap<String, Vec<Candidate>>,
 ) -> Result<bool> {
     let (symbol, day) = (frame::texts(rows, "symbol")?, frame::days(rows, "date")?);
-    let (open, high) = (frame::floats(rows, "open")?, frame::floats(rows, "high")?);
-    let (low, close) = (frame::floats(rows, "low")?, frame::floats(rows, "close")?);
-    let (vwap, volume) = (frame::floats(rows, "vwap")?, frame::floats(rows, "volume")?);
-    let (session, feed) = (frame::texts(rows, "session_id")?, frame::texts(rows, "feed")?);
     let declared: BTreeSet<&str> = segment.symbols.iter().map(String::as_str).collect();
     // First the whole segment is checked, then rows are taken: a bad segment contributes nothing.
-    let mut last = "";
-    for (s, d) in symbol.iter().zip(&day) {
+    let mut runs: Vec<(&str, usize)> = Vec::new();
+    for (i, (s, d)) in symbol.iter().zip(&day).enumerate() {
         let (Some(s), Some(d)) = (s, d) else { return Ok(false) };
-        if *d < segment.t0 || *d >= segment.t1 || (*s != last && !declared.contains(s)) {
+        let new = runs.last().is_none_or(|(last, _)| last != s);
+        if *d < segment.t0 || *d >= segment.t1 || (new && !declared.contains(s)) {
             return Ok(false);
         }
-        last = s;
+        if new {
+            runs.push((s, i));
+        }
     }
+    frame::require(rows, COLUMNS)?;
+    let ends = runs.iter().skip(1).map(|(_, from)| *from).chain([symbol.len()]);
+    let wanted = runs.iter().zip(ends).filter_map(|((s, from), to)| Some((*s, *from, to, *wanted.get(*s)?)));
+    // Runs that follow each other are one piece of the table; of what is not wanted nothing is made.
+    let mut pieces: Vec<Vec<Run<'_>>> = Vec::new();
+    for run in wanted {
+        match pieces.last_mut().filter(|p| p.last().is_some_and(|(_, _, end, _)| *end == run.1)) {
+            Some(piece) => piece.push(run),
+            None => pieces.push(vec![run]),
+        }
+    }
+    pieces.iter().try_for_each(|piece| take_piece(rows, piece, &day, manifest, names, out))?;
+    Ok(true)
+}
+
+/// A symbol, its first row, the one after its last, and the days wanted of it.
+type Run<'a> = (&'a str, usize, usize, DateRange);
+
+fn take_piece(
+    rows: &DataFrame,
+    piece: &[Run<'_>],
+    day: &[Option<TradingDay>],
+    manifest: usize,
+    names: &mut HashMap<String, Arc<str>>,
+    out: &mut BTreeMap<String, Vec<Candidate>>,
+) -> Result<()> {
+    let (Some((_, start, ..)), Some((_, _, end, _))) = (piece.first(), piece.last()) else { return Ok(()) };
+    let rows = frame::rows(rows, *start, end - start);
+    let (open, high) = (frame::floats(&rows, "open")?, frame::floats(&rows, "high")?);
+    let (low, close) = (frame::floats(&rows, "low")?, frame::floats(&rows, "close")?);
+    let (vwap, volume) = (frame::floats(&rows, "vwap")?, frame::floats(&rows, "volume")?);
+    let (session, feed) = (frame::texts(&rows, "session_id")?, frame::texts(&rows, "feed")?);
     let mut intern = |text: Option<&str>| {
         text.map(|t| match names.get(t) {
             Some(known) => known.clone(),
             None => names.entry(t.to_string()).or_insert_with(|| t.into()).clone(),
         })
     };
-    let mut current: (&str, Option<DateRange>) = ("", None);
-    let mut pending: Vec<Candidate> = Vec::new();
-    for i in 0..symbol.len() {
-        let (Some(s), Some(d)) = (symbol[i], day[i]) else { continue };
-        if s != current.0 {
-            if !pending.is_empty() {
-                out.entry(current.0.to_string()).or_default().append(&mut pending);
-            }
-            current = (s, wanted.get(s).copied());
+    for (symbol, from, to, days) in piece {
+        let mut of = Vec::new();
+        for i in *from..*to {
+            let Some(d) = day[i].filter(|d| days.contains(*d)) else { continue };
+            let i = i - start;
+            let (session_id, feed) = (intern(session[i]), intern(feed[i]));
+            let bar = Bar { day: d, open: open[i], high: high[i], low: low[i], close: close[i], vwap: vwap[i], volume: volume[i], session_id, feed };
+            of.push(Candidate { bar, manifest });
         }
-        if !current.1.is_some_and(|days| days.contains(d)) {
-            continue;
+        if !of.is_empty() {
+            out.entry((*symbol).to_string()).or_default().append(&mut of);
         }
-        let (session_id, feed) = (intern(session[i]), intern(feed[i]));
-        let bar = Bar { day: d, open: open[i], high: high[i], low: low[i], close: close[i], vwap: vwap[i], volume: volume[i], session_id, feed };
-        pending.push(Candidate { bar, manifest });
     }
-    if !pending.is_empty() {
-        out.entry(current.0.to_string()).or_default().append(&mut pending);
-    }
-    Ok(true)
+    Ok(())
 }
 
 /// Where the bar that serves a day came from.
@@ -226,6 +250,15 @@ pub struct Origin {
     pub other_close: Option<f64>,
 }
 
+impl Origin {
+    /// Where a bar came from that is the only one of its day.
+    fn of(catalogue: &Catalogue, only: &Candidate) -> Self {
+        let m = &catalogue.manifests[only.manifest].1;
+        let standing = (m.complete, only.manifest);
+        Self { vendor: m.vendor.clone(), standing, first: m.ingested_at, last: m.ingested_at, rows: 1, revised: false, other_close: None }
+    }
+}
+
 /// A symbol's bars in order of the day, one per day, with their origins.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
@@ -242,6 +275,12 @@ pub fn resolve(mut candidates: Vec<Candidate>, catalogue: &Catalogue, order: &[S
         let n = rest.iter().take_while(|c| c.bar.day == first.bar.day).count();
         let (today, later) = rest.split_at(n);
         rest = later;
+        if let [only] = today {
+            // As nearly every day: one vendor, one answer.
+            out.bars.push(only.bar.clone());
+            out.origins.push(Origin::of(catalogue, only));
+            continue;
+        }
         let mut vendors: Vec<(Rank, &Candidate, Origin)> = by_vendor(today, catalogue, order);
         vendors.sort_by(|a, b| a.0.cmp(&b.0));
         let other_close = vendors.get(1).and_then(|v| v.1.bar.close);

@@ -6,8 +6,8 @@
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
-use crate::ledger::digests::{self, Series};
-use crate::ledger::{self, Change, Coverage, Row, scope::Scope};
+use crate::ledger::digests::Series;
+use crate::ledger::{self, Coverage, Row, Sheet, Trust, scope::Scope};
 use crate::qc::{Action, QcCode};
 use crate::reference::{self, ListingSpans, ReferenceReport};
 use crate::root::{DataPath, DataRoot};
@@ -132,11 +132,9 @@ fn judge(
     let mut collected = bars::collect(root, catalogue, &plan.reach)?;
     (report.segments_read, report.bytes_read) = (collected.segments_read, collected.bytes_read);
     report.damaged = collected.damaged.iter().map(|d| (d.path.to_string(), d.code)).collect();
-    let sources = ledger::sources(db, table::RAW_EQUITIES_BARS)?;
     let asks = catalogue.asks(&plan.dirty);
     let lost = lost_of(root, db, catalogue, dataset::EQUITIES_EOD, plan.depth)?;
-    let mut changes: Vec<Change> = Vec::new();
-    let mut settled = Vec::new();
+    let mut found = Found::new(plan.depth, timeframe::DAY);
     for (symbol, days) in &plan.dirty {
         root.host().check_cancelled()?;
         let series = bars::resolve(collected.rows.remove(symbol).unwrap_or_default(), catalogue, &config.source_order);
@@ -156,17 +154,14 @@ fn judge(
         report.revisions += judged.revisions;
         report.unexpected_bars += judged.unexpected_bars;
         report.close_notes += judged.close_notes;
-        changes.extend(news(db, &sources, (symbol, timeframe::DAY), *days, judged.rows, (plan.depth, &mut settled))?);
-        if changes.len() >= ledger::ROWS_PER_COMMIT {
-            report.changed += flush(db, &mut changes)?;
-        }
+        found.judged(symbol, *days, judged.rows);
+        report.changed += found.write_if_many(db)?;
     }
     for symbol in &plan.dropped {
-        let ever = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
-        changes.extend(present(db, &sources, (symbol, timeframe::DAY), ever)?.into_iter().map(|r| Change::Remove(r.key)));
+        found.nothing(symbol, EVER);
     }
-    report.changed += flush(db, &mut changes)?;
-    digests::settle(db, &settled)
+    report.changed += found.write(db)?;
+    Ok(())
 }
 
 /// Answers that are gone and would supersede what is judged. They are looked for where everything is judged, as it is when a
@@ -179,40 +174,48 @@ pub(crate) fn lost_of(root: &DataRoot, db: &Db, catalogue: &bars::Catalogue, dat
     catalogue.lost(db, dataset)
 }
 
-/// A symbol and a time frame.
-pub(crate) type Of<'a> = (&'a str, &'static str);
+/// All days that a ledger may hold.
+pub(crate) const EVER: DateRange = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
 
-/// How much is looked at, and what an audit settles.
-pub(crate) type Settling<'a> = (AuditScope, &'a mut Vec<(Series, String)>);
-
-/// What must change so that the ledger says `want` of a symbol's days. An incremental audit reads nothing where the ledger is
-/// known to say so; a full one reads the rows themselves, which somebody else may have changed. What is settled once the changes
-/// are made is added to the list.
-pub(crate) fn news(db: &Db, sources: &[String], of: Of<'_>, days: DateRange, want: Vec<Row>, (depth, settled): Settling<'_>) -> Result<Vec<Change>> {
-    let series = Series { table: table::RAW_EQUITIES_BARS.into(), symbol: of.0.into(), key: of.1.into(), days };
-    let digest = digests::digest(want.iter().map(Row::line));
-    let known = digests::is_settled(db, &series, &digest)?;
-    if known && depth == AuditScope::Incremental {
-        return Ok(Vec::new());
-    }
-    let changes = ledger::differences(present(db, sources, of, days)?, want);
-    if !known || !changes.is_empty() {
-        settled.push((series, digest));
-    }
-    Ok(changes)
+/// What an audit found of raw bars of one time frame, on its way into the ledger.
+pub(crate) struct Found {
+    tf: &'static str,
+    trust: Trust,
+    /// Rows of a series, and whether they are expected again.
+    series: Vec<(Series, Vec<Row>, bool)>,
+    rows: usize,
 }
 
-pub(crate) fn present(db: &Db, sources: &[String], of: Of<'_>, days: DateRange) -> Result<Vec<Row>> {
-    let mut out = Vec::new();
-    for source in sources {
-        out.extend(ledger::rows_of(db, source, table::RAW_EQUITIES_BARS, of.0, of.1, days.start, days.end)?);
+impl Found {
+    /// An incremental audit reads nothing where the ledger is known to say what was found; a full one reads the rows themselves,
+    /// which somebody else may have changed.
+    pub fn new(depth: AuditScope, tf: &'static str) -> Self {
+        let trust = if depth == AuditScope::Full { Trust::Nobody } else { Trust::Digests };
+        Self { tf, trust, series: Vec::new(), rows: 0 }
     }
-    Ok(out)
-}
-
-fn flush(db: &Db, changes: &mut Vec<Change>) -> Result<u64> {
-    ledger::apply(db, changes)?;
-    Ok(std::mem::take(changes).len() as u64)
+    fn series(&self, symbol: &str, days: DateRange) -> Series {
+        Series { table: table::RAW_EQUITIES_BARS.into(), symbol: symbol.into(), key: self.tf.into(), days }
+    }
+    /// The verdicts on a symbol's days.
+    pub fn judged(&mut self, symbol: &str, days: DateRange, rows: Vec<Row>) {
+        self.rows += rows.len();
+        self.series.push((self.series(symbol, days), rows, true));
+    }
+    /// Days of a symbol that are not expected.
+    pub fn nothing(&mut self, symbol: &str, days: DateRange) {
+        self.series.push((self.series(symbol, days), Vec::new(), false));
+    }
+    pub fn write_if_many(&mut self, db: &Db) -> Result<u64> {
+        if self.rows < ledger::ROWS_PER_COMMIT { Ok(0) } else { self.write(db) }
+    }
+    /// Bring the ledger in line; how many rows changed.
+    pub fn write(&mut self, db: &Db) -> Result<u64> {
+        let all = std::mem::take(&mut self.series);
+        self.rows = 0;
+        let sheets: Vec<Sheet<'_>> =
+            all.iter().map(|(series, rows, kept)| Sheet { series: series.clone(), lines: rows.iter().map(Row::line).collect(), kept: *kept }).collect();
+        ledger::bring(db, &sheets, self.trust)
+    }
 }
 
 #[cfg(test)]

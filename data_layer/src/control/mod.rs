@@ -37,12 +37,15 @@ impl Which {
     /// Statements that bring version n to n + 1, in order.
     fn migrations(self) -> &'static [&'static str] {
         match self {
-            Self::Node => &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql")],
+            Self::Node => &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql"), include_str!("node_4.sql")],
             Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql")],
             Self::Registry => &[include_str!("registry_1.sql"), include_str!("registry_2.sql")],
         }
     }
 }
+
+/// Statements that stay compiled: more than a drain, an audit or a trading day goes through in turn.
+const STATEMENTS_KEPT: usize = 64;
 
 /// An open database. Calls are short; one connection behind a mutex serves a process.
 pub struct Db {
@@ -167,6 +170,7 @@ fn backup_connection(root: &DataRoot, which: Which, conn: &Connection, suffix: &
 fn configure(root: &DataRoot, which: Which, conn: &Connection) -> Result<()> {
     let wal = root.drive().fs.probe.wal;
     conn.busy_timeout(std::time::Duration::from_secs(30))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     let wanted = if wal { "WAL" } else { "TRUNCATE" };
     let is: String = conn.query_row("PRAGMA journal_mode", [], |r| r.get(0))?;
     if wal && !is.eq_ignore_ascii_case(wanted) && seal::is_laid(root, which)? {

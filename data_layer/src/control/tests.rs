@@ -20,7 +20,9 @@ fn an_older_drive_is_backed_up_and_migrated_and_its_counts_are_right() {
     old.execute_batch(include_str!("node_1.sql")).unwrap();
     old.execute_batch(
         "INSERT INTO partition_status (id, source_name, table_name, symbol, dt, partition_key, status, qc_code) VALUES
-           ('1', 'alpaca', 'raw/equities_bars', 'A', '2018-01-02', '1Day', 'GREEN', 'OK'), ('2', 'alpaca', 'raw/equities_bars', 'A', '2018-01-03', '1Day', 'RED', NULL);
+           ('af72ee6f-3fd9-5ffc-a8de-ad0ab6dc7e57', 'alpaca', 'raw/equities_bars', 'A', '2018-01-02', '1Day', 'GREEN', 'OK'),
+           ('5ee5a47c-bf1a-5c74-9f04-9e9f4f9d3f36', 'alpaca', 'raw/equities_bars', 'A', '2018-04-03', '1Day', 'RED', NULL),
+           ('e3f4a0f5-28e9-5cf0-a3f9-1c1f6b0b2b0c', 'alpaca', 'raw/equities_bars', 'A', '2018-01-03', '1Day', 'RED', NULL);
          INSERT INTO backfill_queue (dataset, start_date, end_date, kind, priority, created_at, updated_at) VALUES
            ('macros_fred', '2018-01-02', '2018-01-03', 'GAP', 1, '2018-01-03T00:00:00Z', '2018-01-03T00:00:00Z');
          PRAGMA user_version=1;",
@@ -28,10 +30,15 @@ fn an_older_drive_is_backed_up_and_migrated_and_its_counts_are_right() {
     .unwrap();
     drop(old);
     let db = Db::open(&kit.root, Which::Node).unwrap();
-    assert!(kit.root.locate(&DataPath::new("control/backup/node.sqlite.before-v3").unwrap()).exists());
+    assert!(kit.root.locate(&DataPath::new("control/backup/node.sqlite.before-v4").unwrap()).exists());
     assert_eq!(crate::queue::counts(&db).unwrap().values().sum::<u64>(), 1);
     let (_, c) = ledger::coverage_held(&db, table::RAW_EQUITIES_BARS, "1Day").unwrap().unwrap();
-    assert_eq!((c.expected, c.green, c.red), (2, 1, 1));
+    assert_eq!((c.expected, c.green, c.red), (3, 1, 2));
+    let days: Vec<String> = ledger::all_rows(&db).unwrap().iter().map(|r| format!("{} {}", r.key.dt, r.verdict.status.as_str())).collect();
+    assert_eq!(days, ["2018-01-02 GREEN", "2018-01-03 RED", "2018-04-03 RED"]);
+    let ids = "SELECT id FROM partition_status ORDER BY dt";
+    let ids: Vec<String> = db.lock().unwrap().prepare(ids).unwrap().query_map([], |r| r.get(0)).unwrap().map(std::result::Result::unwrap).collect();
+    assert_eq!(ids, ["af72ee6f-3fd9-5ffc-a8de-ad0ab6dc7e57", "e3f4a0f5-28e9-5cf0-a3f9-1c1f6b0b2b0c", "5ee5a47c-bf1a-5c74-9f04-9e9f4f9d3f36"]);
 }
 
 #[test]

@@ -7,12 +7,14 @@ use crate::audit::bars::{self, Catalogue};
 use crate::control::Db;
 use crate::error::{Error, Result};
 use crate::lost;
+use crate::qc::Action;
 use crate::reference::{self, CorpAction};
 use crate::root::{DataPath, DataRoot, encode_symbol};
 use crate::schema::{dataset, table, timeframe};
 use crate::segment;
 use crate::store;
 use crate::time::{DateRange, TradingDay};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod adjust;
@@ -149,18 +151,23 @@ pub fn path_of(symbol: &str, year: i16) -> Result<DataPath> {
     DataPath::new(format!("{}/sym={}/dt={year:04}/part-0.parquet", table::CURATED_EQUITIES, encode_symbol(symbol)?))
 }
 
+/// By symbol and year the first days of the segments that hold some of it, each with its place in a list.
+type Held<'a> = BTreeMap<&'a str, BTreeMap<i16, Vec<(TradingDay, usize)>>>;
+
 fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> Result<BTreeMap<(String, i16), Planned>> {
-    let mut sources: BTreeMap<&str, BTreeMap<i16, Vec<(TradingDay, String)>>> = BTreeMap::new();
+    let mut lines: Vec<String> = Vec::new();
+    let mut sources = Held::new();
     for (_, manifest) in &catalogue.manifests {
         for segment in manifest.segments.iter().filter(|s| s.t0 < s.t1) {
-            let line = format!("{} {} {}", segment.sha256, manifest.vendor, manifest.complete);
+            lines.push(format!("{} {} {}", segment.sha256, manifest.vendor, manifest.complete));
             for symbol in &segment.symbols {
                 for year in segment.t0.year()..=segment.t1.plus_days(-1).year() {
-                    sources.entry(symbol).or_default().entry(year).or_default().push((segment.t0, line.clone()));
+                    sources.entry(symbol).or_default().entry(year).or_default().push((segment.t0, lines.len() - 1));
                 }
             }
         }
     }
+    let line = |at: &usize| lines.get(*at).map_or("", String::as_str);
     let mut out = BTreeMap::new();
     for (symbol, years) in sources {
         let events: Vec<_> = actions.get(symbol).into_iter().flatten().filter_map(CorpAction::effect).map(|a| (a.ex_date, a.factor, a.cash)).collect();
@@ -169,13 +176,14 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
             // inputs as well. A new session begins after it, and changes its own year alone.
             let due: Vec<_> = events.iter().filter(|(ex, ..)| ex.year() >= *year).collect();
             let last_cash = due.iter().filter(|(_, _, cash)| *cash != 0.0).map(|(ex, ..)| *ex).max();
-            let closes = |(y, lines): (&i16, &Vec<(TradingDay, String)>)| {
-                let before: Vec<String> = lines.iter().filter(|(t0, _)| last_cash.is_some_and(|ex| *t0 < ex)).map(|(_, line)| line.clone()).collect();
+            let closes = |(y, held): (&i16, &Vec<(TradingDay, usize)>)| {
+                let before: Vec<&str> = held.iter().filter(|(t0, _)| last_cash.is_some_and(|ex| *t0 < ex)).map(|(_, at)| line(at)).collect();
                 (*y != *year && !before.is_empty()).then_some((*y, before))
             };
             let others: Vec<_> = years.iter().filter_map(closes).collect();
-            let own: Vec<&String> = own.iter().map(|(_, line)| line).collect();
-            let inputs = store::digest_of(&("equities_ohlcv_adj 1", own, &due, &others))?;
+            let own: Vec<&str> = own.iter().map(|(_, at)| line(at)).collect();
+            // Lists have no keys to sort: they are canonical as they are written.
+            let inputs = store::sha256_hex(serde_json::to_string(&("equities_ohlcv_adj 1", own, &due, &others))?.as_bytes());
             out.insert((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs });
         }
     }
@@ -222,7 +230,7 @@ fn rebuild(
         let wanted = batch.iter().map(|(s, years)| Ok(((*s).to_string(), reach_of(s, years)?))).collect::<Result<BTreeMap<_, _>>>()?;
         let mut collected = bars::collect(root, catalogue, &wanted)?;
         report.segments_read += collected.segments_read;
-        let mut jobs = Vec::new();
+        let mut raw = Vec::new();
         for (symbol, years) in batch {
             let first = if wanted.get(*symbol) == Some(&all) { all.start } else { reach(&years[..1], false)?.start };
             let mut rows = collected.rows.remove(*symbol).unwrap_or_default();
@@ -241,22 +249,23 @@ fn rebuild(
                 let (first, last) = (d.days.start.year(), d.days.end.plus_days(-1).year());
                 if events.is_empty() { first <= year && year <= last } else { year <= last + 1 }
             };
-            let hurt = |year: i16| collected.damaged.iter().any(|d| d.symbols.contains(*symbol) && reaches(d, year));
-            let series = adjust::Adjusted::of(bars::resolve(rows, catalogue, &config.source_order), &events);
-            report.unapplied.extend(series.unapplied.iter().map(|why| format!("{symbol} {why}")));
-            let damaged = collected.damaged.iter().any(|d| d.symbols.contains(*symbol));
-            deps.keep_steps(symbol, first, &series.steps, damaged && !events.is_empty());
-            for year in years {
-                if hurt(*year) {
-                    report.skipped.push(((*symbol).to_string(), *year));
-                    continue;
-                }
-                let key = ((*symbol).to_string(), *year);
-                let planned = stale.get(&key).ok_or_else(|| Error::bug("a curated file that was not planned"))?;
-                jobs.push((*planned, table_file::bytes(symbol, *year, &series)?));
+            let damaged: Vec<&bars::Damaged> = collected.damaged.iter().filter(|d| d.symbols.contains(*symbol)).collect();
+            let (hurt, years): (Vec<i16>, Vec<i16>) = years.iter().partition(|year| damaged.iter().any(|d| reaches(d, **year)));
+            report.skipped.extend(hurt.into_iter().map(|year| ((*symbol).to_string(), year)));
+            let unknown = !damaged.is_empty() && !events.is_empty();
+            raw.push((*symbol, first, unknown, Raw { symbol, years, rows, events }));
+        }
+        let jobs = raw.into_par_iter().map(|(symbol, first, unknown, raw)| Ok((symbol, first, unknown, raw.made(catalogue, config)?)));
+        let mut files = Vec::new();
+        for (symbol, first, unknown, made) in jobs.collect::<Result<Vec<_>>>()? {
+            report.unapplied.extend(made.unapplied.iter().map(|why| format!("{symbol} {why}")));
+            deps.keep_steps(symbol, first, &made.steps, unknown);
+            for (year, bytes) in made.years {
+                let planned = stale.get(&(symbol.to_string(), year)).ok_or_else(|| Error::bug("a curated file that was not planned"))?;
+                files.push((*planned, bytes));
             }
         }
-        for (planned, output, written) in write_all(root, jobs)? {
+        for (planned, output, written) in write_all(root, files)? {
             deps.files.insert(planned.path.clone(), output);
             if written {
                 report.rewritten += 1;
@@ -266,6 +275,29 @@ fn rebuild(
         }
     }
     Ok(())
+}
+
+/// What the years of a symbol are made from.
+struct Raw<'a> {
+    symbol: &'a str,
+    years: Vec<i16>,
+    rows: Vec<bars::Candidate>,
+    events: Vec<Action>,
+}
+
+/// Files of a symbol by year (`None`: there is no row), and what was learnt of its actions.
+struct Made {
+    years: Vec<(i16, Option<Vec<u8>>)>,
+    steps: Vec<Step>,
+    unapplied: Vec<String>,
+}
+
+impl Raw<'_> {
+    fn made(self, catalogue: &Catalogue, config: &AuditConfig) -> Result<Made> {
+        let series = adjust::Adjusted::of(bars::resolve(self.rows, catalogue, &config.source_order), &self.events);
+        let years = self.years.iter().map(|year| Ok((*year, table_file::bytes(self.symbol, *year, &series)?))).collect::<Result<_>>()?;
+        Ok(Made { years, steps: series.steps, unapplied: series.unapplied })
+    }
 }
 
 /// The days to read so that these years of a symbol (in order) can be made. With actions the later years are read as well,
@@ -280,20 +312,24 @@ type Job<'a> = (&'a Planned, Option<Vec<u8>>);
 
 /// Write the files that differ from what is there, all together: waiting for the drive is what costs.
 fn write_all<'a>(root: &DataRoot, jobs: Vec<Job<'a>>) -> Result<Vec<(&'a Planned, Output, bool)>> {
+    let looked = jobs.par_iter().map(|(planned, bytes)| match bytes {
+        Some(bytes) => Ok(Some((store::read(root, &planned.path)?.as_ref() != Some(bytes), store::sha256_hex(bytes)))),
+        None => Ok(None),
+    });
+    let looked = looked.collect::<Result<Vec<_>>>()?;
     let mut out = Vec::with_capacity(jobs.len());
     let mut fresh: Vec<(&DataPath, &[u8])> = Vec::new();
-    for (planned, bytes) in &jobs {
+    for ((planned, bytes), looked) in jobs.iter().zip(looked) {
         let inputs = planned.inputs.clone();
-        let Some(bytes) = bytes else {
+        let (Some(bytes), Some((written, sha256))) = (bytes, looked) else {
             store::remove(root, &planned.path)?;
             out.push((*planned, Output { inputs, sha256: Some(String::new()), bytes: 0 }, false));
             continue;
         };
-        let written = store::read(root, &planned.path)?.as_deref() != Some(bytes);
         if written {
             fresh.push((&planned.path, bytes));
         }
-        out.push((*planned, Output { inputs, sha256: Some(store::sha256_hex(bytes)), bytes: bytes.len() as u64 }, written));
+        out.push((*planned, Output { inputs, sha256: Some(sha256), bytes: bytes.len() as u64 }, written));
     }
     store::write_all(root, &fresh)?;
     Ok(out)

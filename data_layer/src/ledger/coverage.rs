@@ -1,6 +1,7 @@
 //! How complete a table is, counted over the (symbol, session) pairs that are expected.
 
-use super::scope;
+use super::block::{Block, Place, quarters_of};
+use super::{Status, each_block, scope};
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
@@ -45,13 +46,6 @@ impl Coverage {
     }
 }
 
-/// A short window is found through the index; a long one is cheaper as one pass over the table.
-const INDEXED_SESSIONS: usize = 40;
-
-fn source(window: DateRange) -> &'static str {
-    if Calendar::xnys().sessions(window).len() > INDEXED_SESSIONS { "partition_status NOT INDEXED" } else { "partition_status" }
-}
-
 /// Coverage of all that the ledger answers for in a table, from the counts that are kept: its cost does not depend on the
 /// drive's size. The window, and `None` when the table has no row.
 pub fn coverage_held(db: &Db, table: &str, partition_key: &str) -> Result<Option<(DateRange, Coverage)>> {
@@ -87,11 +81,29 @@ fn add_unseen(conn: &Connection, table: &str, window: DateRange, out: &mut Cover
     let before = DateRange { start: window.start, end: window.end.min(seen.start) };
     let unseen = Calendar::xnys().sessions(before).len() as u64;
     if unseen > 0 {
-        let sql = format!("SELECT count(DISTINCT symbol) FROM {} WHERE table_name=?1", source(window));
-        let symbols: i64 = conn.query_row(&sql, params![table], |r| r.get(0))?;
+        let symbols: i64 = conn.query_row("SELECT count(DISTINCT symbol) FROM ledger_blocks WHERE table_name=?1", params![table], |r| r.get(0))?;
         out.add("RED", "NOT_AUDITED", unseen * u64::try_from(symbols).unwrap_or(1).max(1));
     }
     Ok(())
+}
+
+/// Go through the blocks that meet a window. An empty `partition_key` stands for any; rows without a key match every key.
+fn each(conn: &Connection, table: &str, partition_key: &str, window: DateRange, mut look: impl FnMut(&Place, &Block)) -> Result<()> {
+    let mut statement = conn.prepare_cached(
+        "SELECT source_name, table_name, symbol, quarter, partition_key, days, verdicts FROM ledger_blocks
+         WHERE table_name=?1 AND quarter BETWEEN ?2 AND ?3 AND (?4='' OR partition_key='' OR partition_key=?4)",
+    )?;
+    let (from, to) = quarters_of(window);
+    each_block(statement.query(params![table, from, to, partition_key])?, |place, block| {
+        look(&place, &block);
+        Ok(())
+    })
+}
+
+impl Coverage {
+    fn take(&mut self, block: &Block, window: DateRange) {
+        block.tally(Some(window)).into_iter().for_each(|(v, n)| self.add(v.status.as_str(), &v.qc_code, n));
+    }
 }
 
 /// Coverage of a table over a window. An empty `partition_key` stands for any; rows without a key match every key.
@@ -99,40 +111,19 @@ fn add_unseen(conn: &Connection, table: &str, window: DateRange, out: &mut Cover
 pub fn coverage(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<Coverage> {
     let mut out = Coverage::default();
     let conn = db.lock()?;
-    let sql = format!(
-        "SELECT status, ifnull(qc_code,''), count(*) FROM {} WHERE table_name=?1 AND dt>=?2 AND dt<?3 AND (?4='' OR partition_key='' OR partition_key=?4)
-         GROUP BY 1, 2",
-        source(window)
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![table, window.start.to_string(), window.end.to_string(), partition_key])?;
-    while let Some(r) = rows.next()? {
-        out.add(r.get_ref(0)?.as_str().unwrap_or(""), r.get_ref(1)?.as_str().unwrap_or(""), u64::try_from(r.get::<_, i64>(2)?).unwrap_or(0));
-    }
+    each(&conn, table, partition_key, window, |_, block| out.take(block, window))?;
     add_unseen(&conn, table, window, &mut out)?;
-    Ok(out)
-}
-
-fn grouped(db: &Db, column: &str, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<String, Coverage>> {
-    let conn = db.lock()?;
-    let sql = format!(
-        "SELECT {column}, status, ifnull(qc_code,''), count(*) FROM {} WHERE table_name=?1 AND dt>=?2 AND dt<?3
-         AND (?4='' OR partition_key='' OR partition_key=?4) GROUP BY 1, 2, 3",
-        source(window)
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![table, window.start.to_string(), window.end.to_string(), partition_key])?;
-    let mut out: BTreeMap<String, Coverage> = BTreeMap::new();
-    while let Some(r) = rows.next()? {
-        let n = u64::try_from(r.get::<_, i64>(3)?).unwrap_or(0);
-        out.entry(r.get(0)?).or_default().add(r.get_ref(1)?.as_str().unwrap_or(""), r.get_ref(2)?.as_str().unwrap_or(""), n);
-    }
     Ok(out)
 }
 
 /// Coverage per session: one column of a heat map.
 pub fn coverage_by_day(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<TradingDay, Coverage>> {
-    grouped(db, "dt", table, partition_key, window)?.into_iter().map(|(day, c)| Ok((day.parse()?, c))).collect()
+    let mut out: BTreeMap<TradingDay, Coverage> = BTreeMap::new();
+    each(&*db.lock()?, table, partition_key, window, |_, block| {
+        let inside = block.iter().filter(|(day, _)| window.contains(*day));
+        inside.for_each(|(day, v)| out.entry(day).or_default().add(v.status.as_str(), &v.qc_code, 1));
+    })?;
+    Ok(out)
 }
 
 /// A table and a partition key.
@@ -141,31 +132,42 @@ pub type Of = (String, String);
 /// Coverage per session of every table and partition key. One pass over the ledger.
 pub fn coverage_of_all(db: &Db) -> Result<BTreeMap<Of, BTreeMap<TradingDay, Coverage>>> {
     let conn = db.lock()?;
-    let mut statement = conn.prepare_cached(
-        "SELECT table_name, partition_key, dt, status, ifnull(qc_code,''), count(*) FROM partition_status NOT INDEXED WHERE dt <> '' GROUP BY 1, 2, 3, 4, 5",
-    )?;
-    let mut rows = statement.query([])?;
+    let mut statement = conn.prepare_cached("SELECT source_name, table_name, symbol, quarter, partition_key, days, verdicts FROM ledger_blocks")?;
     let mut out: BTreeMap<Of, BTreeMap<TradingDay, Coverage>> = BTreeMap::new();
-    while let Some(r) = rows.next()? {
-        let day: TradingDay = r.get::<_, String>(2)?.parse()?;
-        let n = u64::try_from(r.get::<_, i64>(5)?).unwrap_or(0);
-        let of = out.entry((r.get(0)?, r.get(1)?)).or_default();
-        of.entry(day).or_default().add(r.get_ref(3)?.as_str().unwrap_or(""), r.get_ref(4)?.as_str().unwrap_or(""), n);
-    }
+    each_block(statement.query([])?, |place, block| {
+        let of = out.entry((place.table, place.key)).or_default();
+        block.iter().for_each(|(day, v)| of.entry(day).or_default().add(v.status.as_str(), &v.qc_code, 1));
+        Ok(())
+    })?;
     Ok(out)
 }
 
 /// GREEN and expected partitions of a table by month (`2017-11`): a heat map's row. One pass over the table.
 pub fn coverage_by_month(db: &Db, table: &str) -> Result<BTreeMap<String, (u64, u64)>> {
-    let conn = db.lock()?;
-    let mut statement = conn.prepare_cached(
-        "SELECT substr(dt, 1, 7), sum(status = 'GREEN'), count(*) FROM partition_status NOT INDEXED WHERE table_name = ?1 AND dt <> '' GROUP BY 1",
-    )?;
-    let rows = statement.query_map([table], |r| Ok((r.get(0)?, (r.get::<_, i64>(1)?.unsigned_abs(), r.get::<_, i64>(2)?.unsigned_abs()))))?;
-    Ok(rows.collect::<std::result::Result<_, _>>()?)
+    let mut days: BTreeMap<TradingDay, (u64, u64)> = BTreeMap::new();
+    let ever = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
+    each(&*db.lock()?, table, "", ever, |_, block| {
+        for (day, v) in block.iter() {
+            let (green, all) = days.entry(day).or_default();
+            *green += u64::from(v.status == Status::Green);
+            *all += 1;
+        }
+    })?;
+    let mut out: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for (day, (green, all)) in days {
+        let month = out.entry(format!("{:04}-{:02}", day.year(), day.month())).or_default();
+        *month = (month.0 + green, month.1 + all);
+    }
+    Ok(out)
 }
 
 /// Coverage per symbol.
 pub fn coverage_by_symbol(db: &Db, table: &str, partition_key: &str, window: DateRange) -> Result<BTreeMap<String, Coverage>> {
-    grouped(db, "symbol", table, partition_key, window)
+    let mut out: BTreeMap<String, Coverage> = BTreeMap::new();
+    each(&*db.lock()?, table, partition_key, window, |place, block| {
+        if block.iter().any(|(day, _)| window.contains(day)) {
+            out.entry(place.symbol.clone()).or_default().take(block, window);
+        }
+    })?;
+    Ok(out)
 }

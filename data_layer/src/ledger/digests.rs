@@ -1,7 +1,7 @@
 //! What the ledger said of a series when an audit last left it, as one digest: an audit that comes to the same verdicts again
 //! leaves the rows alone without reading them.
 //!
-//! A digest is removed by the transaction that changes a row of its series, and is written after all of the rows are. `fsck`
+//! A digest is removed by the transaction that changes a row of its series, and written by the one that makes it true. `fsck`
 //! holds the rows against it, so it also tells when a row was changed by nobody of ours.
 
 use super::{Row, Status, Verdict, rows_of, sources};
@@ -36,18 +36,44 @@ pub struct Line<'a> {
 
 impl Row {
     pub fn line(&self) -> Line<'_> {
-        let v: &Verdict = &self.verdict;
+        self.verdict.line(&self.key.source_name, self.key.dt)
+    }
+}
+
+impl Verdict {
+    /// What this says of a source's day.
+    pub fn line<'a>(&'a self, source: &'a str, dt: TradingDay) -> Line<'a> {
         Line {
-            source: &self.key.source_name,
-            dt: self.key.dt,
-            status: v.status,
-            qc_code: &v.qc_code,
-            qc_score: v.qc_score,
-            row_count: v.row_count,
-            expected_rows: v.expected_rows,
-            first_observed_at: v.first_observed_at,
-            last_observed_at: v.last_observed_at,
+            source,
+            dt,
+            status: self.status,
+            qc_code: &self.qc_code,
+            qc_score: self.qc_score,
+            row_count: self.row_count,
+            expected_rows: self.expected_rows,
+            first_observed_at: self.first_observed_at,
+            last_observed_at: self.last_observed_at,
         }
+    }
+}
+
+impl Line<'_> {
+    pub(super) fn verdict(&self) -> Verdict {
+        Verdict {
+            status: self.status,
+            qc_code: self.qc_code.to_string(),
+            qc_score: self.qc_score,
+            row_count: self.row_count,
+            expected_rows: self.expected_rows,
+            first_observed_at: self.first_observed_at,
+            last_observed_at: self.last_observed_at,
+        }
+    }
+    /// Whether this is what a verdict says.
+    pub(super) fn says(&self, v: &Verdict) -> bool {
+        let of_line = (self.status, self.row_count, self.expected_rows, self.first_observed_at, self.last_observed_at);
+        let of_verdict = (v.status, v.row_count, v.expected_rows, v.first_observed_at, v.last_observed_at);
+        of_line == of_verdict && self.qc_score.to_bits() == v.qc_score.to_bits() && self.qc_code == v.qc_code
     }
 }
 
@@ -85,18 +111,17 @@ pub fn is_settled(db: &Db, series: &Series, sha256: &str) -> Result<bool> {
     Ok(known.as_deref() == Some(sha256))
 }
 
-/// The rows of these series are in the ledger as their digests say.
-pub fn settle(db: &Db, all: &[(Series, String)]) -> Result<()> {
-    if all.is_empty() {
-        return Ok(());
-    }
-    db.write(|tx| {
-        let mut put = tx.prepare_cached("INSERT OR REPLACE INTO ledger_digests VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-        for (s, sha256) in all {
-            put.execute(params![s.table, s.symbol, s.key, s.days.start.to_string(), s.days.end.to_string(), sha256])?;
-        }
-        Ok(())
-    })
+/// The rows of a series are in the ledger as its digest says, by the transaction that does this.
+pub(super) fn keep(conn: &Connection, s: &Series, sha256: &str) -> Result<()> {
+    conn.prepare_cached("INSERT OR REPLACE INTO ledger_digests VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        s.table,
+        s.symbol,
+        s.key,
+        s.days.start.to_string(),
+        s.days.end.to_string(),
+        sha256
+    ])?;
+    Ok(())
 }
 
 /// Rows of a table, symbol and key are about to change.
@@ -171,6 +196,10 @@ mod tests {
             last_observed_at: None,
         };
         Row { key, verdict }
+    }
+
+    fn settle(db: &Db, all: &[(Series, String)]) -> Result<()> {
+        db.write(|tx| all.iter().try_for_each(|(series, sha256)| keep(tx, series, sha256)))
     }
 
     fn of(symbol: &str) -> Series {

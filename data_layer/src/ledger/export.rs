@@ -1,5 +1,6 @@
 //! `qc/partition_status.parquet`: the ledger as a table, sorted by its unique key.
 
+use super::block::{Block, Place};
 use super::{Key, REVISION, Row, Status, Verdict};
 use crate::control::Db;
 use crate::error::{Error, Result, code};
@@ -15,8 +16,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub const EXPORT: &str = "qc/partition_status.parquet";
 /// Rows in memory at once, and in a row group.
 const ROWS_AT_ONCE: usize = 131_072;
-const ALL: &str = "SELECT id, source_name, table_name, symbol, dt, partition_key, status, qc_score, row_count, expected_rows, qc_code, first_observed_at,
-    last_observed_at FROM partition_status ORDER BY source_name, table_name, symbol, dt, partition_key";
+const ALL: &str = "SELECT source_name, table_name, symbol, quarter, partition_key, days, verdicts, uuids FROM ledger_blocks
+    ORDER BY source_name, table_name, symbol, quarter, partition_key";
 
 /// Columns of the rows read so far. A ledger of millions of rows passes through in pieces: a Pi has little memory.
 #[derive(Default)]
@@ -27,20 +28,60 @@ struct Piece {
     counts: [Vec<Option<i64>>; 2],
 }
 
-/// Positions of the text columns in [`ALL`].
-const TEXTS: [usize; 9] = [0, 1, 2, 3, 5, 6, 10, 11, 12];
+/// A block with the ids of its days, and the moments of its verdicts in words.
+struct Read {
+    place: Place,
+    block: Block,
+    uuids: Vec<u8>,
+    moments: Vec<[Option<String>; 2]>,
+}
+
+impl Read {
+    fn of(r: &rusqlite::Row<'_>) -> Result<Self> {
+        let place = Place { source: r.get(0)?, table: r.get(1)?, symbol: r.get(2)?, quarter: r.get(3)?, key: r.get(4)? };
+        let block = Block::parse(r.get_ref(5)?, r.get_ref(6)?)?;
+        let uuids: Vec<u8> = r.get(7)?;
+        if uuids.len() != 16 * block.days.len() {
+            return Err(Error::new(code::SSD_DAMAGED, "a block of the ledger has not an id for each of its days").fix("trademl rebuild"));
+        }
+        let moments = block.verdicts.iter().map(|v| [v.first_observed_at, v.last_observed_at].map(|t| t.map(|t| t.to_string()))).collect();
+        Ok(Self { place, block, uuids, moments })
+    }
+    fn is_beside(&self, other: &Self) -> bool {
+        let of = |p: &Place| (p.quarter, p.symbol.clone(), p.table.clone(), p.source.clone());
+        of(&self.place) == of(&other.place)
+    }
+}
 
 impl Piece {
-    fn add(&mut self, r: &rusqlite::Row<'_>) -> Result<()> {
-        let odd = || Error::new(code::SSD_DAMAGED, "a ledger row holds something that is not text");
-        for (column, at) in self.texts.iter_mut().zip(TEXTS) {
-            column.push(r.get_ref(at)?.as_str_or_null().map_err(|_| odd())?);
+    fn add(&mut self, from: &Read, i: usize) {
+        let Some((day, at)) = from.block.days.get(i) else { return };
+        let (Some(v), Some([first, last])) = (from.block.verdicts.get(*at as usize), from.moments.get(*at as usize)) else { return };
+        let [id, source, table, symbol, key, status, qc_code, seen, seen_last] = &mut self.texts;
+        let uuid = uuid::Uuid::from_slice(from.uuids.get(16 * i..16 * (i + 1)).unwrap_or(&[])).unwrap_or_default();
+        id.push(Some(uuid.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH])));
+        source.push(Some(&from.place.source));
+        table.push(Some(&from.place.table));
+        symbol.push(Some(&from.place.symbol));
+        key.push(Some(&from.place.key));
+        status.push(Some(v.status.as_str()));
+        qc_code.push(Some(&v.qc_code));
+        seen.push(first.as_deref());
+        seen_last.push(last.as_deref());
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.days.push(Some(*day));
+        self.score.push(Some(v.qc_score));
+        self.counts[0].push(Some(count(v.row_count)));
+        self.counts[1].push(v.expected_rows.map(count));
+    }
+    /// Blocks of one source, table, symbol and quarter, by day and then by key.
+    fn add_all(&mut self, beside: &[Read]) {
+        let mut all: Vec<(TradingDay, &Read, usize)> =
+            beside.iter().flat_map(|read| read.block.days.iter().enumerate().map(move |(i, (day, _))| (*day, read, i))).collect();
+        if beside.len() > 1 {
+            all.sort_by(|a, b| (a.0, &a.1.place.key).cmp(&(b.0, &b.1.place.key)));
         }
-        self.days.push(Some(r.get_ref(4)?.as_str().map_err(|_| odd())?.parse()?));
-        self.score.push(r.get(7)?);
-        self.counts[0].push(r.get(8)?);
-        self.counts[1].push(r.get(9)?);
-        Ok(())
+        all.into_iter().for_each(|(_, read, i)| self.add(read, i));
     }
     fn frame(&self) -> Result<DataFrame> {
         let [id, source, table, symbol, key, status, qc_code, first, last] = &self.texts;
@@ -117,13 +158,18 @@ fn encode(db: &Db) -> Result<(Vec<u8>, i64)> {
     {
         let mut statement = moment.prepare(ALL)?;
         let mut rows = statement.query([])?;
-        let mut piece = Piece::default();
+        let (mut piece, mut beside) = (Piece::default(), Vec::<Read>::new());
         while let Some(r) = rows.next()? {
-            piece.add(r)?;
-            if piece.days.len() == ROWS_AT_ONCE {
+            let read = Read::of(r)?;
+            if beside.first().is_some_and(|b| !b.is_beside(&read)) {
+                piece.add_all(&std::mem::take(&mut beside));
+            }
+            beside.push(read);
+            if piece.days.len() >= ROWS_AT_ONCE {
                 writer.write_batch(&std::mem::take(&mut piece).frame()?)?;
             }
         }
+        piece.add_all(&beside);
         if !piece.days.is_empty() {
             writer.write_batch(&piece.frame()?)?;
         }

@@ -66,26 +66,57 @@ pub struct Lease {
     pub run_id: Option<String>,
 }
 
-/// Return to `PENDING` every lease that ran out, belongs to another boot, or whose holder is gone.
+/// Return to `PENDING` every lease that ran out, belongs to another boot, or whose holder is gone. Costs a step through an index for
+/// each holder, however many rows it holds.
 pub fn expire(tx: &Transaction<'_>, now: UtcTime, worker: &Worker) -> Result<u64> {
-    let mut st = tx.prepare_cached("SELECT DISTINCT lease_owner, lease_pid FROM backfill_queue WHERE status = 'LEASED' AND lease_boot = ?1")?;
-    let holders: Vec<(Option<String>, Option<u32>)> =
-        st.query_map([&worker.boot_id], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<std::result::Result<_, _>>()?;
-    let mut freed = tx.execute(
-        "UPDATE backfill_queue SET status = 'PENDING', lease_owner = NULL, updated_at = ?1
-         WHERE status = 'LEASED' AND (lease_expires_at IS NULL OR lease_expires_at <= ?1 OR lease_boot IS NOT ?2)",
-        params![now.to_string(), worker.boot_id],
-    )?;
-    for (owner, pid) in holders {
-        let owner = owner.unwrap_or_default();
-        if !worker.holder_alive(&owner, pid.unwrap_or(0)) {
-            freed += tx.execute(
-                "UPDATE backfill_queue SET status = 'PENDING', lease_owner = NULL, updated_at = ?1 WHERE status = 'LEASED' AND lease_owner = ?2",
-                params![now.to_string(), owner],
-            )?;
+    let now = now.to_string();
+    let mut freed = 0;
+    for Holder { boot, owner, pid, first_end } in holders(tx)? {
+        let alive = boot.as_deref() == Some(worker.boot_id.as_str()) && worker.holder_alive(owner.as_deref().unwrap_or(""), pid.unwrap_or(0));
+        if alive && first_end.as_ref().is_some_and(|end| *end > now) {
+            continue;
         }
+        freed += tx
+            .prepare_cached(
+                "UPDATE backfill_queue INDEXED BY idx_queue_leased SET status = 'PENDING', lease_owner = NULL, updated_at = ?1
+                 WHERE status = 'LEASED' AND lease_boot IS ?2 AND lease_owner IS ?3 AND lease_pid IS ?4
+                   AND (?5 OR lease_expires_at IS NULL OR lease_expires_at <= ?1)",
+            )?
+            .execute(params![now, boot, owner, pid, !alive])?;
     }
     Ok(freed as u64)
+}
+
+/// Whoever holds rows, and when the first of these leases ends.
+struct Holder {
+    boot: Option<String>,
+    owner: Option<String>,
+    pid: Option<u32>,
+    first_end: Option<String>,
+}
+
+/// From holder to holder through the index over leased rows, each by the one after the last.
+pub(super) const FIRST_HOLDER: &str = "SELECT lease_boot, lease_owner, lease_pid, lease_expires_at FROM backfill_queue INDEXED BY idx_queue_leased
+ WHERE status = 'LEASED' ORDER BY lease_boot, lease_owner, lease_pid, lease_expires_at LIMIT 1";
+pub(super) const NEXT_HOLDER: &str = "SELECT lease_boot, lease_owner, lease_pid, lease_expires_at FROM backfill_queue INDEXED BY idx_queue_leased
+ WHERE status = 'LEASED' AND (lease_boot, lease_owner, lease_pid) > (?1, ?2, ?3) ORDER BY lease_boot, lease_owner, lease_pid, lease_expires_at LIMIT 1";
+
+fn holders(tx: &Transaction<'_>) -> Result<Vec<Holder>> {
+    let read = |r: &Row<'_>| Ok(Holder { boot: r.get(0)?, owner: r.get(1)?, pid: r.get(2)?, first_end: r.get(3)? });
+    let mut out = Vec::new();
+    let mut next = tx.prepare_cached(FIRST_HOLDER)?.query_row([], read).optional()?;
+    while let Some(holder) = next {
+        let known = holder.boot.is_some() && holder.owner.is_some() && holder.pid.is_some();
+        if !known {
+            // A row that nobody of ours leased: nothing can be skipped by what it does not say.
+            let sql = "SELECT DISTINCT lease_boot, lease_owner, lease_pid, min(lease_expires_at) OVER (PARTITION BY lease_boot, lease_owner, lease_pid)
+                       FROM backfill_queue WHERE status = 'LEASED'";
+            return Ok(tx.prepare(sql)?.query_map([], read)?.collect::<std::result::Result<_, _>>()?);
+        }
+        next = tx.prepare_cached(NEXT_HOLDER)?.query_row(params![holder.boot, holder.owner, holder.pid], read).optional()?;
+        out.push(holder);
+    }
+    Ok(out)
 }
 
 /// What a runner may take.
@@ -113,19 +144,39 @@ impl BatchSize for usize {
 /// that share its dataset, kind and window, in the same order. Empty when nothing is due.
 pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>) -> Result<Vec<Lease>> {
     expire(tx, now, worker)?;
+    next_batch(tx, now, worker, wanted, usize::MAX)
+}
+
+/// Lease batch after batch, as [`lease_batch`] would one at a time, until `rows` are taken or nothing is due.
+pub fn lease_batches(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>, rows: usize) -> Result<Vec<Lease>> {
+    expire(tx, now, worker)?;
+    let mut out = Vec::new();
+    while out.len() < rows {
+        let more = next_batch(tx, now, worker, wanted, rows - out.len())?;
+        if more.is_empty() {
+            break;
+        }
+        out.extend(more);
+    }
+    Ok(out)
+}
+
+fn next_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>, room: usize) -> Result<Vec<Lease>> {
     if wanted.datasets.is_empty() {
         return Ok(Vec::new());
     }
-    let head: Option<(String, String, String, String)> = tx
-        .prepare_cached(&head_sql(wanted.datasets.len()))?
-        .query_row(params_from_iter(due_params(wanted, now)), |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
-        .optional()?;
-    let Some((dataset, kind, start, end)) = head else { return Ok(Vec::new()) };
-    let limit = wanted.max.rows(&dataset).max(1);
-    let rows: Vec<Raw> = tx
-        .prepare_cached(BATCH_SQL)?
-        .query_map(params![wanted.vendor, now.to_string(), dataset, kind, start, end, i64::try_from(limit).unwrap_or(1)], Raw::read)?
-        .collect::<std::result::Result<_, _>>()?;
+    let at = now.to_string();
+    let head = tx.prepare_cached(&head_sql(wanted.datasets.len()))?.query_row(params_from_iter(due_params(wanted, &at)), Raw::read).optional()?;
+    let Some(head) = head else { return Ok(Vec::new()) };
+    let [dataset, _, start, end, kind, _] = &head.text;
+    let limit = wanted.max.rows(dataset).clamp(1, room.max(1));
+    let rows: Vec<Raw> = if limit == 1 {
+        vec![head]
+    } else {
+        tx.prepare_cached(BATCH_SQL)?
+            .query_map(params![wanted.vendor, at, dataset, kind, start, end, i64::try_from(limit).unwrap_or(1)], Raw::read)?
+            .collect::<std::result::Result<_, _>>()?
+    };
     let expires = now.plus(worker.ttl).to_string();
     let mut take = tx.prepare_cached(
         "UPDATE backfill_queue SET status = 'LEASED', lease_owner = ?2, lease_boot = ?3, lease_pid = ?4, lease_token = lease_token + 1,
@@ -133,7 +184,7 @@ pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: 
     )?;
     let mut out = Vec::with_capacity(rows.len());
     for raw in rows {
-        take.execute(params![raw.id, worker.owner, worker.boot_id, worker.pid, expires, now.to_string()])?;
+        take.execute(params![raw.id, worker.owner, worker.boot_id, worker.pid, expires, at])?;
         out.push(raw.lease()?);
     }
     Ok(out)
@@ -143,7 +194,7 @@ pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: 
 pub(super) fn head_sql(datasets: usize) -> String {
     let marks = vec!["?"; datasets].join(", ");
     format!(
-        "SELECT dataset, kind, start_date, end_date FROM backfill_queue
+        "SELECT id, lease_token, dataset, symbol, start_date, end_date, kind, vendor, attempts, run_id FROM backfill_queue
          WHERE vendor = ? AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?) AND dataset IN ({marks})
          ORDER BY (kind <> 'FORWARD'), priority, created_at, id LIMIT 1"
     )
@@ -154,10 +205,22 @@ pub(super) const BATCH_SQL: &str = "SELECT id, lease_token, dataset, symbol, sta
  WHERE vendor = ?1 AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?2)
    AND dataset = ?3 AND kind = ?4 AND start_date = ?5 AND end_date = ?6 ORDER BY priority, created_at, id LIMIT ?7";
 
-fn due_params(wanted: &Wanted<'_>, now: UtcTime) -> Vec<String> {
-    let mut out = vec![wanted.vendor.to_string(), now.to_string()];
-    out.extend(wanted.datasets.iter().cloned());
-    out
+/// Whether a vendor has a row that is due, or one that somebody holds. Costs a step through an index, and a look at what is held.
+pub fn is_open(conn: &Connection, now: UtcTime, vendor: &str, datasets: &[String]) -> Result<bool> {
+    if datasets.is_empty() {
+        return Ok(false);
+    }
+    let wanted = Wanted { vendor, datasets, max: &1 };
+    if conn.prepare_cached(&head_sql(datasets.len()))?.exists(params_from_iter(due_params(&wanted, &now.to_string())))? {
+        return Ok(true);
+    }
+    let marks = vec!["?"; datasets.len()].join(", ");
+    let held = format!("SELECT 1 FROM backfill_queue INDEXED BY idx_queue_leased WHERE status = 'LEASED' AND vendor = ? AND dataset IN ({marks}) LIMIT 1");
+    Ok(conn.prepare_cached(&held)?.exists(params_from_iter(std::iter::once(vendor).chain(datasets.iter().map(String::as_str))))?)
+}
+
+fn due_params<'a>(wanted: &Wanted<'a>, now: &'a str) -> impl Iterator<Item = &'a str> {
+    [wanted.vendor, now].into_iter().chain(wanted.datasets.iter().map(String::as_str))
 }
 
 struct Raw {
@@ -207,14 +270,19 @@ pub fn renew(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, lease: &Lease)
 
 /// Finish a row. `false`, and nothing changed, when the lease is no longer ours.
 pub fn complete(tx: &Transaction<'_>, now: UtcTime, lease: &Lease, outcome: &str) -> Result<bool> {
-    let n = tx
-        .prepare_cached(
-            "UPDATE backfill_queue SET status = 'DONE', outcome = ?3, lease_owner = NULL, last_error = NULL, updated_at = ?4
-             WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'",
-        )?
-        .execute(params![lease.id, lease.token, outcome, now.to_string()])?;
-    count(tx, "tasks.done", n as u64)?;
-    Ok(n == 1)
+    Ok(complete_all(tx, now, std::slice::from_ref(lease), outcome)? == 1)
+}
+
+/// Finish the rows whose leases are still ours; how many these are.
+pub fn complete_all(tx: &Transaction<'_>, now: UtcTime, leases: &[Lease], outcome: &str) -> Result<u64> {
+    let now = now.to_string();
+    let mut done = tx.prepare_cached(
+        "UPDATE backfill_queue SET status = 'DONE', outcome = ?3, lease_owner = NULL, last_error = NULL, updated_at = ?4
+         WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'",
+    )?;
+    let n = leases.iter().try_fold(0, |n, lease| Ok::<_, crate::error::Error>(n + done.execute(params![lease.id, lease.token, outcome, now])? as u64))?;
+    count(tx, "tasks.done", n)?;
+    Ok(n)
 }
 
 /// What to do with a row that could not be finished.

@@ -2,6 +2,7 @@ use super::*;
 use crate::control::Which;
 use crate::host::{FakeHost, Host};
 use crate::root::{DataRoot, FsFacts};
+use crate::time::TradingDay;
 use std::time::Duration;
 
 const TTL: Duration = Duration::from_secs(300);
@@ -11,8 +12,12 @@ fn at(seconds: i64) -> UtcTime {
 }
 
 fn db() -> (tempfile::TempDir, Db, Host) {
+    db_on(FakeHost::default())
+}
+
+fn db_on(host: FakeHost) -> (tempfile::TempDir, Db, Host) {
     let dir = tempfile::tempdir().unwrap();
-    let host = Host::fake(FakeHost::default());
+    let host = Host::fake(host);
     let root = DataRoot::create(&host, dir.path(), "real", FsFacts::default(), None).unwrap();
     (dir, Db::open(&root, Which::Node).unwrap(), host)
 }
@@ -142,8 +147,37 @@ fn a_lease_reads_a_few_rows_however_long_the_queue() {
     };
     let head = plan(&lease::head_sql(datasets.len()), 3);
     assert!(head[0].contains("idx_queue_due") && head.len() == 1, "{head:?}");
+    for holder in [plan(lease::FIRST_HOLDER, 0), plan(lease::NEXT_HOLDER, 3)] {
+        assert!(holder[0].contains("idx_queue_leased") && holder.len() == 1, "{holder:?}");
+    }
     let batch = plan(lease::BATCH_SQL, 7);
     assert!(batch[0].contains("idx_queue_batch") && batch.len() == 1, "{batch:?}");
+}
+
+#[test]
+fn sixty_four_windows_are_finished_and_the_next_taken_with_one_commit() {
+    let (_dir, db, host) = db_on(FakeHost { crash_at: Some((String::new(), u64::MAX)), ..FakeHost::default() });
+    let worker = Worker::new(&host, "n", TTL);
+    let (datasets, first): (_, TradingDay) = (["equities_eod".to_string()], "2010-01-01".parse().unwrap());
+    let day = |i: i32| NewTask { range: DateRange::new(first.plus_days(i), first.plus_days(i + 1)).unwrap(), ..task("X", Kind::Bootstrap) };
+    db.write(|tx| seed(tx, at(0), &(0..640).map(day).collect::<Vec<_>>())).unwrap();
+    let wanted = Wanted { vendor: "alpaca", datasets: &datasets, max: &64 };
+    let (mut held, mut done, mut commits, before) = (Vec::new(), 0, 0, host.failpoints_passed());
+    loop {
+        held = db
+            .write(|tx| {
+                done += complete_all(tx, at(1), &held, "OK")?;
+                lease_batches(tx, at(1), &worker, &wanted, 64)
+            })
+            .unwrap();
+        commits += 1;
+        if held.is_empty() {
+            break;
+        }
+        assert!(held.array_windows().all(|[a, b]| a.range.start < b.range.start), "in the order of single leases");
+    }
+    assert_eq!((done, commits), (640, 11));
+    assert_eq!(host.failpoints_passed() - before, 2 * 11, "one commit each, with a point before and after");
 }
 
 proptest::proptest! {

@@ -283,13 +283,7 @@ fn put_back(ctx: &IngestContext, leases: &[Lease], failure: &Failure) -> Result<
 
 fn finish_without_rows(ctx: &IngestContext, leases: &[Lease], outcome: &str) -> Result<Tally> {
     let now = ctx.host().now();
-    let done = ctx.db.write(|tx| {
-        let mut done = 0;
-        for lease in leases {
-            done += u64::from(queue::complete(tx, now, lease, outcome)?);
-        }
-        Ok(done)
-    })?;
+    let done = ctx.db.write(|tx| queue::complete_all(tx, now, leases, outcome))?;
     Ok(Tally { tasks_done: done, ..Tally::default() })
 }
 
@@ -328,10 +322,7 @@ fn refused(ctx: &IngestContext, entry: &Entry, leases: &[Lease], request: &Reque
         Class::WindowTooFresh => put_back(ctx, leases, &Failure::Postpone { error: words, until: now.plus_seconds(15 * 60) }),
         Class::NotEntitled => {
             let done = ctx.db.write(|tx| {
-                let mut done = 0;
-                for lease in leases {
-                    done += u64::from(queue::complete(tx, now, lease, queue::NOT_ENTITLED)?);
-                }
+                let done = queue::complete_all(tx, now, leases, queue::NOT_ENTITLED)?;
                 entitlement::record(tx, entry, LiveStatus::EntitlementBlocked, &words, now)?;
                 Ok(done + queue::close_lane(tx, now, vendor.as_str(), &entry.dataset, &words)?)
             })?;

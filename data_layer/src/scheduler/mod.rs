@@ -259,9 +259,7 @@ fn lease(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>) -> Resu
     {
         // Looking first costs no write: an idle or frozen vendor causes none.
         let conn = ctx.db.lock()?;
-        let open = queue::outlook(&conn, vendor.as_str(), &datasets)?;
-        let due = open.next_due.is_some_and(|t| t <= now) || open.leased > 0;
-        if datasets.is_empty() || !due || budget::frozen(&conn, now, vendor.as_str())?.is_some() {
+        if !queue::is_open(&conn, now, vendor.as_str(), &datasets)? || budget::frozen(&conn, now, vendor.as_str())?.is_some() {
             return Ok(Vec::new());
         }
     }

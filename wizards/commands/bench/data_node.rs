@@ -5,15 +5,15 @@ use super::{Bench, Scale, made};
 use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::host::Host;
-use data_layer::ledger::digests::{self, Line, Series};
-use data_layer::ledger::{self, Key, Row, Status, Verdict};
+use data_layer::ledger::digests::{Line, Series};
+use data_layer::ledger::{self, Row, Sheet, Status, Trust};
 use data_layer::queue::{self, Kind, Lease, NewTask, Wanted, Worker};
 use data_layer::root::DataRoot;
 use data_layer::schema::dataset;
 use data_layer::time::{DateRange, TradingDay, UtcTime};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const VENDOR: &str = "alpaca";
@@ -95,18 +95,9 @@ fn drain(host: &Host, db: &Db, now: UtcTime, wanted: usize, batch: usize) -> Res
     loop {
         let room = (wanted - done - held.len()).min(batch);
         let next = db.write(|tx| {
-            for lease in &held {
-                done += usize::from(queue::complete(tx, now, lease, "OK")?);
-            }
-            let mut taken = Vec::new();
-            while taken.len() < room {
-                let more = queue::lease_batch(tx, now, &worker, &Wanted { vendor: VENDOR, datasets: &datasets, max: &(room - taken.len()) })?;
-                if more.is_empty() {
-                    break;
-                }
-                taken.extend(more);
-            }
-            Ok(taken)
+            done += usize::try_from(queue::complete_all(tx, now, &held, "OK")?).unwrap_or(0);
+            let wanted = Wanted { vendor: VENDOR, datasets: &datasets, max: &room };
+            if room == 0 { Ok(Vec::new()) } else { queue::lease_batches(tx, now, &worker, &wanted, room) }
         })?;
         if next.is_empty() {
             return Ok(done);
@@ -198,29 +189,25 @@ impl Grid {
     fn audit(&self, root: &DataRoot) -> Result<()> {
         let db = Db::open(root, Which::Node)?;
         let now = UtcTime::parse("2024-06-03T00:00:00Z")?;
-        let (mut changes, mut settled, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sheets, mut rows, mut changed) = (Vec::new(), 0, 0);
         for (name, expected) in &self.expected {
             let (Some(first), Some(last)) = (expected.first(), expected.last()) else { continue };
             let lines = judge(expected, self.observed.get(name).map_or(&[][..], Vec::as_slice), now);
             let series = Series { table: name.0.clone(), symbol: name.1.clone(), key: String::new(), days: DateRange::new(first.0, last.0.plus_days(1))? };
-            let digest = digests::digest(lines.iter().copied());
-            if digests::is_settled(&db, &series, &digest)? {
-                continue;
-            }
-            let have = ledger::rows_of(&db, VENDOR, &series.table, &series.symbol, "", series.days.start, series.days.end)?;
-            let new = ledger::differences(have, lines.into_iter().map(|line| row(name, line)).collect());
-            gaps.extend(new.iter().filter_map(gap).collect::<Result<Vec<NewTask>>>()?);
-            changes.extend(new);
-            settled.push((series, digest));
-            if changes.len() >= ledger::ROWS_PER_COMMIT {
-                ledger::apply(&db, &std::mem::take(&mut changes))?;
+            rows += lines.len();
+            sheets.push(Sheet { series, lines, kept: true });
+            if rows >= ledger::ROWS_PER_COMMIT {
+                changed += ledger::bring(&db, &sheets, Trust::Digests)?;
+                (sheets, rows) = (Vec::new(), 0);
             }
         }
-        ledger::apply(&db, &changes)?;
-        if !gaps.is_empty() {
+        changed += ledger::bring(&db, &sheets, Trust::Digests)?;
+        if changed > 0 {
+            let gaps = self.expected.keys().map(|(table, _)| table.as_str()).collect::<BTreeSet<_>>();
+            let gaps = gaps.into_iter().map(|table| ledger::troubled(&db, table, TradingDay(0), TradingDay(40_000))).collect::<Result<Vec<_>>>()?;
+            let gaps = gaps.concat().iter().map(gap).collect::<Result<Vec<_>>>()?;
             db.write(|tx| queue::seed(tx, now, &gaps))?;
         }
-        digests::settle(&db, &settled)?;
         ledger::export(root, &db).map(|_| ())
     }
 }
@@ -245,38 +232,19 @@ fn judge(expected: &[(TradingDay, u64)], mut observed: &[(TradingDay, u64, bool)
     out
 }
 
-fn row((table, symbol): &Name, line: Line<'_>) -> Row {
-    Row {
-        key: Key { source_name: line.source.into(), table_name: table.clone(), symbol: symbol.clone(), dt: line.dt, partition_key: String::new() },
-        verdict: Verdict {
-            status: line.status,
-            qc_code: line.qc_code.into(),
-            qc_score: line.qc_score,
-            row_count: line.row_count,
-            expected_rows: line.expected_rows,
-            first_observed_at: line.first_observed_at,
-            last_observed_at: line.last_observed_at,
-        },
-    }
-}
-
-/// The task that would repair a changed row, if it needs one.
-fn gap(change: &ledger::Change) -> Option<Result<NewTask>> {
-    let ledger::Change::Put(row) = change else { return None };
-    if row.verdict.status == Status::Green {
-        return None;
-    }
-    let (dataset, day) = (row.key.table_name.trim_start_matches("raw/").to_string(), row.key.dt);
-    Some(DateRange::new(day, day.plus_days(1)).map(|range| NewTask {
-        dataset,
+/// The task that would repair a row that is not GREEN.
+fn gap(row: &Row) -> Result<NewTask> {
+    let day = row.key.dt;
+    Ok(NewTask {
+        dataset: row.key.table_name.trim_start_matches("raw/").to_string(),
         symbol: row.key.symbol.clone(),
-        range,
+        range: DateRange::new(day, day.plus_days(1))?,
         kind: Kind::Gap,
         priority: Kind::Gap.priority(),
         vendor: VENDOR.into(),
         not_before: None,
         run_id: None,
-    }))
+    })
 }
 
 fn outcome(root: &DataRoot) -> Result<Value> {

@@ -100,11 +100,18 @@ impl Inputs {
         if self.are_made() {
             return made::daily(scale);
         }
-        let (symbols, days) = (self.texts(file, "symbol")?, self.days(file, "date")?);
-        let columns = ["open", "high", "low", "close", "vwap", "volume"].iter().map(|c| self.floats(file, c)).collect::<Result<Vec<_>>>()?;
-        let mut out: BTreeMap<String, Vec<Bar>> = BTreeMap::new();
-        for (i, (symbol, day)) in symbols.into_iter().zip(days).enumerate() {
-            out.entry(symbol).or_default().push(bar(day, |c| columns[c][i]));
+        const PRICES: [&str; 6] = ["open", "high", "low", "close", "vwap", "volume"];
+        let table = store::parquet_columns(self.bytes(file)?, &[&["symbol", "date"], &PRICES[..]].concat())?;
+        let days = frame::days(&table, "date")?;
+        let columns = PRICES.iter().map(|c| frame::floats(&table, c)).collect::<Result<Vec<_>>>()?;
+        let (mut out, mut from): (BTreeMap<String, Vec<Bar>>, usize) = (BTreeMap::new(), 0);
+        for (symbol, n) in frame::runs(&table, "symbol")? {
+            let rows = out.entry(symbol).or_default();
+            rows.reserve(n);
+            for i in from..from + n {
+                rows.push(bar(days[i].ok_or_else(|| damaged(file, "a date is missing"))?, |c| columns[c][i].unwrap_or(f64::NAN)));
+            }
+            from += n;
         }
         Ok(out)
     }

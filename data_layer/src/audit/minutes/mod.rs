@@ -4,15 +4,15 @@
 //! between them. A calendar year is in memory at a time, and of a session only what its verdict needs.
 
 use super::bars::{Ask, Catalogue, Damaged};
-use super::{AuditConfig, AuditReport, AuditScope, Facts, bars, lost_of, news, present, verdict};
+use super::{AuditConfig, AuditReport, AuditScope, EVER, Facts, Found, bars, lost_of, verdict};
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
-use crate::ledger::{self, Change, Row, digests};
+use crate::ledger::{self, Row};
 use crate::qc::{self, DayBar, QcCode, Summary};
 use crate::reference::{Listed, ListingSpans};
 use crate::root::DataRoot;
-use crate::schema::{dataset, table, timeframe};
+use crate::schema::{dataset, timeframe};
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
@@ -48,16 +48,14 @@ impl Task<'_> {
                 self.judge(&wanted, report)?;
             }
         }
-        let ever = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
-        let sources = ledger::sources(self.db, table::RAW_EQUITIES_BARS)?;
-        let mut changes: Vec<Change> = Vec::new();
         // What the window no longer holds, and names that are no longer expected.
-        for (symbol, inside) in plan.afresh.iter().map(|s| (s, self.window)).chain(plan.dropped.iter().map(|s| (s, DateRange { end: ever.start, ..ever }))) {
-            let have = present(self.db, &sources, (symbol, timeframe::MINUTE), ever)?;
-            changes.extend(have.into_iter().filter(|r| !inside.contains(r.key.dt)).map(|r| Change::Remove(r.key)));
+        let mut found = Found::new(self.depth, timeframe::MINUTE);
+        for symbol in &plan.afresh {
+            let outside = [DateRange { end: self.window.start, ..EVER }, DateRange { start: self.window.end, ..EVER }];
+            outside.into_iter().filter(|days| days.start < days.end).for_each(|days| found.nothing(symbol, days));
         }
-        ledger::apply(self.db, &changes)?;
-        report.changed += changes.len() as u64;
+        plan.dropped.iter().for_each(|symbol| found.nothing(symbol, EVER));
+        report.changed += found.write(self.db)?;
         plan::finish(self, &plan)
     }
 
@@ -78,10 +76,9 @@ impl Task<'_> {
         report.segments_read += found.segments_read + days.segments_read;
         report.bytes_read += found.bytes_read + days.bytes_read;
         report.damaged.extend(found.damaged.iter().map(|d| (d.path.to_string(), d.code)));
-        let sources = ledger::sources(self.db, table::RAW_EQUITIES_BARS)?;
         let asks = self.minutes.asks(&hulls);
         let lost = lost_of(self.root, self.db, self.minutes, dataset::EQUITIES_MINUTE, self.depth)?;
-        let (mut changes, mut settled) = (Vec::new(), Vec::new());
+        let mut judged = Found::new(self.depth, timeframe::MINUTE);
         for (symbol, windows) in wanted {
             self.root.host().check_cancelled()?;
             let series = bars::resolve(days.rows.remove(symbol).unwrap_or_default(), self.days, &self.config.source_order);
@@ -97,12 +94,12 @@ impl Task<'_> {
             for window in windows {
                 let rows = self.rows(&one, *window, report);
                 report.partitions_judged += rows.len() as u64;
-                changes.extend(news(self.db, &sources, (symbol, timeframe::MINUTE), *window, rows, (self.depth, &mut settled))?);
+                judged.judged(symbol, *window, rows);
             }
+            report.changed += judged.write_if_many(self.db)?;
         }
-        ledger::apply(self.db, &changes)?;
-        report.changed += changes.len() as u64;
-        digests::settle(self.db, &settled)
+        report.changed += judged.write(self.db)?;
+        Ok(())
     }
 
     fn rows(&self, one: &Symbol<'_>, window: DateRange, report: &mut AuditReport) -> Vec<Row> {
