@@ -5,6 +5,9 @@ use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Sessions in a year.
+pub const SESSIONS_PER_YEAR: f64 = 252.0;
+
 /// A dense `rows x cols` table of f64 in row-major order. `NaN` means missing *inside* the engine; it never leaves it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {

@@ -11,6 +11,27 @@ use std::collections::BTreeMap;
 pub(super) const LIQUIDITY_SESSIONS: usize = 20;
 pub(super) const LIQUIDITY_LEAST: usize = 15;
 
+/// What a book is made of: who is best on each day, and how much of the full book is held then.
+#[derive(Clone, Copy, Debug)]
+pub struct Signal<'a> {
+    /// `symbols x days`, known at each close.
+    pub scores: &'a Matrix,
+    /// Share of the full book by day of the panel, at least 0; the whole book on days that it does not reach.
+    pub exposure: &'a [f64],
+}
+
+impl<'a> From<&'a Matrix> for Signal<'a> {
+    fn from(scores: &'a Matrix) -> Self {
+        Self { scores, exposure: &[] }
+    }
+}
+
+impl Signal<'_> {
+    fn exposure_at(&self, t: usize) -> f64 {
+        self.exposure.get(t).copied().unwrap_or(1.0)
+    }
+}
+
 /// The book before a decision.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
@@ -28,8 +49,17 @@ pub struct Decision {
     pub bound: Vec<Bound>,
 }
 
-/// Decide at the close of day `t` from the scores of members with a price.
-pub fn decide(panel: &Panel, scores: &Matrix, rule: &RuleConfig, t: usize, before: &Before) -> Result<Decision> {
+/// Decide at the close of day `t` from the scores of members with a price. The day's exposure shrinks the finished book: a rule ranks,
+/// so that no factor on the scores could.
+pub fn decide<'s>(panel: &Panel, signal: impl Into<Signal<'s>>, rule: &RuleConfig, t: usize, before: &Before) -> Result<Decision> {
+    let signal = signal.into();
+    let mut out = full(panel, signal.scores, rule, t, before)?;
+    out.weights.values_mut().for_each(|w| *w *= signal.exposure_at(t));
+    Ok(out)
+}
+
+/// The whole book.
+fn full(panel: &Panel, scores: &Matrix, rule: &RuleConfig, t: usize, before: &Before) -> Result<Decision> {
     let member = |s: &usize| panel.member.at(*s, t) > 0.0;
     let score = |s: usize| if price(&panel.close, s, t).is_some() { scores.at(s, t) } else { f64::NAN };
     let scored: Vec<(usize, f64)> = (0..panel.n_symbols()).filter(member).map(|s| (s, score(s))).collect();

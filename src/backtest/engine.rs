@@ -5,12 +5,12 @@
 //! its terminal value, or at its last price where none is known; a position without a bar keeps its last mark. A book that
 //! lost all its money is no series of returns: it is an error that names the day.
 
-use super::decide::{Before, LIQUIDITY_LEAST, LIQUIDITY_SESSIONS, decide, price, sigma_daily};
+use super::decide::{Before, LIQUIDITY_LEAST, LIQUIDITY_SESSIONS, Signal, decide, price, sigma_daily};
 use crate::execution::account::{Account, Event, Trade, session_return};
 use crate::execution::cost::{CostModel, Liquidity, Pricing};
 use crate::portfolio::delta::plan;
 use crate::portfolio::{DeltaInput, DeltaLine, RuleConfig};
-use crate::types::{Matrix, Panel, Side};
+use crate::types::{Panel, Side};
 use data_layer::error::{Error, Result, code};
 use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
@@ -66,14 +66,15 @@ pub struct BacktestResult {
     pub bound: BTreeMap<String, usize>,
 }
 
-/// Trade `scores` (`symbols x days`, known at each close) over the sessions `days` of the panel.
+/// Trade a signal (scores of `symbols x days`, known at each close) over the sessions `days` of the panel.
 ///
 /// The first decision is at the close of `days.start`, later ones every `rule.rebalance_sessions`; none at the last close.
 /// A rebalance without enough scores keeps the book and is noted. Undefined when not one rebalance was possible.
-pub fn run(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, days: Range<usize>) -> Result<BacktestResult> {
+pub fn run<'s>(panel: &Panel, signal: impl Into<Signal<'s>>, rule: &RuleConfig, cost: &CostModel, days: Range<usize>) -> Result<BacktestResult> {
+    let signal = signal.into();
     rule.validate()?;
     cost.validate()?;
-    if (scores.rows(), scores.cols()) != (panel.n_symbols(), panel.n_days()) {
+    if (signal.scores.rows(), signal.scores.cols()) != (panel.n_symbols(), panel.n_days()) {
         return Err(Error::bug("the scores do not have the shape of the panel"));
     }
     if days.end > panel.n_days() || days.len() < 2 {
@@ -81,7 +82,7 @@ pub fn run(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, 
     }
     let account = Account::opened(panel.days[days.start], rule.capital_usd)?;
     let mut sim =
-        Simulation { panel, scores, rule, cost, account, pending: Vec::new(), fills: Vec::new(), notes: Vec::new(), bound: BTreeMap::new(), rebalances: 0 };
+        Simulation { panel, signal, rule, cost, account, pending: Vec::new(), fills: Vec::new(), notes: Vec::new(), bound: BTreeMap::new(), rebalances: 0 };
     sim.account.close_session(panel.days[days.start]);
     sim.decide(days.start)?;
     let mut out = Series::default();
@@ -123,7 +124,7 @@ struct Series {
 
 struct Simulation<'a> {
     panel: &'a Panel,
-    scores: &'a Matrix,
+    signal: Signal<'a>,
     rule: &'a RuleConfig,
     cost: &'a CostModel,
     account: Account<usize>,
@@ -145,7 +146,7 @@ impl Simulation<'_> {
         let prices: BTreeMap<usize, f64> = (0..self.panel.n_symbols()).filter_map(|s| Some((s, price(&self.panel.close, s, t)?))).collect();
         let equity = self.account.equity();
         let held = self.account.positions().iter().map(|(s, p)| (*s, p.qty * self.account.mark_of(s).map_or(0.0, |m| m.1) / equity)).collect();
-        let weights = match decide(self.panel, self.scores, self.rule, t, &Before { held, equity_usd: equity, ceiling: None }) {
+        let weights = match decide(self.panel, self.signal, self.rule, t, &Before { held, equity_usd: equity, ceiling: None }) {
             Ok(decision) => {
                 let limits: BTreeSet<String> = decision.bound.into_iter().map(|b| b.limit).collect();
                 limits.into_iter().for_each(|l| *self.bound.entry(l).or_insert(0) += 1);
@@ -234,7 +235,7 @@ impl Simulation<'_> {
     /// Volatility and volume over the sessions before `t`.
     fn liquidity(&self, symbol: usize, t: usize) -> Option<Liquidity> {
         let from = t.checked_sub(LIQUIDITY_SESSIONS + 1)?;
-        let volume: Vec<f64> = self.panel.volume.row(symbol)[from..t].iter().copied().filter(|v| v.is_finite()).collect();
+        let volume: Vec<f64> = self.panel.volume.row(symbol)[from + 1..t].iter().copied().filter(|v| v.is_finite()).collect();
         let sigma_daily = sigma_daily(self.panel, symbol, t - 1)?;
         (volume.len() >= LIQUIDITY_LEAST).then(|| Liquidity { sigma_daily, adv_shares: super::metric::mean(&volume) })
     }

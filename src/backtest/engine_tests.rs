@@ -1,7 +1,7 @@
 //! Timing, money and corner cases of the daily loop.
 
 use super::*;
-use crate::types::Delisted;
+use crate::types::{Delisted, Matrix};
 use crate::validation::golden::noise;
 
 /// Independent random walks with a gap between close and open.

@@ -7,6 +7,6 @@ pub mod events;
 pub mod summary;
 pub mod what_if;
 
-pub use decide::{Before, Decision, decide};
+pub use decide::{Before, Decision, Signal, decide};
 pub use engine::{BacktestResult, FillRecord, Note, run};
 pub use summary::{Metric, SensitivityRow, Summary, sensitivity, summarise};

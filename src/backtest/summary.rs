@@ -1,10 +1,11 @@
 //! The numbers a report prints about one simulation, each with its reason when it is undefined.
 
+use crate::backtest::decide::Signal;
 use crate::backtest::engine::{BacktestResult, run};
 use crate::backtest::metric::{calmar, concentration, hit_rate, max_drawdown, omega, sharpe, sortino, total_return, turnover, var_es, volatility};
 use crate::execution::cost::{CostModel, SENSITIVITY};
 use crate::portfolio::RuleConfig;
-use crate::types::{Matrix, Panel};
+use crate::types::Panel;
 use data_layer::error::Result;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -87,9 +88,10 @@ pub struct SensitivityRow {
 }
 
 /// The simulation again at 0.5, 1, 2 and 3 times the cost.
-pub fn sensitivity(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, days: Range<usize>) -> Result<Vec<SensitivityRow>> {
+pub fn sensitivity<'s>(panel: &Panel, signal: impl Into<Signal<'s>>, rule: &RuleConfig, cost: &CostModel, days: Range<usize>) -> Result<Vec<SensitivityRow>> {
+    let signal = signal.into();
     let one = |multiple: &f64| {
-        let r = run(panel, scores, rule, &cost.scaled(*multiple), days.clone())?;
+        let r = run(panel, signal, rule, &cost.scaled(*multiple), days.clone())?;
         let s = summarise(&r);
         Ok(SensitivityRow { multiple: *multiple, sharpe: s.get("sharpe"), cagr: s.get("cagr"), max_drawdown: s.get("max_drawdown"), costs: r.costs })
     };
@@ -99,6 +101,7 @@ pub fn sensitivity(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &Cos
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Matrix;
     use crate::validation::golden::noise;
     use data_layer::time::TradingDay;
 

@@ -2,7 +2,7 @@
 //! handful of names.
 
 use super::metric::{max_drawdown, sharpe, total_return};
-use super::{BacktestResult, run};
+use super::{BacktestResult, Signal, run};
 use crate::execution::cost::CostModel;
 use crate::portfolio::RuleConfig;
 use crate::types::{Matrix, Panel};
@@ -30,8 +30,16 @@ pub struct WhatIf {
 
 /// The table of a result `base` that was made from the other arguments: as it was, costs doubled, every signal a session late,
 /// without its best month, without its ten best names. The last two know the future: they ask how concentrated the profit is.
-pub fn table(panel: &Panel, scores: &Matrix, rule: &RuleConfig, cost: &CostModel, days: Range<usize>, base: &BacktestResult) -> Result<Vec<WhatIf>> {
-    let again = |scores: &Matrix, cost: &CostModel| run(panel, scores, rule, cost, days.clone()).map(|r| r.net);
+pub fn table<'s>(
+    panel: &Panel,
+    signal: impl Into<Signal<'s>>,
+    rule: &RuleConfig,
+    cost: &CostModel,
+    days: Range<usize>,
+    base: &BacktestResult,
+) -> Result<Vec<WhatIf>> {
+    let Signal { scores, exposure } = signal.into();
+    let again = |scores: &Matrix, cost: &CostModel| run(panel, Signal { scores, exposure }, rule, cost, days.clone()).map(|r| r.net);
     let (month, without_month) = without_best_month(base);
     let names = best_names(base);
     let mut without_names = scores.clone();

@@ -4,7 +4,7 @@
 //! the price, after Torre (1997) and Almgren, Thum, Hauptmann and Li (2005). A parent order is priced once: pricing its
 //! slices one by one would make slicing look free. There is no cap inside; capping belongs to the sizer.
 
-use crate::types::Side;
+use crate::types::{SESSIONS_PER_YEAR, Side};
 use data_layer::error::{Error, Result, code};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 pub const DEFAULT_BPS_ROUND_TRIP: f64 = 12.0;
 /// Multiples of the cost model that every report prints.
 pub const SENSITIVITY: [f64; 4] = [0.5, 1.0, 2.0, 3.0];
-const SESSIONS_PER_YEAR: f64 = 252.0;
 
 /// How one order is priced.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]

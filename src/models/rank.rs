@@ -23,11 +23,11 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     out
 }
 
-/// Spearman's correlation. `ML_UNDEFINED` with fewer than [`MIN_BREADTH`] pairs or when either side is constant.
-pub fn spearman(a: &[f64], b: &[f64]) -> Result<f64> {
+/// Spearman's correlation (average ranks). `ML_UNDEFINED` with fewer than `least` pairs or when either side is constant.
+pub fn spearman(a: &[f64], b: &[f64], least: usize) -> Result<f64> {
     let undefined = |why: &str| Error::new(code::ML_UNDEFINED, "a rank correlation is undefined").cause(why);
-    if a.len() != b.len() || a.len() < MIN_BREADTH {
-        return Err(undefined(&text!("{} names are fewer than {MIN_BREADTH}", a.len().min(b.len()))));
+    if a.len() != b.len() || a.len() < least.max(2) {
+        return Err(undefined(&text!("{} names are fewer than {}", a.len().min(b.len()), least.max(2))));
     }
     let (ra, rb) = (ranks(a), ranks(b));
     let mean = (a.len() + 1) as f64 / 2.0;
@@ -40,7 +40,7 @@ pub fn spearman(a: &[f64], b: &[f64]) -> Result<f64> {
     if va == 0.0 || vb == 0.0 {
         return Err(undefined("every name has the same value"));
     }
-    Ok(cov / (va * vb).sqrt())
+    Ok((cov / (va * vb).sqrt()).clamp(-1.0, 1.0))
 }
 
 #[cfg(test)]
@@ -49,9 +49,9 @@ mod tests {
 
     #[test]
     fn lesson_071_a_rank_correlation_of_three_names_is_undefined() {
-        assert!(spearman(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]).unwrap_err().is(code::ML_UNDEFINED));
-        assert!((spearman(&[1., 2., 3., 4., 5.], &[2., 4., 6., 8., 10.]).unwrap() - 1.0).abs() < 1e-12);
+        assert!(spearman(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0], MIN_BREADTH).unwrap_err().is(code::ML_UNDEFINED));
+        assert!((spearman(&[1., 2., 3., 4., 5.], &[2., 4., 6., 8., 10.], MIN_BREADTH).unwrap() - 1.0).abs() < 1e-12);
         assert_eq!(ranks(&[3.0, 1.0, 3.0]), vec![2.5, 1.0, 2.5]);
-        assert!(spearman(&[1.0; 6], &[1., 2., 3., 4., 5., 6.]).is_err());
+        assert!(spearman(&[1.0; 6], &[1., 2., 3., 4., 5., 6.], MIN_BREADTH).is_err());
     }
 }

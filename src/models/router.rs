@@ -1,7 +1,7 @@
 //! Which sleeves may speak today, for whom, and how their scores become one: the single authority at prediction time.
 //!
 //! A sleeve is eligible where its data are GREEN enough, its configuration enables it, and the name is liquid enough; a
-//! regime may shrink it. One eligible sleeve passes its raw signal on; several are blended by the stacker, with learnt or
+//! regime may shrink its book. One eligible sleeve passes its raw signal on; several are blended by the stacker, with learnt or
 //! configured weights. Champions are switched by configuration alone. Everything that silences a sleeve is said.
 
 use data_layer::error::{Error, Result, code};
@@ -21,7 +21,7 @@ pub struct RouterConfig {
     pub liquidity: Liquidity,
     /// Annual volatility of the average name above which the regime is `CRISIS`.
     pub crisis_volatility: f64,
-    /// By regime: what a sleeve's scores are multiplied with. A sleeve that is not named keeps its scores.
+    /// By regime: the share of its book that a sleeve keeps, at most all of it. A sleeve that is not named keeps its book.
     #[serde(default)]
     pub regimes: BTreeMap<String, BTreeMap<String, f64>>,
     pub stacker: Stacker,
@@ -54,7 +54,7 @@ pub struct Sleeve {
 #[serde(deny_unknown_fields)]
 pub struct Stacker {
     pub enabled: bool,
-    /// A learnt blend; the weights below when absent.
+    /// A learnt blend. None is served yet, so that a name here is refused; the weights below decide.
     pub artifact: Option<String>,
     pub weights: BTreeMap<String, f64>,
 }
@@ -80,6 +80,8 @@ pub struct Routed {
     pub silenced: BTreeMap<String, String>,
     /// Whether scores of several sleeves were blended.
     pub blended: bool,
+    /// The share of the full book that the regime leaves; 0 when nobody speaks.
+    pub exposure: f64,
 }
 
 impl RouterConfig {
@@ -115,6 +117,12 @@ impl RouterConfig {
                 return bad(text!("a weight belongs to a known sleeve and is at least 0: '{name}'"), value.to_string());
             }
         }
+        if let Some((name, value)) = self.regimes.values().flat_map(BTreeMap::iter).find(|(_, v)| **v > 1.0) {
+            return bad(text!("a regime shrinks the book of '{name}' and never stretches it"), value.to_string());
+        }
+        if let Some(artifact) = &self.stacker.artifact {
+            return bad("stacker.artifact must be null: a learnt blend is not served yet, and the weights would decide in its place".into(), artifact.clone());
+        }
         Ok(())
     }
 
@@ -131,17 +139,18 @@ impl RouterConfig {
                 Err(why) => drop(out.silenced.insert(state.name.to_string(), why)),
             }
         }
+        out.exposure = self.exposure(&speaking.iter().map(|(s, _, factor)| (s.name, *factor)).collect::<Vec<_>>());
         for symbol in speaking.iter().flat_map(|(s, ..)| s.scores.keys()) {
             let Some(tier) = tiers.get(symbol) else { continue };
-            let mut signals: Vec<(&str, f64)> = Vec::new();
+            let mut signals: Vec<Spoken<'_>> = Vec::new();
             for (state, sleeve, factor) in &speaking {
                 if let Some(score) = state.scores.get(symbol).filter(|v| v.is_finite() && sleeve.liquidity_tiers.contains(tier)) {
-                    signals.push((state.name, score * factor));
+                    signals.push(Spoken { name: state.name, score: *score, factor: *factor });
                 }
             }
             let score = match signals.as_slice() {
                 [] => continue,
-                [(_, raw)] => *raw,
+                [one] => one.score,
                 several => {
                     out.blended = true;
                     self.blend(several)?
@@ -150,6 +159,32 @@ impl RouterConfig {
             out.scores.insert(symbol.clone(), score);
         }
         Ok(out)
+    }
+
+    /// What the router leaves of a sleeve alone: no other sleeve, no chosen champion, no blend. It decides what a simulation may trade.
+    pub fn of_sleeve(&self, name: &str) -> Option<Self> {
+        let sleeve = Sleeve { enabled: true, champion: None, ..self.sleeves.get(name)?.clone() };
+        let regimes = self.regimes.iter().filter_map(|(r, f)| Some((r.clone(), BTreeMap::from([(name.to_string(), *f.get(name)?)])))).collect();
+        let stacker = Stacker { enabled: false, artifact: None, weights: BTreeMap::new() };
+        Some(Self { sleeves: BTreeMap::from([(name.to_string(), sleeve)]), regimes, stacker, ..self.clone() })
+    }
+
+    /// What of its book a sleeve keeps in a regime.
+    pub fn factor(&self, regime: Option<&str>, sleeve: &str) -> f64 {
+        regime.and_then(|r| self.regimes.get(r)).and_then(|f| f.get(sleeve)).copied().unwrap_or(1.0)
+    }
+
+    /// The share of the full book: the sleeve's own, or the mean of several by their weights.
+    fn exposure(&self, speaking: &[(&str, f64)]) -> f64 {
+        match speaking {
+            [] => 0.0,
+            [(_, factor)] => *factor,
+            several => {
+                let weight = |name: &str| self.stacker.weights.get(name).copied().unwrap_or(0.0);
+                let total: f64 = several.iter().map(|(name, _)| weight(name)).sum();
+                if total > 0.0 { several.iter().map(|(name, f)| weight(name) * f).sum::<f64>() / total } else { 0.0 }
+            }
+        }
     }
 
     fn eligible(&self, state: &SleeveState<'_>, regime: Option<&str>) -> std::result::Result<(&Sleeve, f64), String> {
@@ -164,29 +199,36 @@ impl RouterConfig {
             }
             Some(_) => {}
         }
-        let factor = regime.and_then(|r| self.regimes.get(r)).and_then(|f| f.get(state.name)).copied().unwrap_or(1.0);
+        let factor = self.factor(regime, state.name);
         if factor == 0.0 {
             return Err(text!("the regime {} silences it", regime.unwrap_or_default()));
         }
         Ok((sleeve, factor))
     }
 
-    /// Weighted mean over the sleeves that spoke. Several signals without an enabled stacker are a configuration error:
-    /// nothing is averaged that nobody asked to average.
-    fn blend(&self, signals: &[(&str, f64)]) -> Result<f64> {
-        let names = || signals.iter().map(|s| s.0).collect::<Vec<_>>().join(", ");
+    /// Mean over the sleeves that spoke, each by its weight and by what the regime leaves of it. Several signals without an enabled
+    /// stacker are a configuration error: nothing is averaged that nobody asked to average.
+    fn blend(&self, signals: &[Spoken<'_>]) -> Result<f64> {
+        let names = || signals.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
         if !self.stacker.enabled {
             return Err(Error::new(code::CFG_VALUE, "several sleeves speak about one name and no stacker is enabled")
                 .found(names())
                 .fix("set stacker.enabled: true with weights in configs/router.yml, or switch sleeves off"));
         }
-        let weight = |name: &str| self.stacker.weights.get(name).copied().unwrap_or(0.0);
-        let total: f64 = signals.iter().map(|(name, _)| weight(name)).sum();
+        let weight = |s: &Spoken<'_>| self.stacker.weights.get(s.name).copied().unwrap_or(0.0) * s.factor;
+        let total: f64 = signals.iter().map(weight).sum();
         if !(total > 0.0) {
             return Err(Error::new(code::CFG_VALUE, "the stacker gives no weight to any sleeve that speaks").found(names()));
         }
-        Ok(signals.iter().map(|(name, score)| weight(name) * score).sum::<f64>() / total)
+        Ok(signals.iter().map(|s| weight(s) * s.score).sum::<f64>() / total)
     }
+}
+
+/// What a sleeve says of one name, and what the regime leaves of the sleeve.
+struct Spoken<'a> {
+    name: &'a str,
+    score: f64,
+    factor: f64,
 }
 
 #[cfg(test)]
@@ -216,7 +258,7 @@ mod tests {
         let r = c.route(None, std::slice::from_ref(&state), &tiers()).unwrap();
         assert_eq!((r.scores, r.blended), (scores(&[("AAA", 1.5), ("BBB", -0.5)]), false));
         let crisis = c.route(Some("CRISIS"), &[state], &tiers()).unwrap();
-        assert_eq!(crisis.scores["AAA"], 0.75);
+        assert_eq!((crisis.scores["AAA"], crisis.exposure), (1.5, 0.5), "a factor on scores that are ranked would do nothing");
     }
 
     #[test]
@@ -225,7 +267,10 @@ mod tests {
         let state =
             |green: Option<f64>| [SleeveState { name: "equities_xs", green: Some(1.0), scores: &a }, SleeveState { name: "intraday_xs", green, scores: &b }];
         let both = two().route(None, &state(Some(0.95)), &tiers()).unwrap();
-        assert!(both.blended && (both.scores["AAA"] - 0.5).abs() < 1e-12);
+        assert!(both.blended && (both.scores["AAA"] - 0.5).abs() < 1e-12 && both.exposure == 1.0);
+        // The first keeps half its weight, 1.5 against 1, and the book shrinks by what it lost: (3 x 0.5 + 1) / 4.
+        let storm = two().route(Some("CRISIS"), &state(Some(0.95)), &tiers()).unwrap();
+        assert!((storm.scores["AAA"] - 0.2).abs() < 1e-12 && (storm.exposure - 0.625).abs() < 1e-12, "{storm:?}");
         for green in [Some(0.5), None, Some(f64::NAN)] {
             let r = two().route(None, &state(green), &tiers()).unwrap();
             assert!(!r.blended && r.scores["AAA"] == 1.0 && r.silenced.contains_key("intraday_xs"), "{green:?}");
@@ -244,6 +289,8 @@ mod tests {
         assert!(RouterConfig::parse(&ROUTER.replace("min_green: 0.98", "min_green: 0")).unwrap_err().is(code::CFG_VALUE));
         assert!(RouterConfig::parse(&ROUTER.replace("[25000000, 5000000]", "[5000000, 25000000]")).unwrap_err().is(code::CFG_VALUE));
         assert!(RouterConfig::parse(&ROUTER.replace("CRISIS: {equities_xs: 0.5}", "CRISIS: {nobody: 0.5}")).unwrap_err().is(code::CFG_VALUE));
+        assert!(RouterConfig::parse(&ROUTER.replace("CRISIS: {equities_xs: 0.5}", "CRISIS: {equities_xs: 1.5}")).unwrap_err().is(code::CFG_VALUE));
+        assert!(RouterConfig::parse(&ROUTER.replace("artifact: null", "artifact: blend-1")).unwrap_err().is(code::CFG_VALUE), "read by nobody");
         let schema: serde_json::Value = serde_json::from_str(ROUTER_SCHEMA).unwrap();
         let config = serde_json::to_value(RouterConfig::parse(ROUTER).unwrap()).unwrap();
         assert!(config.as_object().unwrap().keys().all(|key| schema["properties"].get(key).is_some()));

@@ -125,12 +125,14 @@ fn trees(scores: &Scores, labels: &[f64], rows: &[usize], seed: u64) -> Result<B
     Ok(Blend::Trees(Box::new(Forest::parse(&binned.fit(&all, &params, &[])?.text)?)))
 }
 
-/// Blended scores of every row, each from a blend that was learnt on the other groups. `groups` are ranges of rows, a gap
-/// between them where labels would overlap; `NaN` where a model has no score or a group stands outside.
-pub fn cross_blend(scores: &Scores, labels: &[f64], groups: &[Range<usize>], method: &Method, seed: u64) -> Result<Vec<f64>> {
+/// Blended scores of every row, each from a blend that was learnt on the other groups. `groups` are ranges of rows; the `gap` rows before
+/// and after a group are no part of what its blend learns: the labels of the ones reach into it, its own reach into the others. `NaN`
+/// where a model has no score or a group stands outside.
+pub fn cross_blend(scores: &Scores, labels: &[f64], groups: &[Range<usize>], gap: usize, method: &Method, seed: u64) -> Result<Vec<f64>> {
     let mut out = vec![f64::NAN; labels.len()];
     for group in groups {
-        let others = groups.iter().filter(|g| *g != group).flat_map(Clone::clone);
+        let near = group.start.saturating_sub(gap)..group.end + gap;
+        let others = groups.iter().filter(|g| *g != group).flat_map(Clone::clone).filter(|r| !near.contains(r));
         let blend = fit(scores, labels, others, method, seed)?;
         for r in group.clone().filter(|r| scores.of[0][*r].is_finite()) {
             out[r] = blend.score(&scores.row(r));
@@ -160,7 +162,7 @@ mod tests {
     }
 
     fn correlation(x: &[f64], y: &[f64]) -> f64 {
-        days().iter().map(|d| spearman(&x[d.clone()], &y[d.clone()]).unwrap()).sum::<f64>() / DAYS as f64
+        days().iter().map(|d| spearman(&x[d.clone()], &y[d.clone()], 5).unwrap()).sum::<f64>() / DAYS as f64
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
         let names: Vec<String> = ["a", "b", "c"].map(String::from).to_vec();
         let scores = Scores::new(&names, &[a.clone(), b.clone(), useless], &days()).unwrap();
         for method in [Method::Linear, Method::Trees] {
-            let blended = cross_blend(&scores, &y, &groups(), &method, 1).unwrap();
+            let blended = cross_blend(&scores, &y, &groups(), 0, &method, 1).unwrap();
             assert!(correlation(&blended, &y) > correlation(&a, &y) + 0.05, "{method:?}: {}", correlation(&blended, &y));
         }
         let Blend::Weights(w) = fit(&scores, &y, 0..n, &Method::Linear, 1).unwrap() else { panic!("no weights") };
@@ -184,9 +186,9 @@ mod tests {
         let (a, b) = (noise(5, n), noise(6, n));
         let mut y = noise(7, n);
         let scores = Scores::new(&["a".into(), "b".into()], &[a, b], &days()).unwrap();
-        let before = cross_blend(&scores, &y, &groups(), &Method::Linear, 1).unwrap();
+        let before = cross_blend(&scores, &y, &groups(), 0, &Method::Linear, 1).unwrap();
         groups()[2].clone().for_each(|r| y[r] *= -50.0);
-        let after = cross_blend(&scores, &y, &groups(), &Method::Linear, 1).unwrap();
+        let after = cross_blend(&scores, &y, &groups(), 0, &Method::Linear, 1).unwrap();
         assert_eq!(before[groups()[2].clone()], after[groups()[2].clone()]);
         assert_ne!(before[groups()[0].clone()], after[groups()[0].clone()]);
     }

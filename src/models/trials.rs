@@ -1,16 +1,18 @@
 //! The trial ledger: every configuration ever evaluated, appended and never changed.
 //!
 //! The number of trials of a deflated Sharpe ratio is the number of distinct configurations of the family over all
-//! snapshots and runs, pruned and failed ones included.
+//! snapshots and runs, pruned, failed and merely begun ones included: a configuration stands here before its first fit,
+//! and a run that is stopped because of what it showed has been counted.
 
 use crate::models::registry::Registry;
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataPath;
 use data_layer::store;
+use data_layer::time::TradingDay;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// One evaluated configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,20 +26,23 @@ pub struct Trial {
     pub fold: u32,
     pub data_snapshot: String,
     pub code: String,
-    /// `done`, `pruned` or `failed`.
+    /// `started`, `done`, `pruned` or `failed`; a configuration that was begun has a row of its own for that.
     pub status: String,
     pub metrics: Value,
     pub returns_path: Option<DataPath>,
     pub run_id: String,
 }
 
+/// The fold under which the beginning of a configuration is entered.
+pub const STARTED_FOLD: u32 = u32::MAX;
+
 /// What the ledger says of a family.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FamilyTrials {
     /// Distinct configurations ever tried.
     pub n: usize,
-    /// The newest recorded Sharpe ratio (per period) of each configuration that has one, by configuration digest.
-    pub sharpes: BTreeMap<String, f64>,
+    /// Row by row: the distinct configurations up to and with it, and its own Sharpe ratio (per period) where it has one.
+    pub history: Vec<(u64, Option<f64>)>,
 }
 
 impl Registry {
@@ -89,6 +94,11 @@ impl Registry {
         Ok(self.db().lock()?.query_row("SELECT coalesce(max(seq), 0) FROM trials", [], |r| r.get(0))?)
     }
 
+    /// Every trial of every family in the order of the ledger.
+    pub fn all_trials(&self) -> Result<Vec<Trial>> {
+        Ok(all(&*self.db().lock()?)?.into_iter().map(|r| r.1).collect())
+    }
+
     /// Every trial of a family in the order of the ledger.
     pub fn trials(&self, family: &str) -> Result<Vec<Trial>> {
         self.trials_until(family, i64::MAX)
@@ -107,16 +117,19 @@ impl Registry {
 
     /// [`Registry::family`] among the first `ledger` rows.
     pub(crate) fn family_until(&self, family: &str, ledger: i64) -> Result<FamilyTrials> {
-        let mut out = FamilyTrials { n: 0, sharpes: BTreeMap::new() };
-        let mut seen = std::collections::BTreeSet::new();
+        let mut out = FamilyTrials::default();
+        let mut seen = BTreeSet::new();
         for trial in self.trials_until(family, ledger)? {
-            if let Some(sharpe) = trial.metrics.get("sharpe_per_period").and_then(Value::as_f64) {
-                out.sharpes.insert(trial.config_sha256.clone(), sharpe);
-            }
             seen.insert(trial.config_sha256);
+            out.history.push((seen.len() as u64, trial.metrics.get("sharpe_per_period").and_then(Value::as_f64)));
         }
         out.n = seen.len();
         Ok(out)
+    }
+
+    /// The newest session that any search of a family could see; none where nothing was searched.
+    pub fn searched_until(&self, family: &str) -> Result<Option<TradingDay>> {
+        Ok(self.trials(family)?.iter().filter_map(asof).max())
     }
 
     /// Walk the hash chain from its first row.
@@ -132,6 +145,13 @@ impl Registry {
         }
         Ok(())
     }
+}
+
+/// The newest session of a trial's data: recorded, or in older rows part of the folder of its returns.
+fn asof(trial: &Trial) -> Option<TradingDay> {
+    let recorded = trial.metrics.get("asof").and_then(Value::as_str);
+    let folder = || trial.returns_path.as_ref()?.as_str().split('/').nth(2)?.strip_prefix(&format!("{}-", trial.family))?.get(..10);
+    recorded.or_else(folder)?.parse().ok()
 }
 
 fn seed_column(seed: u64) -> Result<i64> {

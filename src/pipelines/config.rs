@@ -3,6 +3,7 @@
 use crate::features;
 use crate::models::gbdt::Params;
 use crate::models::gbdt::target::OBJECTIVES;
+use crate::models::router::RouterConfig;
 use crate::portfolio::RuleConfig;
 use crate::types::Panel;
 use crate::validation::cpcv::{CpcvConfig, PurgeScope};
@@ -54,6 +55,10 @@ pub struct TrainingConfig {
     /// When a new challenger is due; the defaults when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retrain: Option<Retrain>,
+    /// What the router left of the sleeve when the run was pinned: the names and the size that its books are simulated with. Written
+    /// by the pin, never by a person; none in models of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<RouterConfig>,
 }
 
 /// Names that trade enough money.
@@ -91,7 +96,7 @@ pub struct Retrain {
 
 impl Default for Retrain {
     fn default() -> Self {
-        Self { max_age_days: 28, coverage_growth: 0.10, feature_psi: 0.25, champion_sessions: 20 }
+        Self { max_age_days: 28, coverage_growth: 0.10, feature_psi: 0.25, champion_sessions: 10 }
     }
 }
 
@@ -282,6 +287,7 @@ impl TrainingConfig {
             ("retrain.feature_psi", self.retrain().feature_psi),
             ("model.rounds", self.model.rounds as f64),
             ("universe.min_adv_usd", self.universe.map_or(1.0, |u| u.min_adv_usd)),
+            ("promotion.shadow_weeks", f64::from(self.promotion.shadow_weeks)),
         ];
         for (name, value) in positive {
             if !(value.is_finite() && value > 0.0) {
@@ -309,6 +315,30 @@ impl TrainingConfig {
         }
         self.bars.validate()?;
         self.portfolio.validate()
+    }
+
+    /// Where this configuration asks for less than `other`: said in every later report.
+    pub fn looser_than(&self, other: &Self) -> Vec<String> {
+        let mut out = self.bars.looser_than(&other.bars);
+        let mut note = |name: &str, ours: f64, theirs: f64| {
+            if ours < theirs {
+                out.push(text!("{name} was loosened from {theirs} to {ours}"));
+            }
+        };
+        for (table, theirs) in &other.dependencies {
+            note(&format!("dependencies.{table}"), self.dependencies.get(table).copied().unwrap_or(0.0), *theirs);
+        }
+        note("cpcv.embargo_sessions", self.cpcv.embargo_sessions as f64, other.cpcv.embargo_sessions as f64);
+        note("cpcv.min_oos_months", self.cpcv.min_oos_months as f64, other.cpcv.min_oos_months as f64);
+        note("portfolio.cost_bps_round_trip", self.portfolio.cost_bps_round_trip, other.portfolio.cost_bps_round_trip);
+        note("promotion.shadow_weeks", f64::from(self.promotion.shadow_weeks), f64::from(other.promotion.shadow_weeks));
+        note("holdout.months", f64::from(self.holdout.months), f64::from(other.holdout.months));
+        out
+    }
+
+    /// [`Self::looser_than`] what the program brings along for this family.
+    pub fn loosened(&self) -> Vec<String> {
+        Self::built_in(&self.family).map(|given| self.looser_than(&given)).unwrap_or_default()
     }
 
     /// What makes a new challenger due.
@@ -361,10 +391,13 @@ impl TrainingConfig {
 
     fn trial_config(&self, params: &Params) -> Result<Value> {
         let mut config = json!({
-            "family": self.family, "features": serde_json::to_value(&self.features)?, "label": serde_json::to_value(&self.label)?,
+            "family": self.family, "window": serde_json::to_value(&self.window)?, "holdout": serde_json::to_value(self.holdout)?, "features": serde_json::to_value(&self.features)?, "label": serde_json::to_value(&self.label)?,
             "weights": serde_json::to_value(&self.weights)?, "cpcv": serde_json::to_value(&self.cpcv)?,
             "portfolio": serde_json::to_value(&self.portfolio)?, "model": serde_json::to_value(params)?,
         });
+        if let Some(routing) = &self.routing {
+            config["routing"] = serde_json::to_value(routing)?;
+        }
         if let Some(early) = self.model.early_stopping {
             config["early_stopping"] = serde_json::to_value(early)?;
         }
@@ -381,57 +414,5 @@ impl TrainingConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lesson_065_the_built_in_configuration_states_its_groups_and_searches_a_grid() {
-        let c = TrainingConfig::built_in("equities_xs").unwrap();
-        assert_eq!((c.cpcv.groups, c.cpcv.test_groups, c.cpcv.embargo_sessions), (8, 2, 10));
-        let cells = c.cells().unwrap();
-        assert_eq!(cells.len(), 4);
-        assert!(cells.windows(2).all(|w| w[0].config_sha256 != w[1].config_sha256));
-        assert_eq!(c.label.span(), 6);
-        assert!((c.bars.dsr - 0.95).abs() < 1e-12);
-    }
-
-    #[test]
-    fn the_built_in_models_are_one_family_and_differ_only_in_what_they_are_for() {
-        let [xs, rank, alpha] = MODELS.map(|(name, _)| TrainingConfig::built_in(name).unwrap());
-        let learner = Learner { objective: "lambdarank".into(), ..xs.model.clone() };
-        assert_eq!(rank, TrainingConfig { model: learner, ..xs.clone() });
-        assert_eq!(alpha, TrainingConfig { features: alpha.features.clone(), ..xs });
-        assert!(TrainingConfig::built_in("nobody").unwrap_err().is(code::CFG_VALUE));
-    }
-
-    #[test]
-    fn unknown_keys_and_senseless_values_are_refused() {
-        let unknown = format!("{EQUITIES_XS}\nsurprise: 1\n");
-        assert!(TrainingConfig::parse(&unknown).unwrap_err().is(code::CFG_UNKNOWN_KEY));
-        let zero = EQUITIES_XS.replace("entry_lag: 1", "entry_lag: 0");
-        assert!(TrainingConfig::parse(&zero).unwrap_err().is(code::CFG_VALUE));
-    }
-
-    #[test]
-    fn the_schema_names_every_key_of_the_configuration() {
-        let schema: Value = serde_json::from_str(EQUITIES_XS_SCHEMA).unwrap();
-        let config = serde_json::to_value(TrainingConfig::built_in("equities_xs").unwrap()).unwrap();
-        for key in config.as_object().unwrap().keys() {
-            assert!(schema["properties"].get(key).is_some(), "{key}");
-        }
-    }
-
-    #[test]
-    fn who_trades_too_little_is_no_member_and_a_later_start_decides_the_same() {
-        use crate::features::fixture::random_panel;
-        let mut panel = random_panel(5, 6, 300, 0.0);
-        // 40 dollars times at most 1.1 million shares: only the dear names clear 60 million a day.
-        let before = panel.clone();
-        Tradable { min_adv_usd: 6e7 }.restrict(&mut panel);
-        let members = |p: &Panel, t: usize| p.member.column(t).iter().filter(|m| **m > 0.0).count();
-        assert!(members(&panel, 50) == 0 && (1..members(&before, 299)).contains(&members(&panel, 299)));
-        let mut early = before.truncated(200);
-        Tradable { min_adv_usd: 6e7 }.restrict(&mut early);
-        assert!((0..=200).all(|t| early.member.column(t) == panel.member.column(t)), "what comes later decides nothing earlier");
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

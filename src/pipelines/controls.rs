@@ -88,6 +88,9 @@ pub struct Doubts {
     pub walk_forward_t: Option<f64>,
     /// Mean rank IC when each group's cell is chosen on the other groups: what the search itself added is the difference.
     pub nested_ic: Option<f64>,
+    /// Whether a search had chosen the cells before, by days of every group: then the nested choice is only among its finalists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nested_among_finalists: bool,
     /// Of the mean rank IC, by resampling blocks of dates.
     pub ic_interval: Option<Interval>,
     /// Why a number is null.
@@ -119,7 +122,12 @@ impl Doubts {
                 number(self.walk_forward_ic, 4),
                 number(self.walk_forward_t, 1)
             ));
-            out.push(text!("mean rank IC with the cell of each group chosen on the others: {}", number(self.nested_ic, 4)));
+            let nested = number(self.nested_ic, 4);
+            out.push(if self.nested_among_finalists {
+                text!("mean rank IC with the cell of each group chosen on the others, among finalists of a search that had seen every group: {nested}")
+            } else {
+                text!("mean rank IC with the cell of each group chosen on the others: {nested}")
+            });
         }
         if let Some(i) = &self.ic_interval {
             out.push(text!(
@@ -139,7 +147,7 @@ impl Doubts {
 pub(crate) fn raise(work: &Work<'_>, reports: &[CellReport], chosen: usize) -> Result<Doubts> {
     let p = work.prepared;
     let cell = &reports[chosen].cell;
-    let mut out = Doubts::default();
+    let mut out = Doubts { nested_among_finalists: work.pinned.config.search.halving.is_some(), ..Doubts::default() };
     let some = once_each(work);
     for control in Control::ALL {
         let labels = labels_of(p, control, work.pinned.config.label.span(), work.pinned.seed);

@@ -5,7 +5,6 @@
 use crate::backtest;
 use crate::backtest::metric::ic::{self, IcSummary};
 use crate::execution::cost::CostModel;
-use crate::models::baseline::CODE;
 use crate::models::registry::Registry;
 use crate::models::trials::Trial;
 use crate::pipelines::config::Cell;
@@ -16,7 +15,7 @@ use crate::pipelines::search;
 use crate::pipelines::splits::{self, Batch, Work};
 use crate::pipelines::train::{Pinned, Prepared};
 use crate::pipelines::trial_stats::{self, Overfitting};
-use crate::types::{Matrix, Progress};
+use crate::types::{Matrix, Progress, SESSIONS_PER_YEAR};
 use crate::validation::dsr;
 use data_layer::error::{Error, Result, code};
 use data_layer::root::{DataPath, DataRoot};
@@ -25,9 +24,6 @@ use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// Sessions in a year, for display.
-pub const SESSIONS_PER_YEAR: f64 = 252.0;
 
 /// What one configuration achieved out of sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +36,9 @@ pub struct CellReport {
     pub sharpe_annual: Option<f64>,
     /// `date, gross, net, turnover` of the portfolio that trades the mean out-of-sample score. Null when nothing traded.
     pub returns_path: Option<DataPath>,
+    /// Of that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_sha256: Option<String>,
     /// Why a number is null.
     pub undefined: BTreeMap<String, String>,
 }
@@ -88,6 +87,10 @@ pub fn cross_validate_with(root: &DataRoot, pinned: &Pinned, prepared: &Prepared
 /// them; all when it is `None`.
 pub(crate) fn validate_cells(work: &Work<'_>, cells: Vec<Cell>, ledger: Option<i64>) -> Result<CvReport> {
     let Work { root, pinned, prepared, .. } = *work;
+    // A run that is repeated tries nothing new.
+    if ledger.is_none() {
+        trial_stats::begin(root, pinned, &cells)?;
+    }
     work.run(&Batch { tag: "", labels: &prepared.labels, cells: &cells, splits: &prepared.splits })?;
     let registry = Registry::open(root)?;
     let mut reports = Vec::with_capacity(cells.len());
@@ -99,8 +102,10 @@ pub(crate) fn validate_cells(work: &Work<'_>, cells: Vec<Cell>, ledger: Option<i
     let chosen = choose(&reports)?;
     let overfitting = trial_stats::overfitting(root, &registry, pinned, &reports[chosen], ledger)?;
     let doubts = controls::raise(work, &reports, chosen)?;
-    let drift = moved::measure(prepared, &splits::mean_scores(root, pinned, prepared, "", &reports[chosen].cell, &prepared.splits)?)?;
+    let scores = splits::mean_scores(root, pinned, prepared, "", &reports[chosen].cell, &prepared.splits)?;
+    let drift = moved::measure(prepared, &scores)?;
     let days = &prepared.panel.days;
+    let traded_share = prepared.admitted.share(&to_matrix(prepared, &scores));
     Ok(CvReport {
         version: pinned.version.clone(),
         splits: prepared.splits.len(),
@@ -114,16 +119,19 @@ pub(crate) fn validate_cells(work: &Work<'_>, cells: Vec<Cell>, ledger: Option<i
         overfitting,
         doubts,
         drift,
-        notes: notes(pinned, prepared),
+        notes: notes(pinned, prepared, traded_share),
     })
 }
 
-fn notes(pinned: &Pinned, prepared: &Prepared) -> Vec<String> {
+fn notes(pinned: &Pinned, prepared: &Prepared, traded_share: f64) -> Vec<String> {
     let mut out = prepared.notes.clone();
     out.extend(pinned.cap_note.clone());
     out.push("bin edges were found on all rows: they carry the distribution of held-out features, never a label".into());
+    if traded_share < 1.0 {
+        out.push(text!("the router lets {:.1} % of the scores be traded; the simulated books hold no other name", traded_share * 100.0));
+    }
     if let Some(window) = &pinned.holdout {
-        out.push(text!("the dark holdout {window} is sealed: nothing here has seen a label of it"));
+        out.push(text!("the dark holdout {window} is sealed: no choice here has seen a label of it; the final model, once chosen, is fitted on all days"));
     }
     let months = prepared.cv_days.len() as f64 / pinned.config.cpcv.groups as f64 / (SESSIONS_PER_YEAR / 12.0);
     if months < pinned.config.cpcv.min_oos_months as f64 {
@@ -157,37 +165,25 @@ fn judge_cell(root: &DataRoot, pinned: &Pinned, p: &Prepared, cell: Cell) -> Res
     let lags = pinned.config.label.horizon;
     let ic = or_note(ic::summarise(&p.panel.days, &daily_ic(p, &scores)?, lags), "ic", &mut undefined)?;
     let rule = &pinned.config.portfolio;
-    let run = backtest::run(&p.panel, &scores, rule, &CostModel::flat(rule.cost_bps_round_trip), p.cv_days.clone());
-    let mut returns_path = None;
-    let mut sharpe = None;
+    let run = backtest::run(&p.panel, p.admitted.through(scores).signal(), rule, &CostModel::flat(rule.cost_bps_round_trip), p.cv_days.clone());
+    let (mut returns_path, mut returns_sha256, mut sharpe) = (None, None, None);
     if let Some(run) = or_note(run, "returns", &mut undefined)? {
         sharpe = or_note(dsr::moments(&run.net), "sharpe", &mut undefined)?.map(|m| m.sharpe);
         let path = pinned.work()?.join(&format!("cell-{}/returns.parquet", &cell.config_sha256[..8]))?;
-        store::write_parquet(root, &path, &mut trial_stats::returns_frame(&run.days, &run.gross, &run.net, &run.turnover)?)?;
-        returns_path = Some(path);
+        let info = store::write_parquet(root, &path, &mut trial_stats::returns_frame(&run.days, &run.gross, &run.net, &run.turnover)?)?;
+        (returns_path, returns_sha256) = (Some(path), Some(info.sha256));
     }
-    Ok(CellReport { cell, ic, sharpe_per_period: sharpe, sharpe_annual: sharpe.map(|s| s * SESSIONS_PER_YEAR.sqrt()), returns_path, undefined })
+    let sharpe_annual = sharpe.map(|s| s * SESSIONS_PER_YEAR.sqrt());
+    Ok(CellReport { cell, ic, sharpe_per_period: sharpe, sharpe_annual, returns_path, returns_sha256, undefined })
 }
 
 fn trial(pinned: &Pinned, report: &CellReport) -> Result<Trial> {
     let metrics: Value = json!({
-        "mean_ic": report.ic.as_ref().map(|i| i.mean), "ic_days": report.ic.as_ref().map(|i| i.dates), "sharpe_per_period": report.sharpe_per_period, "undefined": report.undefined,
+        "asof": pinned.asof, "mean_ic": report.ic.as_ref().map(|i| i.mean), "ic_days": report.ic.as_ref().map(|i| i.dates),
+        "sharpe_per_period": report.sharpe_per_period, "undefined": report.undefined, trial_stats::RETURNS_SHA256: report.returns_sha256,
     });
-    Ok(Trial {
-        family: pinned.config.family.clone(),
-        space_sha256: pinned.config.space_sha256()?,
-        config_sha256: report.cell.config_sha256.clone(),
-        config: report.cell.config.clone(),
-        seed: pinned.seed,
-        rung: 0,
-        fold: 0,
-        data_snapshot: pinned.snapshot.clone(),
-        code: CODE.into(),
-        status: if report.sharpe_per_period.is_some() && report.ic.is_some() { "done" } else { "failed" }.into(),
-        metrics,
-        returns_path: report.returns_path.clone(),
-        run_id: pinned.run_id.clone(),
-    })
+    let status = if report.sharpe_per_period.is_some() && report.ic.is_some() { "done" } else { "failed" };
+    Ok(Trial { fold: 0, status: status.into(), metrics, returns_path: report.returns_path.clone(), ..trial_stats::begun(pinned, &report.cell)? })
 }
 
 /// The best mean rank IC; ties by configuration digest.

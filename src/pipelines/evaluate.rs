@@ -13,8 +13,9 @@ use crate::pipelines::confidence::{self, Confidence};
 use crate::pipelines::config::TrainingConfig;
 use crate::pipelines::cv::{CvReport, or_note};
 use crate::pipelines::forecasts::{self, ForecastTest};
+use crate::pipelines::route::Admitted;
 use crate::pipelines::trial_stats::{self, Overfitting};
-use crate::pipelines::{holdout, panel, score};
+use crate::pipelines::{holdout, panel, score, stacking};
 use crate::portfolio::RuleConfig;
 use crate::types::{Matrix, Panel};
 use crate::validation::gate::GateReport;
@@ -73,6 +74,9 @@ pub struct Evaluation {
     pub comparison: Option<Comparison>,
     /// Caps, stated dependencies, narrow groups: what a reader must know.
     pub notes: Vec<String>,
+    /// What the model was allowed to be judged by that asks for less than the program's own configuration; also among the notes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loosened: Vec<String>,
     pub excluded: Vec<ExcludedFeature>,
     pub undefined: BTreeMap<String, String>,
 }
@@ -99,8 +103,6 @@ pub struct Evidence {
     pub cv: CvReport,
     pub gate: GateReport,
     pub leak: LeakReport,
-    /// Of every configuration of the family on this snapshot: Sharpe ratio per period by configuration digest.
-    pub trial_sharpes: BTreeMap<String, f64>,
 }
 
 /// What `metrics.json` of a trained model holds that an evaluation needs.
@@ -129,9 +131,11 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
     let scores = oof_scores(&verified, &panel)?;
     let labels = labels::horizon::forward(&panel, config.label.horizon, config.label.entry_lag, config.label.delist_aware)?;
     let daily_ic = ic::per_date(&scores, &labels)?;
-    let days = scored_days(&scores, &config.portfolio)?;
+    let admitted = Admitted::of(config.routing.as_ref(), strategy, &panel);
+    let routed = admitted.through(scores.clone());
+    let days = scored_days(&routed.scores, &config.portfolio)?;
     let (cost, cost_note) = cost_of(root, &config.portfolio)?;
-    let challenger = backtest::run(&panel, &scores, &config.portfolio, &cost, days.clone())?;
+    let challenger = backtest::run(&panel, routed.signal(), &config.portfolio, &cost, days.clone())?;
     let mut undefined = BTreeMap::new();
     let ic = or_note(ic::summarise(&panel.days, &daily_ic, config.label.horizon), "ic", &mut undefined)?;
     let family = registry.family(&config.family)?;
@@ -143,12 +147,16 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         pbo: measure(stats.pbo, stats.undefined.get("pbo")),
     };
     let (comparison, common) =
-        against_champion(root, &registry, &row, (&panel, &scores, &labels), &config, &cost)?.map_or((None, None), |(c, r)| (Some(c), Some(r)));
+        against_champion(root, &registry, &row, (&panel, &scores, &labels, &admitted), &config, &cost)?.map_or((None, None), |(c, r)| (Some(c), Some(r)));
     undefined.extend(stats.undefined.clone());
     let confidence = or_note(confidence::measure(&scores, &labels, config.label.span()), "calibration", &mut undefined)?;
-    let mut notes = notes(&trained, &stats, &holdout::status(root, &config.family)?);
+    let loosened = config.loosened();
+    let mut notes = loosened.clone();
+    notes.extend(self::notes(&trained, &stats, &holdout::status(root, &config.family)?));
     notes.extend(cost_note);
+    notes.extend(ic.as_ref().and_then(IcSummary::sentence));
     notes.extend(confidence.as_ref().map(Confidence::sentence));
+    notes.extend(stacking::beside(root, &row, &config, &panel, &scores, &labels)?.map(|blend| blend.sentence()));
     notes.extend(comparison.as_ref().and_then(|c| c.forecasts).map(|f| f.sentence()));
     let evaluation = Evaluation {
         strategy: strategy.into(),
@@ -161,13 +169,14 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         trials: family.n,
         comparison,
         notes,
+        loosened,
         excluded: features.excluded,
         undefined,
     };
     let evidence = Evidence {
         summary: backtest::summarise(&challenger),
-        what_if: what_if::table(&panel, &scores, &config.portfolio, &cost, days.clone(), &challenger)?,
-        sensitivity: backtest::sensitivity(&panel, &scores, &config.portfolio, &cost, days.clone())?,
+        what_if: what_if::table(&panel, routed.signal(), &config.portfolio, &cost, days.clone(), &challenger)?,
+        sensitivity: backtest::sensitivity(&panel, routed.signal(), &config.portfolio, &cost, days.clone())?,
         config,
         panel,
         scores,
@@ -180,7 +189,6 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
         cv: trained.cpcv,
         gate: trained.gate,
         leak,
-        trial_sharpes: family.sharpes,
     };
     Ok((evaluation, evidence))
 }
@@ -273,7 +281,7 @@ fn against_champion(
     root: &DataRoot,
     registry: &Registry,
     row: &ModelRow,
-    (panel, scores, labels): (&Panel, &Matrix, &Matrix),
+    (panel, scores, labels, admitted): (&Panel, &Matrix, &Matrix, &Admitted),
     config: &TrainingConfig,
     cost: &CostModel,
 ) -> Result<Option<(Comparison, Common)>> {
@@ -284,10 +292,11 @@ fn against_champion(
     let model = artifact::load(root, &champion)?;
     let theirs = champion_scores(root, &champion, &model, panel)?;
     let rule = rule_of(&model)?;
-    let (a, b) = (scored_days(scores, &config.portfolio)?, scored_days(&theirs, &rule)?);
+    let (ours, routed) = (admitted.through(scores.clone()), admitted.through(theirs.clone()));
+    let (a, b) = (scored_days(&ours.scores, &config.portfolio)?, scored_days(&routed.scores, &rule)?);
     let days = a.start.max(b.start)..a.end.min(b.end);
-    let ours = backtest::run(panel, scores, &config.portfolio, cost, days.clone())?;
-    let champion_run = backtest::run(panel, &theirs, &rule, cost, days.clone())?;
+    let ours = backtest::run(panel, ours.signal(), &config.portfolio, cost, days.clone())?;
+    let champion_run = backtest::run(panel, routed.signal(), &rule, cost, days.clone())?;
     let mut comparison = compare(&champion, model.manifest.kind, &ours, &champion_run, config.label.horizon)?;
     comparison.forecasts = or_note(forecasts::compare(scores, &theirs, labels, days, config.label.horizon), "forecasts", &mut BTreeMap::new())?;
     Ok(Some((comparison, (ours, champion_run))))

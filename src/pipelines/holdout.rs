@@ -12,6 +12,7 @@ use crate::pipelines::recall;
 use crate::pipelines::splits;
 use crate::pipelines::train::Pinned;
 use crate::validation::holdout;
+use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
 use data_layer::time::{DateRange, TradingDay};
@@ -29,8 +30,8 @@ pub fn status(root: &DataRoot, family: &str) -> Result<Status> {
     Ok(Status { sealed: registry.sealed_holdout(family)?, opened: registry.opened_holdout(family)? })
 }
 
-/// The stretch that the search must not see: sealed now, if it never was; none once it has been opened, or when too little
-/// would be left to cross-validate.
+/// The stretch that the search must not see: sealed now, if it never was, over days that no search of the family has seen; none once
+/// it has been opened, or when too little would be left to cross-validate.
 pub(crate) fn seal(root: &DataRoot, config: &TrainingConfig, held: DateRange, asof: TradingDay, run_id: &str) -> Result<Option<DateRange>> {
     let Status { sealed, opened } = status(root, &config.family)?;
     if opened.is_some() {
@@ -39,8 +40,10 @@ pub(crate) fn seal(root: &DataRoot, config: &TrainingConfig, held: DateRange, as
     if let Some(sealed) = sealed {
         return Ok(Some(sealed.window));
     }
-    let Some(window) = holdout::window(config.holdout, held).filter(|w| leaves_enough(config, held, w)) else { return Ok(None) };
-    let sealed = Registry::open(root)?.seal_holdout(&Sealed { family: config.family.clone(), window, asof }, run_id)?;
+    let registry = Registry::open(root)?;
+    let window = holdout::window(config.holdout, held, registry.searched_until(&config.family)?);
+    let Some(window) = window.filter(|w| leaves_enough(config, held, w)) else { return Ok(None) };
+    let sealed = registry.seal_holdout(&Sealed { family: config.family.clone(), window, asof }, run_id)?;
     Ok(Some(sealed.window))
 }
 
@@ -80,6 +83,12 @@ fn look(pinned: &Pinned, p: &Prepared, cell: &Cell, sealed: &Sealed) -> Result<O
     let inside = |d: &usize| sealed.window.contains(p.panel.days[*d]);
     let within: Vec<usize> = p.days.clone().filter(inside).collect();
     let rows: Vec<usize> = within.iter().flat_map(|d| p.rows_of(*d)).collect();
+    let to_come = p.panel.days.last().and_then(|last| DateRange::new(last.plus_days(1), sealed.window.end).ok());
+    if to_come.is_some_and(|rest| !Calendar::xnys().sessions(rest).is_empty()) {
+        return Err(Error::new(code::DATA_MISSING, "the snapshot of this model ends before the holdout does")
+            .found(text!("the holdout is {}", sealed.window))
+            .fix("open it when it is over, for a model that was trained then: trademl train"));
+    }
     let (Some(first), Some(last), false) = (within.first(), within.last(), rows.is_empty()) else {
         return Err(Error::new(code::DATA_MISSING, "the snapshot of this model holds nothing of the holdout")
             .fix("open it for a model that was trained later: trademl train"));
@@ -93,7 +102,7 @@ fn look(pinned: &Pinned, p: &Prepared, cell: &Cell, sealed: &Sealed) -> Result<O
     let mut undefined = BTreeMap::new();
     let ic = or_note(ic::summarise(&p.panel.days, &cv::daily_ic(p, &scores)?, pinned.config.label.horizon), "ic", &mut undefined)?;
     let rule = &pinned.config.portfolio;
-    let run = backtest::run(&p.panel, &scores, rule, &CostModel::flat(rule.cost_bps_round_trip), *first..*last + 1);
+    let run = backtest::run(&p.panel, p.admitted.through(scores).signal(), rule, &CostModel::flat(rule.cost_bps_round_trip), *first..*last + 1);
     let run = or_note(run, "returns", &mut undefined)?;
     let net = run.as_ref().map(|r| r.net.clone()).unwrap_or_default();
     Ok(Opened {

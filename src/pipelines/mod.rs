@@ -37,4 +37,6 @@ mod fixture;
 #[cfg(test)]
 mod controls_tests;
 #[cfg(test)]
+mod honesty_tests;
+#[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use crate::features;
 use crate::labels::{self, horizon::Delisting};
 use crate::models::artifact::ExcludedFeature;
+use crate::pipelines::route::Admitted;
 use crate::pipelines::train::Pinned;
 use crate::pipelines::{config, panel};
 use crate::types::{Matrix, Panel};
@@ -32,6 +33,8 @@ pub struct Prepared {
     pub weights: Vec<f64>,
     /// Labels, `symbols x days`.
     pub label_matrix: Matrix,
+    /// What of a signal may be traded.
+    pub admitted: Admitted,
     /// Day indexes into the panel that have rows: first to last.
     pub days: Range<usize>,
     /// Days that the search may see: [`Self::days`] without those whose label would reach into the sealed holdout.
@@ -147,6 +150,7 @@ pub fn from_panel(mut panel: Panel, mut notes: Vec<String>, pinned: &Pinned) -> 
         splits: Vec::new(),
         inputs_sha256: String::new(),
         label_matrix,
+        admitted: Admitted::of(cfg.routing.as_ref(), &pinned.strategy, &panel),
         panel,
     };
     for day in 0..p.panel.n_days() {

@@ -10,7 +10,7 @@ use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// The variable that lets a passed verdict promote without a person.
 pub const AUTO_PROMOTE: &str = "TRAINING_ENABLE_AUTO_PROMOTE";
@@ -18,6 +18,10 @@ pub const AUTO_PROMOTE: &str = "TRAINING_ENABLE_AUTO_PROMOTE";
 pub const RULE: &str = "promote_if_beats_champion";
 /// The condition that a model was shadowed long enough.
 const SHADOW_WEEKS: &str = "shadow_weeks";
+/// The condition that it was shadowed beside the champion.
+const SHADOW_PAIRS: &str = "shadow_pairs";
+/// The condition that the champion is the one that it was compared with.
+const SAME_CHAMPION: &str = "same_champion";
 /// Sessions of a full trading week.
 const SESSIONS_PER_WEEK: usize = 5;
 
@@ -52,60 +56,74 @@ pub fn auto_promote_enabled(host: &Host) -> Result<bool> {
 
 /// Judge without recording: bars, champion, shadow weeks. Missing evidence fails its condition.
 pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluation) -> Result<Vec<Condition>> {
+    let strategy = evaluation.strategy.as_str();
     let mut out = Vec::new();
     let mut add = |name: &str, passed: bool, found: String| out.push(Condition { name: name.into(), passed, found });
     let failed = evaluation.verdict.failed();
     add("bars", evaluation.verdict.passed, if failed.is_empty() { "every bar is met".into() } else { text!("not met: {}", failed.join(", ")) });
+    let now = registry.champion_if_any(strategy)?.map(|m| m.version);
     match &evaluation.comparison {
         None => add("beats_champion", false, "it was not compared with a champion".into()),
-        Some(c) => add("beats_champion", c.beats, text!("over {} common sessions against {}", c.sessions, c.champion_version)),
+        Some(c) => {
+            add("beats_champion", c.beats, text!("over {} common sessions against {}", c.sessions, c.champion_version));
+            let same = now.as_ref() == Some(&c.champion_version);
+            let who = now.as_deref().unwrap_or(term!("nobody"));
+            add(
+                SAME_CHAMPION,
+                same,
+                if same { text!("{who} is still champion") } else { text!("compared with {}, champion is {who} now", c.champion_version) },
+            );
+        }
     }
-    let needed = shadow_sessions(config);
-    let ours = registry.shadow_days(&evaluation.strategy, &evaluation.version)?;
+    let needed = shadow_sessions(config, registry.model(strategy, &evaluation.version)?.as_ref());
+    let ours = registry.shadow_days(strategy, &evaluation.version)?;
     let marked: Vec<&ShadowDay> = ours.iter().filter(|d| d.net_return.is_some()).collect();
     add(SHADOW_WEEKS, marked.len() >= needed, text!("{} shadowed sessions with a return, {needed} needed", marked.len()));
-    if needed > 0 {
-        let theirs = evaluation.comparison.as_ref().map(|c| registry.shadow_days(&evaluation.strategy, &c.champion_version)).transpose()?.unwrap_or_default();
-        let (passed, found) = shadow_lead(&marked, &theirs, needed);
-        add("shadow_lead", passed, found);
-    }
+    let theirs = now.map(|champion| registry.shadow_days(strategy, &champion)).transpose()?.unwrap_or_default();
+    let pairs = pairs(&marked, &theirs);
+    add(SHADOW_PAIRS, pairs.len() >= needed, text!("{} sessions were shadowed by both, {needed} needed", pairs.len()));
+    let (passed, found) = shadow_lead(&pairs);
+    add("shadow_lead", passed && pairs.len() >= needed, found);
     Ok(out)
 }
 
-/// Whether a verdict is owed to a model: it never had one, or the newest was given before it had its shadow weeks, which it has now, beside
-/// the champion of now. After that the same evidence is not looked at until it pleases.
+/// Whether a verdict is owed to a model: it never had one, or the newest was given before it had its shadow weeks beside the champion of
+/// now, which it has now. After that the same evidence is not looked at until it pleases.
 pub fn is_owed(registry: &Registry, config: &TrainingConfig, model: &ModelRow) -> Result<bool> {
     let Some(last) = registry.events(&model.strategy)?.into_iter().rev().find(|e| e.version == model.version && e.rule == RULE) else { return Ok(true) };
     let verdict: Option<Promotion> = last.verdict.get("promotion").and_then(|p| serde_json::from_value(p.clone()).ok());
-    let had_its_weeks = verdict.is_some_and(|p| p.conditions.iter().any(|c| c.name == SHADOW_WEEKS && c.passed));
-    if had_its_weeks {
+    let held = |p: &Promotion, name: &str| p.conditions.iter().find(|c| c.name == name).map(|c| c.passed);
+    // A verdict that found no pairs, or another champion than it had compared with, has not looked at the evidence yet.
+    let spent = |p: Promotion| held(&p, SHADOW_WEEKS) == Some(true) && held(&p, SHADOW_PAIRS) != Some(false) && held(&p, SAME_CHAMPION) != Some(false);
+    if verdict.is_some_and(spent) {
         return Ok(false);
     }
-    let marked = |version: &str| -> Result<BTreeSet<TradingDay>> {
-        Ok(registry.shadow_days(&model.strategy, version)?.into_iter().filter(|d| d.net_return.is_some()).map(|d| d.session).collect())
-    };
-    let ours = marked(&model.version)?;
+    let ours = registry.shadow_days(&model.strategy, &model.version)?;
+    let marked: Vec<&ShadowDay> = ours.iter().filter(|d| d.net_return.is_some()).collect();
     let both = match registry.champion_if_any(&model.strategy)? {
-        Some(champion) => marked(&champion.version)?.intersection(&ours).count(),
-        None => ours.len(),
+        Some(champion) => pairs(&marked, &registry.shadow_days(&model.strategy, &champion.version)?).len(),
+        None => marked.len(),
     };
-    Ok(both >= shadow_sessions(config))
+    Ok(both >= shadow_sessions(config, Some(model)))
 }
 
-/// Shadowed sessions that the rule asks for.
-fn shadow_sessions(config: &TrainingConfig) -> usize {
-    config.promotion.shadow_weeks as usize * SESSIONS_PER_WEEK
+/// Shadowed sessions that the rule asks for: what the model was trained under or what is configured now, whichever is more.
+fn shadow_sessions(config: &TrainingConfig, model: Option<&ModelRow>) -> usize {
+    let then = model.and_then(|m| m.config.pointer("/promotion/shadow_weeks")?.as_u64()).and_then(|weeks| usize::try_from(weeks).ok());
+    (config.promotion.shadow_weeks as usize).max(then.unwrap_or(0)).max(1) * SESSIONS_PER_WEEK
+}
+
+/// Net returns of both on each session that both shadowed: ours, theirs.
+fn pairs(ours: &[&ShadowDay], theirs: &[ShadowDay]) -> Vec<(f64, f64)> {
+    let theirs: BTreeMap<TradingDay, f64> = theirs.iter().filter_map(|t| Some((t.session, t.net_return?))).collect();
+    ours.iter().filter_map(|d| Some((d.net_return?, *theirs.get(&d.session)?))).collect()
 }
 
 /// The challenger's compounded net shadow return must exceed the champion's over the sessions that both shadowed, and in
 /// most of its weeks.
-fn shadow_lead(ours: &[&ShadowDay], theirs: &[ShadowDay], needed: usize) -> (bool, String) {
-    let pairs: Vec<(f64, f64)> = ours.iter().filter_map(|d| Some((d.net_return?, theirs.iter().find(|t| t.session == d.session)?.net_return?))).collect();
-    if pairs.len() < needed {
-        return (false, text!("{} sessions were shadowed by both, {needed} needed", pairs.len()));
-    }
+fn shadow_lead(pairs: &[(f64, f64)]) -> (bool, String) {
     let grow = |values: &[(f64, f64)]| values.iter().fold((1.0, 1.0), |(a, b), (x, y)| (a * (1.0 + x), b * (1.0 + y)));
-    let (a, b) = grow(&pairs);
+    let (a, b) = grow(pairs);
     let weeks: Vec<(f64, f64)> = pairs.chunks(SESSIONS_PER_WEEK).map(grow).collect();
     let won = weeks.iter().filter(|(x, y)| x > y).count();
     (a > b && won * 2 > weeks.len(), text!("net {:+.4} against {:+.4}; ahead in {won} of {} weeks", a - 1.0, b - 1.0, weeks.len()))

@@ -42,6 +42,12 @@ pub fn find(registry: &Registry, strategy: &str, id: &str) -> Result<ModelRow> {
     })
 }
 
+/// The cross-validation of a run whose model is registered already, from its artifact.
+pub fn report(root: &DataRoot, pinned: &Pinned) -> Result<Option<CvReport>> {
+    let row = Registry::open(root)?.model(&pinned.strategy, &pinned.version)?;
+    row.map(|row| Ok(recall(root, &row)?.cv)).transpose()
+}
+
 /// Everything that the run of a trained model rested on.
 pub(crate) fn recall(root: &DataRoot, row: &ModelRow) -> Result<Recalled> {
     let verified = artifact::verify(root, row)?;

@@ -10,17 +10,19 @@ use crate::pipelines::prepare::{self, Block};
 use crate::types::Panel;
 use crate::validation::drift;
 use crate::validation::gate::GateReport;
-use data_layer::error::{Result, code};
+use data_layer::error::{Error, Result, code};
 use data_layer::ledger::Coverage;
 use data_layer::root::DataRoot;
 use data_layer::time::TradingDay;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
 use std::ops::Range;
 
-/// Sessions after training that the drift trigger needs, so that a holiday is no regime.
-const DRIFT_SESSIONS: usize = 20;
-/// One-sided 5 % of the normal distribution.
-const Z_ONE_SIDED: f64 = -1.645;
+/// Sessions after training that the drift trigger needs, so that a holiday is no regime; two weeks of them, so that it can speak before
+/// the model is due by its age.
+const DRIFT_SESSIONS: usize = 10;
+/// A champion's losses are told from chance at this probability, one-sided.
+const BY_CHANCE: f64 = 0.05;
 
 /// One reason to train, and whether it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,8 +168,9 @@ fn champion(registry: &Registry, learnt: &Learnt) -> Result<Trigger> {
         return Ok(Trigger::new("champion", false, text!("{} earned {:+.1} bps on each of its last {needed} shadowed sessions", champion.version, mean * 1e4)));
     }
     let t = mean / (sd / n.sqrt());
-    let found = text!("{} earned {:+.1} bps a session over its last {needed}, t {t:+.2}; due below {Z_ONE_SIDED}", champion.version, mean * 1e4);
-    Ok(Trigger::new("champion", t < Z_ONE_SIDED, found))
+    let bar = StudentsT::new(0.0, 1.0, n - 1.0).map_err(|e| Error::bug(e.to_string()))?.inverse_cdf(BY_CHANCE);
+    let found = text!("{} earned {:+.1} bps a session over its last {needed}, t {t:+.2}; due below {bar:.2}", champion.version, mean * 1e4);
+    Ok(Trigger::new("champion", t < bar, found))
 }
 
 #[cfg(test)]
@@ -175,6 +178,7 @@ mod tests {
     use super::*;
     use crate::models::baseline::{self, Momentum};
     use crate::models::registry::Stage;
+    use crate::pipelines::config::Retrain;
     use crate::pipelines::fixture;
     use crate::validation::gate::GateRow;
 
@@ -213,7 +217,11 @@ mod tests {
         let registry = Registry::open(&root).unwrap();
         assert!(newest(&root, &registry, "equities_xs").unwrap().is_none(), "nothing was trained yet");
         let panel = crate::features::fixture::random_panel(7, 30, 340, 0.0);
+        // A night that can be: two weeks after training, long before the model is due by its age, with the panel of that session.
+        let panel = panel.truncated(SEEN + DRIFT_SESSIONS - 1);
         let asof = panel.days[SEEN - 1];
+        let tonight = panel.days[panel.n_days() - 1];
+        assert!(tonight.0 - asof.0 < Retrain::default().max_age_days && Retrain::default().champion_sessions <= DRIFT_SESSIONS);
         let learnt = learnt(&root, asof, 1_000);
         assert!(newest(&root, &registry, "equities_xs").unwrap().is_none(), "a baseline is not trained");
         let held = Coverage { expected: 1_050, green: 1_050, ..Coverage::default() };
@@ -233,17 +241,17 @@ mod tests {
             let price = wild.close.at(0, SEEN - 1) * 1.2_f64.powi(n as i32 + 1);
             [&mut wild.open, &mut wild.high, &mut wild.low, &mut wild.close].into_iter().for_each(|m| m.set(0, t, price));
         }
-        let moved = look(asof, &held, &wild);
+        let moved = look(tonight, &held, &wild);
         assert_eq!(fired(&moved), ["drift"], "{moved:?}");
-        let early = look(asof, &held, &panel.truncated(SEEN + 9));
-        assert!(!early[2].fired && early[2].found.contains("10 sessions since"), "{:?}", early[2]);
+        let early = look(panel.days[SEEN + 4], &held, &panel.truncated(SEEN + 4));
+        assert!(!early[2].fired && early[2].found.contains("5 sessions since"), "{:?}", early[2]);
         // A champion that loses steadily, and one that loses within chance.
         for (bps, noise, due) in [(-20.0, 10.0, true), (-2.0, 100.0, false)] {
             let dir = tempfile::tempdir().unwrap();
             let root = fixture::create(dir.path());
             let registry = Registry::open(&root).unwrap();
             let learnt = super::tests::learnt(&root, asof, 1_000);
-            for (n, session) in panel.days[SEEN..SEEN + 30].iter().enumerate() {
+            for (n, session) in panel.days[SEEN..].iter().enumerate() {
                 let net = (bps + if n % 2 == 0 { noise } else { -noise }) * 1e-4;
                 let day = ShadowDay {
                     strategy: "equities_xs".into(),
@@ -258,10 +266,10 @@ mod tests {
                 registry.record_shadow_day(&day).unwrap();
             }
             assert_eq!(registry.champion("equities_xs").unwrap().stage, Stage::Champion);
-            let e = Evidence { session: asof, coverage: &held, panel: &panel };
+            let e = Evidence { session: tonight, coverage: &held, panel: &panel };
             assert_eq!(fired(&triggers(&registry, &learnt, TABLE, &e).unwrap()), if due { vec!["champion"] } else { vec![] });
-            // The night after, a model has learnt from the loss, and twenty other sessions are needed to tell.
-            let answered = Learnt { asof: panel.days[SEEN + 28], ..learnt };
+            // The night after, a model has learnt from the loss, and as many other sessions are needed to tell.
+            let answered = Learnt { asof: panel.days[SEEN + DRIFT_SESSIONS - 2], ..learnt };
             let again = triggers(&registry, &answered, TABLE, &e).unwrap();
             assert!(!again[3].fired && again[3].found.contains("1 shadowed sessions since"), "{:?}", again[3]);
         }

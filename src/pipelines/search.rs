@@ -10,7 +10,6 @@
 
 use crate::backtest;
 use crate::execution::cost::CostModel;
-use crate::models::baseline::CODE;
 use crate::models::rank::ranks;
 use crate::models::registry::Registry;
 use crate::models::trials::Trial;
@@ -18,6 +17,7 @@ use crate::pipelines::bandit::{self, Memory};
 use crate::pipelines::config::{Cell, Halving};
 use crate::pipelines::cv;
 use crate::pipelines::splits::{self, Batch, Work};
+use crate::pipelines::trial_stats;
 use crate::validation::cpcv::Split;
 use crate::validation::dsr;
 use crate::validation::walk_forward::{self, WalkForward};
@@ -42,6 +42,7 @@ pub(crate) fn cells(work: &Work<'_>) -> Result<Vec<Cell>> {
     let mut alive = proposed(work, &grid, halving, &regime)?;
     let all = alive.clone();
     let blocks = blocks(work, halving)?;
+    trial_stats::begin(work.root, work.pinned, &all)?;
     let mut sharpes: Vec<(Cell, Option<f64>)> = Vec::new();
     for (rung, used) in halving.rungs.iter().enumerate() {
         let on = &blocks[..(*used).min(blocks.len())];
@@ -102,7 +103,7 @@ fn scores(work: &Work<'_>, cell: &Cell, on: &[Split]) -> Result<Vec<Option<f64>>
         let rows = splits::mean_scores(work.root, work.pinned, p, "search", cell, std::slice::from_ref(split))?;
         let (Some(first), Some(last)) = (split.test_days.first(), split.test_days.last()) else { return Ok(None) };
         let cost = CostModel::flat(rule.cost_bps_round_trip);
-        let run = backtest::run(&p.panel, &cv::to_matrix(p, &rows), rule, &cost, *first..*last + 1);
+        let run = backtest::run(&p.panel, p.admitted.through(cv::to_matrix(p, &rows)).signal(), rule, &cost, *first..*last + 1);
         match run.and_then(|r| dsr::moments(&r.net)) {
             Ok(m) => Ok(Some(m.sharpe)),
             Err(e) if e.is(code::ML_UNDEFINED) => Ok(None),
@@ -134,19 +135,11 @@ fn order(cells: &[Cell], scores: &[Vec<Option<f64>>]) -> Vec<usize> {
 fn record(work: &Work<'_>, cell: &Cell, rung: usize, sharpe: Option<f64>, survives: bool) -> Result<()> {
     let rung = u32::try_from(rung).map_err(|_| Error::bug("more rungs than can be numbered"))?;
     let trial = Trial {
-        family: work.pinned.config.family.clone(),
-        space_sha256: work.pinned.config.space_sha256()?,
-        config_sha256: cell.config_sha256.clone(),
-        config: cell.config.clone(),
-        seed: work.pinned.seed,
         rung,
         fold: rung + 1,
-        data_snapshot: work.pinned.snapshot.clone(),
-        code: CODE.into(),
         status: if survives { "done" } else { "pruned" }.into(),
-        metrics: json!({"sharpe_per_period": sharpe, "searched_on": "walk-forward blocks"}),
-        returns_path: None,
-        run_id: work.pinned.run_id.clone(),
+        metrics: json!({"asof": work.pinned.asof, "sharpe_per_period": sharpe, "searched_on": "walk-forward blocks"}),
+        ..trial_stats::begun(work.pinned, cell)?
     };
     Registry::open(work.root)?.append_trial(&trial).map(drop)
 }

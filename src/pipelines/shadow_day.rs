@@ -6,8 +6,9 @@
 
 use crate::backtest::{self, BacktestResult, Before};
 use crate::execution::cost::CostModel;
+use crate::pipelines::route::RoutedRange;
 use crate::portfolio::RuleConfig;
-use crate::types::{Matrix, Panel};
+use crate::types::Panel;
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
@@ -31,9 +32,9 @@ pub struct ShadowModel {
     pub config: serde_json::Value,
 }
 
-/// A loaded model: its scores (`symbols x days`, known at each close) and the portfolio rule it was made for.
+/// A loaded model: its signal (known at each close) and the portfolio rule it was made for.
 pub struct Shadowed {
-    pub scores: Matrix,
+    pub signal: RoutedRange,
     pub rule: RuleConfig,
 }
 
@@ -196,7 +197,7 @@ pub fn compute(model: &ShadowModel, shadowed: &Shadowed, panel: &Panel, asof: Tr
     let mut book = Book { first, rows: Vec::new(), weights: Vec::new(), equity: Vec::new(), inputs: Vec::new(), next_weights: BTreeMap::new() };
     if first < last {
         let cost = CostModel::flat(shadowed.rule.cost_bps_round_trip);
-        let result = backtest::run(panel, &shadowed.scores, &shadowed.rule, &cost, first..last + 1)?;
+        let result = backtest::run(panel, shadowed.signal.signal(), &shadowed.rule, &cost, first..last + 1)?;
         book.weights = weights_by_session(&result, panel, first);
         for (n, weights) in book.weights.iter().enumerate() {
             book.rows.push(ShadowRow {
@@ -230,7 +231,7 @@ impl Book {
     pub fn wanted(&self, shadowed: &Shadowed, panel: &Panel, t: usize) -> Result<BTreeMap<String, f64>> {
         let (held, equity_usd) = self.at(&shadowed.rule, t);
         let by_row = held.iter().filter_map(|(s, w)| Some((panel.symbol_index(s)?, *w))).collect();
-        let wanted = backtest::decide(panel, &shadowed.scores, &shadowed.rule, t, &Before { held: by_row, equity_usd, ceiling: None })?.weights;
+        let wanted = backtest::decide(panel, shadowed.signal.signal(), &shadowed.rule, t, &Before { held: by_row, equity_usd, ceiling: None })?.weights;
         Ok(wanted.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect())
     }
 }
@@ -265,6 +266,7 @@ mod tests {
     use super::*;
     use crate::execution::broker::fake::{evening, host_at};
     use crate::portfolio::Rule;
+    use crate::types::Matrix;
     use data_layer::control::Which;
     use data_layer::root::{DataRoot, FsFacts};
 
@@ -318,7 +320,7 @@ mod tests {
             fractional: true,
             ..RuleConfig::default()
         };
-        Shadowed { scores, rule }
+        Shadowed { signal: scores.into(), rule }
     }
 
     fn run_to(db: &Db, asof: &str, cost: f64) -> Result<Vec<ShadowReport>> {

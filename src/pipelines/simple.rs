@@ -3,7 +3,7 @@
 use crate::backtest;
 use crate::backtest::metric::{ic, sharpe};
 use crate::execution::cost::CostModel;
-use crate::models::rank::spearman;
+use crate::models::rank::{MIN_BREADTH, spearman};
 use crate::models::ridge::Sums;
 use crate::pipelines::cv::{self, or_note};
 use crate::pipelines::splits::{Work, labelled_rows};
@@ -50,7 +50,7 @@ pub(crate) fn compare(work: &Work<'_>, on: &[Split], undefined: &mut BTreeMap<St
         let scores = cv::to_matrix(p, &scores);
         let summary = or_note(ic::summarise(&p.panel.days, &cv::daily_ic(p, &scores)?, work.pinned.config.label.horizon), name, undefined)?;
         let rule = &work.pinned.config.portfolio;
-        let run = backtest::run(&p.panel, &scores, rule, &CostModel::flat(rule.cost_bps_round_trip), p.cv_days.clone());
+        let run = backtest::run(&p.panel, p.admitted.through(scores).signal(), rule, &CostModel::flat(rule.cost_bps_round_trip), p.cv_days.clone());
         let sharpe_annual = or_note(run.and_then(|r| sharpe::annualised(&r.net)), name, undefined)?;
         out.push(SimpleReport { name: name.into(), mean_ic: summary.as_ref().map(|s| s.mean), t: summary.map(|s| s.t), sharpe_annual });
     }
@@ -84,7 +84,7 @@ fn best_feature(work: &Work<'_>, train: &[u32]) -> Result<Score> {
             let x: Vec<f64> = known.iter().map(|r| f64::from(p.row(*r)[f])).collect();
             let y: Vec<f64> = known.iter().map(|r| p.labels[*r]).collect();
             // A feature that is the same for every name orders nobody.
-            *sum += spearman(&x, &y).unwrap_or(0.0);
+            *sum += spearman(&x, &y, MIN_BREADTH).unwrap_or(0.0);
         }
     }
     let best = (0..total.len()).fold(0, |best, f| if total[f].abs() > total[best].abs() { f } else { best });

@@ -119,14 +119,17 @@ fn rank_ic(p: &Prepared, labels: &[f64], split: &Split, test: &[u32], scores: &[
     Ok((!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64))
 }
 
-/// How far cross-validation has come: each configuration of the grid with the mean rank IC of every finished split, read
-/// from the checkpoints without verifying them.
-pub fn so_far(root: &DataRoot, pinned: &Pinned) -> Result<Vec<(Cell, Vec<Option<f64>>)>> {
+/// How a split stands: not finished, or finished with its mean rank IC, which may be undefined.
+pub type Standing = Option<Option<f64>>;
+
+/// How far cross-validation has come: each configuration of the grid with every split, read from the checkpoints without
+/// verifying them.
+pub fn so_far(root: &DataRoot, pinned: &Pinned) -> Result<Vec<(Cell, Vec<Standing>)>> {
     let splits = pinned.config.cpcv().n_splits();
-    let one = |cell: &Cell, id: usize| -> Result<Option<f64>> {
+    let one = |cell: &Cell, id: usize| -> Result<Standing> {
         let path = pinned.work()?.join(&format!("cell-{}/split-{id:02}.json", &cell.config_sha256[..8]))?;
         let seal = store::read(root, &path)?.and_then(|bytes| serde_json::from_slice::<Seal>(&bytes).ok());
-        Ok(seal.map(|s| s.rank_ic.unwrap_or(0.0)))
+        Ok(seal.map(|s| s.rank_ic))
     };
     let row = |cell: Cell| Ok(((0..splits).map(|id| one(&cell, id)).collect::<Result<Vec<_>>>()?, cell));
     pinned.config.cells()?.into_iter().map(row).map(|r| r.map(|(ics, cell)| (cell, ics))).collect()
@@ -168,6 +171,14 @@ fn test_rows(p: &Prepared, split: &Split) -> Vec<u32> {
 fn checkpoint(pinned: &Pinned, tag: &str, cell: &Cell, split: &Split, extension: &str) -> Result<DataPath> {
     let dash = if tag.is_empty() { "" } else { "-" };
     pinned.work()?.join(&format!("cell-{}/{tag}{dash}split-{:02}.{extension}", &cell.config_sha256[..8], split.id))
+}
+
+/// Remove the scores of a run whose artifact is whole; they are half a gigabyte of 500 names and 15 years. What stays is small: each split's
+/// seal, which a screen shows, and the daily returns of each configuration, which the probability of overfitting is made of as long as
+/// there is a model of this snapshot.
+pub fn clear(root: &DataRoot, pinned: &Pinned) -> Result<()> {
+    let scores = |path: &DataPath| path.file_name().contains("split-") && path.file_name().ends_with(".parquet");
+    store::list(root, &pinned.work()?)?.iter().filter(|path| scores(path)).try_for_each(|path| store::remove(root, path))
 }
 
 /// A split's scores `(row, score)`, or none when there is no checkpoint that verifies.

@@ -8,7 +8,7 @@ pub use crate::pipelines::prepare::{Prepared, prepare};
 use crate::features;
 use crate::models::baseline::CODE;
 use crate::pipelines::config::TrainingConfig;
-use crate::pipelines::holdout;
+use crate::pipelines::{holdout, route};
 use crate::validation::gate::{self, CoverageSource, GateReport};
 use crate::validation::leak::{self, LeakReport};
 use data_layer::error::{Error, Result, code};
@@ -50,7 +50,7 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Where checkpoints are kept until the artifact is whole.
+    /// Where checkpoints are kept until the model is registered, and the daily returns of each configuration for as long as models are judged.
     pub fn work(&self) -> Result<DataPath> {
         let again = if self.again { "again-" } else { "" };
         DataPath::new(format!("models/_work/{again}{}-{}", self.strategy, self.version))
@@ -88,6 +88,7 @@ pub fn windows(config: &TrainingConfig, asof: TradingDay, held: DateRange) -> Re
 pub fn pin(root: &DataRoot, config: &TrainingConfig, asof: TradingDay, held: DateRange, snapshot: &str, run_id: &str) -> Result<Pinned> {
     config.validate()?;
     let w = windows(config, asof, held)?;
+    let config = &TrainingConfig { routing: route::configured(root)?.of_sleeve(&config.family), ..config.clone() };
     let config_sha256 = store::digest_of(config)?;
     let holdout = holdout::seal(root, config, w.used, asof, run_id)?;
     let seed = config.model.seed;

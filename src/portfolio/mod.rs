@@ -14,9 +14,7 @@ pub mod schedule;
 pub mod rule;
 pub mod delta;
 
-/// Sessions in a year, for everything annual.
-pub(crate) const SESSIONS_PER_YEAR: f64 = 252.0;
-
+pub(crate) use crate::types::SESSIONS_PER_YEAR;
 pub use construct::{Bound, Construction};
 pub use delta::{DeltaInput, DeltaLine, DeltaPlan, Reason, Skipped, delta};
 pub use limits::{Binding, Limited, Limits};

@@ -93,7 +93,11 @@ impl ServiceState {
             return Err(Error::new(code::SVC_REQUEST, "top_n must be at least 1, and top_n + bottom_n at most the number of scored names")
                 .found(format!("{top_n} + {bottom_n} of {}", day.scores.len())));
         }
-        let weights = self.source.weights(&day.scores, top_n, bottom_n)?;
+        let mut weights = self.source.weights(&day.scores, top_n, bottom_n)?;
+        if day.exposure != 1.0 {
+            weights.weights.values_mut().for_each(|w| *w *= day.exposure);
+            weights.notes.push(text!("the regime of the day leaves {:.0} % of the book", day.exposure * 100.0));
+        }
         let signals = select(&day, &weights, &asked)?;
         Ok(json!({"signals": signals, "metadata": metadata(self, c, &day, &weights, top_n, bottom_n)}))
     }

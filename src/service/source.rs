@@ -36,6 +36,8 @@ pub struct ScoreDay {
     pub scores: Vec<(String, f64)>,
     /// Members without a score, with the reason.
     pub excluded: Vec<(String, String)>,
+    /// The share of the full book that the regime of the day leaves.
+    pub exposure: f64,
     pub data_snapshot: String,
 }
 

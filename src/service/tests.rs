@@ -51,7 +51,7 @@ impl SignalSource for Fake {
         let universe = self.universe(asof)?;
         let scores = universe.symbols.iter().skip(1).enumerate().map(|(i, s)| (s.clone(), sign * (i as f64 - 29.0))).collect();
         let excluded = vec![("S00".into(), "no volume".into())];
-        Ok(ScoreDay { asof, universe, scores, excluded, data_snapshot: "snap".into() })
+        Ok(ScoreDay { asof, universe, scores, excluded, exposure: 1.0, data_snapshot: "snap".into() })
     }
     fn verify(&self, champion: &Champion) -> Result<()> {
         if champion.version == "broken" { Err(Error::new(code::ML_ARTIFACT, "the digest differs")) } else { Ok(()) }

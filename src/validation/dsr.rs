@@ -96,7 +96,7 @@ pub struct Deflated {
     pub dsr: f64,
     /// Per period.
     pub sharpe: f64,
-    /// What luck alone would show, per period.
+    /// What luck alone would show, per period; at its largest over the history of the trials, where that is known.
     pub sr0: f64,
     pub psr0: f64,
     /// All configurations ever tried in the family.
@@ -123,9 +123,52 @@ pub fn deflate(s: &SharpeSample, trials: u64, trials_variance: f64) -> Result<De
     if !(trials_variance.is_finite() && trials_variance >= 0.0) {
         return undefined("the variance of the trials' Sharpe ratios is missing");
     }
-    let sr0 = trials_variance.sqrt() * expected_maximum(trials);
+    against(s, &Luck { trials, trials_variance, sr0: trials_variance.sqrt() * expected_maximum(trials) })
+}
+
+fn against(s: &SharpeSample, luck: &Luck) -> Result<Deflated> {
+    let Luck { trials, trials_variance, sr0 } = *luck;
     let (dsr, psr0) = (psr(s, sr0)?, psr(s, 0.0)?);
     Ok(Deflated { dsr, sharpe: s.sharpe, sr0, psr0, trials, trials_variance, n: s.n, skew: s.skew, kurtosis: s.kurtosis })
+}
+
+/// What the best of a family's trials shows by luck alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Luck {
+    /// All configurations ever tried.
+    pub trials: u64,
+    /// Of all their per-period Sharpe ratios, ddof 1.
+    pub trials_variance: f64,
+    /// The largest that luck was expected to show at any time, per period. A ledger only grows, and so does this: flat trials after
+    /// a wide search lower the variance, and would otherwise lower the bar for what the wide search had found.
+    pub sr0: f64,
+}
+
+/// From the history of a ledger, row by row: distinct configurations so far, and the row's Sharpe ratio where it has one. Undefined
+/// when several configurations were tried and fewer than two Sharpe ratios tell how far they lie apart.
+pub fn luck(history: &[(u64, Option<f64>)]) -> Result<Luck> {
+    let trials = history.last().map_or(0, |(n, _)| *n);
+    let (mut count, mut mean, mut squares, mut sr0) = (0_u64, 0.0, 0.0, 0.0_f64);
+    let variance = |count: u64, squares: f64| if count < 2 { 0.0 } else { squares / (count - 1) as f64 };
+    for (n, sharpe) in history {
+        if let Some(sharpe) = sharpe.filter(|s| s.is_finite()) {
+            count += 1;
+            let off = sharpe - mean;
+            mean += off / count as f64;
+            squares += off * (sharpe - mean);
+        }
+        sr0 = sr0.max(variance(count, squares).sqrt() * expected_maximum(*n));
+    }
+    if count == 0 || (trials > 1 && count < 2) {
+        return Err(Error::new(code::ML_UNDEFINED, "what luck alone would show is undefined")
+            .cause(text!("{trials} configurations were tried and {count} of their runs have a Sharpe ratio: nothing tells how far they lie apart")));
+    }
+    Ok(Luck { trials, trials_variance: variance(count, squares), sr0 })
+}
+
+/// Deflate the Sharpe ratio of `returns` by what luck alone would show.
+pub fn deflated_by(returns: &[f64], luck: &Luck) -> Result<Deflated> {
+    against(&moments(returns)?.into(), luck)
 }
 
 /// Variance (ddof 1) of trial Sharpe ratios; 0 for one trial, which nothing was chosen from.
@@ -179,6 +222,7 @@ fn normal() -> Normal {
 mod tests {
     use super::*;
     use crate::validation::golden::{columns, compare, noise, numbers};
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     fn sample(v: &Value) -> SharpeSample {
@@ -285,6 +329,40 @@ mod tests {
         let apart = effective_trials(&Matrix::from_vec(10, 3_000, noise(2, 30_000)).unwrap()).unwrap();
         assert!((9.5..=10.0).contains(&apart), "{apart}");
         assert!(effective_trials(&Matrix::from_vec(2, 3, vec![0.0; 6]).unwrap()).unwrap_err().is(code::ML_UNDEFINED));
+    }
+
+    proptest! {
+        #[test]
+        fn lesson_061_no_further_trial_ever_raises_the_deflated_sharpe_ratio(
+            rows in proptest::collection::vec((0_u64..2, proptest::option::of(-0.1..0.1_f64)), 2..40),
+            sharpe in -0.1..0.2_f64,
+        ) {
+            let mut n = 0;
+            let history: Vec<(u64, Option<f64>)> = rows.into_iter().map(|(new, s)| { n = (n + new).max(1); (n, s) }).collect();
+            let s = SharpeSample { sharpe, n: 750, skew: -0.3, kurtosis: 5.0 };
+            let mut last = 1.0_f64;
+            for k in 1..=history.len() {
+                let Ok(luck) = luck(&history[..k]) else { continue };
+                let dsr = against(&s, &luck).unwrap().dsr;
+                prop_assert!(dsr <= last + 1e-12, "{dsr} after {last}, row {k}");
+                last = dsr;
+            }
+        }
+    }
+
+    #[test]
+    fn flat_trials_after_a_wide_search_lower_no_bar_and_one_sharpe_of_several_trials_is_no_variance() {
+        let wide: Vec<(u64, Option<f64>)> = [0.065, 0.01, -0.02, 0.03].into_iter().zip(1..).map(|(s, n)| (n, Some(s))).collect();
+        let flat = (0..4).map(|i| (5 + i, Some(0.02)));
+        let longer: Vec<_> = wide.iter().copied().chain(flat).collect();
+        let (before, after) = (luck(&wide).unwrap(), luck(&longer).unwrap());
+        assert!(after.trials_variance < before.trials_variance && after.sr0 >= before.sr0, "{before:?} {after:?}");
+        let sharpes: Vec<f64> = wide.iter().filter_map(|w| w.1).collect();
+        assert!((before.trials_variance - trials_variance(&sharpes).unwrap()).abs() < 1e-15);
+        assert_eq!(luck(&[(1, Some(0.1))]).unwrap().sr0, 0.0, "one trial: nothing was chosen");
+        for undefined in [&[][..], &[(1, None)], &[(1, Some(0.1)), (2, None), (5, None)]] {
+            assert!(luck(undefined).unwrap_err().is(code::ML_UNDEFINED));
+        }
     }
 
     #[test]

@@ -14,11 +14,8 @@ use std::collections::BTreeMap;
 pub trait CoverageSource {
     /// What the ledger says of a table in a window.
     fn coverage(&self, table: &str, window: DateRange) -> Result<Coverage>;
-    /// Why no entitled lane serves a table, if none does.
-    fn no_lane(&self, table: &str) -> Result<Option<String>> {
-        let _ = table;
-        Ok(None)
-    }
+    /// Why no entitled lane serves a table, if none does. Asked only where the ledger expects nothing of the table.
+    fn no_lane(&self, table: &str) -> Result<Option<String>>;
 }
 
 /// What to do about a dependency that no entitled lane serves.
@@ -92,7 +89,10 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
         found: String::new(),
         fix: None,
     };
-    if let Some(reason) = source.no_lane(table)? {
+    let coverage = source.coverage(table, window)?;
+    // Evidence speaks first: what a lane that is gone left on the drive is judged as it is.
+    let reason = if coverage.expected == 0 { source.no_lane(table)? } else { None };
+    if let Some(reason) = reason {
         let found = text!("no entitled lane serves it: {reason}");
         return Ok(match no_lane {
             NoLane::State => GateRow { stated: Some(reason), found, ..base },
@@ -103,7 +103,6 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
             },
         });
     }
-    let coverage = source.coverage(table, window)?;
     // Nothing expected is nothing known.
     let fraction = (coverage.expected > 0).then(|| coverage.fraction());
     let passed = fraction.is_some_and(|f| f >= threshold);

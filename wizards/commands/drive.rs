@@ -13,10 +13,12 @@ use data_layer::forecast::{Forecast, Outlook};
 use data_layer::fsck::{self as proof, Finding, Level};
 use data_layer::host::Host;
 use data_layer::node::{self, LoopBeat};
-use data_layer::root::DataPath;
+use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::time::UtcTime;
 use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
+use engine::models::registry::Registry;
+use engine::pipelines::trial_stats;
 use serde_json::{Value, json};
 
 /// Coverage, queue and runs of a drive.
@@ -128,6 +130,7 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
             fix: error.body().fix.first().cloned(),
         });
     }
+    findings.extend(trial_returns(&root)?);
     let sound = proof::is_sound(&findings);
     if args.json {
         emit(&json!({"v": 1, "ok": sound, "checks": findings.iter().map(finding_json).collect::<Vec<_>>()}).to_string());
@@ -149,6 +152,23 @@ pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
         return Ok(0);
     }
     Err(Error::new(code::SSD_DAMAGED, "the drive is damaged").fix("trademl doctor --fix").fix("trademl rebuild, where a database is what is damaged"))
+}
+
+/// The daily returns of every trial, against the digests of the trial ledger; nothing where no model was ever trained.
+fn trial_returns(root: &DataRoot) -> Result<Option<Finding>> {
+    if !root.locate(&DataPath::new(Which::Registry.path())?).exists() {
+        return Ok(None);
+    }
+    let finding = |status, what: String, found: Option<String>| Finding { id: "trial-returns", status, what, found, fix: None };
+    let bad = Registry::open(root).and_then(|registry| {
+        registry.verify_trials()?;
+        trial_stats::damaged_returns(root, &registry)
+    });
+    Ok(Some(match bad {
+        Ok(bad) if bad.is_empty() => finding(Level::Pass, "the returns of every trial are those of the trial ledger".into(), None),
+        Ok(bad) => finding(Level::Fail, text!("{} trials have other returns than the trial ledger says, or none", bad.len()), Some(bad.join("; "))),
+        Err(e) => finding(Level::Fail, e.body().what.clone(), e.body().cause.clone()),
+    }))
 }
 
 fn finding_json(f: &Finding) -> Value {

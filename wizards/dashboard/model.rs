@@ -134,8 +134,8 @@ pub struct TrainSnapshot {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ConfigurationRow {
     pub name: String,
-    /// Mean rank IC of each finished split's test groups, in split order; `None` = not yet.
-    pub rank_ic: Vec<Option<f64>>,
+    /// Mean rank IC of each split's test groups, in split order: `None` = not finished, `Some(None)` = finished and undefined.
+    pub rank_ic: Vec<Option<Option<f64>>>,
 }
 
 /// A paper book.

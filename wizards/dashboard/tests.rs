@@ -68,7 +68,7 @@ fn node() -> Snapshot {
 fn train() -> Snapshot {
     let configuration = |name: &str, fitted: usize| ConfigurationRow {
         name: name.into(),
-        rank_ic: (0..28).map(|i| (i < fitted).then(|| 0.004 + 0.01 * (i as f64 * 1.7).sin())).collect(),
+        rank_ic: (0..28).map(|i| (i < fitted).then(|| Some(0.004 + 0.01 * (i as f64 * 1.7).sin()))).collect(),
     };
     Snapshot::Train(TrainSnapshot {
         dataset: "replay@1".into(),

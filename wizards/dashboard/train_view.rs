@@ -25,15 +25,16 @@ fn head(train: &TrainSnapshot, width: usize) -> Vec<Line<'static>> {
 }
 
 fn configuration(row: &ConfigurationRow, width: usize) -> Line<'static> {
-    let known: Vec<f64> = row.rank_ic.iter().flatten().copied().collect();
+    let known: Vec<f64> = row.rank_ic.iter().flatten().flatten().copied().collect();
     let mean = if known.is_empty() { "     -  ".to_string() } else { format!("{:+.4} ", known.iter().sum::<f64>() / known.len() as f64) };
     let name = if width >= 80 { 24 } else { 16 };
     let mut spans = vec![plain(format!("  {} ", pad(&row.name, name))), plain(text!("rank IC {mean}"))];
     let room = width.saturating_sub(spans.iter().map(Span::width).sum::<usize>());
     spans.extend(row.rank_ic.iter().take(room).map(|split| match split {
         None => plain("."),
-        Some(ic) if *ic > 0.0 => good("+"),
-        Some(_) => bad("-"),
+        Some(None) => plain("?"),
+        Some(Some(ic)) if *ic > 0.0 => good("+"),
+        Some(Some(_)) => bad("-"),
     }));
     Line::from(spans)
 }

@@ -206,6 +206,9 @@ pub fn outcome(report: &Reporter, judged: &[Judged]) -> Outcome {
 }
 
 fn bars(report: &Reporter, judged: &Judged) {
+    for loosened in &judged.evidence.loosened {
+        report.event("verdict.loosened", &text!("  note  {loosened}"), serde_json::json!(loosened));
+    }
     for row in &judged.evidence.verdict.rows {
         let mark = if row.passed { term!("pass") } else { term!("FAIL") };
         // What has no number is a comparison, or has a reason for it.

@@ -1,6 +1,5 @@
 //! The drive's prices as they are known now: one snapshot, one panel, for shadow, paper and the service.
 
-use data_layer::config;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
 use data_layer::ledger;
@@ -10,8 +9,9 @@ use data_layer::snapshot;
 use data_layer::time::{DateRange, TradingDay};
 use engine::models::artifact::{self, Model};
 use engine::models::registry::{ModelRow, Registry};
-use engine::models::router::{ROUTER, RouterConfig};
-use engine::pipelines::{evaluate, panel, route, score};
+use engine::models::router::RouterConfig;
+use engine::pipelines::route::{self, RoutedRange};
+use engine::pipelines::{evaluate, panel, score};
 use engine::portfolio::RuleConfig;
 use engine::types::{Matrix, Panel};
 use std::ops::Range;
@@ -70,16 +70,9 @@ pub fn newest(root: &DataRoot) -> Result<TradingDay> {
     held.map(|h| h.end.plus_days(-1)).ok_or_else(|| Error::new(code::DATA_MISSING, "the drive holds no curated prices yet").fix("trademl pi-data-node"))
 }
 
-/// The router's configuration: built-in, then the drive's, then this machine's.
-pub fn router(root: &DataRoot) -> Result<RouterConfig> {
-    let router: RouterConfig = config::load("router", ROUTER, root.host(), Some(root))?.value;
-    router.validate()?;
-    Ok(router)
-}
-
 /// The model that speaks for a strategy: the one that the router names, or the registry's champion.
 pub fn champion(root: &DataRoot, strategy: &str) -> Result<ModelRow> {
-    route::champion(&Registry::open(root)?, &router(root)?, strategy)
+    route::champion(&Registry::open(root)?, &route::configured(root)?, strategy)
 }
 
 /// A model, ready to score, with the portfolio rule that it was built for and the router that its scores pass.
@@ -96,21 +89,21 @@ impl Ready {
     pub fn load(root: &DataRoot, row: &ModelRow) -> Result<Self> {
         let model = artifact::load(root, row)?;
         let rule = evaluate::rule_of(&model)?;
-        Ok(Self { row: row.clone(), model, rule, router: router(root)?, root: root.clone() })
+        Ok(Self { row: row.clone(), model, rule, router: route::configured(root)?, root: root.clone() })
     }
 
     /// Scores of every day from `first` on that the router lets through, `symbols x days`; a day's scores use data up to that
     /// day only. Refuses when the router silences the model on the newest day.
-    pub fn scores(&self, panel: &Panel, first: usize) -> Result<Matrix> {
+    pub fn signal(&self, panel: &Panel, first: usize) -> Result<RoutedRange> {
         self.routed(panel, first..panel.n_days())
     }
 
-    /// [`Self::scores`] of one day.
-    pub fn scores_on(&self, panel: &Panel, day: usize) -> Result<Matrix> {
+    /// [`Self::signal`] of one day.
+    pub fn signal_on(&self, panel: &Panel, day: usize) -> Result<RoutedRange> {
         self.routed(panel, day..day + 1)
     }
 
-    fn routed(&self, panel: &Panel, days: Range<usize>) -> Result<Matrix> {
+    fn routed(&self, panel: &Panel, days: Range<usize>) -> Result<RoutedRange> {
         let last = panel.days[..days.end].last().copied();
         let raw = score::score_range(&self.model, panel, days.clone())?;
         let db = Db::open(&self.root, Which::Node)?;
@@ -120,7 +113,7 @@ impl Ready {
         };
         let routed = route::range(&self.router, &self.row.strategy, panel, &raw, days, &green)?;
         last.map_or(Ok(()), |day| routed.require(&self.row.strategy, day))?;
-        Ok(routed.scores)
+        Ok(routed)
     }
 }
 

@@ -331,11 +331,11 @@ impl Desk {
         let mut notes = Vec::new();
         let mut targets = BTreeMap::new();
         if self.rebalance_is_due(account, ready.rule.rebalance_sessions)? {
-            let scores = ready.scores_on(panel, at)?;
+            let signal = ready.signal_on(panel, at)?;
             let worth = |(s, q): (&String, &f64)| Some((panel.symbol_index(s)?, q * self.market.last_close(s, asof)? / account.equity));
             let ceiling = Some(ceiling(&self.limits, account.equity));
             let before = Before { held: held.iter().filter_map(worth).collect(), equity_usd: account.equity, ceiling };
-            let decision = backtest::decide(panel, &scores, &ready.rule, at, &before)?;
+            let decision = backtest::decide(panel, signal.signal(), &ready.rule, at, &before)?;
             notes.extend(decision.bound.iter().map(Bound::sentence));
             targets = decision.weights.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
         } else {

@@ -157,14 +157,15 @@ impl SignalSource for Source {
         let market = self.market()?;
         let at = market.at(asof)?;
         let universe = self.universe(asof)?;
-        let scores = market::named(&market.panel, &self.ready(&champion.version)?.scores_on(&market.panel, at)?, at);
+        let routed = self.ready(&champion.version)?.signal_on(&market.panel, at)?;
+        let scores = market::named(&market.panel, &routed.scores, at);
         let excluded = universe
             .symbols
             .iter()
             .filter(|s| !scores.iter().any(|(n, _)| n == *s))
             .map(|s| (s.clone(), "not enough history, or no bar that day".to_string()))
             .collect();
-        Ok(ScoreDay { asof, universe, scores, excluded, data_snapshot: market.snapshot.clone() })
+        Ok(ScoreDay { asof, universe, scores, excluded, exposure: routed.exposure[at], data_snapshot: market.snapshot.clone() })
     }
     fn verify(&self, champion: &Champion) -> Result<()> {
         self.ready(&champion.version).map(drop)

@@ -38,10 +38,10 @@ pub fn catch_up(act: &Act<'_>, strategy: &str) -> Result<Vec<ShadowReport>> {
     Ok(reports.into_iter().filter(|r| r.strategy == strategy).collect())
 }
 
-/// A model's scores since its registration, with its rule.
+/// A model's signal since its registration, with its rule.
 pub fn shadowed(ready: &Ready, panel: &Panel, model: &ShadowModel) -> Result<Shadowed> {
     let first = panel.days.partition_point(|d| *d < model.created_at.utc_day().plus_days(-7));
-    Ok(Shadowed { scores: ready.scores(panel, first)?, rule: ready.rule.clone() })
+    Ok(Shadowed { signal: ready.signal(panel, first)?, rule: ready.rule.clone() })
 }
 
 /// What is said last.

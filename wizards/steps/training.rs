@@ -22,11 +22,14 @@ use engine::pipelines::fit::{self, Fit};
 use engine::pipelines::prepare::{self, Prepared};
 use engine::pipelines::retrain::{self, Evidence, Trigger};
 use engine::pipelines::train::{self, Pinned, Windows};
+use engine::pipelines::{recall, splits};
 use engine::validation::gate::{self, GateReport};
 use engine::validation::leak::LeakReport;
 use std::cell::OnceCell;
 
+mod lanes;
 mod screen;
+use lanes::LedgerSource;
 pub use screen::Screen;
 
 /// Whose champion is meant.
@@ -90,6 +93,7 @@ fn notes(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Vec<String>> 
         text!("bars: Sharpe >= {}, drawdown <= {:.0} %, DSR >= {}, PBO <= {:.0} %", c.bars.sharpe, c.bars.max_drawdown * 100.0, c.bars.dsr, c.bars.pbo * 100.0),
         text!("configuration {} on dataset {}", &config.sha256[..12], act.root.drive().dataset),
     ];
+    notes.extend(c.loosened());
     for (dependency, threshold) in &c.dependencies {
         notes.push(text!("needs {dependency} at {:.0} % GREEN", threshold * 100.0));
     }
@@ -195,20 +199,11 @@ pub fn pin_window(act: &Act<'_>, config: &Loaded<TrainingConfig>) -> Result<Wind
     Ok(windows)
 }
 
-/// The ledger as the gate sees it.
-struct LedgerSource<'a>(&'a Db);
-
-impl gate::CoverageSource for LedgerSource<'_> {
-    fn coverage(&self, table: &str, window: data_layer::time::DateRange) -> Result<gate::Coverage> {
-        ledger::coverage(self.0, table, "", window)
-    }
-}
-
 fn judge(act: &Act<'_>, config: &TrainingConfig, window: data_layer::time::DateRange) -> Result<GateReport> {
     let db = Db::open(act.root, Which::Node)?;
     let bar = green_bar(act.host)?;
     let dependencies = config.dependencies.iter().map(|(name, wanted)| (name.clone(), wanted.max(bar))).collect();
-    gate::judge(&dependencies, window, config.no_lane, &LedgerSource(&db))
+    gate::judge(&dependencies, window, config.no_lane, &LedgerSource { db: &db, host: act.host, root: act.root })
 }
 
 /// `BACKFILL_MIN_GREEN_FRAC` raises what a configuration asks for and never lowers it.
@@ -270,7 +265,11 @@ impl<'a> Workbench<'a> {
     }
 
     pub fn cross_validate(&self, act: &Act<'_>) -> Result<CvReport> {
-        let report = cv::cross_validate(&self.root, self.pinned, self.prepared()?, act)?;
+        // The scores of its splits are gone once a model is registered, and its report stands in its artifact.
+        let report = match recall::report(&self.root, self.pinned)? {
+            Some(known) => known,
+            None => cv::cross_validate(&self.root, self.pinned, self.prepared()?, act)?,
+        };
         for note in &report.notes {
             act.note(note);
         }
@@ -299,6 +298,7 @@ pub fn artifact_is_whole(act: &Act<'_>, fit: &Fit) -> Result<bool> {
 pub fn register(act: &Act<'_>, pinned: &Pinned, cv: &CvReport, fit: &Fit) -> Result<String> {
     baseline::ensure_baseline(act.root, &Registry::open(act.root)?, &pinned.strategy, &Momentum::default(), pinned.asof, act.run)?;
     let row = fit::register_challenger(act.root, pinned, cv, fit)?;
+    splits::clear(act.root, pinned)?;
     Ok(row.version)
 }
 

@@ -39,7 +39,7 @@ impl Which {
         match self {
             Self::Node => &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql"), include_str!("node_4.sql")],
             Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql")],
-            Self::Registry => &[include_str!("registry_1.sql"), include_str!("registry_2.sql")],
+            Self::Registry => &[include_str!("registry_1.sql"), include_str!("registry_2.sql"), include_str!("registry_3.sql")],
         }
     }
 }

@@ -92,9 +92,20 @@ pub struct Desk<'a> {
     now: usize,
 }
 
-impl Desk<'_> {
-    pub fn bars(&self) -> &Bars<'_> {
-        self.bars
+/// The bars of one symbol so far, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Past<'a> {
+    pub open: &'a [f64],
+    pub high: &'a [f64],
+    pub low: &'a [f64],
+    pub close: &'a [f64],
+}
+
+impl<'a> Desk<'a> {
+    /// The bars of a symbol that are over: the newest is that of now, and none is to come.
+    pub fn past(&self, symbol: usize) -> Past<'a> {
+        let until = |m: &'a Matrix| &m.row(symbol)[..=self.now];
+        Past { open: until(self.bars.open), high: until(self.bars.high), low: until(self.bars.low), close: until(self.bars.close) }
     }
     /// Signed shares.
     pub fn position(&self, symbol: usize) -> f64 {
@@ -181,7 +192,8 @@ impl Desk<'_> {
         let o = &self.orders[id as usize];
         let (side, rest, before, limit) = (o.side, o.qty - o.filled_qty, o.filled_qty, o.limit);
         let qty = match (self.rules.max_volume_share, self.bars.volume) {
-            (Some(share), Some(volume)) => rest.min((share * volume.at(symbol, self.now)).floor()).max(0.0),
+            // A bar whose volume is not known fills nothing: the least of a number and NaN is the number.
+            (Some(share), Some(volume)) => Some(volume.at(symbol, self.now)).filter(|v| v.is_finite()).map_or(0.0, |v| rest.min((share * v).floor()).max(0.0)),
             _ => rest,
         };
         if !(qty > 0.0) {

@@ -148,3 +148,26 @@ proptest! {
         prop_assert_eq!((again.orders, again.fills, again.transitions), (tape.orders, tape.fills, tape.transitions));
     }
 }
+
+/// Looks at everything that it is shown, and buys once.
+struct Looks(Vec<usize>);
+impl super::Strategy for Looks {
+    fn on_bar(&mut self, desk: &mut Desk<'_>, symbol: usize, bar: usize) -> Result<()> {
+        let past = desk.past(symbol);
+        self.0.extend([past.open.len(), past.high.len(), past.low.len(), past.close.len()]);
+        if bar == 0 {
+            desk.submit(symbol, Side::Buy, 250.0, None, Tif::Gtc)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_strategy_sees_no_bar_to_come_and_a_bar_without_a_volume_fills_nothing() {
+    let mut m = market(&[FLAT; 4]);
+    m.volume = Matrix::from_vec(1, 4, vec![1_000.0, f64::NAN, 1_000.0, f64::NAN]).unwrap();
+    let mut looks = Looks(Vec::new());
+    let tape = run(&m.bars(), &Rules { max_volume_share: Some(0.1), ..free() }, &mut looks).unwrap();
+    assert_eq!(looks.0, (1..=4).flat_map(|n| [n; 4]).collect::<Vec<_>>());
+    assert_eq!(tape.fills.iter().map(|f| (f.bar, f.qty)).collect::<Vec<_>>(), [(2, 100.0)]);
+}

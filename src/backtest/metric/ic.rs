@@ -4,6 +4,8 @@
 //! t-statistic uses the Newey-West variance, because labels that span several sessions overlap.
 
 use super::{checked, mean, std};
+use crate::models::rank;
+pub use crate::models::rank::ranks;
 use crate::types::{Matrix, defined};
 use data_layer::error::{Error, Result, code};
 use data_layer::time::TradingDay;
@@ -13,19 +15,8 @@ use std::collections::BTreeMap;
 /// Fewer pairs on a date are no cross-section.
 pub const LEAST_NAMES: usize = 10;
 
-/// Average ranks, 1 = smallest.
-pub fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut out = vec![0.0; values.len()];
-    let mut i = 0;
-    while i < order.len() {
-        let end = (i..order.len()).take_while(|j| values[order[*j]] == values[order[i]]).count() + i;
-        order[i..end].iter().for_each(|k| out[*k] = (i + 1 + end) as f64 / 2.0);
-        i = end;
-    }
-    out
-}
+/// Share of the mean that must be left without any one year.
+const CARRIED: f64 = 0.25;
 
 fn pairs(scores: &[f64], labels: &[f64]) -> (Vec<f64>, Vec<f64>) {
     scores.iter().zip(labels).filter(|(s, y)| s.is_finite() && y.is_finite()).map(|(s, y)| (*s, *y)).unzip()
@@ -44,7 +35,7 @@ pub fn pearson(scores: &[f64], labels: &[f64]) -> Result<f64> {
 /// Spearman correlation (average ranks) of the pairs that are complete, whatever their number.
 pub fn spearman(scores: &[f64], labels: &[f64]) -> Result<f64> {
     let (x, y) = pairs(scores, labels);
-    pearson(&ranks(&x), &ranks(&y))
+    rank::spearman(&x, &y, 2)
 }
 
 /// Spearman correlation of one date; undefined below [`LEAST_NAMES`] complete pairs.
@@ -89,9 +80,21 @@ pub struct IcSummary {
 }
 
 impl IcSummary {
-    /// Years whose mean has the other sign than the whole, or that alone carry it: skill that is not there every year.
+    /// Years whose mean has the other sign than the whole, or without which less than a quarter of it is left: skill that is not there
+    /// every year.
     pub fn unstable_years(&self) -> Vec<i16> {
-        self.by_year.iter().filter(|(_, y)| y.mean * self.mean <= 0.0).map(|(year, _)| *year).collect()
+        let without = |y: &YearIc| {
+            let rest = self.dates - y.dates;
+            if rest == 0 { self.mean } else { (self.mean * self.dates as f64 - y.mean * y.dates as f64) / rest as f64 }
+        };
+        let unstable = |y: &YearIc| y.mean * self.mean <= 0.0 || without(y) * self.mean.signum() < CARRIED * self.mean.abs();
+        self.by_year.iter().filter(|(_, y)| unstable(y)).map(|(year, _)| *year).collect()
+    }
+
+    /// One line for a report; none where every year agrees.
+    pub fn sentence(&self) -> Option<String> {
+        let years: Vec<String> = self.unstable_years().iter().map(i16::to_string).collect();
+        (!years.is_empty()).then(|| text!("the rank IC is not there every year; against the whole, or carrying it alone: {}", years.join(", ")))
     }
 }
 
@@ -171,6 +174,14 @@ mod tests {
         let ic: Vec<Option<f64>> = noise(7, n).iter().enumerate().map(|(i, e)| Some(if i < 250 { 0.2 } else { -0.01 } + 0.02 * e)).collect();
         let s = summarise(&days(n), &ic, 4).unwrap();
         assert!(s.mean > 0.0 && !s.unstable_years().is_empty());
+        let of = |means: [f64; 3]| {
+            let values: Vec<Option<f64>> = noise(8, 750).iter().enumerate().map(|(i, e)| Some(means[i / 250] + 1e-4 * e)).collect();
+            let days: Vec<TradingDay> = (0..750).map(|i| TradingDay(17_167 + (i / 250) as i32 * 365 + (i % 250) as i32)).collect();
+            summarise(&days, &values, 4).unwrap()
+        };
+        assert_eq!(of([0.20, 0.001, 0.001]).unstable_years(), [2017], "all of the same sign, and one carries the others");
+        assert_eq!(of([0.03, 0.02, 0.025]).unstable_years(), Vec::<i16>::new());
+        assert!(of([0.20, 0.001, 0.001]).sentence().unwrap().contains("2017") && of([0.03, 0.02, 0.025]).sentence().is_none());
     }
 
     #[test]

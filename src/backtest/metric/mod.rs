@@ -18,8 +18,7 @@ pub mod monthly;
 
 use data_layer::error::{Error, Result, code};
 
-/// Sessions in a year.
-pub const SESSIONS_PER_YEAR: f64 = 252.0;
+pub use crate::types::SESSIONS_PER_YEAR;
 
 /// At least `least` returns, none missing.
 pub(crate) fn checked(returns: &[f64], least: usize, name: &str) -> Result<()> {

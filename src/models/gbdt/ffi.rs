@@ -146,12 +146,13 @@ impl<'t> Learner<'t> {
             since = if score < best { 0 } else { since + 1 };
             best = best.min(score);
             if since >= stop.patience.max(1) {
-                for _ in 0..since {
-                    // SAFETY: as above; `since` trees were added after the best one.
-                    check(unsafe { c::LGBM_BoosterRollbackOneIter(learner.handle) })?;
-                }
                 break;
             }
+        }
+        // Also when the rounds ran out, or no further split was found, before patience did.
+        for _ in 0..since {
+            // SAFETY: as above; `since` trees were added after the best one, none of them without a held-out table.
+            check(unsafe { c::LGBM_BoosterRollbackOneIter(learner.handle) })?;
         }
         Ok(learner)
     }

@@ -334,6 +334,9 @@ mod tests {
         let (train, valid): (Vec<u32>, Vec<u32>) = ((0..500).collect(), (500..672).collect());
         let rounds = binned.best_rounds(&train, &valid, 3, &Params { rounds: 200, ..small() }).unwrap();
         assert!((1..200).contains(&rounds), "{rounds}");
+        // Two rounds more than the best, which is less than patience: the trees after it are no part of the model.
+        let cut = binned.best_rounds(&train, &valid, 3, &Params { rounds: rounds + 2, ..small() }).unwrap();
+        assert_eq!(cut, rounds, "the rounds ran out before patience did");
         assert!(binned.fit(&[3, 2], &small(), &x).is_err(), "rows out of order");
         assert!(binned.fit(&[9_999], &small(), &x).is_err(), "rows outside the table");
     }

@@ -7,6 +7,7 @@
 mod proto;
 
 use crate::models::gbdt::trees::{Forest, Missing, floor_f32};
+use crate::models::rank;
 use data_layer::error::{Error, Result, code};
 use prost::Message;
 use proto::{Attribute, Graph, Model, Node, OperatorSet, StringEntry, ValueInfo};
@@ -283,7 +284,7 @@ pub fn parity(forest: &Forest, bytes: &[u8], features: &[f32]) -> Result<Parity>
     }
     let thresholds = forest.trees().iter().flat_map(|t| &t.nodes).map(|n| n.threshold);
     let rounded_thresholds = thresholds.filter(|t| f64::from(floor_f32(*t)) < *t).count();
-    let rank_correlation = crate::models::rank::spearman(&ours, &theirs).ok();
+    let rank_correlation = rank::spearman(&ours, &theirs, rank::MIN_BREADTH).ok();
     let passed = !ours.is_empty() && max_abs_diff <= PARITY_BAR && flipped_rows == 0;
     Ok(Parity { rows: ours.len(), max_abs_diff, rank_correlation, flipped_rows, rounded_thresholds, bar: PARITY_BAR, passed })
 }

@@ -150,7 +150,7 @@ impl Compare<'_> {
         };
         let worth = |(s, q): (&String, &f64)| Some((panel.symbol_index(s)?, q * set.pins.prices.get(s)?.price / set.equity));
         let before = Before { held: set.pins.positions.iter().filter_map(worth).collect(), equity_usd: set.equity, ceiling: Some(self.i.ceiling) };
-        let again = backtest::decide(panel, &self.i.shadowed.scores, &self.i.shadowed.rule, t, &before)?.weights;
+        let again = backtest::decide(panel, self.i.shadowed.signal.signal(), &self.i.shadowed.rule, t, &before)?.weights;
         let again: BTreeMap<String, f64> = again.into_iter().map(|(s, w)| (panel.symbols[s].clone(), w)).collect();
         let revised = |name: &String| {
             let pinned = set.pins.prices.get(name).map(|r| r.price);

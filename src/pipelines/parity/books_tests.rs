@@ -40,7 +40,7 @@ fn panel() -> Panel {
 fn shadowed() -> Shadowed {
     let scores = Matrix::from_vec(3, 4, [2.0, 1.0, -1.0].iter().flat_map(|s| [*s; 4]).collect()).unwrap();
     let rule = RuleConfig { rule: Rule::LongOnlyTop, top_n: 2, bottom_n: 0, rebalance_sessions: 5, capital_usd: 100_000.0, ..RuleConfig::default() };
-    Shadowed { scores, rule }
+    Shadowed { signal: scores.into(), rule }
 }
 
 fn model() -> ShadowModel {
@@ -298,7 +298,7 @@ fn of_the_recorded_day(twice: bool) -> BooksReport {
     let panel = still();
     let scores = Matrix::from_vec(4, 4, [2.0, 0.0, 1.0, -1.0].iter().flat_map(|s| [*s; 4]).collect()).unwrap();
     let rule = RuleConfig { rule: Rule::LongOnlyTop, top_n: 1, bottom_n: 0, rebalance_sessions: 5, capital_usd: 100_000.0, ..RuleConfig::default() };
-    let shadowed = Shadowed { scores, rule };
+    let shadowed = Shadowed { signal: scores.into(), rule };
     let simulated = shadow_day::compute(&model(), &shadowed, &panel, day(3)).unwrap();
     let input =
         BooksInput { panel: &panel, session: day(1), shadowed: &shadowed, simulated: &simulated, recorded: None, row_is_due: false, paper, ceiling: wide() };

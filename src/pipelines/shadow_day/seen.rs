@@ -86,7 +86,8 @@ pub(super) fn inputs(model: &ShadowModel, shadowed: &Shadowed, panel: &Panel, da
         seen.held = chained(&seen.held, &weights.keys().filter_map(|name| panel.symbol_index(name)).flat_map(|s| bar(panel, s, t)).collect::<Vec<u8>>());
         seen.adjusted = chained(&seen.adjusted, &factors(panel, t));
         if (t - 1 - first).is_multiple_of(shadowed.rule.rebalance_sessions) {
-            seen.model = chained(&seen.model, &finite(panel, &shadowed.scores, t - 1));
+            let shrunk = shadowed.signal.exposure.get(t - 1).filter(|e| **e != 1.0).map_or(Vec::new(), |e| e.to_bits().to_le_bytes().to_vec());
+            seen.model = chained(&seen.model, &[finite(panel, &shadowed.signal.scores, t - 1), shrunk].concat());
         }
         out.push(seen.clone());
     }

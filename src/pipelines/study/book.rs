@@ -4,6 +4,7 @@
 use super::market::Market;
 use crate::portfolio::RuleConfig;
 use crate::types::{Matrix, Panel};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// Quantities below this are no order, as in [`crate::portfolio::delta`].
@@ -41,6 +42,8 @@ impl Tape {
 pub struct Wanted {
     pub longs: Vec<usize>,
     pub shorts: Vec<usize>,
+    /// Share of equity on each side: less than 1 where short candidates are also long, 0 where all are.
+    pub gross: f64,
 }
 
 /// The best and the worst names of a day; nobody when there are too few. `keys` is room to work in.
@@ -52,17 +55,25 @@ pub fn choose(market: &Market, day: usize, rule: &RuleConfig, score: impl Fn(usi
             keys.push((score, s));
         }
     }
-    let (n, top, bottom) = (keys.len(), rule.top_n, rule.bottom_n);
-    if n < top + bottom {
+    best_and_worst(keys, rule.top_n, rule.bottom_n)
+}
+
+/// The product's order among equal scores: of them the names that stand first, on both sides; a name on both leaves the shorts, and the
+/// longs shrink with them.
+fn best_and_worst(keys: &mut [(f64, usize)], top: usize, bottom: usize) -> Wanted {
+    if keys.len() < top + bottom {
         return Wanted::default();
     }
-    let order = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    if top < n {
-        keys.select_nth_unstable_by(top - 1, order);
-        keys[top..].select_nth_unstable_by(n - bottom - top, order);
+    let equal = |a: &(f64, usize), b: &(f64, usize)| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal);
+    keys.select_nth_unstable_by(top - 1, |a, b| equal(b, a).then(a.1.cmp(&b.1)));
+    let longs: Vec<usize> = keys[..top].iter().map(|k| k.1).collect();
+    if bottom == 0 {
+        return Wanted { longs, shorts: Vec::new(), gross: 1.0 };
     }
-    let names = |part: &[(f64, usize)]| part.iter().map(|k| k.1).collect();
-    Wanted { longs: names(&keys[..top]), shorts: names(&keys[n - bottom..]) }
+    keys.select_nth_unstable_by(bottom - 1, |a, b| equal(a, b).then(a.1.cmp(&b.1)));
+    let shorts: Vec<usize> = keys[..bottom].iter().map(|k| k.1).filter(|s| !longs.contains(s)).collect();
+    let gross = shorts.len() as f64 / bottom as f64;
+    Wanted { longs, shorts, gross }
 }
 
 /// A book that decides on `market.searched.start` and every `rule.rebalance_sessions` after it (`wanted`, in that order).
@@ -170,7 +181,7 @@ fn decide(book: &Book, tape: &Tape, wanted: Option<&Wanted>, t: usize) -> Vec<(u
     let equity = book.cash + book.held.iter().map(|s| book.qty[*s] * book.mark[*s]).sum::<f64>();
     let mut target = vec![0.0; book.qty.len()];
     for (names, sign) in [(&wanted.longs, 1.0), (&wanted.shorts, -1.0)] {
-        let each = sign * equity / names.len() as f64;
+        let each = sign * equity * wanted.gross / names.len().max(1) as f64;
         names.iter().for_each(|s| target[*s] = each / tape.close[t][*s]);
     }
     let mut orders = Vec::with_capacity(book.held.len() + wanted.longs.len());
@@ -191,6 +202,23 @@ mod tests {
     use crate::features::fixture::unit;
 
     #[test]
+    fn ties_are_broken_as_the_products_rule_breaks_them() {
+        for scores in [&[1.0, 0.0, 0.0][..], &[1.0, 0.0, 0.0, 0.0], &[0.5; 6], &[-0.0, 0.0, 1.0, 0.0, -1.0, -1.0]] {
+            for (top, bottom) in [(1, 1), (2, 1), (1, 2), (2, 2), (1, 0)] {
+                let mut keys: Vec<(f64, usize)> = scores.iter().copied().zip(0..).collect();
+                let by_name: Vec<(usize, f64)> = scores.iter().copied().enumerate().collect();
+                let Ok(theirs) = crate::portfolio::targets(&by_name, &RuleConfig { top_n: top, bottom_n: bottom, ..RuleConfig::default() }) else { continue };
+                let ours = best_and_worst(&mut keys, top, bottom);
+                let mut weights = std::collections::BTreeMap::new();
+                weights.extend(ours.longs.iter().map(|s| (*s, ours.gross / top as f64)));
+                weights.extend(ours.shorts.iter().map(|s| (*s, -ours.gross / ours.shorts.len() as f64)));
+                weights.retain(|_, w| *w != 0.0);
+                assert_eq!(weights, theirs.weights, "{scores:?}, {top} of {bottom}");
+            }
+        }
+    }
+
+    #[test]
     fn the_dense_book_earns_what_the_backtest_earns_through_every_event() {
         let market = Market::of_world("planted", 7, 1_257).unwrap();
         let days = 150..market.panel.n_days();
@@ -198,7 +226,10 @@ mod tests {
         let tape = Tape::of(&market.panel);
         let mut scores = Matrix::missing(market.panel.n_symbols(), market.panel.n_days());
         for t in days.clone() {
-            (0..scores.rows()).filter(|s| market.usable[t][*s]).for_each(|s| scores.set(s, t, unit(3, s, t, 1)));
+            // A handful of values, as shallow trees give them: names tie on every day, and on some all do.
+            let step = if t % 35 == 0 { f64::INFINITY } else { 8.0 };
+            let score = |s: usize| if step.is_finite() { (unit(3, s, t, 1) * step).floor() } else { 0.0 };
+            (0..scores.rows()).filter(|s| market.usable[t][*s]).for_each(|s| scores.set(s, t, score(s)));
         }
         let mut keys = Vec::new();
         let decisions = days.clone().step_by(rule.rebalance_sessions);

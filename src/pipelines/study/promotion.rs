@@ -70,15 +70,16 @@ pub fn take_through(drive: &DataRoot, market: &Market, found: &Found, measures: 
         trials: found.searched.search.tried,
         comparison: Some(compare(market, found, &rule, &champion)?),
         notes: Vec::new(),
+        loosened: Vec::new(),
         excluded: Vec::new(),
         undefined: BTreeMap::new(),
     };
     let momentum = Momentum::default().scores(panel);
     let load = |m: &ShadowModel| -> Result<Shadowed> {
         Ok(if m.version == challenger.version {
-            Shadowed { scores: found.scores.clone(), rule: rule.clone() }
+            Shadowed { signal: found.scores.clone().into(), rule: rule.clone() }
         } else {
-            Shadowed { scores: momentum.clone(), rule: serde_json::from_value(Momentum::default().portfolio)? }
+            Shadowed { signal: momentum.clone().into(), rule: serde_json::from_value(Momentum::default().portfolio)? }
         })
     };
     host.set_world_time(Calendar::xnys().close(last).plus_seconds(EVENING));

@@ -3,13 +3,11 @@
 
 use super::LeakReport;
 use crate::features::FeatureBlock;
-use crate::features::standardise::average_ranks;
+use crate::models::rank::{MIN_BREADTH, spearman};
 use crate::types::Matrix;
 
 /// Mean per-date rank correlation beyond which a feature is not believed.
 pub const IMPLAUSIBLE_IC: f64 = 0.5;
-/// Fewer names on a date give no rank correlation worth the name.
-const MIN_NAMES: usize = 5;
 /// Dates looked at, evenly spaced.
 const DATES: usize = 120;
 /// Standard errors of pure noise that are forgiven on top of [`IMPLAUSIBLE_IC`] in a small panel.
@@ -20,7 +18,7 @@ pub(super) fn check(report: &mut LeakReport, full: &FeatureBlock, labels: &Matri
     for (name, m) in full.names.iter().zip(&full.columns) {
         let found: Vec<(f64, usize)> = days.iter().filter_map(|&t| rank_correlation(&m.column(t), &labels.column(t))).collect();
         if found.is_empty() {
-            report.add("label_smell", name.clone(), true, text!("no date has {MIN_NAMES} names with different values and a label"));
+            report.add("label_smell", name.clone(), true, text!("no date has {MIN_BREADTH} names with different values and a label"));
             continue;
         }
         let mean = found.iter().map(|(c, _)| c).sum::<f64>() / found.len() as f64;
@@ -37,15 +35,5 @@ pub(super) fn check(report: &mut LeakReport, full: &FeatureBlock, labels: &Matri
 /// Spearman's correlation over the names that have both, with their number; `None` if too few, or all equal.
 fn rank_correlation(x: &[f64], y: &[f64]) -> Option<(f64, usize)> {
     let (a, b): (Vec<f64>, Vec<f64>) = x.iter().zip(y).filter(|(x, y)| x.is_finite() && y.is_finite()).map(|(x, y)| (*x, *y)).unzip();
-    if a.len() < MIN_NAMES {
-        return None;
-    }
-    let (a, b) = (average_ranks(&a), average_ranks(&b));
-    let middle = (a.len() + 1) as f64 / 2.0;
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (x, y) in a.iter().zip(&b) {
-        let (x, y) = (x - middle, y - middle);
-        (ab, aa, bb) = (ab + x * y, aa + x * x, bb + y * y);
-    }
-    (aa > 0.0 && bb > 0.0).then(|| (ab / (aa * bb).sqrt(), a.len()))
+    spearman(&a, &b, MIN_BREADTH).ok().map(|c| (c, a.len()))
 }

@@ -21,7 +21,7 @@ struct Cross {
 
 impl Strategy for Cross {
     fn on_bar(&mut self, desk: &mut Desk<'_>, symbol: usize, bar: usize) -> Result<()> {
-        let close = desk.bars().close.row(symbol);
+        let close = desk.past(symbol).close;
         let (short, long) = &mut self.sums[symbol];
         *short += close[bar];
         *long += close[bar];

@@ -45,9 +45,9 @@ impl<'a> Screen<'a> {
         let snapshot = done(&records, "snapshot");
         let pinned: Option<Pinned> = snapshot.and_then(|r| serde_json::from_str(&r.payload_json).ok());
         let so_far = pinned.as_ref().map(|p| splits::so_far(self.root, p)).transpose()?.unwrap_or_default();
-        // Checkpoints are removed once the artifact is whole.
+        // Of a run that is over, the scores are gone and the seals are kept: they tell what each split showed.
         let finished = done(&records, "cross-validate").zip(snapshot).is_some_and(|(through, pinned)| through.seq > pinned.seq);
-        let row = |(cell, rank_ic): (engine::pipelines::config::Cell, Vec<Option<f64>>)| ConfigurationRow {
+        let row = |(cell, rank_ic): (engine::pipelines::config::Cell, Vec<splits::Standing>)| ConfigurationRow {
             name: text!("{} leaves {} x {}", cell.params.num_leaves, cell.params.learning_rate, cell.params.rounds),
             rank_ic,
         };
