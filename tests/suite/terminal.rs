@@ -278,7 +278,7 @@ fn ctrl_c_at_every_prompt_of_the_other_wizards_keeps_everything() {
         &format!("paper-trade --root {root}"),
         &[("Which broker?", "2\r"), ("How many orders may", "\r"), ("Plan orders for the next session?", "\r"), ("on, or anything else to refuse", "\r")],
     );
-    interrupted_everywhere(&format!("serve --root {root}"), &[("Which strategy?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "\r")]);
+    interrupted_everywhere(&format!("serve --root {root}"), &[("Which strategy?", "\r"), ("Which address", "\r")]);
 }
 
 /// From every prompt back to the one before by each of the three ways, then forward again.
@@ -331,7 +331,7 @@ fn every_prompt_of_every_wizard_goes_back_by_esc_by_shift_tab_and_by_the_word() 
         &format!("paper-trade --root {root}"),
         &[("Which broker?", "\r"), ("How many orders may", "\r"), ("Plan orders for the next session?", "")],
     );
-    backward_everywhere(&format!("serve --root {root}"), &[("Which strategy?", "\r"), ("Which address", "\r"), ("Stop after how many seconds", "")]);
+    backward_everywhere(&format!("serve --root {root}"), &[("Which strategy?", "\r"), ("Which address", "")]);
 }
 
 #[test]

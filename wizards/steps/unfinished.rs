@@ -1,0 +1,22 @@
+//! The drive that was begun on this machine and not set up to its end: `pi-data-node` offers it again. The place is known for good
+//! once the machine's settings are written; until then a line in the state directory remembers it.
+
+use data_layer::error::Result;
+use data_layer::host::Host;
+use data_layer::root::SENTINEL;
+use std::path::{Path, PathBuf};
+
+fn record(host: &Host) -> PathBuf {
+    host.state_dir().join("unfinished-drive")
+}
+
+/// Remember the place of a drive that was just made.
+pub fn note(host: &Host, place: &Path) -> Result<()> {
+    data_layer::disk::replace(host, &record(host), place.display().to_string().as_bytes())
+}
+
+/// The drive that was begun last, while it is there, and why it is offered.
+pub fn place(host: &Host) -> Option<(PathBuf, String)> {
+    let place = PathBuf::from(std::fs::read_to_string(record(host)).ok()?);
+    place.join(SENTINEL).exists().then(|| (place, term!("begun here before, and not finished").to_string()))
+}
