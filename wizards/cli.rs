@@ -385,6 +385,9 @@ pub enum NodeCommand {
         #[arg(long)]
         json: bool,
     },
+    /// The same as `trademl watch`, where it is looked for
+    #[command(hide = true)]
+    Watch,
 }
 
 /// `trademl watch`.

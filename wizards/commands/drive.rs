@@ -176,7 +176,11 @@ pub fn rebuild(host: &Host, args: &RootArgs) -> Result<u8> {
 pub fn import(host: &Host, args: &ImportArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let db = Db::open(&root, Which::Node)?;
-    let report = export::import(&root, &db, &host.cwd().join(&args.dir))?;
+    let from = host.cwd().join(&args.dir);
+    if !from.is_dir() {
+        return Err(Error::new(code::USE_ARGUMENT, text!("{} is no folder", from.display())).fix("trademl import DRIVE/exports/nightly/YYYY-MM-DD"));
+    }
+    let report = export::import(&root, &db, &from)?;
     let (whole, size) = (if report.full { "all of it" } else { "what had changed" }, detect::human_bytes(report.bytes));
     say(&text!("{}: {} files brought in ({size}, {whole}), {} removed", report.folder, report.files, report.removed));
     Ok(0)

@@ -181,7 +181,7 @@ fn patched(host: &Host, root: &DataRoot, setup: &Setup) -> Result<EnvFile> {
     let machine = detect::machine::detect(host);
     file.set("EDGE_NODE_ID", &setup.node_id);
     file.set("TRADEML_ENV", "local");
-    file.set("TRADEML_ROOT", &root.base().display().to_string());
+    file.set("TRADEML_ROOT", &super::unfinished::meant(host, root).display().to_string());
     file.set("TRADEML_DRIVE", &root.drive().drive_id);
     if file.get("NODE_MAX_INFLIGHT_DEFAULT").is_none() {
         file.set("NODE_MAX_INFLIGHT_DEFAULT", &machine.suggested_inflight().to_string());

@@ -112,16 +112,17 @@ fn settle(session: &mut Session, detected: &Detected, last: &mut Option<(PathBuf
     let place = choose_place(session, detected, last.as_ref())?;
     *last = Some((place.clone(), term!("as answered before").to_string()));
     refuse_checkout(&place)?;
-    let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host)? } else { place };
+    let meant = place.clone();
+    let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host, &place)? } else { place };
     if place.join(SENTINEL).exists() {
         return existing(session, &place).map(Some);
     }
     let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
-    let accepted = detect::accept(&host, &place, words.as_deref())?;
+    let accepted = detect::accept(&host, &meant, words.as_deref())?;
     for warning in &accepted.warnings {
         session.report.note(&text!("  note: {warning}"));
     }
-    settled(session, &STORAGE, &place.display().to_string(), false);
+    settled(session, &STORAGE, &meant.display().to_string(), false);
     let Some(dataset) = choose_market(session)? else { return Ok(None) };
     settled(session, &MARKET, &market_words(&dataset), false);
     let market_typed = session.prompter.interactive() && !session.flags.yes && session.given.look_up(&host, &market_question()).is_none();
@@ -187,8 +188,9 @@ fn market_words(dataset: &str) -> String {
 }
 
 /// A dry run of a drive that does not exist yet happens in a scratch folder of this machine; the chosen place stays empty.
-fn scratch(host: &Host) -> Result<PathBuf> {
-    let place = host.state_dir().join("dry-run");
+fn scratch(host: &Host, meant: &Path) -> Result<PathBuf> {
+    let place = unfinished::scratch(host);
+    unfinished::rehearse(host, meant)?;
     match std::fs::remove_dir_all(&place) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
         _ => {}

@@ -15,15 +15,14 @@ use serde::{Deserialize, Serialize};
 pub struct Moment {
     /// The newest session that the drive has prices of.
     pub prices: TradingDay,
-    /// The session that closed last, and whether another one is open now.
+    /// The session that closed last. Whether another one is open by now changes nothing: what was planned in the evening may be
+    /// confirmed in the morning.
     pub closed: TradingDay,
-    pub open: bool,
 }
 
 impl Desk {
     pub fn moment(&self, host: &Host) -> Result<Moment> {
-        let (calendar, now) = (Calendar::xnys(), host.now());
-        Ok(Moment { prices: self.market.asof, closed: calendar.last_closed(now)?, open: calendar.session_at(now).is_some() })
+        Ok(Moment { prices: self.market.asof, closed: Calendar::xnys().last_closed(host.now())? })
     }
 
     /// Switches that stop the account's increases.
