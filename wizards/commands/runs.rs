@@ -30,7 +30,7 @@ pub fn run(root: &DataRoot, command: &RunsCommand) -> Result<Then> {
         RunsCommand::Undo { id, dry_run, confirm } => {
             let run = id.as_ref().map_or_else(|| newest_undoable(root, &journal), |id| find(&journal, id))?;
             if !dry_run {
-                nothing_stands_on(&journal, &run.0, confirm.as_deref())?;
+                nothing_stands_on(root, &journal, &run.0, confirm.as_deref())?;
             }
             take_back(root, &run, *dry_run)?
         }
@@ -56,7 +56,11 @@ fn newest_undoable(root: &DataRoot, journal: &Journal) -> Result<(Record, Record
 }
 
 /// What a set-up wrote is what later work was done with: it is not pulled away from under a model or a book without typed words.
-fn nothing_stands_on(journal: &Journal, run: &Record, typed: Option<&str>) -> Result<()> {
+fn nothing_stands_on(root: &DataRoot, journal: &Journal, run: &Record, typed: Option<&str>) -> Result<()> {
+    // Where nothing can be taken back, the reasons for that are the answer.
+    if !undo::undo(root, run, true)?.iter().any(|(_, fate)| matches!(fate, Fate::Undone(_))) {
+        return Ok(());
+    }
     // The newest run comes first.
     let later = journal.runs()?.into_iter().take_while(|(first, _)| first.run_id != run.run_id);
     let others: BTreeSet<String> =

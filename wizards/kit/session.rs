@@ -161,7 +161,7 @@ impl Session {
 
 impl Session {
     /// What to do after an error: go on with the run where there is one and the command itself was right; else what the error says.
-    fn after(&self, error: &Error) -> Vec<(String, String)> {
+    pub(crate) fn after(&self, error: &Error) -> Vec<(String, String)> {
         let left = matches!(error.code().exit.status(), 5 | 130 | 143);
         let mistaken = error.code().id.starts_with("TML-USE") && !left;
         if self.place.is_some() && !mistaken {

@@ -66,7 +66,10 @@ fn the_wrong_market_is_left_by_going_back_and_a_paused_drive_is_named_and_offere
     assert_eq!(set_up(&desk.host, &log, &mut session).unwrap(), 5);
     let root = DataRoot::open(&desk.host, Path::new(&desk.place("one"))).unwrap();
     assert!(root.is_world(), "the real drive is gone, the place was offered again");
-    assert!(said(&session).contains(&format!("trademl pi-data-node --root {}", desk.place("one"))), "{}", said(&session));
+    let paused = session.after(&Error::new(code::USE_PAUSED, "paused"));
+    assert_eq!(paused[0].0, format!("trademl pi-data-node --root {}", desk.place("one")));
+    let mistaken = session.after(&Error::new(code::USE_ANSWER_UNUSED, "no such id").fix("trademl runs list"));
+    assert_eq!(mistaken[0].0, "trademl runs list", "the same command would fail again");
 
     // The same command without a place goes on there.
     let mut again = desk.session(Scripted::default());

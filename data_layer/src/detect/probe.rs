@@ -133,7 +133,7 @@ pub fn absent(host: &Host, dir: &Path) -> Error {
     let seen: Vec<String> = elsewhere.iter().map(|e| text!("a data root at {}: {}", e.path, e.summary())).collect();
     let error = if seen.is_empty() { error } else { error.found(seen.join("; ")) };
     let error = elsewhere.iter().fold(error, |e, found| e.fix(format!("--root {}", found.path)));
-    if error.is(code::SSD_NOT_MOUNTED) { error } else { error.fix(text!("trademl pi-data-node --root {}", dir.display())) }
+    if error.is(code::SSD_NOT_MOUNTED) { error } else { error.fix("trademl pi-data-node") }
 }
 
 /// Where the drive of that id is mounted now; a device's name and its mount point may have changed since.
