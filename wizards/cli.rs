@@ -281,12 +281,15 @@ pub enum RunsCommand {
     Recover,
     /// Take back what a run wrote, where that is safe
     Undo {
-        /// The run's id, or its beginning
+        /// The run's id, or its beginning; the newest run that can be taken back by default
         #[arg(add = complete::runs())]
-        id: String,
+        id: Option<String>,
         /// Show what would be undone and change nothing
         #[arg(long)]
         dry_run: bool,
+        /// The words that a refusal prints, where later runs stand on this one
+        #[arg(long, value_name = "WORDS")]
+        confirm: Option<String>,
     },
     /// Continue an open run
     Resume {
@@ -382,6 +385,9 @@ pub enum NodeCommand {
         #[arg(long)]
         json: bool,
     },
+    /// The same as `trademl watch`, where it is looked for
+    #[command(hide = true)]
+    Watch,
 }
 
 /// `trademl watch`.
@@ -412,6 +418,9 @@ pub enum Watched {
 pub struct FsckArgs {
     /// The data root; without it TRADEML_ROOT, or the drive that this machine used the last time
     pub dir: Option<PathBuf>,
+    /// The same, as every other command takes it
+    #[arg(long, value_name = "DIR", conflicts_with = "dir")]
+    pub root: Option<PathBuf>,
     /// Machine-readable output
     #[arg(long)]
     pub json: bool,

@@ -4,8 +4,9 @@
 
 use crate::kit::{Gate, Outcome, Run, Scope, Step, Verb, Wizard};
 use crate::steps::keys;
-use crate::steps::paper::{self, Desk};
+use crate::steps::paper::{self, Desk, Moment};
 use data_layer::error::Result;
+use engine::pipelines::paper_day::AccountCheck;
 
 const BROKER: Step =
     Step::ask("broker-kind", Scope::Drive, "Broker", "A simulated book needs nobody; a paper account proves the order path.", paper::broker_question);
@@ -55,19 +56,27 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     }
     let desk = Desk::open(run.host(), run.root(), &broker, max_orders)?;
 
-    let account = run.act(&ACCOUNT, &broker, |act| desk.account(act))?;
-    run.act(&RECONCILE, &account.account, |act| desk.reconcile(act, &account))?;
+    // What was looked at on other prices, or in another session, is looked at again.
+    let seen = desk.moment(run.host())?;
+    let account = run.act(&ACCOUNT, &(&broker, &seen), |act| desk.account_of_the_day(act))?;
+    let outcome = evening(run, &desk, &account, &seen, max_orders, next_session)?;
+    Ok(paper::with_stops(outcome, &desk.stops(&account.account)))
+}
+
+/// What is done with the account, once it is known.
+fn evening(run: &mut Run<'_>, desk: &Desk, account: &AccountCheck, seen: &Moment, max_orders: i64, next_session: bool) -> Result<Outcome> {
+    run.act(&RECONCILE, &(&account.account, seen), |act| desk.reconcile(act, account))?;
     if account.market_open {
-        let sent = run.act(&WAITING, &account.trading_day, |act| desk.send_waiting(act, &account))?;
-        return Ok(paper::during_the_session(&account, &sent));
+        let sent = run.act(&WAITING, &account.trading_day, |act| desk.send_waiting(act, account))?;
+        return Ok(paper::during_the_session(account, &sent));
     }
-    let report = run.act(&REPORT, &account.account, |act| desk.daily_report(act, &account))?;
+    let report = run.act(&REPORT, &(&account.account, seen), |act| desk.daily_report(act, account))?;
     run.check(&CHAMPION, |act| desk.champion(act))?;
     if !next_session {
         return Ok(paper::settled(&report));
     }
     run.check(&GREEN, |act| desk.data_is_fresh(act))?;
-    let plan = run.act(&PLAN, &(&account.account, max_orders), |act| desk.plan(act, &account))?;
+    let plan = run.act(&PLAN, &(&account.account, max_orders, seen), |act| desk.plan(act, account))?;
     if plan.sent_before {
         return Ok(paper::sent_before(&plan, &report));
     }
@@ -77,6 +86,9 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
         run.pass_by(&CONFIRM, "the plan has no orders: there is nothing to confirm")?;
         run.pass_by(&SUBMIT, "nothing to send")?;
         return Ok(paper::nothing_to_send(&plan, &report));
+    }
+    for stop in desk.stops(&account.account) {
+        run.report().note(&text!("  note: {}", stop.text));
     }
     let day = plan.trading_day.to_string();
     run.gate(&CONFIRM, &Gate { account: &account.account, trading_day: &day, shown: &plan.preview, token: &plan.token })?;

@@ -103,5 +103,6 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     run.act(&CURATE, &window, node::curate)?;
     run.act(&EXPORT, &window, node::export)?;
     run.check(&COVERAGE, |act| node::coverage_line(act, window))?;
-    Ok(node_setup::filled(run.root(), &setup))
+    let bare = node::without_bars(run.root(), &setup.universe.symbols, window)?;
+    Ok(node_setup::filled(run.root(), &setup, &bare))
 }

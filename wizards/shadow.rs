@@ -17,5 +17,5 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
     let model: String = run.ask(&MODEL)?;
     run.check(&DATA, shadowing::data_of_the_day)?;
     let report = run.act(&CATCH_UP, &model, |act| shadowing::catch_up(act, &model))?;
-    Ok(shadowing::outcome(&report))
+    Ok(shadowing::outcome(&report, shadowing::behind(run.host(), run.root())?))
 }

@@ -1,14 +1,16 @@
 //! Pages under `docs/` that are made from tables in the code, and the test helper that keeps them equal.
 
+mod causes;
+
 use crate::error::{Code, Exit, code};
 
 /// `docs/errors/<ID>.md`: one page per code.
 pub fn error_page(code: &Code) -> String {
     let (label, advice) = exit_advice(code.exit);
+    let (leads, first) = causes::of(code);
     format!(
-        "# {id}\n\n{title}.\n\n- Exit status: {status} ({label})\n- Family: {family}\n\n{advice}\n\n\
-         The error on the screen says what happened, why, what was found, and the command that mends it; the log whose path \
-         it prints holds the steps before it. [All codes](index.md) · [Exit statuses](../exit-codes.md)\n",
+        "# {id}\n\n{title}.\n\n- Exit status: {status} ({label})\n- Family: {family}\n\n**What leads here.** {leads}\n\n**Look first.** {first}\n\n{advice}\n\n\
+         [All codes](index.md) · [Exit statuses](../exit-codes.md)\n",
         id = code.id,
         title = code.title,
         status = code.exit.status(),
@@ -48,7 +50,7 @@ fn family(id: &str) -> &'static str {
 fn exit_advice(exit: Exit) -> (&'static str, &'static str) {
     match exit {
         Exit::Done => ("done", "Nothing to do."),
-        Exit::Usage => ("usage", "Nothing was changed. Correct the command, the answers or the configuration, and run it again."),
+        Exit::Usage => ("usage", "Correct the command, the answers or the configuration, and run it again; what was finished before stays finished."),
         Exit::Refused => {
             ("refused by a gate", "A rule was not met, so the program stopped on purpose. Waiting or repeating does not help; the printed command does.")
         }

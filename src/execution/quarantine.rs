@@ -3,6 +3,7 @@
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
 use data_layer::time::UtcTime;
+use data_layer::words::joined;
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeMap;
 
@@ -33,12 +34,18 @@ pub fn release(db: &Db, symbol: &str, by: &str, reason: &str, now: UtcTime) -> R
     if by.is_empty() || reason.is_empty() {
         return Err(Error::new(code::GATE_REFUSED, "a release from quarantine needs an operator and a reason"));
     }
-    db.write(|tx| {
+    let released = db.write(|tx| {
         let key = format!("*:{symbol}");
-        tx.execute(
+        Ok(tx.execute(
             "UPDATE quarantine SET released_at = ?1, released_by = ?2, release_reason = ?3 WHERE key = ?4 AND released_at IS NULL",
             params![now.to_string(), by, reason, key],
-        )?;
-        Ok(())
-    })
+        )?)
+    })?;
+    if released > 0 {
+        return Ok(());
+    }
+    let held = quarantined(db)?.into_keys().collect::<Vec<_>>();
+    Err(Error::new(code::USE_ARGUMENT, text!("'{symbol}' is not in quarantine"))
+        .found(if held.is_empty() { "no symbol is".to_string() } else { text!("in quarantine: {}", joined(&held, ", ")) })
+        .fix("trademl paper status"))
 }

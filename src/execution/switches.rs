@@ -26,6 +26,13 @@ impl Switch {
             Self::Breaker => "circuit_breaker",
         }
     }
+    /// As people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Kill => term!("kill switch"),
+            Self::Breaker => term!("circuit breaker"),
+        }
+    }
     fn go(self) -> &'static str {
         match self {
             Self::Kill => "ACTIVE",
@@ -65,6 +72,16 @@ pub struct SwitchState {
     pub at: Option<UtcTime>,
 }
 
+impl SwitchState {
+    /// What it means for orders, in words that cannot be read the other way round: `ACTIVE` and `OPEN` are stored, never shown alone.
+    pub fn meaning(&self) -> String {
+        if self.stopped { text!("{}: increases are STOPPED", self.state) } else { term!("increases pass").to_string() }
+    }
+}
+
+/// The reason of a switch that no gate has armed yet.
+const NEVER_SET: &str = "it was never set for this account";
+
 fn stopped(switch: Switch, reason: impl Into<String>) -> SwitchState {
     SwitchState { stopped: true, state: switch.stop().into(), reason: reason.into(), operator: "-".into(), at: None }
 }
@@ -80,7 +97,7 @@ pub fn read(db: &Db, switch: Switch, account: &str) -> SwitchState {
     }
     match newest(db, switch, account) {
         Ok(Some(state)) => state,
-        Ok(None) => stopped(switch, "it was never set for this account"),
+        Ok(None) => stopped(switch, NEVER_SET),
         Err(e) => stopped(switch, text!("it cannot be read: {e}")),
     }
 }
@@ -171,13 +188,32 @@ pub fn reset_token(db: &Db, switch: Switch, account: &str) -> String {
     }
 }
 
-/// Let increases through again after the typed confirmation; never by time or restart.
+/// The command that lets increases through again, words and all.
+pub fn reset_command(db: &Db, switch: Switch, account: &str) -> String {
+    let breaker = if switch == Switch::Breaker { " --breaker" } else { "" };
+    format!("trademl paper reset --account {account}{breaker} --reason \"WHY\" --confirm \"{}\"", reset_token(db, switch, account))
+}
+
+/// Let increases through again after the typed confirmation; never by time or restart. The kill switch's file goes last: whatever
+/// fails before that leaves everything stopped.
 pub fn reset(db: &Db, switch: Switch, account: &str, typed: &str, operator: &str, reason: &str, now: UtcTime) -> Result<()> {
-    let wanted = reset_token(db, switch, account);
-    if typed != wanted {
-        return Err(Error::new(code::GATE_REFUSED, text!("the {} stays {}", switch.name(), switch.stop())).fix(text!("type exactly: {wanted}")));
+    if typed != reset_token(db, switch, account) {
+        return Err(Error::new(code::GATE_REFUSED, text!("the {} stays {}", switch.title(), switch.stop()))
+            .cause(if typed.is_empty() { "the words were not given" } else { "the words were not the ones asked for" })
+            .fix(reset_command(db, switch, account)));
     }
-    append(db, switch, account, switch.go(), reason, operator, now)
+    append(db, switch, account, switch.go(), reason, operator, now)?;
+    if switch == Switch::Kill {
+        store::remove(db.root(), &DataPath::new(STOP_FILE)?)?;
+    }
+    Ok(())
+}
+
+/// The switches that stop an account which was armed once, or that somebody stopped. One that no gate has armed yet is left out:
+/// the gate itself arms it.
+pub fn stops(db: &Db, account: &str) -> Vec<(Switch, SwitchState)> {
+    let both = [Switch::Kill, Switch::Breaker].map(|switch| (switch, read(db, switch, account)));
+    both.into_iter().filter(|(_, state)| state.stopped && state.reason != NEVER_SET).collect()
 }
 
 /// Trips of an account on one trading day, by the exchange's calendar.
@@ -235,6 +271,37 @@ mod tests {
         assert!(!read(&db, Switch::Kill, "SIM1").stopped);
         engage(&db, ALL_ACCOUNTS, "holiday", "me", now).unwrap();
         assert!(read(&db, Switch::Kill, "SIM1").stopped);
+    }
+
+    #[test]
+    fn wrong_words_leave_the_stop_file_where_it_is() {
+        let (_dir, root, db) = journal();
+        let (now, file) = (root.host().now(), DataPath::new(STOP_FILE).unwrap());
+        arm(&db, "SIM1", "me", now).unwrap();
+        store::write_atomic(&root, &file, b"stop").unwrap();
+        for typed in ["", "wrong", "RESET SIM2"] {
+            let refused = reset(&db, Switch::Kill, "SIM1", typed, "me", "looked", now).unwrap_err();
+            assert!(refused.body().fix[0].ends_with("--confirm \"RESET SIM1\""), "{:?}", refused.body());
+            assert!(store::read(&root, &file).unwrap().is_some() && read(&db, Switch::Kill, "SIM1").stopped, "{typed}");
+        }
+        assert!(reset(&db, Switch::Kill, "SIM1", "RESET SIM1", "me", "", now).is_err(), "a reason is needed");
+        assert!(store::read(&root, &file).unwrap().is_some());
+        assert_eq!(stops(&db, "SIM1").len(), 1);
+        reset(&db, Switch::Kill, "SIM1", "RESET SIM1", "me", "looked", now).unwrap();
+        assert!(store::read(&root, &file).unwrap().is_none() && stops(&db, "SIM1").is_empty());
+    }
+
+    #[test]
+    fn what_a_switch_means_cannot_be_read_the_other_way_round() {
+        let (_dir, root, db) = journal();
+        let now = root.host().now();
+        assert!(stops(&db, "SIM1").is_empty(), "the gate arms what was never set");
+        arm(&db, "SIM1", "me", now).unwrap();
+        assert_eq!(read(&db, Switch::Breaker, "SIM1").meaning(), "increases pass");
+        trip(&db, "SIM1", TripReason::DataStale, "1 h", now).unwrap();
+        assert_eq!(read(&db, Switch::Breaker, "SIM1").meaning(), "TRIPPED: increases are STOPPED");
+        let command = "trademl paper reset --account SIM1 --breaker --reason \"WHY\" --confirm \"RESET DATA_STALE\"";
+        assert_eq!(reset_command(&db, Switch::Breaker, "SIM1"), command);
     }
 
     #[test]

@@ -41,6 +41,11 @@ pub(crate) fn render(name: &str, data: &Value, charts: &BTreeMap<&'static str, S
     Ok(Rendered { json, md: page(format!("{name}.md"))?, html })
 }
 
+/// What a switch's stored word means for orders: `ACTIVE` and `OPEN` alone are read the other way round.
+pub(crate) fn switch_words(state: &str) -> String {
+    if ["ACTIVE", "OPEN"].contains(&state) { "increases pass".into() } else { format!("STOPPED ({state})") }
+}
+
 fn environment() -> Result<Environment<'static>> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -52,6 +57,7 @@ fn environment() -> Result<Environment<'static>> {
     env.add_filter("money", |v: Shown| f64::try_from(v).map_or_else(|_| MISSING.to_string(), money));
     env.add_filter("unit", |v: Shown, unit: String| by_unit(&v, &unit));
     env.add_filter("words", |v: String| v.replace('_', " "));
+    env.add_filter("switch", |v: String| switch_words(&v));
     for (name, source) in TEMPLATES {
         env.add_template(name, source).map_err(|e| Error::bug(format!("template {name}: {e:#}")))?;
     }

@@ -3,6 +3,7 @@
 use crate::reports::daily::{DailyReport, OrderCounts};
 use crate::reports::svg::Format;
 use crate::reports::view::MISSING;
+use crate::reports::view::switch_words;
 use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result, code};
 use data_layer::time::{DateRange, TradingDay};
@@ -102,7 +103,7 @@ impl WeeklyReport {
         let share = |v: Option<f64>| v.map_or_else(|| MISSING.to_string(), |v| Format::Percent(2).write(v));
         let day = |d: Option<(TradingDay, f64)>| d.map_or_else(|| MISSING.to_string(), |(d, v)| format!("{d} ({v:+.2})"));
         let o = &self.orders;
-        let switches: Vec<String> = self.switches.iter().map(|(k, v)| format!("{k} {v}")).collect();
+        let switches: Vec<String> = self.switches.iter().map(|(k, v)| format!("{}: {}", k.replace('_', " "), switch_words(v))).collect();
         let mut out = format!("# {} account {}, week of {} to {}\n\n", self.mode, self.account, self.first, self.last);
         let rows = [
             ("equity", format!("{} (before: {})", money(self.equity), money(self.equity_before))),

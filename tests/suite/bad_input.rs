@@ -259,3 +259,72 @@ fn the_registry_tells_who_is_champion_and_a_rollback_without_a_predecessor_is_re
     let (status, text) = run(home.path(), &["model", "rollback", "--reason", "a test", "--root", root]);
     assert!(status != 0 && text.contains("TML-ML-004"), "{text}");
 }
+
+/// A copy of the drive before the paper wizard, and a program that is run on it.
+struct Book {
+    home: tempfile::TempDir,
+}
+
+impl Book {
+    fn new() -> Self {
+        let book = Self { home: home() };
+        crate::journey::copy(&crate::journey::before(4), &book.place());
+        book
+    }
+    fn place(&self) -> std::path::PathBuf {
+        self.home.path().join("drive")
+    }
+    fn run(&self, args: &[&str]) -> (i32, String) {
+        run(self.home.path(), &[args, &["--root", self.place().to_str().unwrap()]].concat())
+    }
+    fn ok(&self, args: &[&str]) -> String {
+        let (status, text) = self.run(args);
+        assert_eq!(status, 0, "{args:?}: {text}");
+        text
+    }
+}
+
+#[test]
+fn an_evening_without_its_prices_is_refused_before_it_can_write_a_false_report() {
+    let book = Book::new();
+    book.ok(&["paper-trade", "--yes", "--confirm", "PAPER SIMLOCAL 2017-12-01"]);
+    book.ok(&["practice"]);
+    let report = book.place().join("reports/daily/2017-12-01/SIMLOCAL.json");
+    let (status, text) = book.run(&["paper-trade", "--yes"]);
+    assert!(status == 3 && text.contains("older than the last session") && !report.exists(), "{text}");
+    let said = book.ok(&["paper", "status"]);
+    assert!(said.contains("circuit breaker  increases pass") && !said.contains("OPEN"), "nothing was tripped: {said}");
+    book.ok(&["node", "once"]);
+    let text = book.ok(&["paper-trade", "--yes"]);
+    let day: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    assert!(day["orders"]["filled"].as_u64().unwrap() > 0 && day["equity"].as_f64().unwrap() != 100_000.0, "{day:#}");
+    assert!(!text.contains("Equity 100000 USD") && !text.contains("-0 %"), "{text}");
+}
+
+#[test]
+fn what_stops_the_orders_is_said_everywhere_and_wrong_words_lift_nothing() {
+    let book = Book::new();
+    book.ok(&["paper-trade", "--yes", "--confirm", "PAPER SIMLOCAL 2017-12-01"]);
+    book.ok(&["paper", "stop"]);
+    let stop = book.place().join("control/STOP");
+    for words in ["wrong", "", "RESET XXX"] {
+        let (status, text) = book.run(&["paper", "reset", "--account", "SIMLOCAL", "--reason", "x", "--confirm", words]);
+        assert!(status == 3 && stop.exists() && text.contains("--confirm \"RESET SIMLOCAL\""), "{words}: {text}");
+    }
+    assert_eq!(book.run(&["paper", "reset", "--account", "XXX", "--reason", "x", "--confirm", "RESET XXX"]).0, 2, "no such account");
+    assert_eq!(book.run(&["paper", "release", "ZZZZ", "--reason", "x"]).0, 2, "was never in quarantine");
+    // Only the file is taken away: the journal's row still stops, and everybody says so.
+    std::fs::remove_file(&stop).unwrap();
+    let said = book.ok(&["paper", "status"]);
+    assert!(said.contains("kill switch      ENGAGED: increases are STOPPED   no reason given"), "{said}");
+    let (_, text) = book.run(&["doctor"]);
+    assert!(text.contains("kill switch of SIMLOCAL ENGAGED: increases are STOPPED"), "{text}");
+    let text = book.ok(&["paper-trade", "--yes"]);
+    assert!(text.contains("kill switch of SIMLOCAL ENGAGED") && text.contains("trademl paper reset --account SIMLOCAL"), "{text}");
+    book.ok(&["paper", "reset", "--account", "SIMLOCAL", "--reason", "looked", "--confirm", "RESET SIMLOCAL"]);
+    assert!(book.run(&["doctor"]).1.contains("no order is stopped"));
+    // What the model and the book stand on is not pulled away by a short command.
+    let (status, text) = book.run(&["runs", "undo"]);
+    assert!(status == 3 && text.contains("later runs stand on what it wrote") && text.contains("--confirm \"UNDO "), "{text}");
+    assert!(book.place().join("control/stage.yml").exists());
+}

@@ -132,7 +132,7 @@ fn a_day_without_orders_asks_for_no_words() {
 
 #[test]
 fn the_service_answers_for_a_second_and_ends() {
-    let keys = [("Which strategy?", "\r"), ("Which address", "127.0.0.1:0\r"), ("Stop after how many seconds", "1\r")];
-    let mut screen = played("serve", 5, "0", &keys);
+    let keys = [("Which strategy?", "\r"), ("Which address", "127.0.0.1:0\r")];
+    let mut screen = played("serve --set serve.stop_after=1", 5, "0", &keys);
     screen.wait_for("served for 1 seconds");
 }

@@ -19,7 +19,7 @@ pub enum PaperCommand {
     /// Stop every increase of every account, now; reductions and cancels pass
     Stop {
         /// Why; it is recorded
-        #[arg(long)]
+        #[arg(long, default_value = "no reason given")]
         reason: String,
     },
     /// Follow the running session: order events, reconciles, tripwires, and what had to wait

@@ -45,7 +45,8 @@ pub fn explain(wanted: Option<&str>) -> Result<u8> {
         code::ALL.iter().for_each(|c| say(&text!("{}  exit {:<3}  {}", c.id, c.exit.status(), c.title)));
         return Ok(0);
     };
-    let found = code::ALL.iter().find(|c| c.id.eq_ignore_ascii_case(wanted));
+    let named = |c: &&data_layer::error::Code| c.id.eq_ignore_ascii_case(wanted) || c.id.trim_start_matches("TML-").eq_ignore_ascii_case(wanted);
+    let found = code::ALL.iter().find(named);
     let found = found.ok_or_else(|| Error::new(code::USE_ARGUMENT, text!("'{wanted}' is no error code of this program")).fix("trademl explain"))?;
     say(docs::error_page(found).trim_end());
     Ok(0)
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_code_is_explained_and_an_unknown_one_is_refused() {
-        assert_eq!(explain(Some("tml-ssd-003")).unwrap(), 0);
+        assert_eq!((explain(Some("tml-ssd-003")).unwrap(), explain(Some("SSD-003")).unwrap()), (0, 0));
         assert!(explain(Some("TML-NONE-999")).unwrap_err().is(code::USE_ARGUMENT));
     }
 

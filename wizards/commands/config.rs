@@ -111,7 +111,9 @@ fn set(host: &Host, setting: &str) -> Result<u8> {
         return Ok(0);
     }
     if env_vars::find(key).is_none() {
-        return Err(Error::new(code::USE_ARGUMENT, text!("'{key}' is no setting of this program")).fix("docs/reference/environment.md lists them"));
+        return Err(Error::new(code::USE_ARGUMENT, text!("'{key}' is no setting of this program"))
+            .fix("trademl config show")
+            .fix("all of them: docs/reference/environment.md"));
     }
     let value = match given {
         Some(_) if env_vars::is_secret(key) => {
@@ -140,6 +142,14 @@ fn typed(key: &str) -> Result<String> {
 }
 
 fn unset(host: &Host, key: &str) -> Result<u8> {
+    if let Some(changed) = layer::unset(host, key)? {
+        say(&text!("{key}: {} -> {}", changed.before, changed.after));
+        say(&text!("{} written; every comment is kept", changed.place.display()));
+        return Ok(0);
+    }
+    if env_vars::find(key).is_none() {
+        return Err(Error::new(code::USE_ARGUMENT, text!("'{key}' is no setting of this program")).fix("trademl config show"));
+    }
     let mut file = env_file::read(host)?;
     if !file.remove(key) {
         say(&text!("{key} was not set in {}", env_file::path(host).display()));

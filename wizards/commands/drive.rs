@@ -119,7 +119,7 @@ fn codes(codes: &Value) -> String {
 
 /// Prove a drive; exit 0 only if everything acknowledged is there and true.
 pub fn fsck(host: &Host, args: &FsckArgs) -> Result<u8> {
-    let root = open_root(host, args.dir.clone())?;
+    let root = open_root(host, args.dir.clone().or_else(|| args.root.clone()))?;
     let mut findings = proof::run(&root)?;
     if let Err(error) = Journal::open(&root).and_then(|journal| journal.verify_chain()) {
         findings.push(Finding {
@@ -196,7 +196,11 @@ pub fn rebuild(host: &Host, args: &RootArgs) -> Result<u8> {
 pub fn import(host: &Host, args: &ImportArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let db = Db::open(&root, Which::Node)?;
-    let report = export::import(&root, &db, &host.cwd().join(&args.dir))?;
+    let from = host.cwd().join(&args.dir);
+    if !from.is_dir() {
+        return Err(Error::new(code::USE_ARGUMENT, text!("{} is no folder", from.display())).fix("trademl import DRIVE/exports/nightly/YYYY-MM-DD"));
+    }
+    let report = export::import(&root, &db, &from)?;
     let (whole, size) = (if report.full { "all of it" } else { "what had changed" }, detect::human_bytes(report.bytes));
     say(&text!("{}: {} files brought in ({size}, {whole}), {} removed", report.folder, report.files, report.removed));
     Ok(0)
@@ -220,12 +224,15 @@ pub fn eject(host: &Host, args: &RootArgs) -> Result<u8> {
         }
     }
     rustix::fs::syncfs(std::fs::File::open(root.base())?).map_err(std::io::Error::from)?;
-    say("safe to unplug");
     let base = root.base().canonicalize().unwrap_or_else(|_| root.base().to_path_buf());
-    if let (Some(drive), _) = detect::drives::for_directory(host, &base)
-        && !drive.is_system
-        && host.env("HOME").is_none_or(|home| !std::path::Path::new(home).starts_with(&drive.mount_point))
-    {
+    let at_home = |mount: &str| host.env("HOME").is_some_and(|home| std::path::Path::new(home).starts_with(mount));
+    let mounted = detect::drives::for_directory(host, &base).0.filter(|drive| !drive.is_system && !at_home(&drive.mount_point));
+    if args.json {
+        emit(&json!({"v": 1, "safe": true, "unmount_first": mounted.map(|drive| drive.mount_point)}).to_string());
+        return Ok(0);
+    }
+    say("safe to unplug");
+    if let Some(drive) = mounted {
         say(&text!("first unmount it: sudo umount {}", drive.mount_point));
     }
     Ok(0)

@@ -131,16 +131,28 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
 
 /// The first wizard finds, or makes, the drive that the others expect.
 fn pi_data_node(host: &Host, log: &Log, flags: Flags) -> Result<u8> {
-    let mut session = Session::new(host, flags, &crate::pi_data_node::WIZARD, log)?;
-    let result = steps::preamble::find_drive(&mut session).and_then(|found| {
-        log.move_to(&found.root)?;
+    set_up(host, log, &mut Session::new(host, flags, &crate::pi_data_node::WIZARD, log)?)
+}
+
+/// Until a drive is the one: who goes back behind the first question of a new drive chooses again.
+pub fn set_up(host: &Host, log: &Log, session: &mut Session) -> Result<u8> {
+    loop {
+        let result = steps::preamble::find_drive(session).and_then(|found| {
+            log.move_to(&found.root)?;
+            session.report.set_log(log.shown(host));
+            session.host = found.world.host.clone();
+            let result = session.run(&found.root, crate::pi_data_node::run);
+            drop(found.hold);
+            result
+        });
+        let Some(made) = session.made.take().filter(|_| result.as_ref().is_ok_and(|outcome| outcome.other_drive)) else {
+            return Ok(session.finish(&result));
+        };
+        session.host = host.clone();
+        log.leave_drive(host)?;
         session.report.set_log(log.shown(host));
-        session.host = found.world.host.clone();
-        let result = session.run(&found.root, crate::pi_data_node::run);
-        drop(found.hold);
-        result
-    });
-    Ok(session.finish(&result))
+        steps::preamble::take_back(session, &made)?;
+    }
 }
 
 /// A wizard on a drive that exists, inside the drive's world.
@@ -148,6 +160,7 @@ fn pi_data_node(host: &Host, log: &Log, flags: Flags) -> Result<u8> {
 fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body: fn(&mut Run<'_>) -> Result<Outcome>) -> Result<u8> {
     let mut session = Session::new(host, flags, wizard, log)?;
     let result = open_root(host, session.flags.root.clone()).and_then(|root| {
+        session.place = Some(root.base().to_path_buf());
         log.move_to(&root)?;
         session.report.set_log(log.shown(host));
         let guard = steps::preamble::hold_for(&mut session, &root)?;

@@ -109,6 +109,9 @@ fn model_line(m: &ModelRow) -> String {
 
 fn history(root: &DataRoot, strategy: &str, json: bool) -> Result<()> {
     let events = Registry::open(root)?.events(strategy)?;
+    if events.is_empty() && !json {
+        return Err(Error::new(code::ML_NO_CHAMPION, text!("no model of '{strategy}' is registered on this drive")).fix("trademl train"));
+    }
     if json {
         emit(&store::canonical_json(&events)?);
     } else {

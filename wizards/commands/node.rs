@@ -1,7 +1,7 @@
 //! `trademl node`: the node's work without its wizard.
 
 use super::{emit, open_root, say};
-use crate::cli::{NodeArgs, NodeCommand};
+use crate::cli::{NodeArgs, NodeCommand, WatchArgs, Watched};
 use crate::kit::logs::Log;
 use crate::kit::notify;
 use crate::kit::report::{Reporter, Voice, error_text};
@@ -21,6 +21,9 @@ use std::collections::BTreeSet;
 
 /// One round, rounds until stopped, or an audit.
 pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
+    if matches!(args.command, NodeCommand::Watch) {
+        return super::watch::run(host, &WatchArgs { what: Watched::Node, root: args.root.clone() });
+    }
     let root = open_root(host, args.root.clone())?;
     log.move_to(&root)?;
     let held = steps::preamble::hold(&root, "node", false)?;
@@ -43,6 +46,7 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
             fetch(&steps::node::open(&world.host, &root)?, &report, dataset, symbols, window)?;
         }
         NodeCommand::Report { json } => findings_of(&root, *json)?,
+        NodeCommand::Watch => {}
     }
     drop(held);
     Ok(0)

@@ -21,6 +21,8 @@ use engine::pipelines::paper_day::AccountCheck;
 
 /// Who acts from the command line.
 const OPERATOR: &str = "command line";
+/// Stopping never waits for a reason.
+const NO_REASON: &str = "no reason given";
 /// The wizard's step that asks for the broker.
 const BROKER_STEP: &str = "broker-kind";
 
@@ -43,12 +45,9 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         PaperCommand::Status { account } => status(&db, &traded(&db, account.as_deref())?)?,
         PaperCommand::Reset { breaker, account, confirm, reason } => {
             let switch = if *breaker { Switch::Breaker } else { Switch::Kill };
-            if !breaker {
-                store::remove(&root, &DataPath::new(STOP_FILE)?)?;
-            }
-            let typed = confirm.clone().unwrap_or_default();
-            switches::reset(&db, switch, account, &typed, OPERATOR, reason, now)?;
-            say(&text!("the {} of {account} lets increases through again", switch.name()));
+            let (account, typed) = (traded(&db, Some(account))?, confirm.as_deref().unwrap_or_default());
+            switches::reset(&db, switch, &account, typed, OPERATOR, reason, now)?;
+            say(&text!("the {} of {account} lets increases through again", switch.title()));
         }
         PaperCommand::Release { symbol, reason } => {
             quarantine::release(&db, symbol, OPERATOR, reason, now)?;
@@ -114,9 +113,8 @@ fn authorize(host: &Host, code: Option<&str>, redirect: &str) -> Result<u8> {
 /// The account that is asked about, or that of the newest order set.
 fn traded(db: &Db, asked: Option<&str>) -> Result<String> {
     let known = OrderLog::new(db).accounts()?;
-    let unknown = |found: String| {
-        Err(Error::new(code::USE_ARGUMENT, "no order was ever planned for that account on this drive").found(found).fix("trademl paper-trade --root DIR"))
-    };
+    let fix = known.first().map_or_else(|| "trademl paper-trade".to_string(), |account| format!("--account {account}"));
+    let unknown = |found: String| Err(Error::new(code::USE_ARGUMENT, "no order was ever planned for that account on this drive").found(found).fix(fix));
     match asked {
         Some(account) if !known.iter().any(|k| k == account) => unknown(text!("'{account}'; it knows {}", known.join(", "))),
         Some(account) => Ok(account.to_string()),
@@ -154,7 +152,8 @@ fn at_desk(
 /// Stop everything. The file first: it works whatever holds the drive or the journal. Then the journal, for the record; the
 /// inner result says whether that worked.
 pub fn engage(root: &DataRoot, operator: &str, reason: &str) -> Result<Result<()>> {
-    store::write_atomic(root, &DataPath::new(STOP_FILE)?, text!("{operator}: {reason}\n").as_bytes())?;
+    let reason = if reason.trim().is_empty() { NO_REASON } else { reason };
+    store::write_atomic(root, &DataPath::new(STOP_FILE)?, format!("{operator}: {reason}\n").as_bytes())?;
     Ok(Db::open(root, Which::Journal).and_then(|db| switches::engage(&db, ALL_ACCOUNTS, reason, operator, root.host().now())))
 }
 
@@ -169,9 +168,9 @@ fn stop(root: &DataRoot, reason: &str) -> Result<u8> {
 fn status(db: &Db, account: &str) -> Result<()> {
     for switch in [Switch::Kill, Switch::Breaker] {
         let s = switches::read(db, switch, account);
-        say(&text!("{:<16} {:<8} {} ({})", switch.name(), s.state, s.reason, s.operator));
+        say(&text!("{:<16} {}   {} ({})", switch.title(), s.meaning(), s.reason, s.operator));
         if s.stopped {
-            say(&text!("{:<16} to reset, type: {}", "", switches::reset_token(db, switch, account)));
+            say(&text!("{:<16} to let them pass again: {}", "", switches::reset_command(db, switch, account)));
         }
     }
     for (symbol, reason) in quarantine::quarantined(db)? {
@@ -213,5 +212,17 @@ mod tests {
         }
         assert_eq!((traded(&db, None).unwrap(), traded(&db, Some("OLD")).unwrap()), ("NEW".to_string(), "OLD".to_string()));
         assert!(traded(&db, Some("NIX")).unwrap_err().to_string().contains("no order was ever planned"));
+    }
+
+    #[test]
+    fn stopping_needs_no_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::fake(FakeHost::default());
+        let root = DataRoot::create(&host, dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+        engage(&root, OPERATOR, " ").unwrap().unwrap();
+        let db = Db::open(&root, Which::Journal).unwrap();
+        let row: String = db.lock().unwrap().query_row("SELECT reason FROM switches", [], |r| r.get(0)).unwrap();
+        assert_eq!(row, NO_REASON, "both the file and the journal hold the stop");
+        assert!(store::read(&root, &DataPath::new(STOP_FILE).unwrap()).unwrap().is_some());
     }
 }

@@ -35,9 +35,13 @@ pub fn run(host: &Host, log: &Log, args: &PracticeArgs) -> Result<u8> {
         say(&line(args.to, &host.block_on(client::advance(host, &base, to))??));
     }
     let then = match args.to {
-        Moment::Open => ["  trademl paper-trade    reconcile and send what waited for money", "  trademl practice       on to the evening"],
+        Moment::Open => vec!["  trademl paper-trade    reconcile and send what waited for money", "  trademl practice       on to the evening"],
         Moment::Close => {
-            ["  trademl node once      fetch and judge the new session", "  trademl shadow, trademl paper-trade    score it, report, plan the next one"]
+            vec![
+                "  trademl node once      fetch and judge the new session",
+                "  trademl shadow         score it",
+                "  trademl paper-trade    report, plan the next one",
+            ]
         }
     };
     say("next");
@@ -50,7 +54,7 @@ fn line(to: Moment, face: &ClockFace) -> String {
     let clock: String = face.now.to_string().replace('T', " ").chars().take(16).collect();
     let day = face.now.day_in(&new_york());
     match to {
-        Moment::Open => text!("practice time {clock}Z: {day} has opened; orders that waited for the opening are filled"),
+        Moment::Open => text!("practice time {clock}Z: {day} has opened; a paper account fills what waited, the simulated book when the day's bars are there"),
         Moment::Close => text!("practice time {clock}Z: {day} is over, and its prices can be asked for"),
     }
 }

@@ -6,8 +6,9 @@ use crate::kit::undo::{self, Fate};
 use crate::kit::{Scope, paths, recover};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
+use data_layer::words::joined;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is left to do.
 pub enum Then {
@@ -26,7 +27,13 @@ pub fn run(root: &DataRoot, command: &RunsCommand) -> Result<Then> {
         RunsCommand::List => list(&journal)?,
         RunsCommand::Show { id } => show(&journal, &find(&journal, id)?.0)?,
         RunsCommand::Export { id } => export(&journal, &find(&journal, id)?.0)?,
-        RunsCommand::Undo { id, dry_run } => take_back(root, &find(&journal, id)?, *dry_run)?,
+        RunsCommand::Undo { id, dry_run, confirm } => {
+            let run = id.as_ref().map_or_else(|| newest_undoable(root, &journal), |id| find(&journal, id))?;
+            if !dry_run {
+                nothing_stands_on(root, &journal, &run.0, confirm.as_deref())?;
+            }
+            take_back(root, &run, *dry_run)?
+        }
         RunsCommand::Resume { id } => {
             let (first, last) = find(&journal, id)?;
             if last.kind == Event::Closed {
@@ -36,6 +43,36 @@ pub fn run(root: &DataRoot, command: &RunsCommand) -> Result<Then> {
         }
         RunsCommand::Recover => String::new(),
     }))
+}
+
+/// The newest run that left something which can be taken back.
+fn newest_undoable(root: &DataRoot, journal: &Journal) -> Result<(Record, Record)> {
+    for run in journal.runs()? {
+        if undo::undo(root, &run.0, true)?.iter().any(|(_, fate)| matches!(fate, Fate::Undone(_))) {
+            return Ok(run);
+        }
+    }
+    Err(Error::new(code::USE_NO_RUN, "no run on this drive has left anything that can be taken back").fix("trademl runs list"))
+}
+
+/// What a set-up wrote is what later work was done with: it is not pulled away from under a model or a book without typed words.
+fn nothing_stands_on(root: &DataRoot, journal: &Journal, run: &Record, typed: Option<&str>) -> Result<()> {
+    // Where nothing can be taken back, the reasons for that are the answer.
+    if !undo::undo(root, run, true)?.iter().any(|(_, fate)| matches!(fate, Fate::Undone(_))) {
+        return Ok(());
+    }
+    // The newest run comes first.
+    let later = journal.runs()?.into_iter().take_while(|(first, _)| first.run_id != run.run_id);
+    let others: BTreeSet<String> =
+        later.filter(|(first, last)| first.wizard != run.wizard && last.kind == Event::Closed).map(|(first, _)| first.wizard).collect();
+    let words = format!("UNDO {}", run.run_id.chars().take(10).collect::<String>());
+    if others.is_empty() || typed == Some(words.as_str()) {
+        return Ok(());
+    }
+    Err(Error::new(code::GATE_REFUSED, text!("run {} stays: later runs stand on what it wrote", run.run_id))
+        .found(joined(&others.into_iter().collect::<Vec<_>>(), ", "))
+        .fix(format!("trademl runs undo {} --dry-run", run.run_id))
+        .fix(format!("trademl runs undo {} --confirm \"{words}\"", run.run_id)))
 }
 
 /// Undo, line by line. An open run is closed by it: what it wanted is gone.

@@ -28,7 +28,7 @@ pub fn run(host: &Host, args: &WatchArgs) -> Result<u8> {
             let db = Db::open(&root, Which::Journal)?;
             let mut screen = steps::paper::Screen::open(&world.host, &root, &db)?;
             let stop = || match super::paper::engage(&root, "live screen", "stopped from the live screen") {
-                Ok(Ok(())) => "stopped: no account takes an increase; to go on: trademl paper reset".to_string(),
+                Ok(Ok(())) => "stopped: no account takes an increase; to go on: trademl paper status prints the command".to_string(),
                 Ok(Err(e)) => text!("stopped by a file; the journal could not be written: {e}"),
                 Err(e) => text!("NOT stopped: {e}"),
             };

@@ -57,6 +57,7 @@ fn order_line(row: &OrderRow, width: usize) -> Line<'static> {
 }
 
 fn switch_line(row: &SwitchRow, width: usize) -> Line<'static> {
-    let state = if row.permits { good(text!("{} permits orders", row.state)) } else { bad(text!("{} STOPS ORDERS", row.state)) };
-    Line::from(vec![plain(format!("  {} ", pad(&row.name, 16))), state, plain(format!("  {}", fit(&row.reason, width.saturating_sub(44))))])
+    // ACTIVE and OPEN alone are read the other way round.
+    let state = if row.permits { good("orders pass") } else { bad(text!("{} STOPS ORDERS", row.state)) };
+    Line::from(vec![plain(format!("  {} ", pad(&row.name.replace('_', " "), 16))), state, plain(format!("  {}", fit(&row.reason, width.saturating_sub(44))))])
 }

@@ -67,6 +67,10 @@ fn section(wizard: &Wizard) -> Value {
 
 /// Answers that are only ever given, never asked for.
 fn unasked(wizard: &Wizard) -> Vec<Question> {
+    #[cfg(feature = "research")]
+    if wizard.name == crate::serve::WIZARD.name {
+        return vec![crate::steps::service::stop_after_question()];
+    }
     let finds_the_drive = wizard.steps.iter().any(|s| s.id == crate::steps::preamble::STORAGE.id);
     if finds_the_drive { vec![crate::steps::preamble::override_question()] } else { Vec::new() }
 }

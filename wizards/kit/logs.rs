@@ -78,19 +78,33 @@ impl Log {
     }
 
     /// Continue on the drive: what was logged so far is copied there, old logs are removed.
-    #[allow(clippy::disallowed_methods)] // a log is for people: it is copied, not made durable
     pub fn move_to(&self, root: &DataRoot) -> Result<()> {
+        let base = root.base().display().to_string();
+        if let Ok(mut place) = self.target.0.lock()
+            && base.len() > 1
+            && !place.stand_ins.iter().any(|(p, _)| *p == base)
+        {
+            place.stand_ins.insert(0, (base, "<root>"));
+        }
         let folder = root.base().join("logs");
-        data_layer::store::create_folder(&folder)?;
+        self.into_folder(&folder)?;
+        forget_old(&folder, root.host());
+        Ok(())
+    }
+
+    /// Back to the state directory: the drive is given up again.
+    pub fn leave_drive(&self, host: &Host) -> Result<()> {
+        self.into_folder(&host.state_dir().join("log"))
+    }
+
+    #[allow(clippy::disallowed_methods)] // a log is for people: it is copied, not made durable
+    fn into_folder(&self, folder: &Path) -> Result<()> {
+        data_layer::store::create_folder(folder)?;
         let Ok(mut place) = self.target.0.lock() else { return Ok(()) };
         let Some(name) = place.path.file_name().map(PathBuf::from) else { return Ok(()) };
         let moved = folder.join(name);
         if moved == place.path {
             return Ok(());
-        }
-        let base = root.base().display().to_string();
-        if base.len() > 1 && !place.stand_ins.iter().any(|(p, _)| *p == base) {
-            place.stand_ins.insert(0, (base, "<root>"));
         }
         if let Ok(text) = std::fs::read(&place.path)
             && std::fs::write(&moved, place.neutral(&text)).is_ok()
@@ -99,8 +113,6 @@ impl Log {
         }
         place.file = open(&moved);
         place.path = moved;
-        drop(place);
-        forget_old(&folder, root.host());
         Ok(())
     }
 

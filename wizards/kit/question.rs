@@ -113,6 +113,10 @@ impl Question {
     /// Turn typed text into a value of this question's kind.
     pub fn parse(&self, text: &str) -> std::result::Result<Value, String> {
         let text = text.trim();
+        // A path may hold any letter; everything else is typed in plain ones.
+        let plain =
+            if matches!(self.kind, Kind::Path) || (matches!(self.kind, Kind::Text) && self.pattern.is_none()) { text.to_string() } else { half_width(text) };
+        let text = plain.as_str();
         match &self.kind {
             Kind::Text | Kind::Path => Ok(Value::from(text)),
             Kind::Confirm => match text.to_ascii_lowercase().as_str() {
@@ -224,6 +228,16 @@ impl Question {
             (_, other) => other.to_string(),
         }
     }
+}
+
+/// Full-width letters, digits and signs, as an input method for Chinese or Japanese leaves them, as plain ones.
+fn half_width(text: &str) -> String {
+    let plain = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        '\u{3000}' => ' ',
+        other => other,
+    };
+    text.chars().map(plain).collect()
 }
 
 /// The choice of that number (from 1), or of that name.

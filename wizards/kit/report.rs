@@ -194,7 +194,7 @@ impl Reporter {
         if !next.is_empty() {
             self.line(term!("next"));
             for (command, when) in next {
-                let line = if command.chars().count() <= 44 { text!("  {command:<44} {when}") } else { text!("  {command}\n      {when}") };
+                let line = if command.chars().count() < 44 { text!("  {command:<44} {when}") } else { text!("  {command}\n      {when}") };
                 self.line(&line);
             }
         }

@@ -38,6 +38,8 @@ pub struct Outcome {
     pub links: Vec<(String, String)>,
     /// Exit 3 although everything was done: the recorded verdict is a refusal.
     pub refused: bool,
+    /// The person went back behind the first question: this drive, made by this very call, is not the one.
+    pub other_drive: bool,
 }
 
 /// How a run is allowed to behave.
@@ -47,6 +49,8 @@ pub struct Manner {
     pub yes: bool,
     /// Show the plan and write nothing.
     pub dry_run: bool,
+    /// This very call made the drive: it can be left by going back from the first question.
+    pub fresh: bool,
 }
 
 /// The newest word of the journal about a step.
@@ -81,6 +85,8 @@ enum Turn {
     Rewind(String),
     /// `--dry-run` has shown its plan.
     PlanShown,
+    /// Back behind the first question.
+    OtherDrive,
 }
 
 /// A typed confirmation to be asked for: nothing but the exact `token` passes.
@@ -180,6 +186,7 @@ impl<'a> Run<'a> {
             let result = std::mem::replace(&mut announced, Ok(())).and_then(|()| body(&mut self));
             match (self.turn.take(), result) {
                 (Some(Turn::PlanShown), _) => return Ok(Outcome { summary: "dry run: nothing was written".into(), ..Outcome::default() }),
+                (Some(Turn::OtherDrive), _) => return Ok(Outcome { other_drive: true, ..Outcome::default() }),
                 (Some(Turn::Rewind(step)), _) => self.rewind(&step)?,
                 (None, Ok(outcome)) => {
                     self.given.refuse_unused(self.wizard.name)?;
@@ -299,6 +306,10 @@ impl<'a> Run<'a> {
     fn back(&mut self) -> Error {
         let here = self.current.map(|s| s.id).unwrap_or_default();
         let earlier = self.answers.iter().rev().find(|a| a.by_person).map(|a| a.step.clone());
+        if earlier.is_none() && self.manner.fresh {
+            self.turn = Some(Turn::OtherDrive);
+            return Error::bug("another drive is not an error");
+        }
         if earlier.is_none() {
             self.report.note("  nothing was asked before this one; for another drive leave with :save and start again with --root DIR");
         }
@@ -318,10 +329,9 @@ impl<'a> Run<'a> {
 
     /// Before the first work: every answer that was needed is there, and every answer that was given was needed.
     fn questions_are_over(&mut self) -> Result<()> {
-        if !self.missing.is_empty() {
-            return Err(self.all_missing());
-        }
-        self.given.refuse_unused(self.wizard.name)
+        let refused = if self.missing.is_empty() { self.given.refuse_unused(self.wizard.name) } else { Err(self.all_missing()) };
+        // The step that stands next has not begun: the refusal is not its own.
+        refused.inspect_err(|_| self.current = None)
     }
 
     /// A dry run ends where the work would begin.

@@ -68,6 +68,10 @@ pub struct Session {
     pub report: Reporter,
     pub wizard: &'static Wizard,
     pub tag: Option<String>,
+    /// The drive, as soon as it is known.
+    pub place: Option<PathBuf>,
+    /// The drive that this call made in an empty place.
+    pub made: Option<PathBuf>,
 }
 
 impl Session {
@@ -79,7 +83,7 @@ impl Session {
         let voice = voice(host, &flags);
         let prompter = front_end(&flags, voice);
         let report = Reporter::new(host, voice, wizard.name, Some(log.shown(host)));
-        Ok(Self { host: host.clone(), flags, voice, given, prompter, report, wizard, tag: None })
+        Ok(Self { host: host.clone(), flags, voice, given, prompter, report, wizard, tag: None, place: None, made: None })
     }
 
     /// A session without a terminal, for `demo` and for tests: answers from `text` and `sets`, events to `report`. `tag`
@@ -87,11 +91,13 @@ impl Session {
     pub fn headless(host: &Host, wizard: &'static Wizard, text: &str, sets: &[String], tag: &str, report: Reporter) -> Result<Self> {
         let given = Given::new(wizard.name, Some(text), sets, &[])?;
         let flags = Flags { yes: true, ..Flags::default() };
-        Ok(Self { host: host.clone(), flags, voice: report.voice(), given, prompter: Box::new(Answers), report, wizard, tag: Some(tag.to_string()) })
+        let (voice, prompter, tag) = (report.voice(), Box::new(Answers), Some(tag.to_string()));
+        Ok(Self { host: host.clone(), flags, voice, given, prompter, report, wizard, tag, place: None, made: None })
     }
 
     /// Open the journal on `root` and execute the body to its end.
     pub fn run(&mut self, root: &DataRoot, body: impl Fn(&mut Run<'_>) -> Result<Outcome>) -> Result<Outcome> {
+        self.place = Some(root.base().to_path_buf());
         let journal = if self.flags.dry_run { None } else { Some(self.journal(root)?) };
         let parts = Parts {
             host: self.host.clone(),
@@ -101,7 +107,7 @@ impl Session {
             given: &self.given,
             prompter: self.prompter.as_mut(),
             report: &self.report,
-            manner: Manner { yes: self.flags.yes, dry_run: self.flags.dry_run },
+            manner: Manner { yes: self.flags.yes, dry_run: self.flags.dry_run, fresh: self.made.is_some() },
             tag: self.tag.clone(),
         };
         Run::begin(parts)?.drive(body)
@@ -146,12 +152,37 @@ impl Session {
                     2 if error.is(code::USE_ANSWER_MISSING) => "action_required",
                     _ => "failed",
                 };
-                let place = self.flags.root.as_ref().map_or(String::new(), |root| text!(" --root {}", root.display()));
-                let again = (format!("trademl {}{place}", self.wizard.name), "the same command goes on from here".to_string());
-                self.report.finish(status, exit, &[again], Some(error));
+                self.report.finish(status, exit, &self.after(error), Some(error));
                 exit
             }
         }
+    }
+}
+
+impl Session {
+    /// What to do after an error: go on with the run where there is one and the command itself was right; else what the error says.
+    pub(crate) fn after(&self, error: &Error) -> Vec<(String, String)> {
+        let left = matches!(error.code().exit.status(), 5 | 130 | 143);
+        let mistaken = error.code().id.starts_with("TML-USE") && !left;
+        if self.place.is_some() && !mistaken {
+            return vec![(format!("trademl {}{}", self.wizard.name, self.at()), "the same command goes on from here".to_string())];
+        }
+        if left {
+            return vec![(format!("trademl {}", self.wizard.name), "begins again".to_string())];
+        }
+        let command = error.body().fix.iter().find(|fix| fix.starts_with("trademl "));
+        command.map(|fix| (fix.clone(), "as the error says".to_string())).into_iter().collect()
+    }
+
+    /// ` --root DIR`, where the command alone would not find this drive.
+    fn at(&self) -> String {
+        let known = data_layer::env_file::read(&self.host).ok().and_then(|file| file.get("TRADEML_ROOT")).map(PathBuf::from);
+        let place = match (&self.flags.root, &self.place) {
+            (Some(root), _) => Some(root),
+            (None, Some(place)) if known.as_ref() != Some(place) && self.host.env("TRADEML_ROOT").is_none() => Some(place),
+            _ => None,
+        };
+        place.map_or(String::new(), |root| text!(" --root {}", root.display()))
     }
 }
 

@@ -202,7 +202,13 @@ pub fn outcome(report: &Reporter, judged: &[Judged]) -> Outcome {
         ("trademl shadow".to_string(), "let it run beside the champion, sending nothing".to_string()),
         ("trademl paper-trade".to_string(), "trade the champion on paper".to_string()),
     ];
-    Outcome { summary: summary.join("\n  "), next, links: judged.iter().flat_map(pages).collect(), refused: judged.iter().all(|j| !j.evidence.verdict.passed) }
+    Outcome {
+        summary: summary.join("\n  "),
+        next,
+        links: judged.iter().flat_map(pages).collect(),
+        refused: judged.iter().all(|j| !j.evidence.verdict.passed),
+        ..Outcome::default()
+    }
 }
 
 fn bars(report: &Reporter, judged: &Judged) {

@@ -5,6 +5,7 @@ pub mod node;
 pub mod node_setup;
 pub mod preamble;
 pub mod screens;
+pub mod unfinished;
 pub mod world;
 
 #[cfg(feature = "research")]

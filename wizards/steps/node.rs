@@ -233,6 +233,14 @@ pub fn coverage_line(act: &Act<'_>, window: DateRange) -> Result<String> {
     Ok(text!("{} GREEN of {} expected partitions ({rest})", crate::kit::percent(c.green, c.expected), c.expected))
 }
 
+/// Names of which the ledger knows no usable bar of a day in the window.
+pub fn without_bars(root: &DataRoot, symbols: &[String], window: DateRange) -> Result<Vec<String>> {
+    let db = Db::open(root, Which::Node)?;
+    let known = ledger::coverage_by_symbol(&db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
+    let has = |symbol: &&String| known.get(*symbol).is_some_and(|c| c.green + c.amber > 0);
+    Ok(symbols.iter().filter(|symbol| !has(symbol)).cloned().collect())
+}
+
 /// Judge what is stored, over everything that the ledger answers for, and ask again for what is missing.
 pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope) -> Result<Audited> {
     let node = open(host, root)?;

@@ -68,9 +68,19 @@ fn liquid(host: &Host, root: &DataRoot) -> Result<Universe> {
     Ok(Universe::new(source, symbols.into_iter().collect()))
 }
 
-/// Symbols of a list: one a line, `#` comments and blanks left out, duplicates refused.
+/// Symbols of a list: one a line, `#` comments and blanks left out; what no vendor knows as a symbol and duplicates are refused.
 fn symbols_of(text: &str) -> Result<Vec<String>> {
-    let mut out: Vec<String> = text.lines().map(|l| l.split('#').next().unwrap_or("").trim().to_string()).filter(|l| !l.is_empty()).collect();
+    let mut out = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        let symbol = line.split('#').next().unwrap_or("").trim();
+        if symbol.is_empty() {
+            continue;
+        }
+        if !is_symbol(symbol) {
+            return Err(Error::new(code::USE_ANSWER_INVALID, text!("line {}: '{symbol}' is no symbol; one a line, in capitals, such as MSFT or BRK.B", n + 1)));
+        }
+        out.push(symbol.to_string());
+    }
     let count = out.len();
     out.sort();
     out.dedup();
@@ -81,6 +91,18 @@ fn symbols_of(text: &str) -> Result<Vec<String>> {
         encode_symbol(symbol)?;
     }
     if out.is_empty() { Err(Error::new(code::USE_ANSWER_INVALID, "the list of symbols is empty")) } else { Ok(out) }
+}
+
+/// Capitals, digits, dots and dashes, beginning with a capital, as every vendor here writes them.
+fn is_symbol(text: &str) -> bool {
+    let tail = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || ".-".contains(c);
+    text.len() <= 12 && text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(tail)
+}
+
+/// The first few of many names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    let first = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 5 { text!("{first} and {} more", names.len() - 5) } else { first }
 }
 
 // --- the review -----------------------------------------------------------------------------------------------------
@@ -136,11 +158,15 @@ fn promises(setup: &Setup, sessions: usize, room: String) -> (Vec<String>, Vec<S
     let bars = symbols.div_ceil(100) * (symbols.min(100) * sessions).div_ceil(10_000);
     // Bars, actions by year, one dated listing; 200 calls a minute, and as much again for reading them back.
     let minutes = (bars + symbols.div_ceil(100) * 6 + 2).div_ceil(200) * 2;
-    let notes = vec![
-        text!("first GREEN within {minutes} min: {symbols} symbols x {sessions} sessions of daily bars, {bars} calls at 200 a minute"),
+    let calls = if bars == 1 { term!("1 call").to_string() } else { text!("{bars} calls") };
+    let mut notes = vec![
+        text!("first GREEN within {minutes} min: {symbols} symbols x {sessions} sessions of daily bars, {calls} at 200 a minute"),
         room,
         "to undo: trademl runs undo (settings, stage.yml and waiting tasks go back; collected data stays)".into(),
     ];
+    if setup.universe.source.starts_with("file:") {
+        notes.push(text!("the list: {}; which of them the vendors know is seen when they are asked", some_of(&setup.universe.symbols)));
+    }
     let asides = vec![
         "in a day: each new session asked for within 31 minutes of the close, exported at the maintenance time".into(),
         "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
@@ -155,7 +181,7 @@ fn patched(host: &Host, root: &DataRoot, setup: &Setup) -> Result<EnvFile> {
     let machine = detect::machine::detect(host);
     file.set("EDGE_NODE_ID", &setup.node_id);
     file.set("TRADEML_ENV", "local");
-    file.set("TRADEML_ROOT", &root.base().display().to_string());
+    file.set("TRADEML_ROOT", &super::unfinished::meant(host, root).display().to_string());
     file.set("TRADEML_DRIVE", &root.drive().drive_id);
     if file.get("NODE_MAX_INFLIGHT_DEFAULT").is_none() {
         file.set("NODE_MAX_INFLIGHT_DEFAULT", &machine.suggested_inflight().to_string());
@@ -231,15 +257,22 @@ pub fn set_up_only(root: &DataRoot) -> Outcome {
     Outcome { summary: "the node is set up; the queue is seeded".into(), next, ..Outcome::default() }
 }
 
-/// Set up and filled.
-pub fn filled(root: &DataRoot, setup: &Setup) -> Outcome {
+/// Set up and filled; `bare` are the names that no source has a bar of.
+pub fn filled(root: &DataRoot, setup: &Setup, bare: &[String]) -> Outcome {
     let place = root.base().display();
     let mut next = vec![
         (format!("trademl train --root {place}"), "train a model on what is GREEN".into()),
         (format!("trademl node run --root {place}"), "keep the drive full".into()),
         (format!("trademl status --root {place}"), "coverage, queue and budgets".into()),
     ];
-    let summary = "the drive is filled, audited and curated".to_string();
+    let all = setup.universe.symbols.len();
+    let summary = match bare.len() {
+        0 => "the drive is filled, audited and curated".to_string(),
+        n => text!("the drive is filled as far as its sources go: no bar at all for {n} of {all} names: {}", some_of(bare)),
+    };
+    if bare.len() == all {
+        next.remove(0);
+    }
     if setup.service == "systemd" {
         next.insert(1, (format!("trademl service install node --root {place}"), "write the systemd unit that keeps it full from every start on".into()));
     }
@@ -254,6 +287,25 @@ mod tests {
     fn symbol_lists_are_read_strictly() {
         assert_eq!(symbols_of("MSFT\n# comment\n\nAAPL # apple\n").unwrap(), ["AAPL", "MSFT"]);
         assert!(symbols_of("A\nA\n").is_err() && symbols_of("\n").is_err());
+        for (list, line) in
+            [("AAPL\nmsft\n", "line 2: 'msft'"), ("# mine\n\u{65e5}\u{672c}\n", "line 2: "), ("TSLA GOOG\n", "line 1: 'TSLA GOOG'"), ("1A\n", "line 1")]
+        {
+            assert!(symbols_of(list).unwrap_err().to_string().contains(line), "{list}");
+        }
+        assert_eq!(symbols_of("BRK.B\nBF-A # preferred\n").unwrap(), ["BF-A", "BRK.B"]);
         assert_eq!(symbols_of(STAGE_0).unwrap().len(), 100);
+    }
+
+    #[test]
+    fn names_without_a_bar_are_said_and_not_trained_on() {
+        let (dir, host) = (tempfile::tempdir().unwrap(), Host::fake(data_layer::host::FakeHost::default()));
+        let root = DataRoot::create(&host, dir.path(), "replay@1", data_layer::root::FsFacts::default(), None).unwrap();
+        let names = ["AAPL", "XXXX"].map(String::from);
+        let universe = Universe::new("file:list.txt", names.to_vec());
+        let setup = Setup { node_id: "n".into(), universe, maintenance: "02:00".into(), service: "none".into() };
+        assert_eq!(filled(&root, &setup, &[]).summary, "the drive is filled, audited and curated");
+        let some = filled(&root, &setup, &names[1..]);
+        assert!(some.summary.ends_with("no bar at all for 1 of 2 names: XXXX") && some.next[0].0.contains("train"), "{some:?}");
+        assert!(!filled(&root, &setup, &names).next.iter().any(|(command, _)| command.contains("train")));
     }
 }

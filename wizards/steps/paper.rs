@@ -2,6 +2,7 @@
 
 mod broker_view;
 mod digest;
+mod moment;
 mod parity;
 mod replay;
 mod screen;
@@ -13,10 +14,11 @@ use tape::{Events, Tape};
 
 pub use broker_view::{granted, view};
 pub use digest::digest;
+pub use moment::Moment;
 pub use screen::Screen;
 pub use words::{
-    BROKER_KEYS, CTRADER_KEYS, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome,
-    sent_before, settled,
+    BROKER_KEYS, CTRADER_KEYS, Stop, broker_question, day_line, during_the_session, max_orders_question, next_session_question, nothing_to_send, outcome,
+    sent_before, settled, with_stops,
 };
 
 use super::judging;
@@ -234,6 +236,8 @@ impl Desk {
         let Some(run_key) = self.newest_set(&account.account, asof)? else {
             return Ok(Reported { asof, path: None, equity: account.equity });
         };
+        // Positions are valued at this day's closes, once and for ever.
+        self.prices_are_there(act.host)?;
         let closes = self.market.panel.symbols.iter().filter_map(|s| self.market.last_close(s, asof).map(|c| (s.clone(), c))).collect();
         let registry = Registry::open(act.root)?;
         let mode = if matches!(self.broker, Kind::Simulated) { Mode::Simulated } else { Mode::Paper };
@@ -286,12 +290,7 @@ impl Desk {
 
     /// The newest session must be the last one that closed, and GREEN.
     pub fn data_is_fresh(&self, act: &Act<'_>) -> Result<String> {
-        let wanted = Calendar::xnys().last_closed(act.host.now())?;
-        if self.market.asof < wanted {
-            return Err(Error::new(code::GATE_GREEN, "the drive's prices are older than the last session")
-                .found(text!("newest {}, last session {wanted}", self.market.asof))
-                .fix("trademl node once"));
-        }
+        self.prices_are_there(act.host)?;
         super::shadowing::data_of_the_day(act)
     }
 
@@ -408,7 +407,7 @@ impl Desk {
 
     /// In doubt, nothing is assumed here: [`Desk::submit`] asks for every order by its id before it sends anything.
     pub fn find(&self, act: &Act<'_>, _plan: &PlannedSet) -> Result<Option<SubmitReport>> {
-        act.note("this step was interrupted: every order is asked for by its id first");
+        act.note("every order is asked for by its id before anything is sent");
         Ok(None)
     }
 

@@ -1,10 +1,11 @@
 //! Before a run: what this machine is, which drive it is, and whether somebody else is writing on it.
 
 use super::keys;
+use super::unfinished;
 use super::world::{self, World};
 use crate::kit::prompter::{GateReply, Place, Reply};
 use crate::kit::session::Session;
-use crate::kit::{Choice, Question, Scope, Step, notify};
+use crate::kit::{Choice, Question, Scope, Step, Wizard, notify};
 use data_layer::attach;
 use data_layer::control::{Which, seal};
 use data_layer::detect::{self, Detected};
@@ -45,16 +46,42 @@ pub fn find_drive(session: &mut Session) -> Result<Found> {
     }
     let detected = detect::detect(&host);
     show(session, &detected);
+    let left = session.place.take().map(|place| (place, term!("as answered before").to_string()));
+    let mut last = left.or_else(|| unfinished::place(&host));
     loop {
-        if let Some(found) = settle(session, &detected)? {
-            return Ok(found);
+        match settle(session, &detected, &mut last) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(error) if was_typed(session)? && a_slip(&error) => not_accepted(session, &error),
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Whether the place was typed (or accepted) at its question: then another one can be.
+fn was_typed(session: &Session) -> Result<bool> {
+    let given = session.given.look_up(&session.host, &storage_question()).is_some();
+    Ok(session.prompter.interactive() && !session.flags.yes && !given && named_place(session)?.is_none())
+}
+
+/// Whether another place may do. Leaving, a held drive and a refused take-over are decisions, not places.
+fn a_slip(error: &Error) -> bool {
+    let places = [code::HOST_SYSTEM, code::SSD_FILESYSTEM, code::SSD_NOT_MOUNTED, code::SSD_READ_ONLY, code::SSD_IS_CHECKOUT];
+    places.iter().any(|code| error.is(*code))
+}
+
+fn not_accepted(session: &Session, error: &Error) {
+    let body = error.body();
+    session.report.note(&text!("  not accepted: {}", body.what));
+    for line in body.cause.iter().chain(&body.found).chain(&body.fix) {
+        session.report.note(&format!("    {line}"));
     }
 }
 
 /// A drive that holds a root: attach it, enter its world.
 fn existing(session: &mut Session, place: &Path) -> Result<Found> {
     refuse_checkout(place)?;
+    session.place = Some(place.to_path_buf());
     let host = session.host.clone();
     // Held first: a second wizard on this drive must hear about the first one, not about its sandbox.
     let root = DataRoot::open(&host, place)?;
@@ -80,26 +107,53 @@ fn named_place(session: &Session) -> Result<Option<PathBuf>> {
 }
 
 /// One pass over the two questions; `None` when the second was answered with "back".
-fn settle(session: &mut Session, detected: &Detected) -> Result<Option<Found>> {
+fn settle(session: &mut Session, detected: &Detected, last: &mut Option<(PathBuf, String)>) -> Result<Option<Found>> {
     let host = session.host.clone();
-    let place = choose_place(session, detected)?;
+    let place = choose_place(session, detected, last.as_ref())?;
+    *last = Some((place.clone(), term!("as answered before").to_string()));
     refuse_checkout(&place)?;
-    let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host)? } else { place };
+    let meant = place.clone();
+    let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host, &place)? } else { place };
     if place.join(SENTINEL).exists() {
         return existing(session, &place).map(Some);
     }
     let words = session.given.look_up(&host, &override_question()).and_then(|(v, _)| v.as_str().map(str::to_string));
-    let accepted = detect::accept(&host, &place, words.as_deref())?;
+    let accepted = detect::accept(&host, &meant, words.as_deref())?;
     for warning in &accepted.warnings {
         session.report.note(&text!("  note: {warning}"));
     }
-    settled(session, &STORAGE, &place.display().to_string(), false);
+    settled(session, &STORAGE, &meant.display().to_string(), false);
     let Some(dataset) = choose_market(session)? else { return Ok(None) };
     settled(session, &MARKET, &market_words(&dataset), false);
+    let market_typed = session.prompter.interactive() && !session.flags.yes && session.given.look_up(&host, &market_question()).is_none();
+    let asked = was_typed(session)? || market_typed;
+    let nothing_there = std::fs::read_dir(&place).map_or(true, |mut inside| inside.next().is_none());
     let world = world::enter(&host, &dataset, &place.join("sandbox"), None)?;
+    if let Some(why) = accepted.practice.as_ref().filter(|_| dataset == "real") {
+        session.report.note(&text!("  note: a drive for the real market, and {why}"));
+    }
     let root = DataRoot::create(&world.host, &place, &dataset, accepted.fs, accepted.accepted_without)?;
+    if !session.flags.dry_run {
+        unfinished::note(&host, &place)?;
+        session.place = Some(place.clone());
+        session.made = (nothing_there && asked).then(|| place.clone());
+    }
     let hold = hold_for(session, &DataRoot::open(&host, &place)?)?;
     Ok(Some(Found { root, world, hold }))
+}
+
+/// Going back from the first question of the run: the drive that this very call made in an empty place, and that holds nothing but
+/// its skeleton, is removed again.
+pub fn take_back(session: &mut Session, place: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(place)? {
+        let inside = entry?.path();
+        if inside.is_dir() { std::fs::remove_dir_all(&inside)? } else { std::fs::remove_file(&inside)? }
+    }
+    // Another's folder, or a mount point, stays.
+    drop(std::fs::remove_dir(place));
+    session.report.note(&text!("  the empty drive at {} is removed again", place.display()));
+    session.place = Some(place.to_path_buf());
+    Ok(())
 }
 
 /// The command that made a drive continues it too: what it says of the place and the market is not a stray answer. Another
@@ -134,8 +188,9 @@ fn market_words(dataset: &str) -> String {
 }
 
 /// A dry run of a drive that does not exist yet happens in a scratch folder of this machine; the chosen place stays empty.
-fn scratch(host: &Host) -> Result<PathBuf> {
-    let place = host.state_dir().join("dry-run");
+fn scratch(host: &Host, meant: &Path) -> Result<PathBuf> {
+    let place = unfinished::scratch(host);
+    unfinished::rehearse(host, meant)?;
     match std::fs::remove_dir_all(&place) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
         _ => {}
@@ -239,32 +294,43 @@ fn show(session: &Session, detected: &Detected) {
     }
 }
 
-fn choose_place(session: &mut Session, detected: &Detected) -> Result<PathBuf> {
+fn choose_place(session: &mut Session, detected: &Detected, last: Option<&(PathBuf, String)>) -> Result<PathBuf> {
     let host = session.host.clone();
     if let Some(place) = named_place(session)? {
         return Ok(place);
     }
     let recommended = &detected.recommendation;
-    let question = storage_question().default(recommended.path.clone(), recommended.reason.clone());
+    let question = match last {
+        Some((place, why)) => storage_question().default(place.display().to_string(), why.clone()),
+        None => storage_question().default(recommended.path.clone(), recommended.reason.clone()),
+    };
     loop {
         match preamble_answer(session, &STORAGE, &question)? {
-            Some(value) => return Ok(host.cwd().join(value.as_str().unwrap_or_default())),
+            Some(value) => return Ok(host.cwd().join(at_home(&host, value.as_str().unwrap_or_default()))),
             None => session.report.note("  this is the first question"),
         }
+    }
+}
+
+/// `~/drive` as shells and every page write it.
+fn at_home(host: &Host, typed: &str) -> PathBuf {
+    match (typed.strip_prefix("~/"), host.env("HOME")) {
+        (Some(rest), Some(home)) => Path::new(home).join(rest),
+        _ => PathBuf::from(typed),
     }
 }
 
 fn storage_question() -> Question {
     Question::path("storage.root", "Where shall the data live?")
         .no_default("the drive that is found on this machine is offered")
-        .pattern("^/")
+        .pattern("^~?/")
         .help("A folder on an SSD with ext4, xfs, btrfs or APFS. A plain folder is fine for practice. Nothing is ever formatted.")
         .check(absolute)
 }
 
 fn market_question() -> Question {
     let choices = vec![
-        Choice::new("practice", "practise: 100 companies, real prices of 2013-2018, no keys, no network"),
+        Choice::new("practice", "practice: 100 companies, real prices of 2013-2018, no keys, no network"),
         Choice::new("real", "the real market: free vendor keys are asked for next"),
     ];
     Question::select("market.world", "Which market?", choices)
@@ -273,7 +339,8 @@ fn market_question() -> Question {
 }
 
 fn absolute(value: &Value) -> std::result::Result<(), String> {
-    if value.as_str().is_some_and(|p| Path::new(p).is_absolute()) { Ok(()) } else { Err("an absolute path is needed, such as /mnt/ssd/data_layer".into()) }
+    let good = value.as_str().is_some_and(|p| Path::new(p).is_absolute() || p.starts_with("~/"));
+    if good { Ok(()) } else { Err("an absolute path is needed, such as /mnt/ssd/data_layer or ~/trademl-practice".into()) }
 }
 
 /// `real`, the embedded practice world, or whatever a sandbox named in the environment serves.
@@ -309,12 +376,22 @@ fn preamble_answer(session: &mut Session, step: &'static Step, question: &Questi
     if !session.prompter.interactive() {
         return Err(question.missing());
     }
-    let place = session.wizard.place(step);
-    match session.prompter.ask(&place, question)? {
+    let place = Place { outline: outline(session.wizard, step), ..session.wizard.place(step) };
+    let nothing_kept = |error: Error| match error.code() {
+        c if c == code::USE_INTERRUPTED || c == code::USE_TERMINATED => Error::new(c, "stopped before a drive was made; nothing was written"),
+        _ => error,
+    };
+    match session.prompter.ask(&place, question).map_err(nothing_kept)? {
         Reply::Value(value) => Ok(Some(value)),
         Reply::Back => Ok(None),
         Reply::Pause => Err(Error::new(code::USE_PAUSED, "left before a drive was chosen; nothing was written")),
     }
+}
+
+/// All steps, for `:steps` before there is a run.
+fn outline(wizard: &Wizard, here: &Step) -> String {
+    let row = |(i, step): (usize, &Step)| text!("\n  {:<4} {:>2} {}", if step.id == here.id { term!("here") } else { "    " }, i + 1, step.title);
+    wizard.steps.iter().enumerate().map(row).fold(text!("  {}: {} steps", wizard.name, wizard.steps.len()), |all, row| all + &row)
 }
 
 /// Whether the machine's clock can be believed: not before this program was built (a Pi has no battery clock). A world's
@@ -332,6 +409,10 @@ fn believable(now: UtcTime) -> Result<()> {
         .found(text!("it says {now}, before this program was built"))
         .fix("sudo timedatectl set-ntp true, wait a minute, then run the same command"))
 }
+
+#[cfg(test)]
+#[path = "preamble_tests.rs"]
+mod conversation;
 
 #[cfg(test)]
 mod tests {

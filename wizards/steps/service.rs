@@ -32,7 +32,7 @@ pub fn address_question() -> Question {
 pub fn stop_after_question() -> Question {
     Question::number("serve.stop_after", "Stop after how many seconds (0 = never)?", 0, 86_400)
         .default(0, "until it is stopped with Ctrl-C")
-        .help("A number of seconds makes the service end by itself with exit 0: for smoke tests and demonstrations.")
+        .help("Never asked; given, it makes the service end by itself with exit 0: for smoke tests and demonstrations.")
 }
 
 pub fn is_loopback(address: &str) -> bool {

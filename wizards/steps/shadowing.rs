@@ -2,11 +2,14 @@
 
 use super::market::{self, Market, Ready};
 use crate::kit::{Act, Outcome};
+use data_layer::calendar::Calendar;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
+use data_layer::host::Host;
 use data_layer::ledger;
+use data_layer::root::DataRoot;
 use data_layer::schema::table;
-use data_layer::time::DateRange;
+use data_layer::time::{DateRange, TradingDay};
 use data_layer::words::joined;
 use engine::models::registry::Registry;
 use engine::pipelines::shadow_day::{self, ShadowInput, ShadowModel, ShadowReport, Shadowed};
@@ -44,10 +47,24 @@ pub fn shadowed(ready: &Ready, panel: &Panel, model: &ShadowModel) -> Result<Sha
     Ok(Shadowed { signal: ready.signal(panel, first)?, rule: ready.rule.clone() })
 }
 
-/// What is said last.
-pub fn outcome(reports: &[ShadowReport]) -> Outcome {
+/// The newest session of the drive, where a later one has closed.
+pub fn behind(host: &Host, root: &DataRoot) -> Result<Option<TradingDay>> {
+    let newest = market::newest(root)?;
+    Ok((newest < Calendar::xnys().last_closed(host.now())?).then_some(newest))
+}
+
+/// What is said last; `behind` is the newest session where a later one is not on the drive.
+pub fn outcome(reports: &[ShadowReport], behind: Option<TradingDay>) -> Outcome {
     let each: Vec<String> =
         reports.iter().map(|r| text!("{} ({}): {} sessions, net {:+.2} %", r.version, r.stage, r.added + r.kept, r.net_total * 100.0)).collect();
-    let next = vec![("trademl evaluate".to_string(), "compare again once enough sessions were shadowed".to_string())];
-    Outcome { summary: text!("shadow books are up to date: {}", joined(&each, "; ")), next, ..Outcome::default() }
+    let mut next = vec![("trademl evaluate".to_string(), "compare again once enough sessions were shadowed".to_string())];
+    let each = joined(&each, "; ");
+    let summary = match behind {
+        None => text!("shadow books are up to date: {each}"),
+        Some(newest) => {
+            next.insert(0, ("trademl node once".to_string(), "fetch the sessions since, then trademl shadow again".to_string()));
+            text!("shadow books end with {newest}, the newest session on the drive; a later one has closed: {each}")
+        }
+    };
+    Outcome { summary, next, ..Outcome::default() }
 }

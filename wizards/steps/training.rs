@@ -331,7 +331,7 @@ pub fn outcome(trained: &[Trained]) -> Outcome {
     let summary = trained.iter().map(|t| t.sentence.as_str()).collect::<Vec<_>>().join("\n  ");
     let each = if trained.len() > 1 { "judge each of them against the champion" } else { "judge it against the champion" };
     let links = trained.iter().map(|t| (term!("model").to_string(), format!("models/{}/{}", t.strategy, t.version))).collect();
-    Outcome { summary, next: vec![("trademl evaluate".to_string(), each.to_string())], links, refused: false }
+    Outcome { summary, next: vec![("trademl evaluate".to_string(), each.to_string())], links, ..Outcome::default() }
 }
 
 #[cfg(test)]

@@ -57,6 +57,9 @@ pub fn remedy(fs_type: &str, device: &str) -> String {
 /// accept a filesystem that would be refused. A read-only mount is refused in any case.
 pub fn accept(host: &Host, dir: &Path, without_guarantees: Option<&str>) -> Result<Accepted> {
     let base = nearest_existing(dir);
+    if !base.is_dir() {
+        return Err(Error::new(code::HOST_SYSTEM, text!("{} is a file, not a folder", base.display())).fix("name a folder: --root DIR"));
+    }
     let (mounted, unmounted) = drives::for_directory(host, &base);
     refuse_empty_mount_point(host, dir, mounted.as_ref(), &unmounted, without_guarantees)?;
     let fs_type = mounted.as_ref().map_or("unknown", |m| m.fs_type.as_str()).to_string();
@@ -73,7 +76,7 @@ pub fn accept(host: &Host, dir: &Path, without_guarantees: Option<&str>) -> Resu
             .fix("if it turned read-only by itself, look at the kernel log first: dmesg | tail"));
     }
     let write_through = mounted.as_ref().and_then(|m| m.write_cache.as_deref()) == Some("write through");
-    let (probe, mut facts) = probe(host, &base, write_through)?;
+    let (probe, mut facts) = probe(host, (dir, &base, mounted.as_ref()), write_through)?;
     let mut warnings = Vec::new();
     if write_through && mounted.as_ref().is_some_and(|m| m.transport == Transport::Usb) {
         warnings
@@ -146,8 +149,8 @@ fn nearest_existing(dir: &Path) -> PathBuf {
 }
 
 /// Try the abilities out in a temporary folder inside `base`.
-pub fn probe(host: &Host, base: &Path, write_through: bool) -> Result<(FsProbe, Vec<Fact>)> {
-    let scratch = Scratch::new(host, base)?;
+fn probe(host: &Host, (dir, base, mounted): (&Path, &Path, Option<&Drive>), write_through: bool) -> Result<(FsProbe, Vec<Fact>)> {
+    let scratch = Scratch::new(host, base, |cause| forbidden(host, dir, base, mounted, cause))?;
     let dir = scratch.0.as_path();
     let probe = FsProbe {
         rename: replaces_by_rename(dir).unwrap_or(false),
@@ -169,19 +172,34 @@ pub fn probe(host: &Host, base: &Path, write_through: bool) -> Result<(FsProbe, 
     Ok((probe, facts))
 }
 
+/// Where this user may not write. A folder that is still to be made is made for them; one that is there changes its owner only
+/// where it is theirs to begin with (their home, a drive of its own): the owner of `/` or `/etc` is never to be changed.
+fn forbidden(host: &Host, dir: &Path, base: &Path, mounted: Option<&Drive>, cause: String) -> Error {
+    let error = Error::new(code::HOST_SYSTEM, text!("{} cannot be written by this user", base.display())).cause(cause);
+    let at_home = host.env("HOME").is_some_and(|home| home.len() > 1 && dir.starts_with(home));
+    let own_drive = mounted.is_some_and(|m| m.mount_point != "/" && dir.starts_with(&m.mount_point) && !SYSTEM.iter().any(|s| m.mount_point.starts_with(s)));
+    let error = if dir != base && !dir.exists() {
+        error.fix(format!("sudo install -d -o \"$USER\" '{}'", dir.display()))
+    } else if at_home || own_drive {
+        error.fix(format!("sudo chown \"$USER\" '{}'", dir.display()))
+    } else {
+        error
+    };
+    error.fix("or practise in a folder of your home: --root ~/trademl-practice")
+}
+
+/// Folders that systems mount for themselves.
+const SYSTEM: [&str; 9] = ["/boot", "/dev", "/etc", "/nix", "/proc", "/run/lock", "/sys", "/usr", "/var"];
+
 /// The temporary folder; removed when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(host: &Host, base: &Path) -> Result<Self> {
+    fn new(host: &Host, base: &Path, forbidden: impl FnOnce(String) -> Error) -> Result<Self> {
         let dir = base.join(format!(".trademl-probe-{}-{}", host.pid(), hex::encode(host.random_bytes::<4>())));
         match fs::create_dir(&dir) {
             Ok(()) => Ok(Self(dir)),
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-                Err(Error::new(code::HOST_SYSTEM, text!("{} cannot be written by this user", base.display()))
-                    .cause(e.to_string())
-                    .fix(text!("sudo chown \"$USER\" {}", base.display())))
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(forbidden(e.to_string())),
             Err(e) => Err(Error::from(e).during(&text!("trying {}", base.display()))),
         }
     }

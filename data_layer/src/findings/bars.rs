@@ -188,7 +188,9 @@ fn why(class: &str) -> &'static str {
         "a hole in a name's life" => {
             "The source holds no bar for these sessions while the name was trading. The vendor was asked again and sent nothing; only a second vendor can fill it."
         }
-        "a name without a single bar" => "The source knows the name's listing and none of its prices.",
+        "a name without a single bar" => {
+            "No source has a price of it: a name that is not listed there (a typing error in a list, perhaps), or one whose listing alone is known."
+        }
         "prices contradict each other" => "Open or close lies outside low to high by more than rounding: wrong at the source, RED, never used.",
         "the same close and volume again and again" => "Five sessions or more with equal close and volume: the source repeated its last bar.",
         "two vendors' closes are far apart" => {

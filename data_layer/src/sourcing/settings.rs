@@ -120,6 +120,12 @@ impl Default for Loops {
     }
 }
 
+/// `H:MM` of a day.
+pub fn is_wall_time(text: &str) -> bool {
+    let parts: Vec<Option<u8>> = text.split(':').map(|part| part.parse().ok()).collect();
+    matches!(parts.as_slice(), [Some(h), Some(m)] if *h < 24 && *m < 60)
+}
+
 const EDGE: &str = include_str!("../../../configs/edge.yml");
 const BACKFILL: &str = include_str!("../../../configs/backfill.yml");
 
@@ -164,6 +170,9 @@ impl EdgeConfig {
         }
         if out.inflight.values().any(|n| *n == 0) || out.lease_ttl_seconds < 30 {
             return Err(Error::new(code::CFG_VALUE, text!("{name}: at least one call in flight and a lease of 30 s are needed")));
+        }
+        if !is_wall_time(&out.loops.maintenance) {
+            return Err(Error::new(code::CFG_VALUE, text!("{name}: loops.maintenance '{}' is no time of day such as 02:00", out.loops.maintenance)));
         }
         Ok(out)
     }

@@ -33,6 +33,7 @@ fn layers() -> Vec<Layer> {
 }
 
 /// What was changed.
+#[derive(Debug)]
 pub struct Changed {
     pub place: PathBuf,
     pub before: Value,
@@ -42,9 +43,18 @@ pub struct Changed {
 /// Set `key` (`edge.loops.forward_minutes`) to a YAML value. `None` where the key belongs to no layered configuration.
 /// Refused, with the file as it was, where the whole would not be a configuration any more.
 pub fn set(host: &Host, key: &str, text: &str) -> Result<Option<Changed>> {
+    let value = config::yaml_tree(text, key)?;
+    change(host, key, |old, path| patched(old, path, &value))
+}
+
+/// Take `key` out of this machine's file: the layers below decide again.
+pub fn unset(host: &Host, key: &str) -> Result<Option<Changed>> {
+    change(host, key, removed)
+}
+
+fn change(host: &Host, key: &str, edit: impl FnOnce(&str, &[&str]) -> Result<String>) -> Result<Option<Changed>> {
     let layers = layers();
     let Some((layer, path)) = layers.iter().find_map(|l| Some((l, key.strip_prefix(&l.name)?.strip_prefix('.')?))) else { return Ok(None) };
-    let value = config::yaml_tree(text, key)?;
     let in_force = |name: &str| -> Result<Value> {
         let loaded: Loaded<Value> = config::load(name, layer.built_in, host, None)?;
         Ok(path.split('.').try_fold(&loaded.value, |v, part| v.get(part)).cloned().unwrap_or_default())
@@ -57,7 +67,7 @@ pub fn set(host: &Host, key: &str, text: &str) -> Result<Option<Changed>> {
         Err(e) => return Err(e.into()),
     };
     let parts: Vec<&str> = path.split('.').collect();
-    write(&place, &patched(old.as_deref().unwrap_or(""), &parts, &value)?)?;
+    write(&place, &edit(old.as_deref().unwrap_or(""), &parts)?)?;
     if let Err(refused) = (layer.check)(host, layer) {
         match &old {
             Some(text) => write(&place, text)?,
@@ -80,6 +90,65 @@ fn patched(text: &str, path: &[&str], value: &Value) -> Result<String> {
     Err(Error::new(code::CFG_PARSE, text!("this machine's file is written in a way that cannot be edited at '{}'", path.join(".")))
         .cause("only lines of the form `key: value` are changed, so that nothing else is")
         .fix(text!("edit it by hand: {}: {value}", path.join(": "))))
+}
+
+/// The document without what stands at a path, and without the keys above it that hold nothing else.
+fn removed(text: &str, path: &[&str]) -> Result<String> {
+    let not_set = || Error::new(code::USE_ARGUMENT, text!("'{}' is not set in this machine's file", path.join("."))).fix("trademl config show --origin");
+    if is_empty(text) {
+        return Err(not_set());
+    }
+    let mut wanted = config::yaml_tree(text, "this machine's file")?;
+    if !take(&mut wanted, path) {
+        return Err(not_set());
+    }
+    let made = without(text, path);
+    let same =
+        if is_empty(&made) { wanted.as_object().is_none_or(Map::is_empty) } else { config::yaml_tree(&made, "the edited file").ok().as_ref() == Some(&wanted) };
+    if same {
+        return Ok(made);
+    }
+    Err(Error::new(code::CFG_PARSE, text!("this machine's file is written in a way that cannot be edited at '{}'", path.join(".")))
+        .cause("only lines of the form `key: value` are changed, so that nothing else is")
+        .fix("edit it by hand; trademl config show --origin names it"))
+}
+
+/// Take the value at a path out of a tree; `false` where there is none.
+fn take(tree: &mut Value, path: &[&str]) -> bool {
+    let (Some((first, rest)), Some(map)) = (path.split_first(), tree.as_object_mut()) else { return false };
+    if rest.is_empty() {
+        return map.remove(*first).is_some();
+    }
+    let Some(inside) = map.get_mut(*first) else { return false };
+    let taken = take(inside, rest);
+    if taken && inside.as_object().is_some_and(Map::is_empty) {
+        map.remove(*first);
+    }
+    taken
+}
+
+/// The lines without the block of a path; a key above it that would be left without any goes too.
+fn without(text: &str, path: &[&str]) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    let (mut from, mut to, mut indent) = (0, lines.len(), 0);
+    let mut cut = None;
+    for part in path {
+        let Some(at) = (from..to).find(|i| key_of(lines[*i]) == Some((indent, *part))) else { return text.to_string() };
+        let end = (at + 1..to).find(|i| key_of(lines[*i]).is_some_and(|(n, _)| n <= indent)).unwrap_or(to);
+        // Blank lines and comments behind the block belong to what follows.
+        let last = (at..end).rev().find(|i| key_of(lines[*i]).is_some()).unwrap_or(at);
+        let alone = (from..to).filter(|i| key_of(lines[*i]).is_some_and(|(n, _)| n == indent)).count() == 1;
+        cut = match cut {
+            Some((above, _)) if alone => Some((above, last + 1)),
+            _ => Some((at, last + 1)),
+        };
+        let deeper = lines[at + 1..end].iter().find_map(|line| key_of(line).map(|(n, _)| n).filter(|n| *n > indent)).unwrap_or(indent + 2);
+        (from, to, indent) = (at + 1, end, deeper);
+    }
+    if let Some((begin, end)) = cut {
+        lines.drain(begin..end);
+    }
+    lines.join("\n") + "\n"
 }
 
 const HEAD: &str = "# What differs on this machine; everything else is built in.\n";
@@ -165,6 +234,21 @@ mod tests {
         assert_eq!(with(&["inflight", "alpaca"], 8.into()), format!("{text}  alpaca: 8\n"));
         assert_eq!(with(&["freeze_seconds", "fred"], 90.into()), format!("{text}freeze_seconds:\n  fred: 90\n"));
         assert_eq!(patched("", &["a", "b"], &1.into()).unwrap(), format!("{HEAD}a:\n  b: 1\n"));
+    }
+
+    #[test]
+    fn what_was_set_is_taken_out_again() {
+        let text = "# mine\nloops:\n    # often enough\n    forward_minutes: 15   # was 5\n    maintenance: \"02:00\"\n\n# calls\ninflight:\n  default: 2\n";
+        assert_eq!(removed(text, &["loops", "maintenance"]).unwrap(), text.replace("    maintenance: \"02:00\"\n", ""));
+        assert_eq!(removed(text, &["inflight", "default"]).unwrap(), text.replace("inflight:\n  default: 2\n", ""));
+        assert!(removed(text, &["loops", "planner_hours"]).unwrap_err().is(code::USE_ARGUMENT));
+        assert!(removed("inflight: {default: 2}\n", &["inflight", "default"]).is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let host = host(dir.path());
+        set(&host, "edge.loops.maintenance", "03:00").unwrap();
+        let back = unset(&host, "edge.loops.maintenance").unwrap().unwrap();
+        assert_eq!((back.before, back.after), (Value::from("03:00"), Value::from("02:00")));
+        assert!(set(&host, "edge.loops.maintenance", "25:99").unwrap_err().is(code::CFG_VALUE));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use data_layer::error::Result;
 use data_layer::fsck::{self, Level};
 use data_layer::ledger;
 use data_layer::root::{DataPath, DataRoot};
+use data_layer::schema::table;
 use data_layer::segment;
 use data_layer::store;
 use data_layer::time::UtcTime;
@@ -237,11 +238,17 @@ fn export(exam: &Exam) -> Result<Vec<Finding>> {
     }])
 }
 
+/// The day that backups are dated by: a practice drive lives in its world's time, which its newest session tells.
+pub(super) fn today(root: &DataRoot) -> Result<UtcTime> {
+    let newest = if root.is_world() { sound(root).map(|db| ledger::held(&db, table::RAW_EQUITIES_BARS)).transpose()?.flatten() } else { None };
+    Ok(newest.map_or_else(|| Ok(root.host().now()), |held| UtcTime::parse(&format!("{}T00:00:00Z", held.end.plus_days(-1))))?)
+}
+
 fn backup(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(root) = exam.root.as_ref().filter(|r| set_up(r)) else { return Ok(Vec::new()) };
     let newest = backups(root, Which::Journal)?.pop();
     let date = newest.as_ref().and_then(|p| p.as_str().rsplit('.').next()).and_then(|d| UtcTime::parse(&format!("{d}T00:00:00Z")).ok());
-    let now = root.host().now();
+    let now = today(root)?;
     Ok(vec![match date {
         Some(at) if now.seconds_since(at).abs() <= BACKUP_DAYS * 86_400.0 => Finding::pass(newest.map_or(String::new(), |p| p.to_string())),
         Some(_) => {

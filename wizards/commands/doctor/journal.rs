@@ -16,7 +16,7 @@ pub const FAMILY: Family = Family {
         Check { id: "attachment", what: "the drive is held by one machine, or was left in order", rooted: true, look: attachment },
         Check { id: "locks", what: "who is at work", rooted: true, look: locks },
         Check { id: "open-runs", what: "runs that wait to be continued", rooted: true, look: open_runs },
-        Check { id: "kill-switch", what: "the kill switch is not engaged", rooted: true, look: kill_switch },
+        Check { id: "kill-switch", what: "neither the kill switch nor a circuit breaker stops the orders", rooted: true, look: kill_switch },
     ],
 };
 
@@ -79,10 +79,18 @@ fn open_runs(exam: &Exam) -> Result<Vec<Finding>> {
 
 fn kill_switch(exam: &Exam) -> Result<Vec<Finding>> {
     let Some(root) = &exam.root else { return Ok(Vec::new()) };
+    #[cfg(feature = "research")]
+    if journal_is_there(exam) {
+        let stops = super::research::stops(exam, root)?;
+        if !stops.is_empty() {
+            return Ok(stops);
+        }
+    }
     let place = root.locate(&DataPath::new("control/STOP")?);
     Ok(vec![if place.exists() {
-        Finding::fail("control/STOP is there: nothing is sent to a broker until it is gone", text!("rm {}", exam.place("control/STOP"))).exit(Exit::Refused)
+        let seen = "control/STOP is there: increases are STOPPED, reductions and cancels pass";
+        Finding::fail(seen, text!("rm {}", exam.place("control/STOP"))).exit(Exit::Refused)
     } else {
-        Finding::pass("not engaged")
+        Finding::pass("no order is stopped")
     }])
 }

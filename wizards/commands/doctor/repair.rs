@@ -82,7 +82,7 @@ fn private(place: &Path) -> Result<String> {
 }
 
 fn back_up(root: &DataRoot) -> Result<String> {
-    let today = root.host().now().utc_day().to_string();
+    let today = super::control::today(root)?.utc_day().to_string();
     let mut done = Vec::new();
     for which in [Which::Journal, Which::Registry] {
         if root.locate(&DataPath::new(which.path())?).exists() {

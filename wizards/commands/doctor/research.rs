@@ -7,7 +7,9 @@ use crate::steps::market::Ready;
 use crate::steps::training;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Exit, Result, code};
-use data_layer::root::DataPath;
+use data_layer::root::{DataPath, DataRoot};
+use engine::execution::log::OrderLog;
+use engine::execution::switches::{self, Switch, SwitchState};
 use engine::models::registry::Registry;
 
 pub const FAMILY: Family = Family {
@@ -24,6 +26,17 @@ const STRATEGY: &str = "equities_xs";
 
 fn there(exam: &Exam, which: Which) -> bool {
     exam.root.as_ref().is_some_and(|r| DataPath::new(which.path()).is_ok_and(|p| r.locate(&p).exists()))
+}
+
+/// Switches that stop an account which has traded, with the command that lets increases pass again.
+pub fn stops(exam: &Exam, root: &DataRoot) -> Result<Vec<Finding>> {
+    let db = Db::open(root, Which::Journal)?;
+    let finding = |account: &str, (switch, state): (Switch, SwitchState)| {
+        let seen = text!("{} of {account} {}, reductions and cancels pass: {}", switch.title(), state.meaning(), state.reason);
+        Finding::fail(seen, text!("{}{}", switches::reset_command(&db, switch, account), exam.at())).exit(Exit::Refused)
+    };
+    let accounts = OrderLog::new(&db).accounts()?;
+    Ok(accounts.iter().flat_map(|account| switches::stops(&db, account).into_iter().map(|stop| finding(account, stop))).collect())
 }
 
 fn registry(exam: &Exam) -> Result<Vec<Finding>> {

@@ -138,7 +138,9 @@ fn parse(text: &str, wizard: &str) -> Result<Section> {
         }
         return Ok(Section { answers: file.answers, confirm: file.confirm });
     }
-    file.wizards.get(wizard).cloned().ok_or_else(|| Error::new(code::USE_ANSWER_MISSING, text!("the answers file has nothing for {wizard}")))
+    file.wizards.get(wizard).cloned().ok_or_else(|| {
+        Error::new(code::USE_ANSWER_MISSING, text!("the answers file has nothing for {wizard}")).fix(text!("add a line below wizards: {wizard}: {{}}"))
+    })
 }
 
 fn resolve_secret(host: &Host, id: &str, value: &Value) -> Result<SecretReply> {

@@ -131,7 +131,9 @@ impl<F: Face> Talk<F> {
         match &question.kind {
             Kind::Select(choices) => {
                 let labels: Vec<String> = choices.iter().map(|c| c.label.clone()).collect();
-                let at = question.default.as_ref().and_then(|(v, _)| choices.iter().position(|c| v.as_str() == Some(&c.value))).unwrap_or(0);
+                let usual = || question.default.as_ref().and_then(|(v, _)| choices.iter().position(|c| v.as_str() == Some(&c.value)));
+                // What a list leaves behind is where the choice stood.
+                let at = kept.parse().ok().filter(|at| *at < labels.len()).or_else(usual).unwrap_or(0);
                 self.face.pick(&labels, at)
             }
             _ => self.face.line(kept, false),
@@ -192,6 +194,7 @@ impl<F: Face> Prompter for Talk<F> {
                     continue;
                 }
                 Input::End => return Err(question.missing()),
+                Input::Text(_) if matches!(question.kind, Kind::Select(_)) => {}
                 Input::Text(text) => kept.clone_from(text),
                 Input::Pick(_) => {}
             }

@@ -5,6 +5,7 @@ use crate::kit::act::Act;
 use crate::kit::journal::Event;
 use crate::kit::paths;
 use crate::kit::prompter::{GateReply, ReviewReply, Sheet};
+use crate::kit::question::Question;
 use crate::kit::review::Plan;
 use crate::kit::step::Step;
 use data_layer::error::{Error, Result, code};
@@ -43,8 +44,22 @@ impl Run<'_> {
         // What nobody said is no answer: recorded, it would be one the next time.
         if source != MISSING {
             self.commit(step, Event::Done, "", &json!({"id": question.id, "value": kept, "source": source}))?;
+            self.answered(step, &place, question.display(&value), source == ASKED, false);
         }
-        self.answered(step, &place, question.display(&value), source == ASKED, false);
+        convert(value)
+    }
+
+    /// What a flag or a file may say and nobody is asked for; not kept for the next time.
+    pub fn given<T: DeserializeOwned>(&self, question: &Question) -> Result<T> {
+        let value = match (self.given.look_up(&self.host, question), &question.default) {
+            (Some((value, source)), _) => {
+                let invalid = |why| Error::new(code::USE_ANSWER_INVALID, text!("'{}' is not acceptable: {why}", question.id)).cause(text!("from: {source}"));
+                question.validate(&value).map_err(invalid)?;
+                value
+            }
+            (None, Some((default, _))) => default.clone(),
+            (None, None) => return Err(question.missing()),
+        };
         convert(value)
     }
 

@@ -2,6 +2,7 @@
 
 use super::symbols_of;
 use crate::kit::{Choice, Question};
+use data_layer::sourcing::settings::is_wall_time;
 use serde_json::Value;
 use std::path::Path;
 
@@ -67,16 +68,13 @@ fn plain_name(value: &Value) -> Result<(), String> {
 }
 
 fn readable_symbols(value: &Value) -> Result<(), String> {
-    let text = crate::kit::read_text(Path::new(value.as_str().unwrap_or_default())).map_err(|e| e.to_string())?;
-    symbols_of(&text).map(drop).map_err(|e| e.to_string())
+    let plain = |error: data_layer::error::Error| error.body().what.clone();
+    let text = crate::kit::read_text(Path::new(value.as_str().unwrap_or_default())).map_err(plain)?;
+    symbols_of(&text).map(drop).map_err(plain)
 }
 
 fn wall_time(value: &Value) -> Result<(), String> {
-    let parts: Vec<Option<u8>> = value.as_str().unwrap_or_default().split(':').map(|p| p.parse().ok()).collect();
-    match parts.as_slice() {
-        [Some(h), Some(m)] if *h < 24 && *m < 60 => Ok(()),
-        _ => Err("a time of day such as 02:00 is needed".into()),
-    }
+    if is_wall_time(value.as_str().unwrap_or_default()) { Ok(()) } else { Err("a time of day such as 02:00 is needed".into()) }
 }
 
 #[cfg(test)]

@@ -34,7 +34,9 @@ impl Need {
 
 /// Compare the need with the drive that holds the root. `Ok` is a line for the review; the refusal names both numbers.
 pub fn judge(act: &Act<'_>, need: Need) -> Result<String> {
-    let base = act.root.base().canonicalize().unwrap_or_else(|_| act.root.base().to_path_buf());
+    let meant = crate::steps::unfinished::meant(act.host, act.root);
+    let there = meant.ancestors().find(|dir| dir.exists()).unwrap_or(&meant);
+    let base = there.canonicalize().unwrap_or_else(|_| there.to_path_buf());
     let (drive, _) = data_layer::detect::drives::for_directory(act.host, &base);
     let wanted = need.bytes();
     let Some(drive) = drive.filter(|d| d.total_bytes > 0) else {

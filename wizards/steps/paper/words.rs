@@ -2,6 +2,7 @@
 
 use super::{PlannedSet, Reported};
 use crate::kit::{Choice, Outcome, Question, SecretSpec};
+use data_layer::control::Db;
 use data_layer::error::Result;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
@@ -10,6 +11,7 @@ use engine::execution::calibration::fit::{Estimate, Fit, Outcome as Fitting};
 use engine::execution::calibration::{Basis, Change, ENOUGH_FILLS, ENOUGH_SESSIONS, Evidence, SideCost, acceptance};
 use engine::execution::cost::{Coefficients, Tier};
 use engine::execution::risk::Limits;
+use engine::execution::switches::{self, Switch, SwitchState};
 use engine::pipelines::paper_day::AccountCheck;
 use engine::pipelines::paper_day::plan::{ExpectedCost, Preview, reason_word};
 use engine::pipelines::paper_day::send::SubmitReport;
@@ -58,9 +60,14 @@ fn opening(p: &Preview) -> String {
         p.trading_day,
         p.notional_usd,
         p.equity,
-        p.gross_after * 100.0,
-        p.net_after * 100.0
+        whole_percent(p.gross_after),
+        whole_percent(p.net_after)
     )
+}
+
+/// Whole percent of a share; never -0.
+fn whole_percent(share: f64) -> f64 {
+    (share * 100.0).round() + 0.0
 }
 
 /// The confirmation screen, 78 columns wide; of a plan without orders, what there is to know about it.
@@ -71,8 +78,8 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
             p.account,
             p.trading_day,
             p.equity,
-            p.gross_after * 100.0,
-            p.net_after * 100.0
+            whole_percent(p.gross_after),
+            whole_percent(p.net_after)
         )
     } else {
         opening(p)
@@ -105,6 +112,11 @@ pub fn screen(p: &Preview, limits: &Limits) -> String {
         limits.daily_loss_usd,
         limits.drawdown_trip * 100.0
     ));
+    if p.orders > 0 {
+        // Said again last: on a small screen the heading has scrolled away when the words are asked for.
+        let usd: f64 = p.lines.iter().map(|line| line.notional_usd.abs()).sum();
+        out.push_str(&text!("In short: {} orders, {usd:.0} USD, PAPER account {}, session {}.\n", p.orders, p.account, p.trading_day));
+    }
     out
 }
 
@@ -134,14 +146,16 @@ pub fn costs(account: &str, now: &SideCost, e: &Evidence, past: &[Change]) -> Re
     match e.fills {
         0 => out.push_str(&text!("own fills at the open: none yet, {} others\n", e.unmeasured)),
         _ => out.push_str(&text!(
-            "own fills at the open: {} over {} sessions, {} others; median |slippage| + fee {} bps, mean {} bps, 95 % between {} and {}\n",
+            "own fills at the open: {} over {} sessions, {} others; median |slippage| + fee {} bps, mean {} bps{}\n",
             e.fills,
             e.sessions,
             e.unmeasured,
             bps(e.median_bps),
             bps(e.mean_bps),
-            bps(e.low_bps),
-            bps(e.high_bps)
+            match (e.low_bps, e.high_bps) {
+                (Some(low), Some(high)) => text!(", 95 % between {low:.2} and {high:.2}"),
+                _ => ", too few for a range".to_string(),
+            }
         )),
     }
     out.extend(e.fits.iter().flat_map(|f| [&f.account].into_iter().chain(&f.tiers)).filter(|f| f.fills > 0).map(fitted));
@@ -230,6 +244,27 @@ fn links(report: &Reported) -> Vec<(String, String)> {
     report.path.iter().map(|p| (term!("daily report").to_string(), p.to_string())).collect()
 }
 
+/// A switch that stops increases, and the command that lets them pass again.
+pub struct Stop {
+    pub text: String,
+    command: String,
+}
+
+impl Stop {
+    pub fn new(db: &Db, switch: Switch, state: &SwitchState, account: &str) -> Self {
+        Self { text: text!("{} of {account} {}: {}", switch.title(), state.meaning(), state.reason), command: switches::reset_command(db, switch, account) }
+    }
+}
+
+/// However the evening went: a switch that stops the next increases is said last, where it is seen.
+pub fn with_stops(mut outcome: Outcome, stops: &[Stop]) -> Outcome {
+    for stop in stops {
+        outcome.summary = text!("{}; {}", outcome.summary, stop.text);
+        outcome.next.push((stop.command.clone(), "once the reason is understood".into()));
+    }
+    outcome
+}
+
 /// Sent.
 pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Outcome {
     let summary = text!(
@@ -241,7 +276,7 @@ pub fn outcome(plan: &PlannedSet, sent: &SubmitReport, report: &Reported) -> Out
         sent.waiting,
         sent.unknown
     );
-    Outcome { summary, next: vec![next_evening(plan)], links: links(report), refused: false }
+    Outcome { summary, next: vec![next_evening(plan)], links: links(report), ..Outcome::default() }
 }
 
 fn next_evening(plan: &PlannedSet) -> (String, String) {

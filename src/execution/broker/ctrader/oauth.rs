@@ -41,7 +41,9 @@ impl Application {
     /// From the environment or this machine's secrets file.
     pub fn of(host: &Host) -> Result<Self> {
         let mut known = env_file::load(host)?;
-        let mut key = |name: &str| known.remove(name).ok_or_else(|| Error::new(code::KEY_MISSING, text!("{name} is not set")).fix("trademl paper-trade"));
+        let mut key = |name: &str| {
+            known.remove(name).ok_or_else(|| Error::new(code::KEY_MISSING, text!("{name} is not set")).fix("trademl paper-trade --set broker.kind=ctrader"))
+        };
         Ok(Self { id: key("CTRADER_CLIENT_ID")?, secret: key("CTRADER_CLIENT_SECRET")?.into() })
     }
 }

@@ -157,18 +157,21 @@ impl Face for Terminal {
                 _ => None,
             };
             if let Some(word) = word {
-                return Ok(Input::Word(word, String::new()));
+                // Where the choice stood: help must not move it.
+                return Ok(Input::Word(word, list.at().to_string()));
             }
             match &key {
                 Key::Interrupt => {
                     if let Some(word) = self.pause_menu()? {
-                        return Ok(Input::Word(word, String::new()));
+                        return Ok(Input::Word(word, list.at().to_string()));
                     }
                     list.forget();
                 }
                 Key::Char(':') => {
-                    if let Some(input) = self.word()? {
-                        return Ok(input);
+                    match self.word()? {
+                        Some(Input::Word(word, _)) => return Ok(Input::Word(word, list.at().to_string())),
+                        Some(input) => return Ok(input),
+                        None => {}
                     }
                     list.forget();
                 }
