@@ -281,7 +281,7 @@ fn no_word_of_a_wizard_is_left_untranslated() {
         ("evaluate", "?\n\n?\n\n"),
         ("shadow", "?\n\n"),
         ("paper-trade", "?\n2\n0\n\n?\n\n?\nno\n"),
-        ("serve", "?\n\n127.0.0.1:0\n1\n"),
+        ("serve --set serve.stop_after=1", "?\n\n127.0.0.1:0\n"),
     ];
     let mut wrong = Vec::new();
     for (n, (wizard, typed)) in wizards.iter().enumerate() {
