@@ -7,7 +7,7 @@ use crate::backtest::{self, BacktestResult, SensitivityRow, Summary};
 use crate::execution::calibration;
 use crate::execution::cost::{CostModel, DEFAULT_BPS_ROUND_TRIP, Pricing};
 use crate::labels;
-use crate::models::artifact::{self, ExcludedFeature, Kind, Model, Scorer};
+use crate::models::artifact::{self, ExcludedFeature, Kind, Model, Scorer, Verified};
 use crate::models::registry::{ModelRow, Registry};
 use crate::pipelines::confidence::{self, Confidence};
 use crate::pipelines::config::TrainingConfig;
@@ -113,9 +113,8 @@ struct Trained {
     gate: GateReport,
 }
 
-/// Judge a trained model from its artifact. Nothing is written.
-pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evaluation, Evidence)> {
-    let registry = Registry::open(root)?;
+/// The registered model with its artifact, checked; a rule has no scores to judge.
+fn learnt_model(root: &DataRoot, registry: &Registry, strategy: &str, version: &str) -> Result<(ModelRow, Verified)> {
     let row = registry
         .model(strategy, version)?
         .ok_or_else(|| Error::new(code::ML_ARTIFACT, text!("the registry has no model {strategy} {version}")).fix("trademl train"))?;
@@ -123,6 +122,13 @@ pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evalu
     if verified.manifest.kind != Kind::Lightgbm {
         return Err(Error::new(code::ML_ARTIFACT, "a rule was not trained and has no out-of-sample scores to judge").fix("trademl train"));
     }
+    Ok((row, verified))
+}
+
+/// Judge a trained model from its artifact. Nothing is written.
+pub fn evaluate(root: &DataRoot, strategy: &str, version: &str) -> Result<(Evaluation, Evidence)> {
+    let registry = Registry::open(root)?;
+    let (row, verified) = learnt_model(root, &registry, strategy, version)?;
     let trained: Trained = verified.json("metrics.json")?;
     let config: TrainingConfig = verified.json("training_cfg.json")?;
     let leak: LeakReport = verified.json("leak_report.json")?;

@@ -177,7 +177,7 @@ fn perfect(root: &DataRoot, version: &str) -> evaluate::Evaluation {
 }
 
 fn weak(i: usize) -> f64 {
-    if i % 2 == 0 { 0.001 } else { -0.001 }
+    if i.is_multiple_of(2) { 0.001 } else { -0.001 }
 }
 
 #[test]

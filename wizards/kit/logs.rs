@@ -87,18 +87,18 @@ impl Log {
             place.stand_ins.insert(0, (base, "<root>"));
         }
         let folder = root.base().join("logs");
-        self.into_folder(&folder)?;
+        self.write_below(&folder)?;
         forget_old(&folder, root.host());
         Ok(())
     }
 
     /// Back to the state directory: the drive is given up again.
     pub fn leave_drive(&self, host: &Host) -> Result<()> {
-        self.into_folder(&host.state_dir().join("log"))
+        self.write_below(&host.state_dir().join("log"))
     }
 
     #[allow(clippy::disallowed_methods)] // a log is for people: it is copied, not made durable
-    fn into_folder(&self, folder: &Path) -> Result<()> {
+    fn write_below(&self, folder: &Path) -> Result<()> {
         data_layer::store::create_folder(folder)?;
         let Ok(mut place) = self.target.0.lock() else { return Ok(()) };
         let Some(name) = place.path.file_name().map(PathBuf::from) else { return Ok(()) };

@@ -176,7 +176,7 @@ mod tests {
         assert!(s.mean > 0.0 && !s.unstable_years().is_empty());
         let of = |means: [f64; 3]| {
             let values: Vec<Option<f64>> = noise(8, 750).iter().enumerate().map(|(i, e)| Some(means[i / 250] + 1e-4 * e)).collect();
-            let days: Vec<TradingDay> = (0..750).map(|i| TradingDay(17_167 + (i / 250) as i32 * 365 + (i % 250) as i32)).collect();
+            let days: Vec<TradingDay> = (0..750).map(|i| TradingDay(17_167 + i / 250 * 365 + i % 250)).collect();
             summarise(&days, &values, 4).unwrap()
         };
         assert_eq!(of([0.20, 0.001, 0.001]).unstable_years(), [2017], "all of the same sign, and one carries the others");

@@ -241,7 +241,7 @@ fn export(exam: &Exam) -> Result<Vec<Finding>> {
 /// The day that backups are dated by: a practice drive lives in its world's time, which its newest session tells.
 pub(super) fn today(root: &DataRoot) -> Result<UtcTime> {
     let newest = if root.is_world() { sound(root).map(|db| ledger::held(&db, table::RAW_EQUITIES_BARS)).transpose()?.flatten() } else { None };
-    Ok(newest.map_or_else(|| Ok(root.host().now()), |held| UtcTime::parse(&format!("{}T00:00:00Z", held.end.plus_days(-1))))?)
+    newest.map_or_else(|| Ok(root.host().now()), |held| UtcTime::parse(&format!("{}T00:00:00Z", held.end.plus_days(-1))))
 }
 
 fn backup(exam: &Exam) -> Result<Vec<Finding>> {
