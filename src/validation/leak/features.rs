@@ -18,30 +18,34 @@ struct Tally {
 }
 
 /// One kind of comparison, over all features.
-struct Comparison {
+struct Comparison<'a> {
     name: &'static str,
     meaning: &'static str,
+    features: &'a [String],
     tallies: Vec<Tally>,
+}
+
+/// A feature's column, wherever it stands; no values where the block leaves it out by name, as it does for want of a source that a
+/// longer panel has.
+fn column<'b>(block: &'b FeatureBlock, name: &str, missing: &'b Matrix) -> Option<&'b Matrix> {
+    let left_out = block.excluded.iter().any(|e| e.name == name).then_some(missing);
+    block.names.iter().position(|n| n == name).map_or(left_out, |at| block.columns.get(at))
 }
 
 pub(super) fn same(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
 }
 
-impl Comparison {
-    fn new(name: &'static str, meaning: &'static str, features: usize) -> Self {
-        Self { name, meaning, tallies: vec![Tally::default(); features] }
+impl<'a> Comparison<'a> {
+    fn new(name: &'static str, meaning: &'static str, features: &'a [String]) -> Self {
+        Self { name, meaning, features, tallies: vec![Tally::default(); features.len()] }
     }
 
     /// Compare the given days of every feature in `base` and `other`.
     fn compare(&mut self, panel: &Panel, base: &FeatureBlock, other: &FeatureBlock, days: Range<usize>) {
-        for (f, tally) in self.tallies.iter_mut().enumerate() {
-            let name = base.names.get(f);
-            let place = other.names.iter().position(|n| Some(n) == name);
-            // A feature that a shorter panel leaves out by name, for want of its source, has no values there.
-            let left_out = other.excluded.iter().any(|e| Some(&e.name) == name).then(|| Matrix::missing(panel.n_symbols(), panel.n_days()));
-            let there = place.and_then(|at| other.columns.get(at)).or(left_out.as_ref());
-            match base.columns.get(f).zip(there) {
+        let missing = Matrix::missing(panel.n_symbols(), panel.n_days());
+        for (name, tally) in self.features.iter().zip(&mut self.tallies) {
+            match column(base, name, &missing).zip(column(other, name, &missing)) {
                 Some((a, b)) => tally.compare(panel, a, b, days.clone()),
                 None => {
                     tally.different += 1;
@@ -51,8 +55,8 @@ impl Comparison {
         }
     }
 
-    fn report(self, report: &mut LeakReport, names: &[String]) {
-        for (name, tally) in names.iter().zip(self.tallies) {
+    fn report(self, report: &mut LeakReport) {
+        for (name, tally) in self.features.iter().zip(self.tallies) {
             let detail = match tally.first {
                 Some(first) => text!("{} of {} values differ {}; {first}", tally.different, tally.compared, self.meaning),
                 None => text!("{} values are the same {}", tally.compared, self.meaning),
@@ -93,11 +97,10 @@ pub(super) fn check_recomputed(report: &mut LeakReport, panel: &Panel, build: Fe
     let dates = sample::dates(&panel);
     let rebuild = |p: &Panel| rebuild(p, build);
     let base = rebuild(&panel)?;
-    let names = base.names.clone();
-    let mut truncate = Comparison::new("truncate", "on the last day of a panel that ends there", names.len());
-    let mut append = Comparison::new("append", "on earlier days once later rows are appended", names.len());
-    let mut change = Comparison::new("future_change", "when every later day is changed", names.len());
-    let mut fill = Comparison::new("back_fill", "beside missing bars once later bars are known", names.len());
+    let mut truncate = Comparison::new("truncate", "on the last day of a panel that ends there", &base.names);
+    let mut append = Comparison::new("append", "on earlier days once later rows are appended", &base.names);
+    let mut change = Comparison::new("future_change", "when every later day is changed", &base.names);
+    let mut fill = Comparison::new("back_fill", "beside missing bars once later bars are known", &base.names);
     for &t in &dates {
         let early = rebuild(&panel.truncated(t))?;
         truncate.compare(&panel, &early, &base, t..t + 1);
@@ -115,7 +118,7 @@ pub(super) fn check_recomputed(report: &mut LeakReport, panel: &Panel, build: Fe
         fill.compare(&gapped, &rebuild(&gapped.truncated(t))?, &full, t..t + 1);
     }
     for comparison in [truncate, append, change, fill] {
-        comparison.report(report, &names);
+        comparison.report(report);
     }
     Ok(())
 }

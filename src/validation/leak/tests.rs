@@ -1,8 +1,8 @@
 //! A zoo of planted leaks, all caught; our own features, labels and splits, all passed.
 
 use super::*;
-use crate::features::equities_xs;
 use crate::features::fixture::{random_panel, unit};
+use crate::features::{alpha158, equities_xs};
 use crate::labels::horizon::{demean, forward};
 use crate::validation::cpcv::{CpcvConfig, PurgeScope, splits};
 use std::collections::BTreeSet;
@@ -148,6 +148,18 @@ fn our_own_features_labels_and_splits_pass() {
     let back: LeakReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
     assert_eq!(back, report);
     assert!(!LeakReport::default().passed(), "nothing checked is not passed");
+}
+
+#[test]
+fn a_price_that_a_vendor_begins_to_send_later_is_no_look_ahead() {
+    let mut panel = world();
+    for s in 0..panel.n_symbols() {
+        panel.vwap.row_mut(s)[..120].fill(f64::NAN);
+    }
+    let early = alpha158::build(&panel.truncated(100)).unwrap();
+    assert_eq!((early.names.len(), early.excluded[0].name.as_str()), (157, "VWAP0"));
+    let report = inspect(&panel, &alpha158::build, &labels_of(&panel), SPAN, &honest_splits(170, SPAN), 5).unwrap();
+    assert!(report.passed(), "{:?}", report.failures().take(3).collect::<Vec<_>>());
 }
 
 #[test]
