@@ -110,7 +110,6 @@ fn named_place(session: &Session) -> Result<Option<PathBuf>> {
 fn settle(session: &mut Session, detected: &Detected, last: &mut Option<(PathBuf, String)>) -> Result<Option<Found>> {
     let host = session.host.clone();
     let place = choose_place(session, detected, last.as_ref())?;
-    *last = Some((place.clone(), term!("as answered before").to_string()));
     refuse_checkout(&place)?;
     let meant = place.clone();
     let place = if session.flags.dry_run && !place.join(SENTINEL).exists() { scratch(&host, &place)? } else { place };
@@ -122,6 +121,8 @@ fn settle(session: &mut Session, detected: &Detected, last: &mut Option<(PathBuf
     for warning in &accepted.warnings {
         session.report.note(&text!("  note: {warning}"));
     }
+    // Only an answer that was accepted is offered again.
+    *last = Some((meant.clone(), term!("as answered before").to_string()));
     settled(session, &STORAGE, &meant.display().to_string(), false);
     let Some(dataset) = choose_market(session)? else { return Ok(None) };
     settled(session, &MARKET, &market_words(&dataset), false);
