@@ -8,7 +8,7 @@ ENV := . "$(TARGET)/tools/env.sh"
 DEMO_ROOT ?= $${TRADEML_DEMO_ROOT:-$$HOME/trademl-demo}
 PROGRAM := "$(TARGET)/debug/trademl"
 
-.PHONY: help setup demo test drill damage workers storm planted node clients readers mirror kills schedulers promises docs book fmt lint
+.PHONY: help setup demo test drill damage workers storm pacing planted node clients readers mirror kills schedulers promises docs book fmt lint
 
 help: ## Show this list
 	@printf 'TradeML: from a bare Raspberry Pi and an SSD to a governed paper-trading book\n\n'
@@ -37,6 +37,10 @@ workers: setup ## Two workers on one root, killed and held still, a hundred time
 
 storm: setup ## Fill a drive, then live through 30 days of a storm; print calls, lateness, memory and bytes as JSON (takes minutes)
 	@$(ENV); MALLOC_ARENA_MAX=1 cargo test --locked --workspace --test suite -- --ignored --nocapture --exact storm::thirty_days_of_storm
+
+pacing: setup ## Share of each vendor's limit that is reached at 300 ms an answer, alone and beside a slow vendor, as JSON (takes minutes)
+	@$(ENV); cargo build --locked --workspace --all-targets
+	@$(ENV); $(PROGRAM) bench pacing --scale M --json
 
 planted: setup ## Play the wizards on invented markets with and without an edge, and print the verdicts (takes minutes)
 	@$(ENV); cargo test --locked --workspace --test suite -- --ignored --nocapture --test-threads 1 the_wizards_

@@ -7,6 +7,7 @@ mod model;
 mod paper;
 #[cfg(feature = "research")]
 mod report;
+pub mod rooted;
 mod upkeep;
 
 use crate::kit::Wizard;
@@ -48,7 +49,7 @@ pub enum Command {
     Shadow(Flags),
     /// Open and run the paper book, behind confirmation gates
     #[cfg(feature = "research")]
-    PaperTrade(Flags),
+    PaperTrade(PaperTradeArgs),
     /// Answer signal requests over HTTP
     #[cfg(feature = "research")]
     Serve(Flags),
@@ -144,7 +145,7 @@ impl Command {
             #[cfg(feature = "research")]
             Self::Shadow(flags) => Some((&crate::shadow::WIZARD, flags)),
             #[cfg(feature = "research")]
-            Self::PaperTrade(flags) => Some((&crate::paper_trade::WIZARD, flags)),
+            Self::PaperTrade(args) => Some((&crate::paper_trade::WIZARD, &args.flags)),
             #[cfg(feature = "research")]
             Self::Serve(flags) => Some((&crate::serve::WIZARD, flags)),
             _ => None,
@@ -200,12 +201,24 @@ pub struct NightlyArgs {
     /// Answers for the wizards (docs/answers.md)
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
-    /// One task of the night
+    /// This task of the night alone; may be given several times
     #[arg(long, value_name = "TASK")]
-    pub only: Option<String>,
+    pub only: Vec<String>,
     /// Write the night for another scheduler instead: airflow or prefect
     #[arg(long, value_name = "SCHEDULER")]
     pub emit: Option<String>,
+}
+
+/// `trademl paper-trade`.
+#[cfg(feature = "research")]
+#[derive(Args, Debug, Clone)]
+pub struct PaperTradeArgs {
+    #[command(flatten)]
+    pub flags: Flags,
+    /// The whole evening without a person, under a standing consent: fetch, score, plan, send, reconcile, report, notify. Without a consent the
+    /// book is settled and reported, and nothing is sent
+    #[arg(long, conflicts_with_all = ["sets", "confirms", "dry_run", "offline", "take_over", "json"])]
+    pub once: bool,
 }
 
 /// `trademl bench`.

@@ -46,7 +46,11 @@ pub fn run(run: &mut Run<'_>) -> Result<Outcome> {
 
 fn judge(run: &mut Run<'_>, model: &str, challenger: &str, open: bool) -> Result<Judged> {
     let pair = run.act(&PAIR, &(model, challenger), |act| judging::pick(act, model, challenger))?;
-    run.act(&LOOK, &(&pair, open), |act| judging::look(act, &pair, open))?;
+    if open {
+        run.act(&LOOK, &pair, |act| judging::look(act, &pair))?;
+    } else {
+        run.report().note(&text!("  {}", judging::holdout_words(run.root(), &pair.strategy)?));
+    }
     let evidence = run.act(&COMPARE, &pair, |act| judging::compare(act, &pair))?;
     let sheet = run.act(&TEAR_SHEET, &pair, |act| judging::tear_sheet(act, &pair, &evidence))?;
     let verdict = run.act(&VERDICT, &pair, |act| judging::record(act, &pair, &evidence))?;

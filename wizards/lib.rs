@@ -42,8 +42,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     if cli::complete::answered(&args) {
         return 0;
     }
+    if args.len() < 2 {
+        return commands::about::welcome();
+    }
+    let named = cli::rooted::named(&args);
     match cli::Cli::try_parse_from(args) {
-        Ok(cli) => commands::dispatch(cli.command),
+        Ok(cli) => commands::dispatch(cli.command, named.as_deref()),
         Err(error) => {
             drop(error.print());
             if error.use_stderr() { 2 } else { 0 }

@@ -152,6 +152,12 @@ impl Error {
         self.0.fix.push(command.into());
         self
     }
+    /// The same error with its fixes rewritten.
+    #[must_use]
+    pub fn with_fixes(mut self, rewrite: impl Fn(&str) -> String) -> Self {
+        self.0.fix.iter_mut().for_each(|fix| *fix = rewrite(fix));
+        self
+    }
     /// Put the surrounding action in front of `what`: `"reading stage.yml: …"`.
     #[must_use]
     pub fn during(mut self, action: &str) -> Self {
@@ -225,9 +231,10 @@ impl From<rusqlite::Error> for Error {
             Some(C::DiskFull) => {
                 Self::new(code::SSD_FULL, "the drive is full").cause(text).fix("free some space on the drive, then run the same command again")
             }
-            Some(C::ReadOnly) => Self::new(code::SSD_READ_ONLY, "the drive is mounted read-only")
-                .cause(text)
-                .fix("remount it for writing (the kernel log says why it turned read-only): sudo mount -o remount,rw DRIVE"),
+            Some(C::ReadOnly) => Self::new(code::SSD_READ_ONLY, "a control database cannot be written")
+                .cause(format!("the drive is mounted read-only, or the file belongs to another user ({text})"))
+                .fix("remount it for writing (the kernel log says why it turned read-only): sudo mount -o remount,rw DRIVE")
+                .fix("or make the drive's folder yours: sudo chown -R \"$USER\" DIR"),
             Some(C::DatabaseBusy | C::DatabaseLocked) => Self::new(code::SSD_HELD, "another process holds the control database")
                 .cause(text)
                 .fix("stop it first (Ctrl-C in its window, or: systemctl stop trademl-node), then run the same command"),

@@ -39,6 +39,20 @@ pub fn floats(frame: &DataFrame, name: &str) -> Result<Vec<Option<f64>>> {
     Ok(cast.f64()?.iter().collect())
 }
 
+/// A numeric column as `f64`; null is NaN.
+pub fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
+    let column = column(frame, name)?;
+    if column.null_count() == column.len() {
+        return Ok(vec![f64::NAN; column.len()]);
+    }
+    if !column.dtype().is_primitive_numeric() {
+        return Err(wrong(name, column.dtype(), "a number"));
+    }
+    let cast = column.cast(&DataType::Float64)?;
+    let values = cast.f64()?;
+    Ok(values.cont_slice().map_or_else(|_| values.iter().map(|v| v.unwrap_or(f64::NAN)).collect(), <[f64]>::to_vec))
+}
+
 /// A date column; text of the form `YYYY-MM-DD` is accepted too.
 pub fn days(frame: &DataFrame, name: &str) -> Result<Vec<Option<TradingDay>>> {
     let column = column(frame, name)?;

@@ -1,6 +1,6 @@
 //! `trademl fsck`: is everything that was acknowledged there, and true? Nothing is changed.
 
-use crate::control::{Db, Which};
+use crate::control::{Db, Which, newest_backup};
 use crate::error::{Error, Result};
 use crate::reference::sources;
 use crate::root::{DataPath, DataRoot};
@@ -77,16 +77,17 @@ pub fn run(root: &DataRoot) -> Result<Vec<Finding>> {
     made::manifests(&damaged, &mut out);
     worlds(root, &manifests, &mut out);
     segments(root, &manifests, &mut out)?;
-    if root.locate(&DataPath::new(Which::Node.path())?).exists()
-        && let Ok(db) = Db::open(root, Which::Node)
-    {
-        // A database that is damaged has been told already; what it says is not worth comparing.
-        if db.integrity_check().is_ok() {
-            control::segment_rows(&db, &manifests, &mut out)?;
-            control::queue(&db, &mut out)?;
-            control::ledger(&db, &mut out);
-            made::answers(&db, &manifests, &mut out)?;
-        }
+    // A database that is damaged has been told already; what it says is not worth comparing.
+    let there = root.locate(&DataPath::new(Which::Node.path())?).exists();
+    let db = if there { Db::open(root, Which::Node).ok().filter(|db| db.integrity_check().is_ok()) } else { None };
+    if let Some(db) = db {
+        control::segment_rows(&db, &manifests, &mut out)?;
+        control::queue(&db, &mut out)?;
+        control::ledger(&db, &mut out);
+        made::answers(&*db.lock()?, &manifests, &mut out)?;
+    } else if let Some(backup) = newest_backup(root, Which::Node)? {
+        // The night's copy remembers the questions until then.
+        made::answers(&backup, &manifests, &mut out)?;
     }
     curated(root, &mut out)?;
     made::tables(root, &mut out)?;

@@ -10,6 +10,7 @@ use crate::root::DataRoot;
 use crate::segment::Manifest;
 use crate::store;
 use crate::time::{DateRange, TradingDay, UtcTime};
+use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A window's end is cut to what exists when it is asked; days so near to the asking are not counted as lost.
@@ -38,6 +39,11 @@ type Answered<'a> = BTreeMap<(&'a str, &'a str, &'a str), Vec<(DateRange, UtcTim
 
 /// What of the bookmarks (of one dataset, or of all) no complete manifest of `manifests` answers, sorted.
 pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<Vec<Lost>> {
+    find_in(&*db.lock()?, dataset, manifests)
+}
+
+/// [`find`] by the bookmarks of another copy of the database.
+pub fn find_in(conn: &Connection, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<Vec<Lost>> {
     let mut answered: Answered<'_> = BTreeMap::new();
     for m in manifests.iter().filter(|m| m.complete) {
         let window = DateRange { start: m.asked.t0, end: m.asked.t1 };
@@ -47,8 +53,8 @@ pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<V
         }
     }
     let mut out: BTreeSet<Lost> = BTreeSet::new();
-    let exact = bookmarks::exact_since(&*db.lock()?)?;
-    for lost in remembered(db, dataset)? {
+    let exact = bookmarks::exact_since(conn)?;
+    for lost in remembered(conn, dataset)? {
         let windows = answered.get(&(lost.vendor.as_str(), lost.dataset.as_str(), lost.symbol.as_str()));
         if !windows.is_some_and(|all| is_answered(all, lost.range, lost.at, exact)) {
             out.insert(lost);
@@ -69,9 +75,8 @@ fn is_answered(windows: &[(DateRange, UtcTime)], (start, end): (TradingDay, Trad
     windows.iter().any(|(w, answered)| its_start(w) && its_end(w) && answered.plus_seconds(late) >= at)
 }
 
-fn remembered(db: &Db, dataset: Option<&str>) -> Result<Vec<Lost>> {
+fn remembered(conn: &Connection, dataset: Option<&str>) -> Result<Vec<Lost>> {
     type Row = (String, String, String, String, String, String);
-    let conn = db.lock()?;
     let mut statement = conn.prepare_cached(
         "SELECT vendor, dataset, symbol, start_date, end_date, updated_at FROM bookmarks WHERE complete = 1 AND (?1 IS NULL OR dataset = ?1)",
     )?;

@@ -180,6 +180,7 @@ impl DataRoot {
                 ))
                 .fix("install the newer version, then run the same command"));
         }
+        must_be_ours(base)?;
         Ok(Self(Arc::new(RootInner { host: host.clone(), base: base.to_path_buf(), drive })))
     }
 
@@ -248,6 +249,21 @@ impl DataRoot {
         let inside = place.strip_prefix(&self.0.base).map_err(|_| Error::new(code::SSD_PATH, "a path outside the data root was offered"))?;
         DataPath::new(inside.to_string_lossy().replace('\\', "/"))
     }
+}
+
+/// Whose drive it is: one whose databases this user may not write looks damaged, or mounted read-only, to everything that comes later.
+fn must_be_ours(base: &Path) -> Result<()> {
+    for name in ["node.sqlite", "journal.sqlite"] {
+        let path = base.join("control").join(name);
+        let opened = std::fs::OpenOptions::new().append(true).open(&path);
+        if opened.is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied) {
+            return Err(Error::new(code::HOST_SYSTEM, text!("{} may not be written by this user", path.display()))
+                .cause("the drive belongs to another user of this machine; it is neither damaged nor read-only")
+                .fix("run the same command as its owner (ls -l says who that is)")
+                .fix(format!("or make it yours: sudo chown -R \"$USER\" '{}'", base.display())));
+        }
+    }
+    Ok(())
 }
 
 /// A checkout of this program's own source is never a data root, nor is a directory below one.

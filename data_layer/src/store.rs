@@ -193,6 +193,12 @@ pub fn parquet_columns(bytes: Vec<u8>, names: &[&str]) -> Result<DataFrame> {
     Ok(ParquetReader::new(std::io::Cursor::new(bytes)).with_columns(Some(names)).finish()?)
 }
 
+/// [`parquet_columns`] of an open file, of which only those columns are read.
+pub fn parquet_file_columns(file: std::fs::File, names: &[&str]) -> Result<DataFrame> {
+    let names = names.iter().map(|n| (*n).to_string()).collect();
+    Ok(ParquetReader::new(file).with_columns(Some(names)).finish()?)
+}
+
 /// Read a Parquet file; an absent file is `DATA_MISSING`.
 pub fn read_parquet(root: &DataRoot, path: &DataPath) -> Result<DataFrame> {
     let bytes = read(root, path)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{path} is not on the drive")).fix("trademl fsck"))?;

@@ -2,7 +2,7 @@
 
 use crate::portfolio::construct::{Constructed, Context};
 use crate::portfolio::linear::moments;
-use crate::portfolio::{Bound, Construction, Limits, RuleConfig, SESSIONS_PER_YEAR, targets};
+use crate::portfolio::{Bound, Ceiling, Construction, Limits, RuleConfig, SESSIONS_PER_YEAR, limits, targets};
 use crate::types::{Matrix, Panel};
 use data_layer::error::Result;
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ pub struct Before {
     /// Signed shares of equity, by row of the panel.
     pub held: BTreeMap<usize, f64>,
     pub equity_usd: f64,
-    /// Caps of the account, beside those of the rule.
-    pub ceiling: Option<Limits>,
+    /// What the account allows, beside the rule's own limits.
+    pub ceiling: Option<Ceiling>,
 }
 
 /// What to hold, as signed shares of equity, and which limits shaped it.
@@ -64,15 +64,55 @@ fn full(panel: &Panel, scores: &Matrix, rule: &RuleConfig, t: usize, before: &Be
     let score = |s: usize| if price(&panel.close, s, t).is_some() { scores.at(s, t) } else { f64::NAN };
     let scored: Vec<(usize, f64)> = (0..panel.n_symbols()).filter(member).map(|s| (s, score(s))).collect();
     let raw = targets(&scored, rule)?.weights;
-    let limits: Vec<Limits> = rule.limits.iter().chain(&before.ceiling).copied().collect();
+    let limits: Vec<Limits> = rule.limits.iter().copied().chain(before.ceiling.map(|c| c.caps)).collect();
     if limits.is_empty() && rule.construction.is_none() {
         return Ok(Decision { weights: raw, bound: Vec::new() });
     }
     let plain = Construction::default();
-    let construction = rule.construction.as_ref().unwrap_or(&plain);
-    let book = construction.apply(&named(panel, &raw), &limits, &context(panel, construction, &raw, t, before)?)?;
+    let construction = match (&rule.construction, &before.ceiling) {
+        (None, None) => return capped(panel, raw, &limits),
+        (own, _) => own.as_ref().unwrap_or(&plain),
+    };
+    let mut book = construction.apply(&named(panel, &raw), &limits, &context(panel, construction, &raw, t, before)?)?;
+    if let Some(ceiling) = &before.ceiling {
+        in_shares(&mut book, panel, t, ceiling.shares_per_name / before.equity_usd, &limits)?;
+    }
     let Constructed { weights, bound } = book;
     let weights = weights.into_iter().filter_map(|(name, w)| Some((panel.symbol_index(&name)?, w))).collect();
+    Ok(Decision { weights, bound })
+}
+
+/// No name beyond the shares that the account may hold of it (`shares_per_usd` of equity). Weights only shrink, so every cap holds as before
+/// but the one on the net exposure, which shrinks its larger side once more.
+fn in_shares(book: &mut Constructed, panel: &Panel, t: usize, shares_per_usd: f64, limits: &[Limits]) -> Result<()> {
+    let Constructed { weights, bound } = book;
+    let mut cut = false;
+    for (name, weight) in weights.iter_mut() {
+        let Some(price) = panel.symbol_index(name).and_then(|s| price(&panel.close_raw, s, t)) else { continue };
+        let (before, most) = (weight.abs(), shares_per_usd * price);
+        if before > most {
+            bound.push(Bound { limit: "symbol_shares".into(), subject: name.clone(), before, after: most });
+            *weight = most.copysign(*weight);
+            cut = true;
+        }
+    }
+    for own in limits.iter().filter(|_| cut) {
+        let limited = limits::apply(weights, own)?;
+        bound.extend(limited.bindings.into_iter().map(|b| Bound::of(b, |name| name)));
+        *weights = limited.weights;
+    }
+    Ok(())
+}
+
+/// A book that nothing but caps bounds: they need no more than its weights.
+fn capped(panel: &Panel, mut weights: BTreeMap<usize, f64>, limits: &[Limits]) -> Result<Decision> {
+    let mut bound = Vec::new();
+    for limits in limits {
+        let out = limits::apply(&weights, limits)?;
+        weights = out.weights;
+        bound.extend(out.bindings.into_iter().map(|b| Bound::of(b, |s| panel.symbols[s].clone())));
+    }
+    weights.retain(|_, w| *w != 0.0);
     Ok(Decision { weights, bound })
 }
 

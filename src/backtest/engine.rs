@@ -143,9 +143,8 @@ impl Simulation<'_> {
 
     /// Targets and orders from what is known at the close of `t`.
     fn decide(&mut self, t: usize) -> Result<()> {
-        let prices: BTreeMap<usize, f64> = (0..self.panel.n_symbols()).filter_map(|s| Some((s, price(&self.panel.close, s, t)?))).collect();
         let equity = self.account.equity();
-        let held = self.account.positions().iter().map(|(s, p)| (*s, p.qty * self.account.mark_of(s).map_or(0.0, |m| m.1) / equity)).collect();
+        let held = self.account.valued().map(|(s, _, value)| (*s, value / equity)).collect();
         let weights = match decide(self.panel, self.signal, self.rule, t, &Before { held, equity_usd: equity, ceiling: None }) {
             Ok(decision) => {
                 let limits: BTreeSet<String> = decision.bound.into_iter().map(|b| b.limit).collect();
@@ -158,11 +157,13 @@ impl Simulation<'_> {
             }
             Err(e) => return Err(e),
         };
+        let positions = self.account.quantities();
+        let close = |s: &usize| Some((*s, price(&self.panel.close, *s, t)?));
         let input = DeltaInput {
             targets: &weights,
-            positions: &self.account.quantities(),
-            prices: &prices,
-            equity: self.account.equity(),
+            positions: &positions,
+            prices: &weights.keys().chain(positions.keys()).filter_map(close).collect(),
+            equity,
             open_remaining: &BTreeMap::new(),
             fractional: self.rule.fractional,
         };
@@ -183,12 +184,7 @@ impl Simulation<'_> {
             }
         }
         self.close_delisted(t)?;
-        let held: Vec<usize> = self.account.positions().keys().copied().collect();
-        for s in held {
-            if let Some(close) = price(&self.panel.close, s, t) {
-                self.account.mark(day, &s, close)?;
-            }
-        }
+        self.account.mark_all(day, |s| price(&self.panel.close, *s, t))?;
         let after = self.account.close_session(day);
         if !(after.equity > 0.0) {
             return Err(self.ruined(day, after.equity));

@@ -120,6 +120,7 @@ pub struct Closing {
 pub struct Account<K = String> {
     cash: f64,
     positions: BTreeMap<K, Position>,
+    /// The last price of each position: the same keys.
     marks: BTreeMap<K, (TradingDay, f64)>,
     totals: Totals,
     trades: Vec<Trade<K>>,
@@ -234,13 +235,10 @@ impl<K: Ord + Clone> Account<K> {
     }
 
     fn rename(&mut self, day: TradingDay, symbol: &K, to: &K) {
-        let newer = |a: &(TradingDay, f64), b: &(TradingDay, f64)| a.0 > b.0;
-        if let Some(mark) = self.marks.remove(symbol)
-            && !self.marks.get(to).is_some_and(|own| newer(own, &mark))
-        {
+        let (Some(old), Some(mark)) = (self.positions.remove(symbol), self.marks.remove(symbol)) else { return };
+        if self.marks.get(to).is_none_or(|own| own.0 <= mark.0) {
             self.marks.insert(to.clone(), mark);
         }
-        let Some(old) = self.positions.remove(symbol) else { return };
         if !self.positions.contains_key(to) {
             self.positions.insert(to.clone(), old);
             return;
@@ -258,10 +256,10 @@ impl<K: Ord + Clone> Account<K> {
         self.cash -= signed * price + fee;
         self.totals.fees += fee;
         self.totals.traded += (signed * price).abs();
-        let Some(mut p) = self.positions.remove(symbol) else {
+        let Some(p) = self.positions.get_mut(symbol) else {
             let fresh = Position { qty: signed, average_price: price, opened: day, realised: 0.0, costs: fee, income: 0.0 };
             self.positions.insert(symbol.clone(), fresh);
-            // Until its first close a new position is worth what was paid; a mark from an earlier holding is void.
+            // Until its first close a new position is worth what was paid.
             self.marks.insert(symbol.clone(), (day, price));
             return;
         };
@@ -270,7 +268,6 @@ impl<K: Ord + Clone> Account<K> {
             p.average_price = (p.average_price * p.qty + price * signed) / qty;
             p.qty = qty;
             p.costs += fee;
-            self.positions.insert(symbol.clone(), p);
             return;
         }
         let closing = signed.abs().min(p.qty.abs());
@@ -283,48 +280,55 @@ impl<K: Ord + Clone> Account<K> {
         p.costs += fee * share;
         if rest.abs() >= DUST && rest.signum() == p.qty.signum() {
             p.qty = rest;
-            self.positions.insert(symbol.clone(), p);
             return;
         }
         let pnl = p.realised - p.costs + p.income;
         self.trades.push(Trade { symbol: symbol.clone(), opened: p.opened, closed: Some(day), long: p.qty > 0.0, pnl });
         if rest.abs() >= DUST {
-            let flipped = Position { qty: rest, average_price: price, opened: day, realised: 0.0, costs: fee * (1.0 - share), income: 0.0 };
-            self.positions.insert(symbol.clone(), flipped);
+            *p = Position { qty: rest, average_price: price, opened: day, realised: 0.0, costs: fee * (1.0 - share), income: 0.0 };
+        } else {
+            self.positions.remove(symbol);
+            self.marks.remove(symbol);
         }
     }
 
-    /// Record a symbol's own price of a session. Older sessions and prices that are not positive refuse.
+    /// Record a position's own price of a session. Older sessions and prices that are not positive refuse; a symbol that is not held has
+    /// nothing to mark.
     pub fn mark(&mut self, day: TradingDay, symbol: &K, price: f64) -> Result<()> {
-        if !(price.is_finite() && price > 0.0) {
-            return Err(Error::new(code::DATA_MISSING, "a position cannot be marked at a price that is missing").found(price.to_string()));
+        match self.marks.get_mut(symbol) {
+            Some(mark) => renew(mark, day, price),
+            None => priced(price),
         }
-        if self.marks.get(symbol).is_some_and(|(held, _)| *held > day) {
-            return Err(Error::bug(text!("a mark of {day} is older than the one held")));
+    }
+    /// [`Account::mark`] every position that `price` knows a price of.
+    pub fn mark_all(&mut self, day: TradingDay, mut price: impl FnMut(&K) -> Option<f64>) -> Result<()> {
+        for (symbol, mark) in &mut self.marks {
+            if let Some(price) = price(symbol) {
+                renew(mark, day, price)?;
+            }
         }
-        self.marks.insert(symbol.clone(), (day, price));
         Ok(())
     }
-    /// The last mark and its session.
+    /// The last mark of a position and its session.
     pub fn mark_of(&self, symbol: &K) -> Option<(TradingDay, f64)> {
         self.marks.get(symbol).copied()
     }
-    fn value(&self, symbol: &K, p: &Position) -> f64 {
-        // `fill` sets a mark with the first share, so a position always has one.
-        p.qty * self.marks.get(symbol).map_or(p.average_price, |m| m.1)
+    /// Every position with its marked value: both maps are in the order of the same keys, so that nothing is looked up.
+    pub fn valued(&self) -> impl Iterator<Item = (&K, &Position, f64)> {
+        debug_assert!(self.positions.keys().eq(self.marks.keys()), "a position without a mark, or a mark without a position");
+        self.positions.iter().zip(self.marks.values()).map(|((k, p), (_, price))| (k, p, p.qty * price))
     }
     /// Cash plus the marked value of all positions.
     pub fn equity(&self) -> f64 {
-        self.cash + self.positions.iter().map(|(k, p)| self.value(k, p)).sum::<f64>()
+        self.cash + self.valued().map(|(_, _, value)| value).sum::<f64>()
     }
     /// Marked gains of the open quantity, without fees.
     pub fn unrealised(&self) -> f64 {
-        self.positions.iter().map(|(k, p)| self.value(k, p) - p.qty * p.average_price).sum()
+        self.valued().map(|(_, p, value)| value - p.qty * p.average_price).sum()
     }
     /// `(gross, net)` exposure in account currency.
     pub fn exposure(&self) -> (f64, f64) {
-        let values = self.positions.iter().map(|(k, p)| self.value(k, p));
-        values.fold((0.0, 0.0), |(gross, net), v| (gross + v.abs(), net + v))
+        self.valued().fold((0.0, 0.0), |(gross, net), (_, _, v)| (gross + v.abs(), net + v))
     }
     /// Gains on prices + income - costs + deposits: equals equity by construction of the ledger (tested, not assumed).
     pub fn explained_equity(&self) -> f64 {
@@ -348,12 +352,28 @@ impl<K: Ord + Clone> Account<K> {
     }
     /// All round trips, those still open with their marked gain and no closing day.
     pub fn trades(&self) -> Vec<Trade<K>> {
-        let open = self.positions.iter().map(|(k, p)| {
-            let pnl = p.realised + self.value(k, p) - p.qty * p.average_price - p.costs + p.income;
+        let open = self.valued().map(|(k, p, value)| {
+            let pnl = p.realised + value - p.qty * p.average_price - p.costs + p.income;
             Trade { symbol: k.clone(), opened: p.opened, closed: None, long: p.qty > 0.0, pnl }
         });
         self.trades.iter().cloned().chain(open).collect()
     }
+}
+
+fn priced(price: f64) -> Result<()> {
+    if price.is_finite() && price > 0.0 {
+        return Ok(());
+    }
+    Err(Error::new(code::DATA_MISSING, "a position cannot be marked at a price that is missing").found(price.to_string()))
+}
+
+fn renew(mark: &mut (TradingDay, f64), day: TradingDay, price: f64) -> Result<()> {
+    priced(price)?;
+    if mark.0 > day {
+        return Err(Error::bug(text!("a mark of {day} is older than the one held")));
+    }
+    *mark = (day, price);
+    Ok(())
 }
 
 /// The return from one closing to the next, without the deposits between them.

@@ -56,7 +56,8 @@ pub struct GateContext<'a> {
     pub kill: &'a SwitchState,
     pub breaker: &'a SwitchState,
     pub quarantined: bool,
-    pub reconciled: bool,
+    /// `Err` = why the broker and the journal could not be compared.
+    pub reconciled: Result<(), String>,
     pub tradable: Option<bool>,
     pub session_allows: bool,
     /// Seconds of open market since the reference price was true; `None` = not known.
@@ -65,6 +66,8 @@ pub struct GateContext<'a> {
     pub lines: &'a BTreeMap<String, Line>,
     pub prices: &'a BTreeMap<String, f64>,
     pub equity: f64,
+    /// Dollars that the broker leaves for new positions, its open orders taken off, fetched now; `Err` = why it is not known.
+    pub free_usd: Result<f64, String>,
     pub limits: &'a Limits,
     pub orders_today: u32,
     pub orders_allowed: u32,
@@ -155,12 +158,13 @@ pub fn check(c: &GateContext<'_>) -> Verdict {
         return if stored.intent.same_payload(c.intent) { Verdict::Stored } else { Verdict::Halt };
     }
     let reduce_only = reduces(c.intent, c.broker_position, c.open_same_side);
-    let increases: [(bool, Gate, String); 5] = [
+    let increases: [(bool, Gate, String); 6] = [
         (c.kill.stopped, Gate::KillSwitch, text!("the kill switch is {}: {}", c.kill.state, c.kill.reason)),
         (c.breaker.stopped, Gate::CircuitBreaker, text!("the circuit breaker is {}: {}", c.breaker.state, c.breaker.reason)),
         (c.quarantined, Gate::Quarantine, text!("{} is in quarantine", c.intent.symbol)),
         (c.unknown_in_symbol, Gate::Quarantine, text!("an order for {} has an outcome that is not known yet", c.intent.symbol)),
-        (!c.reconciled, Gate::Reconciled, "the account was not reconciled yet".into()),
+        (c.reconciled.is_err(), Gate::Reconciled, text!("the account could not be reconciled: {}", c.reconciled.clone().err().unwrap_or_default())),
+        (c.free_usd.is_err(), Gate::Reconciled, c.free_usd.clone().err().unwrap_or_default()),
     ];
     for (stop, gate, why) in increases {
         if stop && !reduce_only {
@@ -235,8 +239,21 @@ fn fat_finger(c: &GateContext<'_>, reduce_only: bool) -> Option<String> {
     if reduce_only {
         return None;
     }
-    if i.notional_usd() > l.order_notional_usd {
-        return Some(text!("${:.0} in one order, ${:.0} are allowed", i.notional_usd(), l.order_notional_usd));
+    let market = c.prices.get(&i.symbol).copied().unwrap_or(i.reference_price);
+    let gap = (market / i.reference_price - 1.0).abs();
+    // Written so that a number that is none refuses.
+    if !(gap <= l.price_gap) {
+        return Some(text!(
+            "{} stands at {market:.2}, {:.0} % from the {:.2} that was planned on; {:.0} % are allowed",
+            i.symbol,
+            100.0 * gap,
+            i.reference_price,
+            100.0 * l.price_gap
+        ));
+    }
+    let notional = i.qty * i.reference_price.max(market);
+    if notional > l.order_notional_usd {
+        return Some(text!("${notional:.0} in one order, ${:.0} are allowed", l.order_notional_usd));
     }
     if i.qty > l.order_qty {
         return Some(text!("{} shares in one order, {} are allowed", i.qty, l.order_qty));
@@ -258,7 +275,8 @@ fn limits(c: &GateContext<'_>, reduce_only: bool) -> Option<String> {
         return Some(text!("{} orders today, {} are allowed", c.orders_today, c.orders_allowed));
     }
     match risk::breach(c.intent, c.lines, c.prices, c.equity, c.limits) {
-        Ok(breach) => breach,
+        Ok(Some(breach)) => Some(breach),
+        Ok(None) => risk::beyond_margin(c.intent, c.lines, c.prices, *c.free_usd.as_ref().unwrap_or(&0.0)),
         Err(e) => Some(e.body().what.clone()),
     }
 }
@@ -270,135 +288,5 @@ pub fn error_of(refusal: &Refusal) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::execution::order::tests::intent;
-    use crate::types::Side;
-
-    /// What a context points at, in a shape in which every gate passes.
-    struct World {
-        kill: SwitchState,
-        breaker: SwitchState,
-        limits: Limits,
-        lines: BTreeMap<String, Line>,
-        prices: BTreeMap<String, f64>,
-        stored: Option<OrderRow>,
-    }
-
-    fn world() -> World {
-        let go = SwitchState { stopped: false, state: "ACTIVE".into(), reason: "r".into(), operator: "o".into(), at: None };
-        World {
-            kill: go.clone(),
-            breaker: go,
-            limits: Limits::default(),
-            lines: BTreeMap::from([("AAPL".to_string(), Line { held: 10.0, ..Line::default() })]),
-            prices: BTreeMap::from([("AAPL".to_string(), 100.0), ("MSFT".to_string(), 100.0)]),
-            stored: None,
-        }
-    }
-
-    impl World {
-        fn check(&self, intent: &Intent, bend: impl FnOnce(&mut GateContext<'_>)) -> Verdict {
-            let now = UtcTime::parse("2017-11-30T21:40:00Z").unwrap();
-            let mut c = GateContext {
-                intent,
-                mode: Mode::Paper,
-                live_consent: None,
-                readable: Ok(()),
-                local_now: now,
-                broker_now: Some(now),
-                clock_is_simulated: false,
-                newest_stamp: None,
-                stored: self.stored.as_ref(),
-                broker_position: Some(if intent.symbol == "AAPL" { 10.0 } else { 0.0 }),
-                open_same_side: 0.0,
-                kill: &self.kill,
-                breaker: &self.breaker,
-                quarantined: false,
-                reconciled: true,
-                tradable: Some(true),
-                session_allows: true,
-                price_age_s: Some(0.0),
-                adv_shares: Some(1e6),
-                lines: &self.lines,
-                prices: &self.prices,
-                equity: 100_000.0,
-                limits: &self.limits,
-                orders_today: 0,
-                orders_allowed: 25,
-                unknown_in_symbol: false,
-            };
-            bend(&mut c);
-            check(&c)
-        }
-        fn gate(&self, intent: &Intent, bend: impl FnOnce(&mut GateContext<'_>)) -> Option<Gate> {
-            match self.check(intent, bend) {
-                Verdict::Refused(r) => Some(r.gate),
-                _ => None,
-            }
-        }
-    }
-
-    #[test]
-    fn everything_in_order_is_sent_and_each_gate_refuses_an_increase() {
-        let (w, buy) = (world(), intent("MSFT", Side::Buy, 10.0));
-        assert_eq!(w.check(&buy, |_| {}), Verdict::Send { reduce_only: false });
-        assert_eq!(w.gate(&buy, |c| c.mode = Mode::DryRun), Some(Gate::Mode));
-        assert_eq!(w.gate(&buy, |c| c.mode = Mode::Live), Some(Gate::Mode));
-        assert_eq!(w.gate(&buy, |c| c.readable = Err("no journal".into())), Some(Gate::Readable));
-        assert_eq!(w.gate(&buy, |c| c.broker_now = Some(c.local_now.plus_seconds(6))), Some(Gate::Clock));
-        assert_eq!(w.gate(&buy, |c| c.newest_stamp = Some(c.local_now.plus_seconds(1))), Some(Gate::Clock));
-        assert_eq!(w.gate(&buy, |c| c.quarantined = true), Some(Gate::Quarantine));
-        assert_eq!(w.gate(&buy, |c| c.unknown_in_symbol = true), Some(Gate::Quarantine));
-        assert_eq!(w.gate(&buy, |c| c.reconciled = false), Some(Gate::Reconciled));
-        assert_eq!(w.gate(&buy, |c| c.price_age_s = Some(31.0)), Some(Gate::Tradable));
-        assert_eq!(w.gate(&buy, |c| c.orders_today = 25), Some(Gate::RiskLimits));
-    }
-
-    #[test]
-    fn lesson_098_a_missing_price_age_volume_or_tradability_refuses() {
-        let (w, buy) = (world(), intent("MSFT", Side::Buy, 10.0));
-        assert_eq!(w.gate(&buy, |c| c.price_age_s = None), Some(Gate::Tradable));
-        assert_eq!(w.gate(&buy, |c| c.tradable = None), Some(Gate::Tradable));
-        assert_eq!(w.gate(&buy, |c| c.adv_shares = None), Some(Gate::FatFinger));
-        assert_eq!(w.gate(&buy, |c| c.adv_shares = Some(f64::NAN)), Some(Gate::FatFinger));
-    }
-
-    #[test]
-    fn lesson_091_a_retry_at_a_full_limit_is_answered_with_the_stored_order() {
-        let (mut w, buy) = (world(), intent("MSFT", Side::Buy, 900.0));
-        assert_eq!(w.gate(&buy, |_| {}), Some(Gate::RiskLimits));
-        w.stored = Some(OrderRow {
-            intent: buy.clone(),
-            state: "accepted".into(),
-            key: None,
-            filled_qty: 0.0,
-            broker_order_id: None,
-            refusal_code: None,
-            refusal_text: None,
-            version: 1,
-        });
-        assert_eq!(w.check(&buy, |_| {}), Verdict::Stored);
-        let other = Intent { qty: 901.0, ..buy };
-        assert_eq!(w.check(&other, |_| {}), Verdict::Halt);
-    }
-
-    #[test]
-    fn lesson_093_reduce_only_passes_every_switch_but_can_never_flip_a_position() {
-        let (mut w, sell) = (world(), intent("AAPL", Side::Sell, 10.0));
-        (w.kill.stopped, w.breaker.stopped) = (true, true);
-        let passed = w.check(&sell, |c| {
-            (c.quarantined, c.reconciled, c.price_age_s, c.adv_shares, c.orders_today) = (true, false, None, None, 99);
-        });
-        assert_eq!(passed, Verdict::Send { reduce_only: true });
-        assert!(!reduces(&sell, Some(9.0), 0.0), "it would flip");
-        assert!(!reduces(&sell, Some(10.0), 1.0), "another sell is already closing it");
-        assert!(!reduces(&sell, Some(-10.0), 0.0), "it would increase a short");
-        assert!(!reduces(&sell, None, 0.0), "unknown is not reducing");
-        assert_eq!(w.gate(&sell, |c| c.broker_now = None), Some(Gate::Clock));
-        let buy = intent("MSFT", Side::Buy, 1.0);
-        assert_eq!(w.gate(&buy, |_| {}), Some(Gate::KillSwitch));
-        w.kill.stopped = false;
-        assert_eq!(w.gate(&buy, |_| {}), Some(Gate::CircuitBreaker));
-    }
-}
+#[path = "gates_tests.rs"]
+mod tests;

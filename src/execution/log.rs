@@ -12,7 +12,7 @@ use crate::types::Side;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result};
 use data_layer::store::{canonical_json, digest_of};
-use data_layer::time::UtcTime;
+use data_layer::time::{TradingDay, UtcTime};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ pub struct FillRow {
     pub qty: f64,
     pub price: f64,
     pub fee: Option<f64>,
-    /// `fill`, `bust`, `correct`, `synthetic` or `adopted`.
+    /// `fill`, `bust`, `correct`, `synthetic`, or one of [`super::positions::IN_KIND`].
     pub kind: String,
     pub replaces: Option<String>,
     pub source: String,
@@ -219,14 +219,48 @@ impl<'a> OrderLog<'a> {
 
     /// Claim a planned order for sending: exactly one caller, in whatever process, is told `true`.
     pub fn intend(&self, id: &str, now: UtcTime) -> Result<bool> {
+        self.claim(id, name::INTENDED, None, now)
+    }
+
+    /// Take a planned order out of its set: `true` means that nobody sends it any more.
+    pub fn withdraw(&self, id: &str, why: (&str, &str), now: UtcTime) -> Result<bool> {
+        self.claim(id, name::DROPPED, Some(why), now)
+    }
+
+    fn claim(&self, id: &str, state: &str, why: Option<(&str, &str)>, now: UtcTime) -> Result<bool> {
         self.db.write(|tx| {
             let planned = tx.query_row("SELECT state FROM orders WHERE order_id = ?1", [id], |r| r.get::<_, String>(0)).optional()?;
             if planned.as_deref() != Some(name::PLANNED) {
                 return Ok(false);
             }
-            apply_in(tx, &own_report(id, name::INTENDED, None, now))?;
+            apply_in(tx, &own_report(id, state, why, now))?;
             Ok(true)
         })
+    }
+
+    /// When the intent to send the order was written first; none while it is planned.
+    pub fn intended_at(&self, id: &str) -> Result<Option<UtcTime>> {
+        let first = "SELECT min(received_at) FROM order_reports WHERE order_id = ?1 AND status = ?2";
+        let at: Option<String> = self.db.lock()?.query_row(first, params![id, name::INTENDED], |r| r.get(0))?;
+        at.map(|t| UtcTime::parse(&t)).transpose()
+    }
+
+    /// Signed shares per symbol that own orders for `since` and later days say are filled and no execution is booked for yet: they come
+    /// with the next reconcile.
+    pub fn unbooked(&self, account: &str, since: TradingDay) -> Result<BTreeMap<String, f64>> {
+        let conn = self.db.lock()?;
+        let mut q = conn.prepare_cached(
+            "SELECT o.symbol, CASE o.side WHEN 'BUY' THEN 1.0 ELSE -1.0 END * \
+             (o.filled_qty - coalesce((SELECT sum(f.qty) FROM fills f WHERE f.order_id = o.order_id AND f.qty > 0), 0)) AS missing \
+             FROM orders o WHERE o.account = ?1 AND o.trading_day >= ?2 AND o.filled_qty > 0",
+        )?;
+        let mut out = BTreeMap::new();
+        for row in q.query_map(params![account, since.to_string()], |r| Ok((r.get::<_, String>(0)?, r.get::<_, f64>(1)?)))? {
+            let (symbol, missing) = row?;
+            *out.entry(symbol).or_insert(0.0) += missing;
+        }
+        out.retain(|_, missing: &mut f64| missing.abs() > 1e-9);
+        Ok(out)
     }
 
     /// Add a fill; `false` when it is already there.

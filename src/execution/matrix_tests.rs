@@ -62,7 +62,7 @@ fn plan(db: &Db) -> Result<String> {
 
 /// Send, or find out what became of the sending.
 fn send(db: &Db, broker: &FakeBroker, id: &str) -> Result<()> {
-    let sender = Sender { host: db.root().host(), log: OrderLog::new(db), broker };
+    let sender = Sender { host: db.root().host(), log: OrderLog::new(db), broker, again: &crate::execution::submit::unhindered };
     let state = sender.log.order(id)?.map(|o| o.state);
     if state.as_deref() == Some("planned") { sender.send(id).map(drop) } else { sender.resolve(id).map(drop) }
 }
@@ -89,6 +89,7 @@ fn live(broker: &FakeBroker, id: &str, life: Life) -> Vec<TradeUpdate> {
                 fee: None,
                 at,
                 kind: FillKind::Fill,
+                replaces: None,
             });
             before = *filled;
         }

@@ -25,6 +25,7 @@ pub mod orphan;
 pub mod submit;
 pub mod stream;
 pub mod reconcile;
+pub mod repair;
 
 #[cfg(test)]
 mod matrix_tests;

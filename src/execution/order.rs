@@ -3,6 +3,7 @@
 use super::calibration::SideCost;
 use super::cost::Liquidity;
 use super::schedule::cut::Pinned;
+use crate::portfolio::Ceiling;
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::{digest_of, sha256_hex};
@@ -202,6 +203,9 @@ pub struct Pins {
     /// How orders are spread over the session; none = whole, for its open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Pinned>,
+    /// What the account allowed of the targets; none in sets from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Ceiling>,
     /// What one side was expected to cost when the orders were sized; none in sets from before there was such a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<SideCost>,

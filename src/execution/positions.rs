@@ -50,6 +50,9 @@ impl Ledger {
     }
 }
 
+/// Rows of shares that moved without a trade: what was there at the first contact, a fraction that was paid out, a person's repair.
+pub const IN_KIND: [&str; 3] = ["adopted", "in_lieu", "repair"];
+
 /// A row of `cash_events`; `amount` in account currency, positive into the account. A split carries its ratio in
 /// `qty`, a removal (a merger for cash, a delisting) the dollars a share, a rename the new ticker in `reason`; they reach all who
 /// hold the name.
@@ -71,7 +74,7 @@ pub struct CashEvent {
 /// stands: it fills the gap that the real executions of its order leave, whatever order they arrived in.
 pub fn standing<'f>(fills: &'f [FillRow], filled_qty: &BTreeMap<String, f64>) -> Vec<(&'f FillRow, f64)> {
     let mut real: BTreeMap<&str, f64> = BTreeMap::new();
-    for f in fills.iter().filter(|f| f.kind != "synthetic" && f.qty > 0.0) {
+    for f in fills.iter().filter(|f| f.kind != "synthetic" && (f.qty > 0.0 || f.kind == "correct")) {
         *real.entry(f.order_id.as_str()).or_insert(0.0) += f.qty;
     }
     let mut gap: BTreeMap<&str, f64> = filled_qty.iter().map(|(id, q)| (id.as_str(), (q - real.get(id.as_str()).copied().unwrap_or(0.0)).max(0.0))).collect();
@@ -118,9 +121,9 @@ fn take_fill(ledger: &mut Ledger, day: TradingDay, f: &FillRow, qty: f64) -> Res
         Side::Buy => Side::Sell,
         Side::Sell => Side::Buy,
     };
-    let adopted = f.kind == "adopted";
+    let adopted = IN_KIND.contains(&f.kind.as_str());
     if adopted {
-        // What was there before us was not bought with our cash: it comes in kind.
+        // What was there before us, or is put right, was not traded for our cash: it comes (or goes) in kind.
         ledger.apply(day, Event::Deposit { amount: f.side.sign() * qty * f.price })?;
     }
     let fee = if adopted { 0.0 } else { f.fee.unwrap_or(0.0) };

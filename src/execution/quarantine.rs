@@ -7,12 +7,18 @@ use data_layer::words::joined;
 use rusqlite::{OptionalExtension, params};
 use std::collections::BTreeMap;
 
-/// Put a symbol of every strategy under quarantine; once, until it is released.
+/// The one reason that ends by itself, when a reconcile finds the quantities equal again.
+pub(crate) const QUANTITY: &str = "the journal and the broker hold different quantities";
+
+/// Put a symbol of every strategy under quarantine; once, until it is released. Any other reason takes the place of [`QUANTITY`]: what only
+/// a person may end must not end with a difference that happened to come first.
 pub fn quarantine(db: &Db, symbol: &str, reason: &str, now: UtcTime) -> Result<()> {
     db.write(|tx| {
         let key = format!("*:{symbol}");
-        let held: Option<i64> = tx.query_row("SELECT 1 FROM quarantine WHERE key = ?1 AND released_at IS NULL", [&key], |r| r.get(0)).optional()?;
-        if held.is_none() {
+        let held: Option<String> = tx.query_row("SELECT reason FROM quarantine WHERE key = ?1 AND released_at IS NULL", [&key], |r| r.get(0)).optional()?;
+        if held.as_deref() == Some(QUANTITY) && reason != QUANTITY {
+            tx.execute("UPDATE quarantine SET reason = ?2 WHERE key = ?1", params![key, reason])?;
+        } else if held.is_none() {
             tx.execute(
                 "INSERT OR REPLACE INTO quarantine (key, symbol, since, reason) VALUES (?1, ?2, ?3, ?4)",
                 params![key, symbol, now.to_string(), reason],
@@ -48,4 +54,21 @@ pub fn release(db: &Db, symbol: &str, by: &str, reason: &str, now: UtcTime) -> R
     Err(Error::new(code::USE_ARGUMENT, text!("'{symbol}' is not in quarantine"))
         .found(if held.is_empty() { "no symbol is".to_string() } else { text!("in quarantine: {}", joined(&held, ", ")) })
         .fix("trademl paper status"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::broker::fake::{evening, journal};
+
+    #[test]
+    fn a_graver_reason_takes_the_place_of_a_difference_and_not_the_other_way_round() {
+        let (_dir, _root, db) = journal();
+        let reason = || quarantined(&db).unwrap().remove("AAPL").unwrap();
+        quarantine(&db, "AAPL", QUANTITY, evening()).unwrap();
+        quarantine(&db, "AAPL", "the broker denies an order that it had accepted", evening()).unwrap();
+        assert_eq!(reason(), "the broker denies an order that it had accepted");
+        quarantine(&db, "AAPL", QUANTITY, evening()).unwrap();
+        assert_eq!(reason(), "the broker denies an order that it had accepted", "only a person ends it");
+    }
 }

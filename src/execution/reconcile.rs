@@ -4,13 +4,14 @@
 //! outcome, sets unknown broker orders aside as orphans, and compares positions to the share.
 
 mod corporate;
+mod executions;
 
-use super::broker::{Broker, BrokerFill, BrokerOrder, FillKind, Lookup};
+use super::broker::{Broker, BrokerOrder, BrokerPosition, Lookup};
 use super::log::{FillRow, OrderLog, OrderRow, Report};
 use super::order::Tif;
 use super::orphan;
-use super::positions::{self, EXTERNAL};
-use super::quarantine::{quarantine, quarantined, release};
+use super::positions::{self, EXTERNAL, Ledger};
+use super::quarantine::{QUANTITY, quarantine, quarantined, release};
 use super::state::{Source, name};
 use super::submit::absorb;
 use crate::types::Side;
@@ -32,12 +33,14 @@ const LATE_FILLS_S: i64 = 7 * 86_400;
 /// After this long and two clean runs, an order that the broker never saw is closed.
 const NEVER_REACHED_AFTER_S: f64 = 300.0;
 const TOLERANCE_SHARES: f64 = 1e-9;
+/// Of the average price.
+const TOLERANCE_AVERAGE: f64 = 1e-4;
 
 /// One thing on which the broker and the journal differ (or differed until now).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// `orphan_order`, `orphan_fill`, `missed_fill`, `overfill`, `quantity`, `adopted`, `reopened`, `unknown_order`, `never_reached`, `vanished`,
-    /// `wrong_fill`, `split`, `rename`, `removal`, `bust`.
+    /// `wrong_fill`, `average_price`, `split`, `rename`, `removal`, `bust`, `correct`.
     pub kind: String,
     pub subject: String,
     pub detail: String,
@@ -64,6 +67,13 @@ pub fn last_success(db: &Db, account: &str) -> Result<Option<UtcTime>> {
     let at: Option<String> =
         conn.query_row("SELECT max(started_at) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|'", [account], |r| r.get(0))?;
     at.map(|t| UtcTime::parse(&t)).transpose()
+}
+
+/// Runs that could not be completed since the last one that could.
+pub fn failures_in_row(db: &Db, account: &str) -> Result<u32> {
+    let since = last_success(db, account)?.map(|t| t.to_string()).unwrap_or_default();
+    let failed = "SELECT count(*) FROM reconciles WHERE ok = 0 AND substr(id, 1, length(?1) + 1) = ?1 || '|' AND started_at > ?2";
+    Ok(db.lock()?.query_row(failed, params![account, since], |r| r.get(0))?)
 }
 
 /// Shares are multiplied by `ratio` on the ex-date, according to the reference data.
@@ -192,13 +202,18 @@ impl Run<'_> {
     fn look_up_unseen(&mut self, seen: &BTreeMap<String, BrokerOrder>) -> Result<()> {
         let known: BTreeSet<&str> = seen.values().map(|o| o.client_order_id.as_str()).collect();
         let open = self.log.open_orders(self.account)?;
-        let unseen = open.iter().filter(|o| o.state != name::PLANNED && !known.contains(o.id()));
-        for row in unseen.take(MAX_LOOKUPS) {
+        let unseen: Vec<&OrderRow> = open.iter().filter(|o| o.state != name::PLANNED && !known.contains(o.id())).collect();
+        for row in unseen.iter().take(MAX_LOOKUPS) {
             match self.broker.find_by_client_id(row.id()) {
                 Lookup::Found(order) => self.take_in(&order)?,
                 Lookup::NotFound => self.not_found(row)?,
                 Lookup::Unknown(why) => return Err(Error::new(code::NET_UNREACHABLE, text!("the broker did not say what became of {}", row.id())).cause(why)),
             }
+        }
+        if unseen.len() > MAX_LOOKUPS {
+            return Err(Error::new(code::NET_RATE_LIMITED, text!("{} orders are still to be asked for one by one", unseen.len() - MAX_LOOKUPS))
+                .cause("the broker's lists do not show them")
+                .fix("trademl paper-trade (the next look goes on)"));
         }
         Ok(())
     }
@@ -207,15 +222,17 @@ impl Run<'_> {
     fn not_found(&mut self, row: &OrderRow) -> Result<()> {
         let (now, id) = (self.host.now(), row.id());
         self.out.unknown_orders.push(id.to_string());
+        // An order is pinned long before its turn: what counts is since when it may be at the broker.
+        let sent_at = self.log.intended_at(id)?.unwrap_or(row.intent.created_at);
         let clean_runs: i64 = self.log.db().lock()?.query_row(
             "SELECT count(*) FROM reconciles WHERE ok = 1 AND substr(id, 1, length(?1) + 1) = ?1 || '|' AND started_at > ?2",
-            params![self.account, row.intent.created_at.to_string()],
+            params![self.account, sent_at.to_string()],
             |r| r.get(0),
         )?;
         if row.broker_order_id.is_some() {
             return self.vanished(row, clean_runs >= 2 && now >= row.intent.expires_at);
         }
-        let old = now.seconds_since(row.intent.created_at) >= NEVER_REACHED_AFTER_S;
+        let old = now.seconds_since(sent_at) >= NEVER_REACHED_AFTER_S;
         // An order that may still be sent again under its own id is left to the sender.
         let resendable = self.broker.refuses_duplicates() && now < row.intent.expires_at;
         if old && clean_runs >= 2 && !resendable {
@@ -274,69 +291,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn take_fill(&mut self, fill: &BrokerFill) -> Result<()> {
-        let Some(row) = self.log.by_broker_id(self.account, &fill.order_id)? else { return self.foreign_fill(fill) };
-        if fill.symbol != row.intent.symbol || fill.side != row.intent.side {
-            self.differs(
-                "wrong_fill",
-                &fill.id,
-                text!("{} {} on an order to {} {}", fill.side.as_str(), fill.symbol, row.intent.side.as_str(), row.intent.symbol),
-            );
-            self.hold(&fill.symbol, "an execution does not belong to its order")?;
-            return self.hold(&row.intent.symbol, "an execution does not belong to its order");
-        }
-        let sign = if fill.kind == FillKind::Bust { -1.0 } else { 1.0 };
-        let kind = super::order::word(fill.kind)?;
-        let new = self.log.insert_fill(&FillRow {
-            fill_id: fill.id.clone(),
-            order_id: row.id().to_string(),
-            ts: fill.at,
-            symbol: fill.symbol.clone(),
-            side: fill.side,
-            qty: sign * fill.qty,
-            price: fill.price,
-            fee: fill.fee,
-            kind,
-            replaces: None,
-            source: "reconcile".into(),
-            account: self.account.to_string(),
-            strategy: row.intent.strategy.clone(),
-        })?;
-        self.out.new_fills += usize::from(new);
-        if new && fill.kind != FillKind::Fill {
-            self.differs("bust", &fill.id, text!("an execution of {} was taken back or corrected", fill.symbol));
-            self.hold(&fill.symbol, "an execution was taken back or corrected")?;
-        }
-        Ok(())
-    }
-
-    /// An execution of an order that is not ours belongs to `external`, and is booked once.
-    fn foreign_fill(&mut self, fill: &BrokerFill) -> Result<()> {
-        if self.before_us(fill.at)? {
-            return Ok(());
-        }
-        let new = self.log.insert_fill(&FillRow {
-            fill_id: fill.id.clone(),
-            order_id: String::new(),
-            ts: fill.at,
-            symbol: fill.symbol.clone(),
-            side: fill.side,
-            qty: if fill.kind == FillKind::Bust { -fill.qty } else { fill.qty },
-            price: fill.price,
-            fee: fill.fee,
-            kind: "fill".into(),
-            replaces: None,
-            source: "reconcile".into(),
-            account: self.account.to_string(),
-            strategy: EXTERNAL.into(),
-        })?;
-        if new {
-            self.differs("orphan_fill", &fill.id, text!("{} {} {} of an order that is not ours", fill.side.as_str(), fill.qty, fill.symbol));
-            self.hold(&fill.symbol, "an execution of an order that is not ours")?;
-        }
-        Ok(())
-    }
-
     /// What happened before the first contact is inside the adopted positions and cash.
     fn before_us(&self, at: UtcTime) -> Result<bool> {
         let first: Option<String> = self.log.db().lock()?.query_row(
@@ -378,12 +332,12 @@ impl Run<'_> {
     }
 
     /// Own orders with more filled shares than executions, synthetic ones included. An execution that was taken back was one:
-    /// a bust is never repaired away.
+    /// a bust is never repaired away. A correction counts as what it leaves.
     fn short_of_fills(&self) -> Result<Vec<String>> {
         let conn = self.log.db().lock()?;
         let mut q = conn.prepare(
             "SELECT o.order_id FROM orders o WHERE o.account = ?1 AND o.filled_qty > 0 \
-             AND o.filled_qty - coalesce((SELECT sum(f.qty) FROM fills f WHERE f.order_id = o.order_id AND f.qty > 0), 0) > ?2 ORDER BY o.order_id",
+             AND o.filled_qty - coalesce((SELECT sum(f.qty) FROM fills f WHERE f.order_id = o.order_id AND (f.qty > 0 OR f.kind = 'correct')), 0) > ?2 ORDER BY o.order_id",
         )?;
         Ok(q.query_map(params![self.account, TOLERANCE_SHARES], |r| r.get(0))?.collect::<std::result::Result<_, _>>()?)
     }
@@ -391,9 +345,11 @@ impl Run<'_> {
     /// Shares and dollars of an order's executions.
     fn booked(&self, id: &str) -> Result<(f64, f64)> {
         let conn = self.log.db().lock()?;
-        Ok(conn.query_row("SELECT coalesce(sum(qty), 0), coalesce(sum(qty * price), 0) FROM fills WHERE order_id = ?1 AND qty > 0", [id], |r| {
-            Ok((r.get(0)?, r.get(1)?))
-        })?)
+        Ok(conn.query_row(
+            "SELECT coalesce(sum(qty), 0), coalesce(sum(qty * price), 0) FROM fills WHERE order_id = ?1 AND (qty > 0 OR kind = 'correct')",
+            [id],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?)
     }
 
     /// The average price that the broker last reported for the filled quantity.
@@ -412,9 +368,12 @@ impl Run<'_> {
 
     /// I1: the fold of the journal equals the broker's positions, share for share.
     fn compare_positions(&mut self) -> Result<()> {
-        let theirs: BTreeMap<String, f64> = self.broker.positions()?.into_iter().map(|p| (p.symbol, p.qty)).collect();
+        let listed = self.broker.positions()?;
+        let theirs: BTreeMap<String, f64> = listed.iter().map(|p| (p.symbol.clone(), p.qty)).collect();
         self.renamed(&theirs)?;
-        let ours = positions::ledger(&self.log, self.account)?.per_symbol();
+        let ledger = positions::ledger(&self.log, self.account)?;
+        self.compare_averages(&listed, &ledger);
+        let ours = ledger.per_symbol();
         let held = quarantined(self.log.db())?;
         let symbols: BTreeSet<&String> = ours.keys().chain(theirs.keys()).chain(held.keys()).collect();
         for symbol in symbols {
@@ -434,6 +393,17 @@ impl Run<'_> {
         self.out.quarantined.dedup();
         Ok(())
     }
-}
 
-const QUANTITY: &str = "the journal and the broker hold different quantities";
+    /// I2: where both hold the same shares, all of one strategy, both paid the same for them, to a basis point. A difference is told and stops
+    /// nothing: it is about a price that was booked, such as one that stands in for an execution that never came.
+    fn compare_averages(&mut self, listed: &[BrokerPosition], ledger: &Ledger) {
+        for p in listed.iter().filter(|p| p.avg_price.is_finite() && p.avg_price > 0.0) {
+            let mut own = ledger.positions().iter().filter(|(h, _)| h.symbol == p.symbol);
+            let (Some((holding, mine)), None) = (own.next(), own.next()) else { continue };
+            let same = holding.strategy != EXTERNAL && (mine.qty - p.qty).abs() <= TOLERANCE_SHARES;
+            if same && (mine.average_price / p.avg_price - 1.0).abs() > TOLERANCE_AVERAGE {
+                self.differs("average_price", &p.symbol, text!("the journal paid {:.4} a share, the broker says {:.4}", mine.average_price, p.avg_price));
+            }
+        }
+    }
+}

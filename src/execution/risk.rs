@@ -19,6 +19,8 @@ pub struct Limits {
     pub order_qty: f64,
     pub order_adv_share: f64,
     pub limit_price_band: f64,
+    /// How far the market may stand from the price that was planned on.
+    pub price_gap: f64,
     pub price_age_s: f64,
     pub clock_skew_s: f64,
     /// Orders a strategy may send in a trading day outside a rebalance.
@@ -32,6 +34,12 @@ pub struct Limits {
     pub data_age_s: f64,
     /// Mean cost of own fills against their reference prices that is tolerated, with 99 % confidence that it is higher.
     pub slippage_bps: f64,
+    /// Annual volatility of the account's returns from close to close that is tolerated.
+    pub annual_volatility: f64,
+    /// Share of equity that one name may have grown to.
+    pub concentration: f64,
+    /// The loss of a session that is worse in one of twenty, as a share of equity.
+    pub var_95: f64,
     pub blacklist: Vec<String>,
 }
 
@@ -48,6 +56,7 @@ impl Default for Limits {
             order_qty: 10_000.0,
             order_adv_share: 0.05,
             limit_price_band: 0.05,
+            price_gap: 0.20,
             price_age_s: 30.0,
             clock_skew_s: 5.0,
             single_orders_a_day: 25,
@@ -59,6 +68,9 @@ impl Default for Limits {
             drawdown_flatten: 0.15,
             data_age_s: 1_800.0,
             slippage_bps: 50.0,
+            annual_volatility: 0.40,
+            concentration: 0.40,
+            var_95: 0.05,
             blacklist: Vec::new(),
         }
     }
@@ -77,6 +89,7 @@ impl Limits {
             ("order_qty", self.order_qty),
             ("order_adv_share", self.order_adv_share),
             ("limit_price_band", self.limit_price_band),
+            ("price_gap", self.price_gap),
             ("price_age_s", self.price_age_s),
             ("clock_skew_s", self.clock_skew_s),
             ("single_orders_a_day", f64::from(self.single_orders_a_day)),
@@ -88,6 +101,9 @@ impl Limits {
             ("drawdown_flatten", self.drawdown_flatten),
             ("data_age_s", self.data_age_s),
             ("slippage_bps", self.slippage_bps),
+            ("annual_volatility", self.annual_volatility),
+            ("concentration", self.concentration),
+            ("var_95", self.var_95),
         ];
         for (name, value) in numbers {
             if !(value.is_finite() && value > 0.0) {
@@ -165,6 +181,11 @@ pub fn exposure(lines: &BTreeMap<String, Line>, prices: &BTreeMap<String, f64>) 
     Ok(out)
 }
 
+/// The dearer of what was planned on and what the market says: a price that ran away makes a position larger, not smaller.
+fn market(intent: &Intent, prices: &BTreeMap<String, f64>) -> f64 {
+    prices.get(&intent.symbol).copied().unwrap_or(intent.reference_price).max(intent.reference_price)
+}
+
 /// The first limit that the projected worst case would break, in words.
 pub fn breach(intent: &Intent, lines: &BTreeMap<String, Line>, prices: &BTreeMap<String, f64>, equity: f64, limits: &Limits) -> Result<Option<String>> {
     let after = with(lines, intent);
@@ -173,7 +194,7 @@ pub fn breach(intent: &Intent, lines: &BTreeMap<String, Line>, prices: &BTreeMap
     if shares > limits.symbol_shares {
         return Ok(Some(text!("{shares} shares of {} where {} are allowed", intent.symbol, limits.symbol_shares)));
     }
-    let value = shares * intent.reference_price;
+    let value = shares * market(intent, prices);
     if !(equity.is_finite() && equity > 0.0) || value > limits.symbol_equity_share * equity {
         return Ok(Some(text!("${value:.0} of {} would be more than {:.0} % of ${equity:.0}", intent.symbol, 100.0 * limits.symbol_equity_share)));
     }
@@ -184,6 +205,21 @@ pub fn breach(intent: &Intent, lines: &BTreeMap<String, Line>, prices: &BTreeMap
         }
     }
     Ok(None)
+}
+
+/// Why an order may not be sent with `free_usd` left at the broker for new positions, in words. What it may add to the larger side of
+/// its symbol has to be there in full, at the dearer of the reference, the limit and the market: a broker that lends lends less than it
+/// says when a price runs away.
+pub fn beyond_margin(intent: &Intent, lines: &BTreeMap<String, Line>, prices: &BTreeMap<String, f64>, free_usd: f64) -> Option<String> {
+    let larger = |line: &Line| line.worst().0.max(line.worst().1);
+    let before = lines.get(&intent.symbol).copied().unwrap_or_default();
+    let mut after = BTreeMap::from([(intent.symbol.clone(), before)]);
+    add(&mut after, intent, intent.qty);
+    let more = (after.values().map(larger).sum::<f64>() - larger(&before)).max(0.0);
+    let cost = more * market(intent, prices).max(intent.limit_price.unwrap_or(0.0));
+    // Written so that a number that is none refuses.
+    let paid = cost == 0.0 || cost <= free_usd;
+    (!paid).then(|| text!("${cost:.0} of {} where the broker leaves ${free_usd:.0} for new positions", intent.symbol))
 }
 
 #[cfg(test)]

@@ -42,6 +42,9 @@ pub struct Sender<'a> {
     pub host: &'a Host,
     pub log: OrderLog<'a>,
     pub broker: &'a dyn Broker,
+    /// Asked immediately before every POST that does not follow at once from a passed gate: why the order may not go now, or nothing.
+    /// Between the first POST and the next one a switch may have been thrown and a price may have aged.
+    pub again: &'a dyn Fn(&OrderRow) -> Result<Option<String>>,
 }
 
 impl Sender<'_> {
@@ -62,7 +65,8 @@ impl Sender<'_> {
         if !is_unknown(&row.state) {
             return Ok(outcome_of(&row));
         }
-        self.ask_then_maybe_post(&row, 0)
+        // Whoever sent it before counts: what is sent now is no first POST.
+        self.ask_then_maybe_post(&row, 1)
     }
 
     fn post(&self, row: &OrderRow) -> Result<Outcome> {
@@ -79,7 +83,13 @@ impl Sender<'_> {
         match submitted {
             Submitted::Accepted(order) if order.matches(&row.intent) => self.accept(row, &order),
             Submitted::Accepted(_) => self.unknown(row, "the broker's answer is about another order", nth),
-            Submitted::Refused { code, text } => self.refuse(row, code, text),
+            Submitted::Refused { code, text } if nth == 1 => self.refuse(row, code, text),
+            // An earlier one may have arrived after all, and be the very reason: no more buying power, for one.
+            Submitted::Refused { code, text } => match self.broker.find_by_client_id(row.id()) {
+                Lookup::Found(order) => self.found(row, &order),
+                Lookup::NotFound => self.refuse(row, code, text),
+                Lookup::Unknown(why) => Ok(Outcome::Unknown { why }),
+            },
             Submitted::Duplicate => self.unknown(row, "the broker has this id already", nth),
             Submitted::Unknown(why) => self.unknown(row, &why, nth),
             Submitted::NotSent { why, retry_after_s } => self.not_sent(row, &why, retry_after_s, nth),
@@ -96,7 +106,13 @@ impl Sender<'_> {
             self.host.block_on(self.host.sleep(Duration::from_secs(retry_after_s)))?;
             self.host.check_cancelled()?;
             if self.host.now() < row.intent.expires_at {
-                return self.post_nth(row, nth + 1);
+                return match (self.again)(row)? {
+                    None => self.post_nth(row, nth + 1),
+                    Some(stopped) => {
+                        self.log.mark(row.id(), name::UNCONFIRMED, Some(("unknown", why)), self.host.now())?;
+                        Ok(Outcome::Unknown { why: stopped })
+                    }
+                };
             }
         }
         self.unknown(row, why, nth)
@@ -145,7 +161,13 @@ impl Sender<'_> {
             }
         }
         let may_send = certain && self.broker.refuses_duplicates() && self.host.now() < row.intent.expires_at && posts < MAX_POSTS;
-        if may_send { self.post_nth(row, posts + 1) } else { Ok(Outcome::Unknown { why }) }
+        if !may_send {
+            return Ok(Outcome::Unknown { why });
+        }
+        match (self.again)(row)? {
+            None => self.post_nth(row, posts + 1),
+            Some(stopped) => Ok(Outcome::Unknown { why: stopped }),
+        }
     }
 
     /// The broker knows the id: equal is accepted, different halts everything about the symbol.
@@ -228,6 +250,12 @@ pub(crate) fn absorb(log: &OrderLog<'_>, order: &BrokerOrder, source: Source, no
     Ok(applied)
 }
 
+/// Nothing stands against sending again.
+#[cfg(test)]
+pub(crate) fn unhindered(_: &OrderRow) -> Result<Option<String>> {
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,7 +298,7 @@ mod tests {
             let broker = FakeBroker::new(evening());
             broker.truth.lock().unwrap().faults.insert(0, fault);
             let id = set(&db, &["AAPL"]).remove(0);
-            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &unhindered };
             assert_eq!(sender.send(&id).unwrap(), Outcome::Accepted, "{fault:?}");
             let t = broker.truth.lock().unwrap();
             assert_eq!(t.orders.len(), 1);
@@ -286,7 +314,7 @@ mod tests {
         broker.dedups = false;
         broker.truth.lock().unwrap().faults.insert(0, Fault::LostRequest);
         let id = set(&db, &["AAPL"]).remove(0);
-        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &unhindered };
         assert!(matches!(sender.send(&id).unwrap(), Outcome::Unknown { .. }));
         assert!(matches!(sender.resolve(&id).unwrap(), Outcome::Unknown { .. }));
         assert_eq!(broker.truth.lock().unwrap().posts.len(), 1);
@@ -300,7 +328,7 @@ mod tests {
             broker.dedups = false;
             broker.truth.lock().unwrap().faults.extend(faults.iter().enumerate().map(|(n, s)| (n, Fault::NotSent(*s))));
             let id = set(&db, &["AAPL"]).remove(0);
-            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &unhindered };
             let first = sender.send(&id).unwrap();
             assert_eq!(first == Outcome::Accepted, accepted, "{faults:?}: {first:?}");
             // What another process did before is not known, so it is asked for and never sent.
@@ -320,11 +348,27 @@ mod tests {
             t.blind_lookups.extend([1, 2]);
         }
         let id = set(&db, &["AAPL"]).remove(0);
-        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &unhindered };
         assert!(matches!(sender.send(&id).unwrap(), Outcome::Unknown { .. }));
         assert_eq!(broker.truth.lock().unwrap().posts.len(), 1);
         assert_eq!(sender.log.order(&id).unwrap().unwrap().remaining(), 10.0);
         assert_eq!(sender.resolve(&id).unwrap(), Outcome::Accepted);
+    }
+
+    #[test]
+    fn what_was_stopped_meanwhile_is_not_sent_again() {
+        for fault in [Fault::LostRequest, Fault::NotSent(15)] {
+            let (_dir, root, db) = journal();
+            let broker = FakeBroker::new(evening());
+            broker.truth.lock().unwrap().faults.insert(0, fault);
+            let id = set(&db, &["AAPL"]).remove(0);
+            let stopped = |_: &OrderRow| Ok(Some("the kill switch is ENGAGED".to_string()));
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &stopped };
+            let why = Outcome::Unknown { why: "the kill switch is ENGAGED".into() };
+            assert_eq!((sender.send(&id).unwrap(), sender.resolve(&id).unwrap()), (why.clone(), why), "{fault:?}");
+            assert_eq!(broker.truth.lock().unwrap().posts.len(), 1, "{fault:?}");
+            assert_eq!(sender.log.order(&id).unwrap().unwrap().remaining(), 10.0, "it still counts in full");
+        }
     }
 
     #[test]
@@ -333,7 +377,7 @@ mod tests {
         let broker = FakeBroker::new(evening());
         broker.truth.lock().unwrap().faults.extend([(0, Fault::WrongPayload), (1, Fault::Refused)]);
         let ids = set(&db, &["AAPL", "MSFT"]);
-        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+        let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &unhindered };
         assert!(sender.send(&ids[0]).unwrap_err().is(code::ORD_HALT));
         assert!(matches!(sender.send(&ids[1]).unwrap(), Outcome::Refused { .. }));
         assert!(sender.send(&ids[1]).is_err());

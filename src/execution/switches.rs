@@ -57,6 +57,9 @@ pub enum TripReason {
     BrokerErrors,
     Slippage,
     ReconcileFailed,
+    Volatility,
+    Concentration,
+    ValueAtRisk,
     Manual,
 }
 
@@ -194,17 +197,22 @@ pub fn reset_command(db: &Db, switch: Switch, account: &str) -> String {
     format!("trademl paper reset --account {account}{breaker} --reason \"WHY\" --confirm \"{}\"", reset_token(db, switch, account))
 }
 
-/// Let increases through again after the typed confirmation; never by time or restart. The kill switch's file goes last: whatever
-/// fails before that leaves everything stopped.
+/// Let increases through again after the typed confirmation; never by time or restart. The words are for one account: what the kill switch's
+/// file stopped besides it stays stopped in the journal. The file goes last: whatever fails before that leaves everything stopped.
 pub fn reset(db: &Db, switch: Switch, account: &str, typed: &str, operator: &str, reason: &str, now: UtcTime) -> Result<()> {
     if typed != reset_token(db, switch, account) {
         return Err(Error::new(code::GATE_REFUSED, text!("the {} stays {}", switch.title(), switch.stop()))
             .cause(if typed.is_empty() { "the words were not given" } else { "the words were not the ones asked for" })
             .fix(reset_command(db, switch, account)));
     }
+    let file = DataPath::new(STOP_FILE)?;
+    let by_file = switch == Switch::Kill && store::read(db.root(), &file)?.is_some();
+    if by_file {
+        append(db, switch, ALL_ACCOUNTS, switch.stop(), &text!("the file {STOP_FILE} was there when {account} was let through"), operator, now)?;
+    }
     append(db, switch, account, switch.go(), reason, operator, now)?;
-    if switch == Switch::Kill {
-        store::remove(db.root(), &DataPath::new(STOP_FILE)?)?;
+    if by_file {
+        store::remove(db.root(), &file)?;
     }
     Ok(())
 }
@@ -271,6 +279,21 @@ mod tests {
         assert!(!read(&db, Switch::Kill, "SIM1").stopped);
         engage(&db, ALL_ACCOUNTS, "holiday", "me", now).unwrap();
         assert!(read(&db, Switch::Kill, "SIM1").stopped);
+    }
+
+    #[test]
+    fn the_words_for_one_account_free_no_other_that_the_file_stopped() {
+        let (_dir, root, db) = journal();
+        let now = root.host().now();
+        for account in ["SIM1", "SIM2"] {
+            arm(&db, account, "me", now).unwrap();
+        }
+        store::write_atomic(&root, &DataPath::new(STOP_FILE).unwrap(), b"stop").unwrap();
+        reset(&db, Switch::Kill, "SIM1", "RESET SIM1", "me", "looked", now).unwrap();
+        assert!(!read(&db, Switch::Kill, "SIM1").stopped && read(&db, Switch::Kill, "SIM2").stopped);
+        assert_eq!(stops(&db, "SIM2").len(), 1);
+        reset(&db, Switch::Kill, "SIM2", "RESET SIM2", "me", "looked", now).unwrap();
+        assert!(!read(&db, Switch::Kill, "SIM1").stopped && !read(&db, Switch::Kill, "SIM2").stopped);
     }
 
     #[test]

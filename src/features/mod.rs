@@ -5,6 +5,7 @@
 
 pub mod alpha158;
 pub mod equities_xs;
+mod ln;
 pub mod standardise;
 pub(crate) mod window;
 

@@ -50,12 +50,6 @@ fn zscores<const L: usize>(cells: &mut [[f64; L]]) {
     }
 }
 
-wide! {
-    fn scale_tile(cells: &mut [[f64; TILE]]) {
-        zscores(cells);
-    }
-}
-
 /// [`zscore`], cut off at `-limit` and `limit`.
 pub fn zscore_clipped(values: &[f64], limit: f64) -> Vec<f64> {
     zscore(values).into_iter().map(|z| if z.is_nan() { z } else { z.clamp(-limit, limit) }).collect()
@@ -89,7 +83,8 @@ pub fn rank_centred(values: &[f64]) -> Vec<f64> {
 
 /// What the model sees: members only, each column scaled as asked. `scalings` are in the order of the block.
 pub fn standardise(panel: &Panel, mut block: FeatureBlock, scalings: &[Scaling]) -> FeatureBlock {
-    block.columns.par_iter_mut().zip(scalings).for_each(|(m, scaling)| scale_column(panel, m, *scaling));
+    let members = members(panel);
+    block.columns.par_iter_mut().zip(scalings).for_each(|(m, scaling)| scale_column(m, &members, *scaling));
     for (unit, scaling) in block.units.iter_mut().zip(scalings) {
         if *scaling == Scaling::CrossSection {
             *unit = STANDARD_UNIT;
@@ -98,23 +93,53 @@ pub fn standardise(panel: &Panel, mut block: FeatureBlock, scalings: &[Scaling])
     block
 }
 
-/// Days that are read from every symbol's row at once: a cache line of them.
-const TILE: usize = 8;
+/// Days that are read from every symbol's row at once: two cache lines of them.
+const TILE: usize = 16;
 
-fn scale_column(panel: &Panel, m: &mut Matrix, scaling: Scaling) {
-    let mut cells = vec![[f64::NAN; TILE]; m.rows()];
-    for first in (0..m.cols()).step_by(TILE) {
-        let days = first..(first + TILE).min(m.cols());
-        for (s, cell) in cells.iter_mut().enumerate() {
-            for (v, (value, member)) in cell.iter_mut().zip(m.row(s)[days.clone()].iter().zip(&panel.member.row(s)[days.clone()])) {
-                *v = if *member > 0.0 { *value } else { f64::NAN };
+/// A bit for each day of a tile on which a symbol is a member: `TILE` days of all symbols, then the next.
+fn members(panel: &Panel) -> Vec<u16> {
+    let (rows, cols) = (panel.member.rows(), panel.member.cols());
+    let mut out = vec![0; rows * cols.div_ceil(TILE)];
+    for s in 0..rows {
+        for (tile, days) in panel.member.row(s).chunks(TILE).enumerate() {
+            out[tile * rows + s] = days.iter().rev().fold(0, |bits, member| bits << 1 | u16::from(*member > 0.0));
+        }
+    }
+    out
+}
+
+wide! {
+    fn scale_column(m: &mut Matrix, members: &[u16], scaling: Scaling) {
+        let (rows, cols) = (m.rows(), m.cols());
+        let mut cells = vec![[f64::NAN; TILE]; rows];
+        for (first, members) in (0..cols).step_by(TILE).zip(members.chunks_exact(rows.max(1))) {
+            let days = first..(first + TILE).min(cols);
+            if scaling == Scaling::AsIs && members.iter().all(|bits| bits.count_ones() as usize == days.len()) {
+                continue;
             }
-        }
-        if scaling == Scaling::CrossSection {
-            scale_tile(&mut cells);
-        }
-        for (s, cell) in cells.iter().enumerate() {
-            m.row_mut(s)[days.clone()].copy_from_slice(&cell[..days.len()]);
+            let at = |s: usize| s * cols + first..s * cols + days.end;
+            for (s, (cell, bits)) in cells.iter_mut().zip(members).enumerate() {
+                let values = &m.values()[at(s)];
+                match values.as_array::<TILE>() {
+                    Some(whole) => *cell = *whole,
+                    None => cell[..values.len()].copy_from_slice(values),
+                }
+                if *bits != u16::MAX {
+                    for (l, v) in cell.iter_mut().enumerate() {
+                        *v = if bits >> l & 1 == 1 { *v } else { f64::NAN };
+                    }
+                }
+            }
+            if scaling == Scaling::CrossSection {
+                zscores(&mut cells);
+            }
+            for (s, cell) in cells.iter().enumerate() {
+                let values = &mut m.values_mut()[at(s)];
+                match values.as_mut_array::<TILE>() {
+                    Some(whole) => *whole = *cell,
+                    None => values.copy_from_slice(&cell[..days.len()]),
+                }
+            }
         }
     }
 }

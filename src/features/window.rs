@@ -3,6 +3,7 @@
 //! Every value is computed from its own window alone, by direct sums: no running total drifts, and the value at `t` is bit
 //! for bit the same in any panel that holds the window, however much history precedes it.
 
+use super::ln::logarithms;
 use crate::wide::wide;
 
 /// Windows that are computed side by side. Each keeps its own sums in its own order, so a value is the same bit for bit as alone;
@@ -19,29 +20,35 @@ pub(crate) trait Kernel {
 }
 
 wide! {
-    /// One value for every `n` observations that end at a session, whatever is missing among them. Before the first stand missing
-    /// ones.
-    pub(crate) fn every<K: Kernel>(values: &[f64], n: usize, kernel: K) -> Vec<f64> {
+    /// One value for every `n` observations that end at a session, whatever is missing among them, into as many places. Before the
+    /// first stand missing ones.
+    pub(crate) fn every_into<K: Kernel>(values: &[f64], n: usize, kernel: K, out: &mut [f64]) {
         let mut padded = vec![f64::NAN; values.len() + n - 1 + SIDE];
         padded[n - 1..n - 1 + values.len()].copy_from_slice(values);
-        let mut out = Vec::with_capacity(values.len() + SIDE);
-        while out.len() < values.len() {
-            let at = out.len();
-            out.extend_from_slice(&kernel.side(&padded[at..at + n - 1 + SIDE], n));
+        for (cells, first) in out.chunks_mut(SIDE).zip((0..values.len()).step_by(SIDE)) {
+            let side = kernel.side(&padded[first..first + n - 1 + SIDE], n);
+            cells.copy_from_slice(&side[..cells.len()]);
         }
-        out.truncate(values.len());
-        out
     }
 }
 
-/// One value for each complete window of `n` observations; missing where the window is short or has a gap.
-pub(crate) fn rolling(values: &[f64], n: usize, kernel: impl Kernel) -> Vec<f64> {
-    let mut out = every(values, n, kernel);
-    let mut run = 0;
-    for (v, out) in values.iter().zip(&mut out) {
-        run = if v.is_nan() { 0 } else { run + 1 };
-        *out = if run >= n { *out } else { f64::NAN };
+/// One value for each complete window of `n` observations, into as many places; missing where the window is short or has a gap.
+pub(crate) fn rolling_into(values: &[f64], n: usize, kernel: impl Kernel, out: &mut [f64]) {
+    every_into(values, n, kernel, out);
+    let mut empty = |at: std::ops::Range<usize>| out[at.start.min(values.len())..at.end.min(values.len())].fill(f64::NAN);
+    empty(0..n - 1);
+    for (block, first) in values.chunks(SIDE).zip((0..).step_by(SIDE)) {
+        // Gaps are few: a whole block is asked at once.
+        if block.iter().fold(false, |gap, v| gap | v.is_nan()) {
+            (0..block.len()).filter(|i| block[*i].is_nan()).for_each(|i| empty(first + i..first + i + n));
+        }
     }
+}
+
+/// [`rolling_into`] a row of its own.
+pub(crate) fn rolling(values: &[f64], n: usize, kernel: impl Kernel) -> Vec<f64> {
+    let mut out = vec![0.0; values.len()];
+    rolling_into(values, n, kernel, &mut out);
     out
 }
 
@@ -70,19 +77,32 @@ impl Kernel for StdDev {
     #[inline(always)]
     fn side(&self, w: &[f64], n: usize) -> Side {
         let m = Mean.side(w, n);
-        let (mut ss, mut lo, mut hi) = ([0.0; SIDE], [f64::INFINITY; SIDE], [f64::NEG_INFINITY; SIDE]);
+        let mut ss = [0.0; SIDE];
         for v in w.array_windows::<SIDE>() {
             for l in 0..SIDE {
                 ss[l] += (v[l] - m[l]) * (v[l] - m[l]);
-                lo[l] = if v[l] < lo[l] { v[l] } else { lo[l] };
-                hi[l] = if v[l] > hi[l] { v[l] } else { hi[l] };
             }
         }
-        for l in 0..SIDE {
-            let sd = (ss[l] / (n - 1) as f64).sqrt();
-            ss[l] = if lo[l] == hi[l] { 0.0 } else { sd };
+        // The squares of a constant window are those of what its mean lost to rounding. Any that small is looked at.
+        let lost = 4.0 * (n as f64).powi(3) * f64::EPSILON * f64::EPSILON;
+        let small = (0..SIDE).fold(false, |small, l| small | (ss[l] <= lost * m[l] * m[l]));
+        for ss in &mut ss {
+            *ss = (*ss / (n - 1) as f64).sqrt();
+        }
+        if small {
+            flatten(&mut ss, w, n);
         }
         ss
+    }
+}
+
+/// No deviation where a window's values are equal.
+#[cold]
+fn flatten(deviations: &mut Side, w: &[f64], n: usize) {
+    for (deviation, window) in deviations.iter_mut().zip(w.windows(n)) {
+        if window.iter().all(|v| *v == window[0]) {
+            *deviation = 0.0;
+        }
     }
 }
 
@@ -126,6 +146,21 @@ impl Kernel for MeanOfPresent {
     }
 }
 
+/// `ln(now / before)` of each value and the one `lag` sessions earlier, into as many places; missing unless both are there.
+pub(crate) fn log_returns_into(values: &[f64], lag: usize, out: &mut [f64]) {
+    let (short, whole) = out.split_at_mut(lag.min(values.len()));
+    short.fill(f64::NAN);
+    log_ratios_into(&values[short.len()..], values, whole);
+}
+
+/// `ln(a / b)` of each pair, into as many places.
+pub(crate) fn log_ratios_into(a: &[f64], b: &[f64], out: &mut [f64]) {
+    for (out, (a, b)) in out.iter_mut().zip(a.iter().zip(b)) {
+        *out = a / b;
+    }
+    logarithms(out);
+}
+
 /// `f(now, before)` of each value and the one `lag` sessions earlier; missing unless both are there.
 pub(crate) fn lagged(values: &[f64], lag: usize, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
     let mut out = vec![f64::NAN; values.len()];
@@ -158,6 +193,17 @@ mod tests {
         assert!((rolling(&[1.0, 2.0, 3.0], 3, StdDev)[2] - 1.0).abs() < 1e-15);
     }
 
+    #[test]
+    fn a_return_needs_both_its_ends() {
+        let mut out = [0.0; 5];
+        log_returns_into(&[1.0, 2.0, f64::NAN, 4.0, 8.0], 1, &mut out);
+        assert_eq!(out.map(f64::is_nan), [true, false, true, true, false]);
+        assert_eq!((out[1], out[4]), (2.0f64.ln(), 2.0f64.ln()));
+        let mut short = [0.0; 2];
+        log_returns_into(&[1.0, 2.0], 5, &mut short);
+        assert!(short.iter().all(|v| v.is_nan()));
+    }
+
     /// One window at a time, in the plainest words.
     fn alone(values: &[f64], n: usize, f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
         let whole = |t: usize| (t + 1 >= n).then(|| &values[t + 1 - n..=t]).filter(|w| w.iter().all(|v| !v.is_nan()));
@@ -178,7 +224,9 @@ mod tests {
             prop_assert_eq!(bits(rolling(&values, n, Max)), bits(alone(&values, n, |w| w.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b)))));
             let present = |t: usize| values[(t + 1).saturating_sub(n)..=t].iter().copied().filter(|v| !v.is_nan()).collect::<Vec<_>>();
             let some = (0..values.len()).map(|t| if present(t).len() >= 2 { mean_alone(&present(t)) } else { f64::NAN }).collect();
-            prop_assert_eq!(bits(every(&values, n, MeanOfPresent { times: 1.0, least: 2 })), bits(some));
+            let mut every = vec![0.0; values.len()];
+            every_into(&values, n, MeanOfPresent { times: 1.0, least: 2 }, &mut every);
+            prop_assert_eq!(bits(every), bits(some));
         }
     }
 }

@@ -4,3 +4,4 @@ pub mod tripwires;
 pub mod coverage;
 pub mod email;
 pub mod notify;
+pub mod alarms;

@@ -22,6 +22,8 @@ const BACKOFF_MIN: [i64; 6] = [1, 2, 5, 15, 60, 240];
 /// After this many tries a message is given up, and the outbox says so.
 const MAX_TRIES: u32 = 12;
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What was sent or given up is kept this long, so that the same event is not said again.
+const KEPT_S: i64 = 30 * 86_400;
 /// Slack and Discord cut longer texts.
 const MAX_TEXT: usize = 1_900;
 
@@ -195,25 +197,36 @@ impl<'a> Outbox<'a> {
         })
     }
 
-    fn entries(&self) -> Result<Vec<(String, Entry)>> {
+    /// Messages on their way.
+    fn waiting(&self) -> Result<Vec<(String, Entry)>> {
         let conn = self.db.lock()?;
-        let mut q = conn.prepare("SELECT key, value FROM meta WHERE key >= 'notify|' AND key < 'notify}' ORDER BY key")?;
+        let sql = "SELECT key, value FROM meta WHERE key >= 'notify|' AND key < 'notify}' AND json_extract(value, '$.state') = 'waiting' ORDER BY key";
+        let mut q = conn.prepare(sql)?;
         let rows = q.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))?.collect::<std::result::Result<Vec<_>, _>>()?;
         rows.into_iter().map(|(k, v)| Ok((k, serde_json::from_str(&v)?))).collect()
     }
 
-    /// Deliver what is due. A failure waits and is tried again; nothing here fails the caller's own work.
+    /// Forget what was said long ago.
+    fn prune(&self, now: UtcTime) -> Result<()> {
+        let sql = "DELETE FROM meta WHERE key >= 'notify|' AND key < 'notify}' AND json_extract(value, '$.state') != 'waiting' \
+             AND json_extract(value, '$.message.at') < ?1";
+        self.db.write(|tx| Ok(tx.execute(sql, [now.plus_seconds(-KEPT_S).to_string()])?)).map(drop)
+    }
+
+    /// Deliver what is due. A failure waits and is tried again; nothing here fails the caller's own work. What waits for a channel that nobody
+    /// configures any more waits for nobody.
     pub fn deliver(&self, channels: &[Channel]) -> Result<Delivered> {
         let host = self.db.root().host().clone();
         let mut out = Delivered::default();
-        let mut due: Vec<(String, Entry)> = self.entries()?.into_iter().filter(|(_, e)| e.state == "waiting").collect();
+        self.prune(host.now())?;
+        let mut due = self.waiting()?;
         due.sort_by(|a, b| (a.1.message.at, &a.0).cmp(&(b.1.message.at, &b.0)));
         for (key, mut entry) in due {
-            let channel = channels.iter().find(|c| c.name() == entry.channel);
-            let Some(channel) = channel.filter(|_| entry.next_at <= host.now()) else {
+            let Some(channel) = channels.iter().find(|c| c.name() == entry.channel) else { continue };
+            if entry.next_at > host.now() {
                 out.waiting += 1;
                 continue;
-            };
+            }
             entry.tries += 1;
             match post(&host, channel, &entry.message) {
                 Ok(()) => {
@@ -266,4 +279,4 @@ fn post(host: &Host, channel: &Channel, message: &Message) -> Result<()> {
 
 #[cfg(test)]
 #[path = "notify_tests.rs"]
-mod tests;
+pub(super) mod tests;

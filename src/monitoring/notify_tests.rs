@@ -9,12 +9,12 @@ use data_layer::root::{DataRoot, FsFacts};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-type Got = (String, Option<String>, String);
+pub type Got = (String, Option<String>, String);
 
 /// A receiver that refuses the first `refuse` messages.
 #[derive(Default)]
-struct Receiver {
-    got: Mutex<Vec<Got>>,
+pub struct Receiver {
+    pub got: Mutex<Vec<Got>>,
     refuse: Mutex<usize>,
 }
 
@@ -29,15 +29,15 @@ async fn take(State(r): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap, body
     StatusCode::OK
 }
 
-struct Kit {
+pub struct Kit {
     _dir: tempfile::TempDir,
     _server: Host,
-    db: Db,
-    receiver: Arc<Receiver>,
+    pub db: Db,
+    pub receiver: Arc<Receiver>,
     channels: Vec<Channel>,
 }
 
-fn kit() -> Kit {
+pub fn kit() -> Kit {
     let server = Host::fake(FakeHost::default());
     let receiver = Arc::new(Receiver::default());
     let app = axum::Router::new().fallback(take).with_state(Arc::clone(&receiver));
@@ -114,6 +114,19 @@ fn a_refused_message_waits_and_arrives_later_and_a_hopeless_one_is_given_up() {
         host.block_on(host.sleep(Duration::from_secs(5 * 3600))).unwrap();
     }
     assert_eq!(last, Delivered { given_up: 1, ..Delivered::default() });
+}
+
+#[test]
+fn a_channel_that_is_gone_holds_nothing_up_and_old_messages_are_forgotten() {
+    let k = kit();
+    let (outbox, host) = (Outbox::new(&k.db), k.db.root().host().clone());
+    outbox.put(&k.channels, &message("night")).unwrap();
+    assert_eq!(outbox.deliver(&k.channels[..1]).unwrap(), Delivered { sent: 1, ..Delivered::default() }, "two channels are configured no more");
+    let stored = || k.db.lock().unwrap().query_row("SELECT count(*) FROM meta WHERE key LIKE 'notify|%'", [], |r| r.get::<_, i64>(0)).unwrap();
+    assert_eq!(stored(), 3);
+    host.block_on(host.sleep(Duration::from_secs(31 * 86_400))).unwrap();
+    assert_eq!(outbox.deliver(&k.channels).unwrap().sent, 2, "what waits goes out when its channel is back");
+    assert_eq!(stored(), 2, "what was sent a month ago is forgotten");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A trip stops increases until a person resets it. Automatic risk actions are targets that are stored once per trip and
 //! moved towards; they are side-aware, so that a reduction never enlarges a short.
 
+use crate::backtest::metric::{var_es, volatility};
 use crate::execution::risk::Limits;
 use crate::execution::switches::{self, TripReason};
 use data_layer::control::Db;
@@ -23,21 +24,65 @@ pub struct Measures {
     /// Seconds of open market since the newest data that is traded on.
     pub data_age_s: Option<f64>,
     pub broker_errors_in_row: u32,
-    /// Costs of the newest own fills against their reference prices, in basis points.
+    /// Mean cost of own orders against the open in each of the newest sessions, in basis points.
     pub slippage_bps: Vec<f64>,
+    pub portfolio: Portfolio,
 }
 
-/// Fewer fills than this say nothing about slippage: one overnight gap is larger than any cost.
-const MIN_FILLS: usize = 20;
-/// One-sided 99 %.
-const Z_99: f64 = 2.326;
+/// The book as a whole, on daily marks. A number that is none trips.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Portfolio {
+    /// Returns of single sessions.
+    pub returns: Vec<f64>,
+    /// Dollars of each symbol at its own price, signed.
+    pub positions_usd: BTreeMap<String, f64>,
+}
 
-/// The lower end of the mean cost, in basis points; `None` with too few fills or one that is not a number.
+/// Fewer returns than this make no volatility and no value at risk.
+const MIN_RETURNS: usize = 20;
+
+impl Portfolio {
+    /// The wires over the book, each with its text.
+    fn judge(&self, equity: Option<f64>, limits: &Limits) -> Vec<(TripReason, String)> {
+        let mut out = Vec::new();
+        if let Some((symbol, _)) = self.positions_usd.iter().find(|(_, usd)| !usd.is_finite()) {
+            out.push((TripReason::Concentration, text!("the share of {symbol} cannot be computed: it has no price")));
+        }
+        let largest = self.positions_usd.iter().filter(|(_, usd)| usd.is_finite()).max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+        if let Some(((symbol, usd), equity)) = largest.zip(equity).filter(|((_, usd), equity)| usd.abs() > limits.concentration * equity) {
+            let (share, allowed) = (100.0 * usd.abs() / equity, 100.0 * limits.concentration);
+            out.push((TripReason::Concentration, text!("{symbol} is {share:.0} % of equity, {allowed:.0} % are tolerated")));
+        }
+        if self.returns.iter().any(|r| !r.is_finite()) {
+            out.push((TripReason::Volatility, "the volatility cannot be computed: a return is no number".into()));
+        } else if self.returns.len() >= MIN_RETURNS {
+            let measured = [
+                (TripReason::Volatility, "annual volatility", volatility::annualised(&self.returns), limits.annual_volatility),
+                (TripReason::ValueAtRisk, "value at risk", var_es::historical(&self.returns, 0.95).map(|t| t.var), limits.var_95),
+            ];
+            for (reason, name, value, allowed) in measured {
+                match value {
+                    Ok(value) if value <= allowed => {}
+                    Ok(value) => out.push((reason, text!("the {name} is {:.1} %, {:.1} % are tolerated", 100.0 * value, 100.0 * allowed))),
+                    Err(e) => out.push((reason, text!("the {name} cannot be computed: {e}"))),
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Fewer sessions than this say nothing about slippage.
+const MIN_SESSIONS: usize = 10;
+/// One-sided 99 % of Student's t with nine degrees of freedom: with more it is the cautious side.
+const T_99: f64 = 2.821;
+
+/// The lower end of the mean cost, in basis points; `None` with too few sessions or one that is not a number.
 fn slippage_at_least(costs: &[f64]) -> Option<f64> {
     let n = costs.len() as f64;
     let mean = costs.iter().sum::<f64>() / n;
     let sd = (costs.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-    (costs.len() >= MIN_FILLS).then(|| mean - Z_99 * sd / n.sqrt()).filter(|v| v.is_finite())
+    (costs.len() >= MIN_SESSIONS).then(|| mean - T_99 * sd / n.sqrt()).filter(|v| v.is_finite())
 }
 
 /// How far a wire goes.
@@ -94,6 +139,9 @@ pub fn judge(m: &Measures, limits: &Limits) -> Vec<Touched> {
     }
     if let Some(least) = slippage_at_least(&m.slippage_bps).filter(|least| *least > limits.slippage_bps) {
         add(TripReason::Slippage, Action::Trip, text!("own fills cost at least {least:.0} bps, {:.0} are tolerated", limits.slippage_bps));
+    }
+    for (reason, text) in m.portfolio.judge(usable(m.equity), limits) {
+        add(reason, Action::Trip, text);
     }
     out.sort_by_key(|t| std::cmp::Reverse(t.action));
     out
@@ -162,6 +210,7 @@ mod tests {
             data_age_s: Some(0.0),
             broker_errors_in_row: 0,
             slippage_bps: Vec::new(),
+            portfolio: Portfolio::default(),
         }
     }
     fn worst(m: &Measures) -> Option<(TripReason, Action)> {
@@ -183,10 +232,27 @@ mod tests {
     }
 
     #[test]
+    fn the_book_trips_on_its_volatility_its_largest_name_and_its_value_at_risk_and_on_what_is_no_number() {
+        let of = |returns: Vec<f64>, held: &[(&str, f64)]| {
+            let positions_usd = held.iter().map(|(s, usd)| ((*s).to_string(), *usd)).collect();
+            let m = Measures { portfolio: Portfolio { returns, positions_usd }, ..calm() };
+            judge(&m, &Limits::default()).into_iter().map(|t| (t.reason, t.action)).collect::<Vec<_>>()
+        };
+        let swings = |size: f64| (0..20).map(|n| if n % 2 == 0 { size } else { -size }).collect::<Vec<_>>();
+        assert_eq!(of(swings(0.01), &[("A", 40.0), ("B", -39.0)]), [], "at the limits and below");
+        assert_eq!(of(swings(0.03), &[]), [(TripReason::Volatility, Action::Trip)], "48 % a year, 3 % a day");
+        assert_eq!(of(swings(0.06), &[]), [(TripReason::Volatility, Action::Trip), (TripReason::ValueAtRisk, Action::Trip)]);
+        assert_eq!(of(swings(0.06)[..19].to_vec(), &[]), [], "too few");
+        assert_eq!(of(vec![], &[("A", 1.0), ("B", -40.1)]), [(TripReason::Concentration, Action::Trip)], "a short as well");
+        assert_eq!(of(vec![], &[("A", f64::NAN)]), [(TripReason::Concentration, Action::Trip)]);
+        assert_eq!(of(vec![f64::NAN], &[]), [(TripReason::Volatility, Action::Trip)]);
+    }
+
+    #[test]
     fn slippage_trips_only_beyond_doubt() {
         let with = |costs: Vec<f64>| worst(&Measures { slippage_bps: costs, ..calm() });
-        assert_eq!(with(vec![500.0; 19]), None, "too few");
-        assert_eq!(with(vec![60.0; 20]), Some((TripReason::Slippage, Action::Trip)));
+        assert_eq!(with(vec![500.0; 9]), None, "too few");
+        assert_eq!(with(vec![60.0; 10]), Some((TripReason::Slippage, Action::Trip)));
         let gaps: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 300.0 } else { -150.0 }).collect();
         assert_eq!(with(gaps), None, "a mean of 75 within +-225 proves nothing");
     }

@@ -134,17 +134,18 @@ pub fn check(tasks: &[Task]) -> Result<()> {
     Ok(())
 }
 
-/// Run what is not done yet, `only` one task or all of them. The error of a task is recorded, never lost; a crash of the
+/// Run what is not done yet: the tasks that `only` names, or all of them where it names none. The error of a task is recorded, never lost; a crash of the
 /// process is the only thing that ends a night early.
-pub fn run(db: &Db, session: TradingDay, tasks: &[Task], only: Option<&str>, work: &mut dyn FnMut(&Task, &Night) -> Result<Said>) -> Result<Night> {
+pub fn run(db: &Db, session: TradingDay, tasks: &[Task], only: &[&str], work: &mut dyn FnMut(&Task, &Night) -> Result<Said>) -> Result<Night> {
     check(tasks)?;
-    if let Some(name) = only.filter(|name| tasks.iter().all(|t| t.name != *name)) {
+    if let Some(name) = only.iter().find(|name| tasks.iter().all(|t| t.name != **name)) {
         let known: Vec<&str> = tasks.iter().map(|t| t.name).collect();
         return Err(Error::new(code::USE_ARGUMENT, text!("the night has no task '{name}'")).found(known.join(", ")));
     }
     let mut night = load(db, session)?;
-    for task in tasks.iter().filter(|t| only.is_none_or(|name| t.name == name)) {
-        if night.tasks.get(task.name).is_some_and(|r| r.state.satisfies()) {
+    for task in tasks.iter().filter(|t| only.is_empty() || only.contains(&t.name)) {
+        // What was done is not done again; what was not due may be due by now: a consent was given, a channel configured.
+        if night.tasks.get(task.name).is_some_and(|r| r.state == State::Done) {
             continue;
         }
         let missing: Vec<&str> = task.needs.iter().copied().filter(|n| !night.tasks.get(*n).is_some_and(|r| r.state.satisfies())).collect();
@@ -175,7 +176,8 @@ fn attempt(db: &Db, session: TradingDay, task: &Task, night: &mut Night, work: &
             Err(e) if e.is(code::BUG_CRASH_POINT) => return Err(e),
             Err(e) => {
                 record.state = if e.code().exit.status() == 3 { State::Refused } else { State::Failed };
-                record.detail = format!("{}: {}", e.code().id, e.body().what);
+                let fix = e.body().fix.first().map_or(String::new(), |fix| text!("; fix: {fix}"));
+                record.detail = format!("{}: {}{fix}", e.code().id, e.body().what);
             }
         }
         night.tasks.insert(task.name.to_string(), record.clone());
@@ -190,11 +192,11 @@ fn attempt(db: &Db, session: TradingDay, task: &Task, night: &mut Night, work: &
     Ok(())
 }
 
-/// The same graph for a scheduler that a site already runs: every task calls `trademl nightly --only TASK`.
-pub fn definition(scheduler: &str, tasks: &[Task]) -> Result<String> {
+/// The same graph for a scheduler that a site already runs: every task calls `trademl nightly --only TASK`, with the arguments of the night.
+pub fn definition(scheduler: &str, tasks: &[Task], arguments: &[String]) -> Result<String> {
     match scheduler {
-        "airflow" => Ok(airflow(tasks)),
-        "prefect" => Ok(prefect(tasks)),
+        "airflow" => airflow(tasks, arguments),
+        "prefect" => prefect(tasks, arguments),
         other => Err(Error::new(code::USE_ARGUMENT, text!("there is no definition for '{other}'")).found("known: airflow, prefect")),
     }
 }
@@ -213,7 +215,24 @@ fn waits<'a>(tasks: &'a [Task]) -> Vec<(&'a Task, Vec<&'a str>, bool)> {
     out
 }
 
-fn airflow(tasks: &[Task]) -> String {
+/// The words of a task's command.
+fn words<'a>(task: &Task, arguments: &'a [String]) -> Vec<std::borrow::Cow<'a, str>> {
+    let own = ["trademl", "nightly", "--only", task.name].map(|word| word.to_string().into());
+    own.into_iter().chain(arguments.iter().map(|word| word.as_str().into())).collect()
+}
+
+/// One word of a shell's command line.
+fn quoted(word: &str) -> String {
+    let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:=@+,".contains(c));
+    if plain && !word.is_empty() { word.to_string() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+/// A text as Python reads it: JSON's strings are Python's.
+fn python(text: &str) -> Result<String> {
+    Ok(serde_json::to_string(text)?)
+}
+
+fn airflow(tasks: &[Task], arguments: &[String]) -> Result<String> {
     let mut out = String::from(
         "\"\"\"TradeML's night. Written by `trademl nightly --emit airflow`; the commands keep the state, Airflow only calls them.\"\"\"\n\
          import pendulum\nfrom airflow import DAG\nfrom airflow.providers.standard.operators.bash import BashOperator\n\n\
@@ -221,7 +240,8 @@ fn airflow(tasks: &[Task]) -> String {
     );
     for (t, before, must_succeed) in waits(tasks) {
         // The command retries by itself and records it; a second layer of retries would hide that.
-        out += &text!("    {0} = BashOperator(task_id=\"{0}\", bash_command=\"trademl nightly --only {0}\", retries=0", t.name);
+        let command = words(t, arguments).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        out += &format!("    {0} = BashOperator(task_id=\"{0}\", bash_command={1}, retries=0", t.name, python(&command)?);
         out += if must_succeed || before.is_empty() { ")\n" } else { ", trigger_rule=\"all_done\")\n" };
     }
     for (t, before, _) in waits(tasks) {
@@ -235,16 +255,17 @@ fn airflow(tasks: &[Task]) -> String {
     let all: Vec<&str> = tasks.iter().map(|t| t.name).collect();
     out += "    verdict = BashOperator(task_id=\"verdict\", bash_command=\"exit 1\", retries=0, trigger_rule=\"one_failed\")\n";
     out += &format!("    [{}] >> verdict\n", all.join(", "));
-    out
+    Ok(out)
 }
 
-fn prefect(tasks: &[Task]) -> String {
+fn prefect(tasks: &[Task], arguments: &[String]) -> Result<String> {
     let mut out = String::from(
         "\"\"\"TradeML's night. Written by `trademl nightly --emit prefect`; the commands keep the state, Prefect only calls them.\"\"\"\n\
          import subprocess\n\nfrom prefect import flow, task\n\n\n",
     );
     for t in tasks {
-        out += &text!("@task(name=\"{0}\")\ndef {0}():\n    subprocess.run([\"trademl\", \"nightly\", \"--only\", \"{0}\"], check=True)\n\n\n", t.name);
+        let command = words(t, arguments).iter().map(|word| python(word)).collect::<Result<Vec<_>>>()?.join(", ");
+        out += &format!("@task(name=\"{0}\")\ndef {0}():\n    subprocess.run([{command}], check=True)\n\n\n", t.name);
     }
     out += "@flow(name=\"trademl-nightly\")\ndef trademl_nightly():\n";
     let joined = |names: &[&str]| names.iter().map(|n| format!("{n}_")).collect::<Vec<_>>().join(", ");
@@ -258,7 +279,7 @@ fn prefect(tasks: &[Task]) -> String {
     // The flow failed when any of its tasks did: the states of all are its answer.
     let all: Vec<&str> = tasks.iter().map(|t| t.name).collect();
     out += &format!("    return [{}]\n\n\nif __name__ == \"__main__\":\n    trademl_nightly()\n", joined(&all));
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -286,7 +307,7 @@ mod tests {
         for broken in TASKS.iter().map(|t| t.name) {
             let dir = scratch();
             let db = open(dir.path(), None).unwrap();
-            let night = run(&db, session(), TASKS, None, &mut |t, _| {
+            let night = run(&db, session(), TASKS, &[], &mut |t, _| {
                 if t.name == broken { Err(Error::new(code::NET_UNREACHABLE, "down")) } else { Ok(Said::Done(String::new())) }
             })
             .unwrap();
@@ -306,7 +327,7 @@ mod tests {
             assert!(!night.is_good());
             // The fault passes: the same command does what is missing, and only that.
             let mut ran = Vec::new();
-            let again = run(&db, session(), TASKS, None, &mut |t, _| {
+            let again = run(&db, session(), TASKS, &[], &mut |t, _| {
                 ran.push(t.name);
                 Ok(Said::Done(String::new()))
             })
@@ -316,13 +337,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_due_is_looked_at_again_and_what_was_done_is_not() {
+        let dir = scratch();
+        let db = open(dir.path(), None).unwrap();
+        run(&db, session(), TASKS, &[], &mut |t, _| Ok(if t.name == "paper" { Said::Skipped("no consent".into()) } else { Said::Done(String::new()) }))
+            .unwrap();
+        let mut ran = Vec::new();
+        let again = run(&db, session(), TASKS, &[], &mut |t, _| {
+            ran.push(t.name);
+            Ok(Said::Done("20 orders".into()))
+        })
+        .unwrap();
+        assert_eq!((ran, again.tasks["paper"].state), (vec!["paper"], State::Done));
+    }
+
+    #[test]
     fn a_night_that_died_goes_on_and_does_nothing_twice() {
         let mut done: BTreeMap<&str, u32> = BTreeMap::new();
         let dir = scratch();
         drop(open(dir.path(), None).unwrap());
         for k in 1..40 {
             let crashed = open(dir.path(), Some(("control.commit.before".into(), k))).and_then(|db| {
-                run(&db, session(), TASKS, None, &mut |t, _| {
+                run(&db, session(), TASKS, &[], &mut |t, _| {
                     *done.entry(t.name).or_insert(0) += 1;
                     Ok(Said::Done(String::new()))
                 })
@@ -342,30 +378,40 @@ mod tests {
         let dir = scratch();
         let db = open(dir.path(), None).unwrap();
         let mut tries = 0;
-        let night = run(&db, session(), TASKS, Some("refresh"), &mut |_, _| {
+        let night = run(&db, session(), TASKS, &["refresh"], &mut |_, _| {
             tries += 1;
             Err(Error::new(code::GATE_REFUSED, "no"))
         })
         .unwrap();
         assert_eq!((tries, night.tasks["refresh"].state, night.tasks.len()), (1, State::Refused, 1));
-        let paper = run(&db, session(), TASKS, Some("paper"), &mut |_, _| Ok(Said::Done(String::new()))).unwrap();
+        let paper = run(&db, session(), TASKS, &["paper"], &mut |_, _| Ok(Said::Done(String::new()))).unwrap();
         assert_eq!(paper.tasks["paper"].state, State::Blocked);
-        assert!(run(&db, session(), TASKS, Some("nothing"), &mut |_, _| Ok(Said::Done(String::new()))).is_err());
+        assert!(run(&db, session(), TASKS, &["refresh", "nothing"], &mut |_, _| Ok(Said::Done(String::new()))).is_err());
         assert!(paper.lines(TASKS)[0].starts_with("refresh   refused"));
     }
 
     #[test]
     fn the_definitions_for_schedulers_name_every_task_and_every_need() {
         for scheduler in ["airflow", "prefect"] {
-            let text = definition(scheduler, TASKS).unwrap();
+            let text = definition(scheduler, TASKS, &[]).unwrap();
             assert!(TASKS.iter().all(|t| text.contains(&format!("--only {}", t.name)) || text.contains(&format!("\"--only\", \"{}\"", t.name))), "{text}");
         }
-        let airflow = definition("airflow", TASKS).unwrap();
+        let airflow = definition("airflow", TASKS, &[]).unwrap();
         assert!(
             airflow.contains("refresh >> paper") && airflow.contains("[evaluate, shadow, parity] >> mirror\n") && airflow.contains("    mirror >> notify\n"),
             "{airflow}"
         );
-        assert!(definition("prefect", TASKS).unwrap().contains("paper_ = paper.submit(wait_for=[refresh_])"));
-        assert!(definition("cron", TASKS).is_err());
+        assert!(definition("prefect", TASKS, &[]).unwrap().contains("paper_ = paper.submit(wait_for=[refresh_])"));
+        assert!(definition("cron", TASKS, &[]).is_err());
+    }
+
+    #[test]
+    fn a_definition_runs_the_night_that_it_was_asked_for() {
+        let arguments = ["--root", "/mnt/my drive", "--answers", "/etc/o'clock.yml"].map(String::from);
+        let airflow = definition("airflow", TASKS, &arguments).unwrap();
+        let wanted = r#"bash_command="trademl nightly --only paper --root '/mnt/my drive' --answers '/etc/o'\\''clock.yml'""#;
+        assert!(airflow.contains(wanted), "{airflow}");
+        let prefect = definition("prefect", TASKS, &arguments).unwrap();
+        assert!(prefect.contains(r#"["trademl", "nightly", "--only", "paper", "--root", "/mnt/my drive", "--answers", "/etc/o'clock.yml"]"#), "{prefect}");
     }
 }

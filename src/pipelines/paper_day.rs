@@ -4,6 +4,9 @@
 //! Each step is idempotent and its result is small and serialisable. The order set is pinned in the journal before the
 //! first order is sent and is never recomputed; running a step again continues it.
 
+pub mod ceiling;
+mod curve;
+pub mod due;
 pub mod guard;
 pub mod plan;
 mod overdue;
@@ -11,11 +14,14 @@ pub mod replace;
 pub mod report;
 pub mod risk_actions;
 pub mod send;
+pub mod settings;
 mod slices;
 pub mod standing;
 pub mod watch;
 #[cfg(test)]
 mod bad_days;
+#[cfg(test)]
+mod second_look;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -23,6 +29,7 @@ pub use plan::{PlanInput, Preview, PreviewLine};
 pub use report::ReportInput;
 pub use send::{LineResult, SettleReport, SubmitReport};
 
+use crate::execution::broker::simulated::PriceSource;
 use crate::execution::broker::{Broker, BrokerClock};
 use crate::execution::gates::Mode;
 use crate::execution::log::OrderLog;
@@ -64,6 +71,8 @@ pub struct PaperDay<'a> {
     pub broker: &'a dyn Broker,
     pub config: PaperConfig,
     pub sizer: &'a Sizer,
+    /// Recorded opens, against which own fills are measured; none where there are no prices.
+    pub opens: Option<&'a dyn PriceSource>,
 }
 
 /// The account, and which session is being traded.
@@ -112,7 +121,12 @@ impl<'a> PaperDay<'a> {
     /// Refuses limits that would switch a check off.
     pub fn new(db: &'a Db, broker: &'a dyn Broker, config: PaperConfig, sizer: &'a Sizer) -> Result<Self> {
         config.limits.check()?;
-        Ok(Self { host: db.root().host().clone(), db, broker, config, sizer })
+        Ok(Self { host: db.root().host().clone(), db, broker, config, sizer, opens: None })
+    }
+
+    /// The same day with recorded opens, by which slippage is measured.
+    pub fn with_opens(self, opens: &'a dyn PriceSource) -> Self {
+        Self { opens: Some(opens), ..self }
     }
 
     pub fn log(&self) -> OrderLog<'a> {
@@ -164,12 +178,14 @@ impl<'a> PaperDay<'a> {
         })
     }
 
-    /// One reconcile run; a run that cannot be completed trips the breaker once the account is armed.
+    /// One reconcile run; as many in a row as the limits allow broker errors, none of which could be completed, trip the breaker of an
+    /// armed account.
     pub fn reconcile(&self, account: &str) -> Result<ReconcileReport> {
         let result = reconcile::run_knowing(&self.host, self.db, self.broker, account, (&self.config.splits, &self.config.renames));
         if let Err(e) = &result
             && !e.is(code::BUG_CRASH_POINT)
             && !switches::read(self.db, switches::Switch::Breaker, account).stopped
+            && reconcile::failures_in_row(self.db, account)? >= self.config.limits.broker_errors_in_row
         {
             switches::trip(self.db, account, switches::TripReason::ReconcileFailed, &e.to_string(), self.host.now())?;
         }

@@ -10,6 +10,7 @@ pub mod paper_book;
 use crate::execution::broker::simulated::PriceSource;
 use crate::execution::log::{FillRow, OrderLog, OrderRow};
 use crate::execution::order::OrderSet;
+use crate::execution::positions::IN_KIND;
 use crate::execution::sizing::{self, SizeInput, SizedLine};
 use crate::execution::state::{is_closed, is_unknown};
 use crate::pipelines::paper_day::plan::lines_of;
@@ -22,6 +23,10 @@ use std::collections::BTreeMap;
 
 /// An execution this long after the open was not of the open.
 const OPEN_S: f64 = 60.0;
+/// How far beyond the recorded prices of its session an execution may lie: the tape that recorded them does not see every venue.
+const BEYOND_RANGE: f64 = 0.01;
+/// The same from the open, where no range was recorded.
+const BEYOND_OPEN: f64 = 0.20;
 /// Relative difference of two prices that are the same number in two arithmetics.
 const ROUNDING: f64 = 1e-9;
 
@@ -37,6 +42,8 @@ pub enum Cause {
     FillModel,
     /// A gate, the broker, or a circumstance of the day kept the order back.
     Rejection,
+    /// The limits of the account, or what it held, made another weight of the target.
+    Limits,
     /// It happened at another time than the open.
     Clock,
     /// The same number up to the last bits.
@@ -53,6 +60,7 @@ impl Cause {
             Self::LateBar => "late_bar",
             Self::FillModel => "fill_model",
             Self::Rejection => "rejection",
+            Self::Limits => "limits",
             Self::Clock => "clock",
             Self::Rounding => "rounding",
             Self::Unexplained => "unexplained",
@@ -234,7 +242,11 @@ impl Replay<'_> {
         let usd = fill.side.sign() * fill.qty * (fill.price - open);
         let late = fill.ts.seconds_since(self.open);
         let id = fill.fill_id.as_str();
-        if fill.kind != "fill" {
+        let (low, high) = self.possible(&row.intent.symbol, open);
+        if fill.kind == "fill" && !(low..=high).contains(&fill.price) {
+            let what = text!("{} was filled at {}, where the session's prices lie between {low:.4} and {high:.4}", row.intent.symbol, fill.price);
+            self.differs(id, Cause::Unexplained, what, usd);
+        } else if fill.kind != "fill" {
             self.differs(id, Cause::FillModel, text!("a {} execution of {} shares", fill.kind, fill.qty), usd);
         } else if late.abs() > OPEN_S {
             self.differs(id, Cause::Clock, text!("{} was filled {late:.0} s after the open, at {} where it was {open}", row.intent.symbol, fill.price), usd);
@@ -247,12 +259,20 @@ impl Replay<'_> {
         }
     }
 
+    /// Prices at which an execution of the session can have been.
+    fn possible(&self, symbol: &str, open: f64) -> (f64, f64) {
+        match self.prices.range(symbol, self.set.trading_day) {
+            Some((low, high)) => (low.min(open) * (1.0 - BEYOND_RANGE), high.max(open) * (1.0 + BEYOND_RANGE)),
+            None => (open * (1.0 - BEYOND_OPEN), open * (1.0 + BEYOND_OPEN)),
+        }
+    }
+
     /// Executions of the account on that day which no order of ours explains.
     fn foreign(&mut self, log: &OrderLog<'_>) -> Result<()> {
         let close = Calendar::xnys().close(self.set.trading_day);
         for f in log.fills(&self.set.account)? {
             let today = f.ts >= self.open && f.ts <= close;
-            if today && f.order_id.is_empty() && f.kind != "adopted" {
+            if today && f.order_id.is_empty() && !IN_KIND.contains(&f.kind.as_str()) {
                 self.differs(&f.fill_id, Cause::Unexplained, text!("{} {} {} belongs to no order of ours", f.side.as_str(), f.qty, f.symbol), 0.0);
             }
         }
@@ -272,7 +292,9 @@ fn sized_again(set: &OrderSet) -> (Vec<SizedLine>, Vec<(SizedLine, String)>) {
     });
     let (mut kept, mut lost) = (Vec::new(), Vec::new());
     for line in sized.lines {
-        match pins.skipped.iter().find(|s| s.symbol == line.symbol) {
+        // Of a flip, one leg may have been kept back and the other ordered.
+        let ordered = set.lines.iter().any(|l| l.symbol == line.symbol && l.reduce_only == line.reduces);
+        match pins.skipped.iter().find(|s| s.symbol == line.symbol && !ordered) {
             Some(skipped) => lost.push((line, skipped.reason.clone())),
             None => kept.push(line),
         }
@@ -306,6 +328,7 @@ mod tests {
     pub(super) struct Recorded {
         pub opens: BTreeMap<String, f64>,
         pub closes: BTreeMap<String, f64>,
+        pub range: Option<(f64, f64)>,
     }
     impl PriceSource for Recorded {
         fn open(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
@@ -313,6 +336,9 @@ mod tests {
         }
         fn last_close(&self, symbol: &str, _day: TradingDay) -> Option<f64> {
             self.closes.get(symbol).copied()
+        }
+        fn range(&self, symbol: &str, _day: TradingDay) -> Option<(f64, f64)> {
+            self.range.filter(|_| symbol == "AAPL")
         }
     }
 
@@ -334,7 +360,7 @@ mod tests {
         broker.fill_all(at(moment));
         let db = open(dir.path(), None, at(MORNING)).unwrap();
         PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().settle(&key).unwrap();
-        let recorded = Recorded { opens: broker.prices.clone(), closes: broker.prices.clone() };
+        let recorded = Recorded { opens: broker.prices.clone(), closes: broker.prices.clone(), range: None };
         (dir, db, broker, key, recorded)
     }
 
@@ -367,6 +393,23 @@ mod tests {
     }
 
     #[test]
+    fn a_price_that_its_session_never_saw_has_no_cause() {
+        let causes = |price: f64, range: Option<(f64, f64)>| {
+            let (_dir, db, _broker, key, mut recorded) = day(OPEN);
+            recorded.range = range;
+            let sql = "UPDATE fills SET price = ?1 WHERE symbol = 'AAPL'";
+            db.lock().unwrap().execute(sql, [price]).unwrap();
+            replay(&OrderLog::new(&db), &key, &recorded).unwrap().by_cause
+        };
+        let is = |cause| BTreeMap::from([(cause, 1)]);
+        // It opened at 170.
+        assert_eq!(causes(180.0, Some((168.0, 181.0))), is(Cause::FillModel));
+        assert_eq!(causes(182.5, Some((168.0, 181.0))), is(Cause::FillModel), "another venue");
+        assert_eq!(causes(190.0, Some((168.0, 181.0))), is(Cause::Unexplained));
+        assert_eq!((causes(200.0, None), causes(340.0, None)), (is(Cause::FillModel), is(Cause::Unexplained)), "without a range, from the open");
+    }
+
+    #[test]
     fn a_refused_order_is_a_rejection_and_a_fill_of_nobody_is_unexplained() {
         let (dir, broker) = (scratch(), FakeBroker::new(evening()));
         broker.truth.lock().unwrap().faults.insert(1, crate::execution::broker::fake::Fault::Refused);
@@ -376,7 +419,7 @@ mod tests {
         let mut foreign = broker.truth.lock().unwrap().fills[0].clone();
         (foreign.id, foreign.order_id, foreign.symbol) = ("x".into(), "by-hand".into(), "BBB".into());
         let db = open(dir.path(), None, at(MORNING)).unwrap();
-        let recorded = Recorded { opens: broker.prices.clone(), closes: broker.prices.clone() };
+        let recorded = Recorded { opens: broker.prices.clone(), closes: broker.prices.clone(), range: None };
         PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().settle(&key).unwrap();
         let report = replay(&OrderLog::new(&db), &key, &recorded).unwrap();
         assert_eq!((report.by_cause.clone(), report.unexplained), (BTreeMap::from([(Cause::Rejection, 1)]), 0), "{report:?}");

@@ -4,7 +4,7 @@
 use crate::models::registry::{Decision, ModelRow, Registry, Stage};
 use crate::models::shadow_days::ShadowDay;
 use crate::pipelines::config::TrainingConfig;
-use crate::pipelines::evaluate::Evaluation;
+use crate::pipelines::evaluate::{Comparison, Evaluation};
 use data_layer::error::{Error, Result, code};
 use data_layer::host::Host;
 use data_layer::root::DataRoot;
@@ -65,7 +65,7 @@ pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluati
     match &evaluation.comparison {
         None => add("beats_champion", false, "it was not compared with a champion".into()),
         Some(c) => {
-            add("beats_champion", c.beats, text!("over {} common sessions against {}", c.sessions, c.champion_version));
+            add("beats_champion", c.beats, beaten(c));
             let same = now.as_ref() == Some(&c.champion_version);
             let who = now.as_deref().unwrap_or(term!("nobody"));
             add(
@@ -83,8 +83,26 @@ pub fn judge(registry: &Registry, config: &TrainingConfig, evaluation: &Evaluati
     let pairs = pairs(&marked, &theirs);
     add(SHADOW_PAIRS, pairs.len() >= needed, text!("{} sessions were shadowed by both, {needed} needed", pairs.len()));
     let (passed, found) = shadow_lead(&pairs);
+    let found = if pairs.len() < needed { text!("{found}; {needed} sessions of both are needed") } else { found };
     add("shadow_lead", passed && pairs.len() >= needed, found);
     Ok(out)
+}
+
+/// The two measures that decide, over the common sessions: a higher Sharpe ratio and no deeper a drawdown.
+fn beaten(c: &Comparison) -> String {
+    let of = |measure: &str, scale: f64, digits: usize| {
+        let row = c.rows.iter().find(|r| r.measure == measure);
+        let show = |v: Option<f64>| v.map_or(term!("undefined").to_string(), |v| format!("{:.digits$}", scale * v));
+        (show(row.and_then(|r| r.challenger)), show(row.and_then(|r| r.champion)))
+    };
+    let ((sharpe, its), (deep, its_deep)) = (of("sharpe", 1.0, 2), of("max_drawdown", 100.0, 1));
+    text!(
+        "Sharpe {sharpe} against {its}, drawdown {deep} % against {its_deep} %, over the {} sessions from {} to {} in common with {}",
+        c.sessions,
+        c.first_session,
+        c.last_session,
+        c.champion_version
+    )
 }
 
 /// Whether a verdict is owed to a model: it never had one, or the newest was given before it had its shadow weeks beside the champion of

@@ -1,10 +1,12 @@
 //! A recorded order set, played again through the event engine on the session's minutes: what it would have cost whole at the open, in equal
-//! slices, or along Almgren and Chriss's trajectory, beside what was assumed when it was pinned and what it did cost.
+//! slices, along Almgren and Chriss's trajectory, or as a limit order that waits in its queue, beside what was assumed when it was pinned and what it did cost.
 //!
 //! Every style meets the same minutes. An order takes at most a share of a minute's volume, the rest waits for the next minute of the
 //! session; each piece walks a typical book around the minute's open. So a style's cost against the session's open has two parts: what the
 //! market did meanwhile (nobody's skill; with many days it averages out), and what the book took (the spread and the depth of a profile,
 //! not of that day's book). Fees are in none of it. What own trading would have moved the following minutes by is not in recorded minutes.
+
+mod resting;
 
 use super::paper_day::plan::expected_cost;
 use crate::backtest::events::{Bars, Desk, Pricing, Rules, Strategy, Tape, run};
@@ -52,7 +54,7 @@ pub struct Row {
     pub assumed_bps: Option<f64>,
     /// What its own executions did cost against the open, without fees; none without whole executions.
     pub realised_bps: Option<f64>,
-    /// By style: `next_open`, `twap`, `almgren_chriss`.
+    /// By style: `next_open`, `twap`, `almgren_chriss`, `limit_at_open`.
     pub styles: BTreeMap<String, Played>,
 }
 
@@ -107,11 +109,14 @@ pub fn replay(set: &OrderSet, fills: &[FillRow], minutes: &BTreeMap<String, Vec<
     let orders = parents(set)?;
     let (with, without): (Vec<_>, Vec<_>) = orders.into_iter().partition(|w| minutes.get(&w.order.symbol).is_some_and(|m| !m.is_empty()));
     let without_minutes: Vec<String> = without.iter().map(|w| w.order.symbol.clone()).collect();
+    if without_minutes.is_empty() && with.is_empty() {
+        return Err(Error::new(code::USE_ARGUMENT, text!("no order was planned for the session {}", set.trading_day)).fix("trademl paper parity"));
+    }
     if with.is_empty() {
         return Err(Error::new(code::DATA_MISSING, text!("the drive has no minutes of {} for any order of that day", set.trading_day))
-            .cause("orders are played on minute bars; without them there is only the open")
+            .cause("orders are played on minute bars: this drive's lanes collect none of that day, or not yet (the practice market of real closes has none at all)")
             .found(without_minutes.join(" "))
-            .fix("trademl pi-data-node"));
+            .fix("trademl coverage"));
     }
     let grid = Grid::of(set.trading_day, &with, minutes)?;
     let mut rows: Vec<Row> = with.iter().enumerate().map(|(s, w)| row(w, grid.open(s), fills, set)).collect();
@@ -119,10 +124,17 @@ pub fn replay(set: &OrderSet, fills: &[FillRow], minutes: &BTreeMap<String, Vec<
     for kind in STYLES {
         let tape = play(set, &with, &grid, kind, max_volume_share)?;
         for (s, (whole, row)) in with.iter().zip(&mut rows).enumerate() {
-            row.styles.insert(kind.as_str().into(), played(whole, s, &grid, &tape));
+            let own = tape.fills.iter().filter(|f| f.symbol as usize == s);
+            let pieces: Vec<Piece> = own.map(|f| Piece { bar: f.bar as usize, qty: f.qty, price: f.price }).collect();
+            row.styles.insert(kind.as_str().into(), played(whole, s, &grid, &pieces));
         }
         styles.insert(kind.as_str().to_string(), total(&rows, kind.as_str()));
     }
+    for (s, (whole, row)) in with.iter().zip(&mut rows).enumerate() {
+        let pieces = resting::play(whole, s, &grid, set.trading_day, max_volume_share);
+        row.styles.insert(resting::STYLE.into(), played(whole, s, &grid, &pieces));
+    }
+    styles.insert(resting::STYLE.to_string(), total(&rows, resting::STYLE));
     let weighted = |of: &dyn Fn(&Row) -> Option<f64>| mean(rows.iter().filter_map(|r| Some((r.qty * r.open, of(r)?))));
     Ok(Replayed {
         v: 1,
@@ -267,12 +279,18 @@ fn pieces(set: &OrderSet, whole: &Whole<'_>, kind: Kind) -> Result<Vec<(usize, f
     Ok((1u32..).zip(cut.quantities).filter(|(_, qty)| *qty > 0.0).map(|(k, qty)| (at(k), qty)).collect())
 }
 
-fn played(whole: &Whole<'_>, symbol: usize, grid: &Grid, tape: &Tape) -> Played {
+/// What an order got in one bar.
+struct Piece {
+    bar: usize,
+    qty: f64,
+    price: f64,
+}
+
+fn played(whole: &Whole<'_>, symbol: usize, grid: &Grid, pieces: &[Piece]) -> Played {
     let (open, side) = (grid.open(symbol), whole.order.side);
-    let own = || tape.fills.iter().filter(|f| f.symbol as usize == symbol);
-    let filled: f64 = own().map(|f| f.qty).sum();
-    let cost_bps = mean(own().map(|f| (f.qty, bps(side, f.price, open))));
-    let market_bps = mean(own().map(|f| (f.qty, bps(side, grid.values[0].at(symbol, f.bar as usize), open))));
+    let filled: f64 = pieces.iter().map(|p| p.qty).sum();
+    let cost_bps = mean(pieces.iter().map(|p| (p.qty, bps(side, p.price, open))));
+    let market_bps = mean(pieces.iter().map(|p| (p.qty, bps(side, grid.values[0].at(symbol, p.bar), open))));
     Played { filled, left: whole.qty - filled, cost_bps, market_bps, book_bps: cost_bps.zip(market_bps).map(|(c, m)| c - m) }
 }
 

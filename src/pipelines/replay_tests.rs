@@ -52,7 +52,7 @@ fn a_still_market_costs_the_book_alone_and_a_rising_one_costs_buyers_who_wait() 
     let still = BTreeMap::from([("AAPL".to_string(), session(170.0, 0.0, 1e5)), ("XOM".to_string(), session(83.0, 0.0, 1e5))]);
     let r = replay(&set, &fills, &still, 0.1).unwrap();
     for row in &r.rows {
-        for (style, p) in &row.styles {
+        for (style, p) in row.styles.iter().filter(|(style, _)| *style != resting::STYLE) {
             assert_eq!((p.left, p.market_bps), (0.0, Some(0.0)), "{style} {row:?}");
             assert!((p.cost_bps.unwrap() - 0.8).abs() < 0.5 && p.book_bps.unwrap() >= 0.8 - 1e-9, "{style} {p:?}");
         }
@@ -92,7 +92,7 @@ fn a_minute_without_a_trade_delays_a_slice_and_a_day_without_minutes_is_refused(
     let mut gaps = session(170.0, 0.01, 1e5);
     gaps.retain(|m| m.start.seconds_since(UtcTime::parse(OPEN).unwrap()) as i64 / 60 % 7 != 1);
     let r = replay(&set, &fills, &BTreeMap::from([("AAPL".to_string(), gaps)]), 0.1).unwrap();
-    assert!(r.rows[0].styles.values().all(|p| p.left == 0.0), "{r:?}");
+    assert!(r.rows[0].styles.iter().all(|(style, p)| p.left == 0.0 || style == resting::STYLE), "{r:?}");
     assert_eq!(r.without_minutes, ["MSFT"]);
     let e = replay(&set, &fills, &BTreeMap::new(), 0.1).unwrap_err();
     assert!(e.is(code::DATA_MISSING) && e.body().found.as_ref().unwrap().contains("AAPL MSFT"), "{e:?}");
@@ -107,4 +107,25 @@ fn an_order_of_which_an_execution_was_taken_back_has_no_realised_cost() {
     fills[0].kind = "bust".into();
     let r = replay(&set, &fills, &BTreeMap::from([("AAPL".to_string(), session(170.0, 0.0, 1e5))]), 0.1).unwrap();
     assert_eq!((r.rows[0].realised_bps, r.realised_bps), (None, None));
+}
+
+#[test]
+fn a_resting_order_waits_behind_its_queue_is_filled_when_the_price_goes_through_and_is_left_when_it_runs_away() {
+    let (_dir, _db, set, fills) = settled(&[("AAPL", 0.08), ("XOM", -0.08)], |_, p| p);
+    let play = |step: f64, volume: f64| {
+        let minutes = BTreeMap::from([("AAPL".to_string(), session(170.0, step, volume)), ("XOM".to_string(), session(83.0, step, volume))]);
+        let r = replay(&set, &fills, &minutes, 0.1).unwrap();
+        let of = |symbol: &str| r.rows.iter().find(|row| row.symbol == symbol).unwrap().styles[resting::STYLE].clone();
+        (of("AAPL"), of("XOM"))
+    };
+    // The buyer's price is left behind at once in a rising market, the seller's is traded through; and the other way round.
+    let (buyer, seller) = play(0.02, 300.0);
+    assert_eq!((buyer.filled, buyer.cost_bps), (0.0, None), "324 shares stand before it, and 100 trade at its price: {buyer:?}");
+    assert_eq!((seller.left, seller.cost_bps), (0.0, Some(0.0)), "{seller:?}");
+    let (buyer, seller) = play(-0.02, 1e3);
+    assert!(buyer.left == 0.0 && seller.filled == 0.0, "{buyer:?} {seller:?}");
+    // A still market goes through nothing: the volume works through the queue first, and no minute gives more than its share.
+    let (buyer, _) = play(0.0, 10.0);
+    assert_eq!((buyer.left, buyer.cost_bps, buyer.market_bps), (0.0, Some(0.0), Some(0.0)), "33 minutes for the queue, 47 for the order: {buyer:?}");
+    assert_eq!(play(0.0, 8.0).0.filled, 0.0, "a tenth of eight shares is none");
 }

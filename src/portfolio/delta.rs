@@ -7,7 +7,7 @@
 use crate::types::Side;
 use data_layer::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Why a line exists.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,9 @@ pub fn plan<K: Ord + Clone>(input: &DeltaInput<'_, K>) -> Result<DeltaPlan<K>> {
     if !input.equity.is_finite() {
         return Err(Error::bug(text!("orders cannot be sized from an equity of {}", input.equity)));
     }
-    let union: BTreeSet<&K> = input.targets.keys().chain(input.positions.keys()).chain(input.open_remaining.keys()).collect();
+    let mut union: Vec<&K> = input.targets.keys().chain(input.positions.keys()).chain(input.open_remaining.keys()).collect();
+    union.sort();
+    union.dedup();
     let mut plan = DeltaPlan { lines: Vec::new(), skipped: Vec::new() };
     for symbol in union {
         one(input, symbol, &mut plan);

@@ -45,6 +45,14 @@ impl Limits {
     }
 }
 
+/// What an account allows of any book.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct Ceiling {
+    pub caps: Limits,
+    /// Most shares of one name.
+    pub shares_per_name: f64,
+}
+
 /// One cap that changed something.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Binding<K = usize> {

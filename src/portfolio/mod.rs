@@ -17,6 +17,6 @@ pub mod delta;
 pub(crate) use crate::types::SESSIONS_PER_YEAR;
 pub use construct::{Bound, Construction};
 pub use delta::{DeltaInput, DeltaLine, DeltaPlan, Reason, Skipped, delta};
-pub use limits::{Binding, Limited, Limits};
+pub use limits::{Binding, Ceiling, Limited, Limits};
 pub use rule::{Excluded, Rule, RuleConfig, Targets, targets};
 pub use schedule::Schedule;

@@ -124,11 +124,9 @@ pub struct Targets {
 pub fn targets(scores: &[(usize, f64)], rule: &RuleConfig) -> Result<Targets> {
     rule.validate()?;
     let mut out = Targets::default();
-    let (mut scored, mut seen) = (Vec::with_capacity(scores.len()), BTreeSet::new());
+    let mut scored = Vec::with_capacity(scores.len());
+    once_each(scores)?;
     for &(symbol, score) in scores {
-        if !seen.insert(symbol) {
-            return Err(Error::bug(text!("symbol {symbol} was scored twice")));
-        }
         if score.is_finite() {
             scored.push((symbol, score));
         } else {
@@ -144,12 +142,32 @@ pub fn targets(scores: &[(usize, f64)], rule: &RuleConfig) -> Result<Targets> {
             .found(text!("{} symbols with a score, {} without", scored.len(), out.excluded.len()))
             .fix("lower portfolio.top_n and portfolio.bottom_n, or widen the universe"));
     }
-    scored.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0)));
-    let longs: BTreeSet<usize> = scored[..top_n].iter().map(|s| s.0).collect();
-    scored.sort_by(|a, b| a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0)));
-    let shorts: Vec<usize> = scored[..bottom_n].iter().map(|s| s.0).filter(|s| !longs.contains(s)).collect();
+    let longs: BTreeSet<usize> = first(&mut scored, top_n, |a, b| b.partial_cmp(a)).collect();
+    let shorts: Vec<usize> = first(&mut scored, bottom_n, |a, b| a.partial_cmp(b)).filter(|s| !longs.contains(s)).collect();
     assign(&mut out, &longs, &shorts, bottom_n);
     Ok(out)
+}
+
+/// Refuse a symbol with two scores.
+fn once_each(scores: &[(usize, f64)]) -> Result<()> {
+    if scores.is_sorted_by(|a, b| a.0 < b.0) {
+        return Ok(());
+    }
+    let mut symbols: Vec<usize> = scores.iter().map(|s| s.0).collect();
+    symbols.sort_unstable();
+    let twice = symbols.windows(2).find(|pair| pair[0] == pair[1]);
+    twice.map_or(Ok(()), |pair| {
+        let symbol = pair[0];
+        Err(Error::bug(text!("symbol {symbol} was scored twice")))
+    })
+}
+
+/// The `n` symbols whose scores come first, in no order: who is chosen matters, not in which place. Equal scores by symbol.
+fn first(scored: &mut [(usize, f64)], n: usize, by: impl Fn(&f64, &f64) -> Option<Ordering>) -> impl Iterator<Item = usize> {
+    if (1..scored.len()).contains(&n) {
+        scored.select_nth_unstable_by(n - 1, |a, b| by(&a.1, &b.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0)));
+    }
+    scored[..n].iter().map(|s| s.0)
 }
 
 /// How many names the rule wants on each side of a universe of `n` scores.

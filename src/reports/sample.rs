@@ -4,7 +4,7 @@ use crate::backtest::metric::{deciles::Bucket, ic, max_drawdown, monthly};
 use crate::backtest::what_if::WhatIf;
 use crate::backtest::{Metric, SensitivityRow, Summary};
 use crate::reports::daily::{Champion, DailyReport, Health, Mode, OrderCounts, PositionRow, PositionSide, StrategyRow};
-use crate::reports::tear_sheet::{Curve, Histogram, IcSection, TearSheet, Window};
+use crate::reports::tear_sheet::{Condition, Curve, Histogram, IcSection, TearSheet, Window};
 use crate::validation::calibration::Bin;
 use crate::validation::golden::noise;
 use crate::validation::hurdles::{self, Bars, Measure, Measures, judge};
@@ -74,6 +74,8 @@ pub(crate) fn sheet() -> TearSheet {
         monthly: monthly::table(&days, &returns).unwrap(),
         challenger: curve("challenger", &returns),
         champion: Some(curve("champion", &baseline)),
+        common: None,
+        promotion: vec![Condition { name: "beats_champion".into(), passed: true, found: "Sharpe 1.21 against 0.40".into() }],
         ic: Some(IcSection { days: days.clone(), values: coefficients, summary }),
         days,
         deciles: (0..10).map(bucket).collect(),

@@ -59,6 +59,24 @@ impl Histogram {
     }
 }
 
+/// The sessions that challenger and champion both have.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct CommonSessions {
+    pub first: TradingDay,
+    pub last: TradingDay,
+    pub sessions: usize,
+    /// The challenger's numbers over them.
+    pub challenger: Summary,
+}
+
+/// One thing that promotion asks for.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub name: String,
+    pub passed: bool,
+    pub found: String,
+}
+
 /// Everything an evaluation says. A section that is absent has a reason in `undefined`.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct TearSheet {
@@ -78,7 +96,14 @@ pub struct TearSheet {
     /// Sessions of the curves.
     pub days: Vec<TradingDay>,
     pub challenger: Curve,
+    /// Over the sessions that both have; on the challenger's days, flat outside of them.
     pub champion: Option<Curve>,
+    /// The challenger over the sessions that both have: what the champion may be compared with.
+    #[serde(default)]
+    pub common: Option<CommonSessions>,
+    /// What promotion asks beyond the bars, and what was found.
+    #[serde(default)]
+    pub promotion: Vec<Condition>,
     /// Loss from the running peak, 0 or below, per session.
     pub underwater: Vec<f64>,
     pub monthly: Vec<YearRow>,
@@ -126,9 +151,17 @@ fn equity(s: &TearSheet) -> String {
     let curve = |c: &Curve| c.equity.iter().map(|v| Some(*v)).collect::<Vec<_>>();
     let mut series = vec![Series { name: &s.challenger.name, class: "c1", values: curve(&s.challenger) }];
     if let Some(c) = &s.champion {
-        series.push(Series { name: &c.name, class: "c2", values: curve(c) });
+        series.push(Series { name: &c.name, class: "c2", values: champion(s, c) });
     }
     svg::lines(&Frame::wide("Growth of 1, after costs", "session", "growth of 1"), &s.days, &series, Format::Number(2))
+}
+
+/// The champion's growth where both have sessions, begun at the challenger's level: an earlier lead is no part of the comparison.
+fn champion(s: &TearSheet, c: &Curve) -> Vec<Option<f64>> {
+    let Some(common) = &s.common else { return c.equity.iter().map(|v| Some(*v)).collect() };
+    let from = s.days.partition_point(|d| *d < common.first);
+    let level = from.checked_sub(1).and_then(|i| s.challenger.equity.get(i)).copied().unwrap_or(1.0);
+    s.days.iter().zip(&c.equity).map(|(d, v)| (*d >= common.first && *d <= common.last).then_some(v * level)).collect()
 }
 
 fn drawdown(s: &TearSheet) -> String {
@@ -152,8 +185,11 @@ fn ic(s: &TearSheet) -> String {
         let seen: Vec<f64> = ic.values[i.saturating_sub(62)..=i].iter().flatten().copied().collect();
         (i >= 62 && seen.len() >= 20).then(|| seen.iter().sum::<f64>() / seen.len() as f64)
     };
-    let values: Vec<Option<f64>> = (0..ic.values.len()).map(rolling).collect();
-    svg::area(&f, &ic.days, &Series { name: "", class: "c1", values }, Format::Number(2))
+    // The curve ends where the scores end: beyond are the sealed months. It stands on the axis of the curves above.
+    let end = ic.values.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    let first = s.days.first().map_or(0, |d| ic.days.partition_point(|day| day < d)).min(end);
+    let values: Vec<Option<f64>> = (first..end).map(rolling).collect();
+    svg::area(&f, &ic.days[first..end], &Series { name: "", class: "c1", values }, Format::Number(2))
 }
 
 fn ic_years(s: &TearSheet) -> String {

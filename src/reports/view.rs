@@ -1,6 +1,7 @@
 //! From a report's JSON to its Markdown and HTML: templates, number formats, and what a view may not do.
 
 use crate::reports::svg::Format;
+use crate::validation::hurdles;
 use data_layer::error::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value as Shown;
@@ -56,6 +57,7 @@ fn environment() -> Result<Environment<'static>> {
     env.add_filter("pct", |v: Shown, decimals: usize| number(&v, Format::Percent(decimals)));
     env.add_filter("money", |v: Shown| f64::try_from(v).map_or_else(|_| MISSING.to_string(), money));
     env.add_filter("unit", |v: Shown, unit: String| by_unit(&v, &unit));
+    env.add_filter("shown", |name: String, v: Shown| f64::try_from(v).map_or_else(|_| MISSING.to_string(), |v| hurdles::shown(&name, v)));
     env.add_filter("words", |v: String| v.replace('_', " "));
     env.add_filter("switch", |v: String| switch_words(&v));
     for (name, source) in TEMPLATES {

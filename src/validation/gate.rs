@@ -114,7 +114,7 @@ fn judge_one(table: &str, threshold: f64, window: DateRange, no_lane: NoLane, so
             text!("{f:.4}: {} of {} partitions GREEN{detail}", coverage.green, coverage.expected)
         }
     };
-    let fix = (!passed).then(|| format!("trademl node once   (asks again for what {table} lacks in {window})"));
+    let fix = (!passed).then(|| format!("trademl node once   (asks again for what {table} lacks in {window}; which names lack what: trademl coverage)"));
     Ok(GateRow { fraction, coverage, passed, found, fix, ..base })
 }
 

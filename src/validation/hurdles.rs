@@ -182,16 +182,34 @@ fn at_least(name: &str, m: &Measure, bar: f64, meaning: &str) -> Row {
 }
 
 fn at_most(name: &str, m: &Measure, bar: f64, meaning: &str) -> Row {
-    row(name, m, format!("<= {bar}"), meaning, |v| v <= bar)
+    let words = if LOSSES.contains(&name) { format!("<= {} %", 100.0 * bar) } else { format!("<= {bar}") };
+    row(name, m, words, meaning, |v| v <= bar)
 }
+
+/// A number of a verdict as it is written everywhere: a loss in per cent, a ratio or a probability as it is. Where rounding would end on a
+/// round number, which bars are, more places are shown: no number looks as if it met a bar that it misses.
+pub fn shown(name: &str, value: f64) -> String {
+    let (scaled, places, step, unit) = if LOSSES.contains(&name) { (100.0 * value, 1, 1.0, " %") } else { (value, 2, 0.05, "") };
+    let tens = 10f64.powi(places);
+    let rounded = (scaled * tens).round() / tens;
+    let is_round = ((rounded / step).round() * step - rounded).abs() < 1e-9;
+    if is_round && (rounded - scaled).abs() > 1e-9 {
+        let more = format!("{scaled:.*}", places as usize + 2);
+        return format!("{}{unit}", more.trim_end_matches('0'));
+    }
+    format!("{rounded:.*}{unit}", places as usize)
+}
+
+/// Rows whose number is a share of the capital.
+const LOSSES: [&str; 2] = ["max_drawdown", "plausible_drawdown"];
 
 fn row(name: &str, m: &Measure, bar: String, meaning: &str, pass: impl Fn(f64) -> bool) -> Row {
     let value = m.value();
     let passed = value.is_some_and(pass);
     let reason = match (value, passed) {
         (None, _) => text!("the {meaning} is missing: {}", m.reason().unwrap_or_default()),
-        (Some(v), true) => text!("the {meaning} is {v:.4}"),
-        (Some(v), false) => text!("the {meaning} is {v:.4}, the bar is {bar}"),
+        (Some(v), true) => text!("the {meaning} is {}", shown(name, v)),
+        (Some(v), false) => text!("the {meaning} is {}, the bar is {bar}", shown(name, v)),
     };
     Row { name: name.into(), value, bar, passed, reason }
 }
@@ -287,5 +305,13 @@ mod tests {
         let loose = Bars { sharpe: 0.5, pbo: 0.2, ..Bars::default() };
         assert_eq!(loose.looser_than(&Bars::default()).len(), 2);
         assert!(Bars::default().looser_than(&loose).is_empty());
+    }
+
+    #[test]
+    fn a_number_is_shown_on_the_side_of_its_bar_on_which_it_is() {
+        let all = [("max_drawdown", 0.2), ("max_drawdown", 0.2004), ("max_drawdown", 0.3851), ("pbo", 0.05), ("pbo", 0.0501), ("dsr", 0.9499), ("dsr", 0.95)];
+        assert_eq!(all.map(|(name, v)| shown(name, v)), ["20.0 %", "20.04 %", "38.5 %", "0.05", "0.0501", "0.9499", "0.95"]);
+        let ratios = [("sharpe", 0.999), ("sharpe", -0.301), ("sharpe", 1.0), ("sharpe", 1.0321), ("dsr", 0.8952)];
+        assert_eq!(ratios.map(|(name, v)| shown(name, v)), ["0.999", "-0.301", "1.00", "1.03", "0.8952"]);
     }
 }

@@ -6,8 +6,9 @@
 //! omega))`, PBO = share of logits at or below 0. The statistic is the per-period Sharpe ratio with ddof 1; a trial without
 //! variance has Sharpe 0.
 //!
-//! Sums of a block are made once, so a combination costs N x S/2 additions and 1,000 trials are affordable. The second half
-//! of the combinations in lexicographic order mirrors the first, so each half is scored once and used on both sides.
+//! Sums are made once for every subset of the first S/2 blocks and of the last; a combination joins one of each, so that it costs each
+//! trial one step instead of S/2 and 1,000 trials are affordable. The second half of the combinations in lexicographic order mirrors the
+//! first, so each half is scored once and used on both sides.
 
 use crate::types::{Matrix, defined};
 use crate::wide::wide;
@@ -66,7 +67,8 @@ pub fn cscv_excess(returns: &Matrix, blocks: usize, rf_per_period: f64) -> Resul
         return undefined("a trial has a day without a return; all trials must cover the same days".into());
     }
     let length = days / blocks;
-    let table = Table::of((0..n).map(|t| &returns.row(t)[days - length * blocks..]), blocks, length, rf_per_period);
+    let used: Vec<&[f64]> = (0..n).map(|t| &returns.row(t)[days - length * blocks..]).collect();
+    let table = Table::of(&used, blocks, length, rf_per_period);
     let halves = combinations(blocks);
     let half = halves.len() / 2;
     let scored: Vec<(Side, Side)> = halves[..half]
@@ -75,9 +77,10 @@ pub fn cscv_excess(returns: &Matrix, blocks: usize, rf_per_period: f64) -> Resul
         .map_init(
             || (Vec::new(), Vec::new()),
             |(in_a, in_b), (a, b)| {
-                sharpes(&table, a, n, in_a);
-                sharpes(&table, b, n, in_b);
-                (judge(in_a, in_b), judge(in_b, in_a))
+                orders(&table, *a, n, in_a);
+                orders(&table, *b, n, in_b);
+                let rows = (blocks / 2 * length) as f64;
+                (judge(in_a, in_b, rows), judge(in_b, in_a, rows))
             },
         )
         .collect();
@@ -92,100 +95,139 @@ const WIDTH: usize = 8;
 /// One number for each of neighbouring trials.
 type Lanes = [f64; WIDTH];
 
-/// Sum, mean, centred sum of squares and range of one block, of neighbouring trials.
+/// Some blocks of neighbouring trials: the sum, the sum of squares around the mean, and the one value that all rows have (missing where
+/// they differ).
 #[derive(Clone, Copy)]
-struct Block {
+struct Part {
     sum: Lanes,
-    mean: Lanes,
     squares: Lanes,
-    low: Lanes,
-    high: Lanes,
+    level: Lanes,
 }
 
-/// The blocks of all trials: `WIDTH` trials after each other, each time all blocks. Places past the last trial hold zeros.
-struct Table {
-    groups: Vec<Vec<Block>>,
-    length: f64,
-}
+impl Part {
+    const NONE: Self = Self { sum: [0.0; WIDTH], squares: [0.0; WIDTH], level: [f64::NAN; WIDTH] };
 
-impl Table {
-    fn of<'a>(trials: impl Iterator<Item = &'a [f64]>, blocks: usize, length: usize, rf: f64) -> Self {
-        let empty = Block { sum: [0.0; WIDTH], mean: [0.0; WIDTH], squares: [0.0; WIDTH], low: [0.0; WIDTH], high: [0.0; WIDTH] };
-        let mut groups: Vec<Vec<Block>> = Vec::new();
-        for (t, row) in trials.enumerate() {
-            let lane = t % WIDTH;
-            if lane == 0 {
-                groups.push(vec![empty; blocks]);
-            }
-            for (block, chunk) in groups[t / WIDTH].iter_mut().zip(row.chunks_exact(length)) {
-                let sum: f64 = chunk.iter().map(|r| r - rf).sum();
-                let mean = sum / length as f64;
-                (block.sum[lane], block.mean[lane]) = (sum, mean);
-                block.squares[lane] = chunk.iter().map(|r| (r - rf - mean).powi(2)).sum();
-                (block.low[lane], block.high[lane]) = chunk.iter().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
-            }
+    /// One block of at most `WIDTH` trials. Places past the last trial hold zeros.
+    fn block(trials: &[&[f64]], at: std::ops::Range<usize>, rf: f64) -> Self {
+        let (mut sum, mut squares, mut level) = ([0.0; WIDTH], [0.0; WIDTH], [0.0; WIDTH]);
+        for (lane, trial) in trials.iter().enumerate() {
+            let chunk = &trial[at.clone()];
+            sum[lane] = chunk.iter().map(|r| r - rf).sum();
+            let mean = sum[lane] / chunk.len() as f64;
+            squares[lane] = chunk.iter().map(|r| (r - rf - mean).powi(2)).sum();
+            level[lane] = if chunk.iter().all(|r| *r == chunk[0]) { chunk[0] } else { f64::NAN };
         }
-        Self { groups, length: length as f64 }
+        Self { sum, squares, level }
+    }
+}
+
+/// How many blocks each of two parts has, as what joining them needs.
+struct Join {
+    /// One by the rows of either part; 0 for a part without blocks.
+    a: f64,
+    b: f64,
+    /// The weight of the squared distance between the two means.
+    between: f64,
+    /// A part without blocks is as level as the other.
+    a_is_none: bool,
+    b_is_none: bool,
+}
+
+impl Join {
+    fn of(a: u32, b: u32, length: f64) -> Self {
+        let (a, b) = (f64::from(a) * length, f64::from(b) * length);
+        let one_by = |rows: f64| if rows > 0.0 { 1.0 / rows } else { 0.0 };
+        Self { a: one_by(a), b: one_by(b), between: a * b / (a + b), a_is_none: a == 0.0, b_is_none: b == 0.0 }
     }
 
-    /// The Sharpe ratio of each of `WIDTH` neighbouring trials over the picked blocks.
+    /// Both parts as one. The squares are those within either, plus those between them: nothing large is subtracted from something large.
     #[inline(always)]
-    fn neighbours(&self, blocks: &[Block], picked: &[usize]) -> Lanes {
-        let rows = picked.len() as f64 * self.length;
-        let (mut sum, mut squares, mut low, mut high) = ([0.0; WIDTH], [0.0; WIDTH], [f64::MAX; WIDTH], [f64::MIN; WIDTH]);
-        for b in picked {
-            let b = &blocks[*b];
-            for l in 0..WIDTH {
-                sum[l] += b.sum[l];
-                squares[l] += b.squares[l];
-                low[l] = if b.low[l] < low[l] { b.low[l] } else { low[l] };
-                high[l] = if b.high[l] > high[l] { b.high[l] } else { high[l] };
-            }
-        }
-        // Within blocks, plus between blocks.
-        let (mut mean, mut between) = (sum, [0.0; WIDTH]);
-        for mean in &mut mean {
-            *mean /= rows;
-        }
-        for b in picked {
-            let b = &blocks[*b];
-            for l in 0..WIDTH {
-                let apart = b.mean[l] - mean[l];
-                between[l] += apart * apart;
-            }
-        }
-        let mut out = [0.0; WIDTH];
+    fn part(&self, a: &Part, b: &Part) -> Part {
+        let mut out = Part::NONE;
         for l in 0..WIDTH {
-            let ratio = mean[l] / ((squares[l] + between[l] * self.length) / (rows - 1.0)).sqrt();
-            out[l] = if low[l] == high[l] { 0.0 } else { ratio };
+            let apart = b.sum[l] * self.b - a.sum[l] * self.a;
+            out.sum[l] = a.sum[l] + b.sum[l];
+            out.squares[l] = a.squares[l] + b.squares[l] + apart * apart * self.between;
+            let of_a = if self.a_is_none { b.level[l] } else { a.level[l] };
+            let of_b = if self.b_is_none { a.level[l] } else { b.level[l] };
+            out.level[l] = if of_a == of_b { of_a } else { f64::NAN };
         }
         out
     }
 }
 
+/// Every subset of the first half of the blocks, and every one of the last half, of all trials.
+struct Table {
+    /// By the bits of the subset, then by groups of `WIDTH` trials.
+    early: Vec<Part>,
+    late: Vec<Part>,
+    groups: usize,
+    /// Blocks of either half.
+    half: usize,
+    length: f64,
+}
+
+impl Table {
+    fn of(trials: &[&[f64]], blocks: usize, length: usize, rf: f64) -> Self {
+        let of_group = |trials: &[&[f64]]| (0..blocks).map(|b| Part::block(trials, b * length..(b + 1) * length, rf)).collect::<Vec<_>>();
+        let groups: Vec<Vec<Part>> = trials.par_chunks(WIDTH).map(of_group).collect();
+        let half = blocks / 2;
+        let subsets = |first: usize| {
+            let mut parts = vec![Part::NONE; groups.len() << half];
+            for subset in 1..1_usize << half {
+                // One block more than a smaller subset.
+                let (block, rest) = (first + subset.trailing_zeros() as usize, subset & (subset - 1));
+                let join = Join::of(rest.count_ones(), 1, length as f64);
+                for (g, group) in groups.iter().enumerate() {
+                    parts[subset * groups.len() + g] = join.part(&parts[rest * groups.len() + g], &group[block]);
+                }
+            }
+            parts
+        };
+        Self { early: subsets(0), late: subsets(half), groups: groups.len(), half, length: length as f64 }
+    }
+}
+
 wide! {
-    /// The Sharpe ratio of each of `n` trials over the picked blocks.
-    fn sharpes(table: &Table, picked: &[usize], n: usize, out: &mut Vec<f64>) {
+    /// What orders `n` trials as their Sharpe ratios over the picked blocks do, without their roots: the squared sum by the squares, with the
+    /// sign of the sum. See [`sharpe`].
+    fn orders(table: &Table, picked: u32, n: usize, out: &mut Vec<f64>) {
+        let picked = picked as usize;
+        let (early, late) = (picked & ((1 << table.half) - 1), picked >> table.half);
+        let join = Join::of(early.count_ones(), late.count_ones(), table.length);
+        let of = |subset: usize| subset * table.groups..(subset + 1) * table.groups;
         out.clear();
-        for blocks in &table.groups {
-            out.extend_from_slice(&table.neighbours(blocks, picked));
+        for (a, b) in table.early[of(early)].iter().zip(&table.late[of(late)]) {
+            let both = join.part(a, b);
+            let mut order = [0.0; WIDTH];
+            for l in 0..WIDTH {
+                let ratio = both.sum[l] * both.sum[l].abs() / both.squares[l];
+                order[l] = if both.level[l].is_nan() { ratio } else { 0.0 };
+            }
+            out.extend_from_slice(&order);
         }
         out.truncate(n);
     }
 }
 
-/// All halves of `blocks` blocks, as lists of block numbers, in lexicographic order. Entry `i` and entry `last - i` are
-/// complements.
-fn combinations(blocks: usize) -> Vec<Vec<usize>> {
+/// The Sharpe ratio of what [`orders`] gave, over `rows` rows.
+fn sharpe(order: f64, rows: f64) -> f64 {
+    order.abs().sqrt().copysign(order) * (rows - 1.0).sqrt() / rows
+}
+
+/// All halves of `blocks` blocks, a bit for each block, in lexicographic order of the lists of their numbers. Entry `i` and entry
+/// `last - i` are complements.
+fn combinations(blocks: usize) -> Vec<u32> {
     let k = blocks / 2;
     let mut current: Vec<usize> = (0..k).collect();
-    let mut all = vec![current.clone()];
+    let bits = |picked: &[usize]| picked.iter().fold(0, |bits, b| bits | 1 << b);
+    let mut all = vec![bits(&current)];
     while let Some(i) = (0..k).rev().find(|i| current[*i] < blocks - k + i) {
         current[i] += 1;
         for j in i + 1..k {
             current[j] = current[j - 1] + 1;
         }
-        all.push(current.clone());
+        all.push(bits(&current));
     }
     all
 }
@@ -198,13 +240,24 @@ struct Side {
     omega: f64,
 }
 
-fn judge(inside: &[f64], outside: &[f64]) -> Side {
-    let selected = (1..inside.len()).fold(0, |best, i| if inside[i] > inside[best] { i } else { best });
-    let oos = outside[selected];
-    let below = outside.iter().filter(|s| **s < oos).count() as f64;
-    let equal = outside.iter().filter(|s| **s == oos).count() as f64;
-    let rank = below + (equal + 1.0) / 2.0;
-    Side { selected, is: inside[selected], oos, omega: rank / (outside.len() as f64 + 1.0) }
+wide! {
+    /// The first of the best trials inside, and its place among all outside. Both are what [`orders`] gave.
+    fn judge(inside: &[f64], outside: &[f64], rows: f64) -> Side {
+        let (groups, rest) = inside.as_chunks::<WIDTH>();
+        let mut most = [f64::NEG_INFINITY; WIDTH];
+        for group in groups {
+            for l in 0..WIDTH {
+                most[l] = if group[l] > most[l] { group[l] } else { most[l] };
+            }
+        }
+        let most = most.iter().chain(rest).fold(f64::NEG_INFINITY, |most, v| if *v > most { *v } else { most });
+        let selected = inside.iter().position(|v| *v == most).unwrap_or(0);
+        let oos = outside[selected];
+        let below: u64 = outside.iter().map(|v| u64::from(*v < oos)).sum();
+        let equal: u64 = outside.iter().map(|v| u64::from(*v == oos)).sum();
+        let rank = below as f64 + (equal as f64 + 1.0) / 2.0;
+        Side { selected, is: sharpe(inside[selected], rows), oos: sharpe(oos, rows), omega: rank / (outside.len() as f64 + 1.0) }
+    }
 }
 
 fn summarise(sides: &[Side], n_trials: usize, rows_used: usize) -> Pbo {
@@ -283,10 +336,34 @@ mod tests {
     fn halves_are_lexicographic_and_mirror() {
         let all = combinations(6);
         assert_eq!(all.len(), 20);
-        assert!(all.is_sorted());
-        for (i, a) in all.iter().enumerate() {
-            let b = &all[19 - i];
-            assert!((0..6).all(|x| a.contains(&x) != b.contains(&x)));
+        let list = |bits: u32| (0..6).filter(|b| bits >> b & 1 == 1).collect::<Vec<_>>();
+        assert!(all.iter().map(|bits| list(*bits)).is_sorted());
+        assert!((0..20).all(|i| all[i] ^ all[19 - i] == 0b11_1111 && all[i].count_ones() == 3));
+    }
+
+    /// Each combination by itself, its rows side by side, in the plainest words.
+    #[test]
+    fn joined_subsets_give_the_ratios_of_the_rows() {
+        let (trials, days, blocks) = (11, 200, 8);
+        let mut data = noise(9, trials * days);
+        // Three that never vary, one of them only in its first half; two that are equal.
+        data[..2 * days].fill(0.002);
+        data[2 * days..2 * days + days / 2].fill(-0.001);
+        let (equal, from) = (data[3 * days..4 * days].to_vec(), 4 * days);
+        data[from..5 * days].copy_from_slice(&equal);
+        let returns = Matrix::from_vec(trials, days, data).unwrap();
+        let got = cscv(&returns, blocks).unwrap();
+        for (i, bits) in combinations(blocks).into_iter().enumerate() {
+            let ratio = |t: usize, inside: bool| {
+                let rows: Vec<f64> = (0..days).filter(|d| (bits >> (d / 25) & 1 == 1) == inside).map(|d| returns.at(t, d)).collect();
+                let mean = rows.iter().sum::<f64>() / rows.len() as f64;
+                let variance = rows.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (rows.len() - 1) as f64;
+                if rows.iter().all(|r| *r == rows[0]) { 0.0 } else { mean / variance.sqrt() }
+            };
+            let near = |a: f64, b: f64| (a - b).abs() <= 1e-12 * b.abs().max(1e-3);
+            let best = (0..trials).fold(0, |best, t| if ratio(t, true) > ratio(best, true) { t } else { best });
+            assert_eq!(got.selected[i], best, "{bits:b}");
+            assert!(near(got.is_sharpe[i], ratio(best, true)) && near(got.oos_sharpe[i], ratio(best, false)), "{bits:b}");
         }
     }
 

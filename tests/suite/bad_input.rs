@@ -302,6 +302,31 @@ fn an_evening_without_its_prices_is_refused_before_it_can_write_a_false_report()
 }
 
 #[test]
+fn an_evening_in_one_command_sends_under_a_consent_alone_and_a_cancel_takes_its_orders_back() {
+    let book = Book::new();
+    let settled = book.ok(&["paper-trade", "--once"]);
+    assert!(settled.contains("no order was planned, because there is no standing consent"), "{settled}");
+    let (status, text) = book.run(&["paper", "standing", "--until", "2018-12-31"]);
+    assert!(status == 3 && text.contains("trademl paper standing --root") && text.contains("--until 2017-12-30 --confirm"), "the fix works: {text}");
+    book.ok(&["paper", "standing", "--until", "2017-12-15", "--confirm", "STANDING PAPER SIMLOCAL UNTIL 2017-12-15"]);
+    // The same evening: what was not due for want of a consent is due now, and the settled evening is no answer to it.
+    let sent = book.ok(&["paper-trade", "--once"]);
+    let open = || book.ok(&["paper", "status"]).lines().filter(|l| l.starts_with("open ")).count();
+    assert!(!sent.contains("no order was planned") && open() > 0, "{sent}");
+    let before = open();
+    assert!(book.ok(&["paper-trade", "--once"]).contains("paper     done") && open() == before, "done once");
+    assert_eq!(book.run(&["paper", "cancel", "tm1-none"]).0, 3);
+    assert_eq!(book.run(&["paper", "cancel"]).0, 2, "which one?");
+    let text = book.ok(&["paper", "cancel", "--all"]);
+    assert!(text.contains(&format!("{before} orders taken back at the broker, 0 withdrawn")), "{text}");
+    assert_eq!(open(), 0);
+    book.ok(&["practice"]);
+    let next = book.ok(&["paper-trade", "--once"]);
+    assert!(next.contains("2017-12-01 is settled") || next.contains("of 2017-12-01"), "{next}");
+    assert!(open() > 0, "the rebalance that was taken back is still due");
+}
+
+#[test]
 fn what_stops_the_orders_is_said_everywhere_and_wrong_words_lift_nothing() {
     let book = Book::new();
     book.ok(&["paper-trade", "--yes", "--confirm", "PAPER SIMLOCAL 2017-12-01"]);

@@ -106,7 +106,7 @@ fn input(world: &World, account: &AccountCheck, targets: BTreeMap<String, f64>) 
     let tape = Tape(world);
     let known = ["A", "B", "C", "D", "E"].into_iter().filter_map(|s| Some((s.to_string(), tape.last_close(s, account.asof)?)));
     let prices = known.map(|(s, price)| (s, Reference { price, at, adv_shares: Some(1e9), sigma_daily: None, tradable: true })).collect();
-    PlanInput { asof: account.asof, champion: BTreeMap::new(), targets, prices, rebalance_no: 0, notes: Vec::new(), schedule: None }
+    PlanInput { asof: account.asof, champion: BTreeMap::new(), targets, prices, rebalance_no: 0, notes: Vec::new(), schedule: None, ceiling: None }
 }
 
 /// One evening: settle, compare book and broker, and see what an unchanged book would trade.
@@ -242,7 +242,7 @@ fn a_company_that_changes_its_ticker_stays_in_the_book_under_the_new_one() {
     let asked = |asof: TradingDay, symbol: &str| {
         let reference = Reference { price: 100.0, at: Calendar::xnys().close(asof), adv_shares: Some(1e9), sigma_daily: None, tradable: true };
         let (targets, prices) = (BTreeMap::from([(symbol.to_string(), 0.05)]), BTreeMap::from([(symbol.to_string(), reference)]));
-        PlanInput { asof, champion: BTreeMap::new(), targets, prices, rebalance_no: 0, notes: Vec::new(), schedule: None }
+        PlanInput { asof, champion: BTreeMap::new(), targets, prices, rebalance_no: 0, notes: Vec::new(), schedule: None, ceiling: None }
     };
     process("2017-11-28", &mut |desk, account| {
         let set = desk.plan(&account, &asked(account.asof, "OLD")).unwrap();

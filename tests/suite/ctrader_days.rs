@@ -4,6 +4,7 @@
 //! The broker is the sandbox's cTrader server over TLS on loopback. What never arrived is never sent again under its own id, so a day may
 //! end short of its targets; the days after it go on from what is really held.
 
+use crate::plans::plan_of;
 use data_layer::calendar::Calendar;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Result, code};
@@ -14,7 +15,6 @@ use data_layer::sandbox::{self, Sandbox, SandboxConfig, client, load};
 use data_layer::time::UtcTime;
 use engine::execution::broker::ctrader::CTraderBroker;
 use engine::execution::gates::Mode;
-use engine::execution::order::Reference;
 use engine::execution::positions;
 use engine::execution::risk::Limits;
 use engine::execution::switches::{self, Switch};
@@ -108,13 +108,7 @@ impl Street {
 
     fn input(&self, targets: &BTreeMap<String, f64>) -> PlanInput {
         let now = self.sandbox.now();
-        let asof = Calendar::xnys().last_closed(now).unwrap();
-        let at = Calendar::xnys().close(asof);
-        let prices = self.world.series.iter().filter_map(|s| {
-            let price = self.world.last_close(&s.symbol, now)?;
-            Some((s.symbol.clone(), Reference { price, at, adv_shares: Some(1e9), sigma_daily: None, tradable: true }))
-        });
-        PlanInput { asof, champion: BTreeMap::new(), targets: targets.clone(), prices: prices.collect(), rebalance_no: 0, notes: Vec::new(), schedule: None }
+        plan_of(&self.world, now, Calendar::xnys().last_closed(now).unwrap(), targets)
     }
 
     /// Settle what was, plan, confirm, send.

@@ -129,7 +129,16 @@ impl Street {
         }
         let schedule = Schedule { kind, duration_min: 15, ..Schedule::default() };
         let sigma_daily = prices.keys().map(|s| (s.clone(), 0.02)).collect();
-        PlanInput { asof, champion: BTreeMap::new(), targets, prices, rebalance_no: 0, notes: Vec::new(), schedule: Some(Pinned { schedule, sigma_daily }) }
+        PlanInput {
+            asof,
+            champion: BTreeMap::new(),
+            targets,
+            prices,
+            rebalance_no: 0,
+            notes: Vec::new(),
+            schedule: Some(Pinned { schedule, sigma_daily }),
+            ceiling: None,
+        }
     }
 }
 

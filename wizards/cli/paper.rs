@@ -103,6 +103,21 @@ pub enum PaperCommand {
         #[arg(long)]
         broker: Option<String>,
     },
+    /// Book shares that the journal has too many or too few of; the words come from the command without them
+    Repair {
+        #[arg(add = complete::symbols())]
+        symbol: String,
+        /// Signed shares to add to the journal's
+        #[arg(long, allow_hyphen_values = true)]
+        qty: f64,
+        #[arg(long)]
+        reason: String,
+        #[arg(long)]
+        confirm: Option<String>,
+        /// simulated, alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
+    },
     /// Put fewer shares, or another limit, in the place of an open order
     Replace {
         /// The order's own id (tm1-…), as `status` shows it
@@ -112,6 +127,18 @@ pub enum PaperCommand {
         qty: f64,
         #[arg(long)]
         limit: Option<f64>,
+        /// alpaca or ctrader; that of the newest paper-trade run by default
+        #[arg(long)]
+        broker: Option<String>,
+    },
+    /// Take back an open order, or all of them: what was not sent never is, the broker is told of the rest
+    Cancel {
+        /// The order's own id (tm1-…), as `status` shows it
+        #[arg(required_unless_present = "all", add = complete::open_orders())]
+        order: Option<String>,
+        /// Every open order of the strategy
+        #[arg(long, conflicts_with = "order")]
+        all: bool,
         /// alpaca or ctrader; that of the newest paper-trade run by default
         #[arg(long)]
         broker: Option<String>,

@@ -6,6 +6,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use data_layer::error::{Error, Result, code};
 use data_layer::schema::VERSIONS;
+use data_layer::words::tell;
 use data_layer::{docs, env_vars};
 use std::path::Path;
 
@@ -21,6 +22,22 @@ pub const LONG: &str = concat!(
     "\nprofile   ",
     env!("TRADEML_BUILD_PROFILE"),
 );
+
+/// Where to begin: what somebody sees who typed the name alone. All the rest is in `--help`.
+pub fn welcome() -> u8 {
+    say("From a bare Raspberry Pi and an SSD to a governed paper-trading book, in six wizards:");
+    say("");
+    for wizard in crate::wizards() {
+        say(&text!("  trademl {:<13} {}", wizard.name, tell(wizard.purpose)));
+    }
+    say("");
+    if cfg!(feature = "research") {
+        say("  trademl demo          all six on real prices of the past, without a key or a network: begin here");
+    }
+    say("  trademl doctor        what is wrong on this machine or drive, and what mends it");
+    say("  trademl --help        every command; trademl COMMAND --help explains one");
+    2
+}
 
 /// The lines that make a shell ask this program for completions.
 pub fn completions(shell: Shell) -> Result<u8> {

@@ -85,6 +85,8 @@ fn layered(host: &Host, args: &ConfigArgs) -> Result<Vec<Setting>> {
     #[cfg_attr(not(feature = "research"), allow(unused_mut))]
     let mut out = leaves("edge", &edge);
     #[cfg(feature = "research")]
+    out.extend(leaves("paper", &data_layer::config::load("paper", engine::pipelines::paper_day::settings::PAPER, host, root.as_ref())?));
+    #[cfg(feature = "research")]
     for (model, built_in) in engine::pipelines::config::MODELS {
         let name = format!("training/{model}");
         out.extend(leaves(&name, &data_layer::config::load(&name, built_in, host, root.as_ref())?));
@@ -101,8 +103,18 @@ fn leaves(name: &str, loaded: &Loaded<Value>) -> Vec<Setting> {
         .collect()
 }
 
+/// The one setting of `edge.yml` that a wizard asks for.
+const MAINTENANCE: &str = "edge.loops.maintenance";
+
 fn set(host: &Host, setting: &str) -> Result<u8> {
     let (key, given) = setting.split_once('=').map_or((setting, None), |(k, v)| (k, Some(v)));
+    if let (MAINTENANCE, Some(value)) = (key, given)
+        && let Some(answered) = super::open_root(host, None).ok().and_then(|root| super::node::maintenance_time(host, &root).ok().flatten())
+    {
+        return Err(Error::new(code::USE_ARGUMENT, text!("the maintenance time of this machine is the wizard's answer, {answered}"))
+            .cause("it is kept on the drive, in this machine's record, and stands before edge.yml")
+            .fix(format!("trademl pi-data-node --set maintenance.time={value}")));
+    }
     if let Some(value) = given
         && let Some(changed) = layer::set(host, key, value)?
     {

@@ -30,6 +30,7 @@ pub mod watch;
 pub mod service;
 
 use crate::cli::Command;
+use crate::cli::rooted::rooted;
 use crate::kit::logs::Log;
 use crate::kit::report::{error_text, wrapped};
 use crate::kit::session::{Flags, Session};
@@ -42,8 +43,8 @@ use data_layer::host::Host;
 use data_layer::root::DataRoot;
 use data_layer::words::tell;
 
-/// Do what the command line asks for; the exit status.
-pub fn dispatch(command: Command) -> u8 {
+/// Do what the command line asks for; the exit status. `named` is the drive of its `--root`.
+pub fn dispatch(command: Command, named: Option<&std::path::Path>) -> u8 {
     let host = match Host::real() {
         Ok(host) => host,
         Err(error) => return complain(&error, None),
@@ -61,7 +62,11 @@ pub fn dispatch(command: Command) -> u8 {
     match perform(&host, &log, command) {
         Ok(status) => status,
         // Asked for now: the log may have moved to the drive since it was begun.
-        Err(error) => complain(&error, Some(&log.shown(&host))),
+        Err(error) => {
+            let remembered = steps::keys::remembered_root(&host).ok().flatten().map(std::path::PathBuf::from);
+            let elsewhere = named.filter(|root| remembered.as_deref() != Some(*root));
+            complain(&rooted(error, elsewhere), Some(&log.shown(&host)))
+        }
     }
 }
 
@@ -81,7 +86,9 @@ fn perform(host: &Host, log: &Log, command: Command) -> Result<u8> {
         #[cfg(feature = "research")]
         Command::Shadow(flags) => on_drive(host, log, flags, &crate::shadow::WIZARD, crate::shadow::run),
         #[cfg(feature = "research")]
-        Command::PaperTrade(flags) => on_drive(host, log, flags, &crate::paper_trade::WIZARD, crate::paper_trade::run),
+        Command::PaperTrade(args) if args.once => nightly::once(host, log, args.flags),
+        #[cfg(feature = "research")]
+        Command::PaperTrade(args) => on_drive(host, log, args.flags, &crate::paper_trade::WIZARD, crate::paper_trade::run),
         #[cfg(feature = "research")]
         Command::Serve(flags) => on_drive(host, log, flags, &crate::serve::WIZARD, crate::serve::run),
         #[cfg(feature = "research")]
@@ -146,7 +153,7 @@ pub fn set_up(host: &Host, log: &Log, session: &mut Session) -> Result<u8> {
             result
         });
         let Some(made) = session.made.take().filter(|_| result.as_ref().is_ok_and(|outcome| outcome.other_drive)) else {
-            return Ok(session.finish(&result));
+            return Ok(session.finish(&result.map_err(|e| rooted(e, session.elsewhere().as_deref()))));
         };
         session.host = host.clone();
         log.leave_drive(host)?;
@@ -171,7 +178,7 @@ fn on_drive(host: &Host, log: &Log, flags: Flags, wizard: &'static Wizard, body:
         drop(guard);
         result
     });
-    Ok(session.finish(&result))
+    Ok(session.finish(&result.map_err(|e| rooted(e, session.elsewhere().as_deref()))))
 }
 
 fn runs_command(host: &Host, log: &Log, args: &crate::cli::RunsArgs) -> Result<u8> {

@@ -79,6 +79,10 @@ fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter)
     let zone = TimeZone::system();
     let times = Times::new(&EdgeConfig::load(machine)?.loops, maintenance_time(machine, root)?.as_deref(), zone.clone())?;
     let mut service = Service::new(steps::node::open(host, root)?, machine, times, zone)?;
+    report.note("the node runs; Ctrl-C stops it at a safe point");
+    if root.is_world() {
+        report.note("practice time stands still meanwhile: trademl practice lets it pass");
+    }
     let mut told: BTreeSet<String> = BTreeSet::new();
     while !host.is_cancelled() {
         let round = match steps::node::service_round(&mut service, report) {
@@ -101,7 +105,7 @@ fn keep_running(machine: &Host, host: &Host, root: &DataRoot, report: &Reporter)
 }
 
 /// The time that the wizard wrote into this machine's record.
-fn maintenance_time(machine: &Host, root: &DataRoot) -> Result<Option<String>> {
+pub(super) fn maintenance_time(machine: &Host, root: &DataRoot) -> Result<Option<String>> {
     let record = DataPath::new(format!("control/machines/{}.yml", machine.machine_id()))?;
     let record: serde_json::Value = store::read(root, &record)?.and_then(|b| serde_yaml::from_slice(&b).ok()).unwrap_or_default();
     Ok(record["maintenance"].as_str().map(str::to_string))

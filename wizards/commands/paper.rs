@@ -15,9 +15,14 @@ use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use engine::execution::broker::ctrader::oauth;
 use engine::execution::log::OrderLog;
+use engine::execution::positions;
 use engine::execution::quarantine;
+use engine::execution::state::name;
 use engine::execution::switches::{self, ALL_ACCOUNTS, STOP_FILE, Switch};
+use engine::monitoring::alarms;
 use engine::pipelines::paper_day::AccountCheck;
+use rusqlite::OptionalExtension;
+use serde_json::Value;
 
 /// Who acts from the command line.
 const OPERATOR: &str = "command line";
@@ -25,6 +30,8 @@ const OPERATOR: &str = "command line";
 const NO_REASON: &str = "no reason given";
 /// The wizard's step that asks for the broker.
 const BROKER_STEP: &str = "broker-kind";
+/// The wizard's step that asks for the most orders a day.
+pub(super) const ORDERS_STEP: &str = "limits-max-orders";
 
 /// Stop, look, reset, release, or give a standing consent.
 pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
@@ -36,7 +43,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         return stop(&root, reason);
     }
     log.move_to(&root)?;
-    let held = steps::preamble::hold(&root, "paper", false)?;
+    let held = lock_of(&args.command).map(|lock| steps::preamble::hold(&root, lock, false)).transpose()?;
     let (root, world) = steps::world::of_root(host, &root)?;
     let db = Db::open(&root, Which::Journal)?;
     let now = world.host.now();
@@ -61,6 +68,13 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
         PaperCommand::Watch { broker, max_orders } => at_desk(&world.host, &root, "watch", broker, *max_orders, |desk, act, account| desk.watch(act, account))?,
         PaperCommand::Replace { order, qty, limit, broker } => {
             at_desk(&world.host, &root, "replace", broker, 1, |desk, act, account| desk.replace(act, account, order, *qty, *limit))?
+        }
+        PaperCommand::Cancel { order, broker, .. } => {
+            at_desk(&world.host, &root, "cancel", broker, 1, |desk, act, account| desk.cancel(act, account, order.as_deref()))?
+        }
+        PaperCommand::Repair { symbol, qty, reason, confirm, broker } => {
+            let typed = confirm.as_deref().unwrap_or_default();
+            at_desk(&world.host, &root, "repair", broker, 1, |desk, act, account| desk.repair(act, account, symbol, *qty, reason, typed))?
         }
         PaperCommand::Cost { confirm, broker } => at_desk(&world.host, &root, "cost", broker, 1, |desk, _, account| desk.cost(account, confirm.as_deref()))?,
         PaperCommand::Parity { since, broker } => {
@@ -93,6 +107,19 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
     Ok(0)
 }
 
+/// The lock that a command works under. A session that is followed has its own; what only looks or only restricts has none, so that whatever
+/// the followed session may do by itself can be ended while it runs.
+fn lock_of(command: &PaperCommand) -> Option<&'static str> {
+    match command {
+        PaperCommand::Stop { .. } | PaperCommand::Authorize { .. } | PaperCommand::Status { .. } | PaperCommand::Broker { .. } => None,
+        PaperCommand::Digest { .. } | PaperCommand::Cost { confirm: None, .. } | PaperCommand::Standing { revoke: true, .. } => None,
+        PaperCommand::Cancel { .. } => None,
+        PaperCommand::Risk { action, .. } if action == "off" => None,
+        PaperCommand::Watch { .. } => Some("paper-watch"),
+        _ => Some("paper"),
+    }
+}
+
 /// Let this program into a cTrader account. No drive is needed: the tokens stay on this machine.
 fn authorize(host: &Host, code: Option<&str>, redirect: &str) -> Result<u8> {
     if let Some(code) = code {
@@ -123,13 +150,15 @@ fn traded(db: &Db, asked: Option<&str>) -> Result<String> {
 }
 
 /// The broker that is asked for, or that of the newest paper-trade run.
-fn habitual(root: &DataRoot, asked: Option<&str>) -> Result<String> {
-    if let Some(broker) = asked {
-        return Ok(broker.to_string());
-    }
-    let answer = Journal::unverified(root)?.remembered(crate::paper_trade::WIZARD.name, BROKER_STEP)?;
-    let said = answer.map(|record| record.payload()).transpose()?;
-    Ok(said.and_then(|p| p["value"].as_str().map(str::to_string)).unwrap_or_else(|| "simulated".into()))
+pub(super) fn habitual(root: &DataRoot, asked: Option<&str>) -> Result<String> {
+    let named = asked.map_or_else(|| remembered(root, BROKER_STEP), |broker| Ok(Some(broker.into())))?;
+    Ok(named.and_then(|v| v.as_str().map(str::to_string)).unwrap_or_else(|| "simulated".into()))
+}
+
+/// What the newest paper-trade run answered to a question.
+pub(super) fn remembered(root: &DataRoot, step: &str) -> Result<Option<Value>> {
+    let answer = Journal::unverified(root)?.remembered(crate::paper_trade::WIZARD.name, step)?;
+    Ok(answer.map(|record| record.payload()).transpose()?.map(|p| p["value"].clone()))
 }
 
 /// Open the desk of a broker, do something there, and say what came of it.
@@ -154,7 +183,14 @@ fn at_desk(
 pub fn engage(root: &DataRoot, operator: &str, reason: &str) -> Result<Result<()>> {
     let reason = if reason.trim().is_empty() { NO_REASON } else { reason };
     store::write_atomic(root, &DataPath::new(STOP_FILE)?, format!("{operator}: {reason}\n").as_bytes())?;
-    Ok(Db::open(root, Which::Journal).and_then(|db| switches::engage(&db, ALL_ACCOUNTS, reason, operator, root.host().now())))
+    Ok(Db::open(root, Which::Journal).and_then(|db| {
+        switches::engage(&db, ALL_ACCOUNTS, reason, operator, root.host().now())?;
+        // The stop stands; that nobody could be told of it is no reason to call it failed.
+        if let Err(error) = alarms::raise(&db) {
+            tracing::warn!(%error, "nobody was told of the stop");
+        }
+        Ok(())
+    }))
 }
 
 fn stop(root: &DataRoot, reason: &str) -> Result<u8> {
@@ -166,6 +202,15 @@ fn stop(root: &DataRoot, reason: &str) -> Result<u8> {
 }
 
 fn status(db: &Db, account: &str) -> Result<()> {
+    let log = OrderLog::new(db);
+    let (held, open) = (positions::ledger(&log, account)?.per_symbol().len(), log.open_orders(account)?);
+    let newest = "SELECT equity, ts FROM snapshots WHERE account = ?1 ORDER BY ts DESC LIMIT 1";
+    let equity: Option<(f64, String)> = db.lock()?.query_row(newest, [account], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+    let worth = match equity {
+        Some((equity, at)) => text!("equity {equity:.2} at the close of {}", at.get(..10).unwrap_or(&at)),
+        None => text!("no session has closed on it yet"),
+    };
+    say(&text!("account          {account}: {worth}; {held} positions, {} open orders (all of it: trademl watch paper)", open.len()));
     for switch in [Switch::Kill, Switch::Breaker] {
         let s = switches::read(db, switch, account);
         say(&text!("{:<16} {}   {} ({})", switch.title(), s.meaning(), s.reason, s.operator));
@@ -176,8 +221,13 @@ fn status(db: &Db, account: &str) -> Result<()> {
     for (symbol, reason) in quarantine::quarantined(db)? {
         say(&text!("quarantine       {symbol:<8} {reason}"));
     }
-    for o in OrderLog::new(db).open_orders(account)? {
-        say(&text!("open             {:<8} {} {} of {}, {} ({})", o.intent.symbol, o.intent.side.as_str(), o.remaining(), o.intent.qty, o.state, o.id()));
+    for o in &open {
+        let (symbol, side, qty) = (&o.intent.symbol, o.intent.side.as_str(), o.intent.qty);
+        if o.state == name::PLANNED {
+            say(&text!("not sent         {symbol:<8} {side} {qty} ({})", o.id()));
+        } else {
+            say(&text!("open             {symbol:<8} {side} {qty}, {} filled, {} ({})", o.filled_qty, o.state, o.id()));
+        }
     }
     Ok(())
 }
@@ -212,6 +262,28 @@ mod tests {
         }
         assert_eq!((traded(&db, None).unwrap(), traded(&db, Some("OLD")).unwrap()), ("NEW".to_string(), "OLD".to_string()));
         assert!(traded(&db, Some("NIX")).unwrap_err().to_string().contains("no order was ever planned"));
+    }
+
+    #[test]
+    fn a_followed_session_locks_out_nothing_that_looks_or_restricts() {
+        use crate::cli::{Cli, Command};
+        use clap::Parser;
+        let lock = |words: &str| match Cli::parse_from(["trademl", "paper"].into_iter().chain(words.split(' '))).command {
+            Command::Paper(args) => lock_of(&args.command),
+            other => panic!("{other:?}"),
+        };
+        let watch = lock("watch").unwrap();
+        for words in ["status", "risk off", "standing --revoke", "stop", "digest", "cost", "broker", "cancel --all", "cancel tm1-x"] {
+            assert_eq!(lock(words), None, "{words}");
+        }
+        let writes = ["reset --account A --reason R", "release A --reason R", "risk reduce", "standing --until 2017-12-15", "cost --confirm X", "parity"];
+        for words in writes {
+            assert_ne!(lock(words), Some(watch), "{words}");
+            assert!(lock(words).is_some(), "{words}");
+        }
+        for step in [BROKER_STEP, ORDERS_STEP] {
+            assert!(crate::paper_trade::WIZARD.steps.iter().any(|s| s.id == step), "{step}");
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Unit {
     Node,
     /// The signal service
     Serve,
+    /// The running session of the paper book, on every trading day
+    Session,
 }
 
 /// What stands in the templates for the program and for the drive.
@@ -24,18 +26,24 @@ const PROGRAM: &str = "%h/.cargo/bin/trademl";
 const ROOT: &str = "/mnt/ssd/data_layer";
 
 impl Unit {
-    pub const ALL: &'static [Self] = &[Self::Node, Self::Serve];
+    pub const ALL: &'static [Self] = &[Self::Node, Self::Serve, Self::Session];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
             Self::Serve => "serve",
+            Self::Session => "session",
         }
+    }
+    /// The timer that starts the unit, where it is not started with the machine.
+    fn timer(self) -> Option<&'static str> {
+        (self == Self::Session).then_some(include_str!("../../templates/trademl-session.timer"))
     }
     fn template(self) -> &'static str {
         match self {
             Self::Node => include_str!("../../templates/trademl-node.service"),
             Self::Serve => include_str!("../../templates/trademl-serve.service"),
+            Self::Session => include_str!("../../templates/trademl-session.service"),
         }
     }
     fn file(self) -> String {
@@ -107,11 +115,15 @@ fn install(host: &Host, root: &DataRoot, unit: Unit, dry_run: bool) -> Result<()
     if before != wanted {
         data_layer::disk::replace(host, &place, wanted.as_bytes())?;
     }
-    let name = unit.file();
+    if let Some(timer) = unit.timer() {
+        data_layer::disk::replace(host, &place.with_extension("timer"), timer.as_bytes())?;
+    }
+    let name = if unit.timer().is_some() { unit.file().replace(".service", ".timer") } else { unit.file() };
     say(&text!("written. To start it now and with the machine:\n  systemctl --user daemon-reload && systemctl --user enable --now {name}"));
     say("so that it runs while nobody is logged in:\n  sudo loginctl enable-linger \"$USER\"");
     say(&text!(
-        "to look at it:\n  systemctl --user status {name}\n  journalctl --user -u {name} -f\nto take it back:\n  trademl service remove {}",
+        "to look at it:\n  systemctl --user status {name}\n  journalctl --user -u {} -f\nto take it back:\n  trademl service remove {}",
+        unit.file(),
         unit.name()
     ));
     Ok(())
@@ -119,10 +131,13 @@ fn install(host: &Host, root: &DataRoot, unit: Unit, dry_run: bool) -> Result<()
 
 fn remove(host: &Host, unit: Unit) -> Result<()> {
     let place = place(host, unit);
+    let timer = unit.timer().map(|_| place.with_extension("timer"));
+    if let Some(timer) = timer.as_ref().filter(|timer| timer.exists()) {
+        std::fs::remove_file(timer)?;
+    }
+    let started = timer.map_or_else(|| unit.file(), |_| unit.file().replace(".service", ".timer"));
     match std::fs::remove_file(&place) {
-        Ok(()) => {
-            say(&text!("{} is gone. If it was started:\n  systemctl --user disable --now {}; systemctl --user daemon-reload", place.display(), unit.file()))
-        }
+        Ok(()) => say(&text!("{} is gone. If it was started:\n  systemctl --user disable --now {started}; systemctl --user daemon-reload", place.display())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => say(&text!("{} was not there", place.display())),
         Err(e) => return Err(e.into()),
     }
@@ -145,5 +160,8 @@ mod tests {
             }
         }
         assert!(text(Unit::Node, "/opt/trademl", "/mnt/my ssd").is_err());
+        assert!(text(Unit::Session, "/opt/trademl", "/srv/d").unwrap().contains("ExecStart=/opt/trademl paper watch --root"));
+        let timed: Vec<_> = Unit::ALL.iter().filter_map(|unit| unit.timer()).collect();
+        assert!(timed.len() == 1 && timed[0].contains("09:31:00 America/New_York"), "a minute after the open: {timed:?}");
     }
 }

@@ -9,6 +9,7 @@ use data_layer::sandbox::synth;
 use data_layer::store;
 use engine::pipelines::config::TrainingConfig;
 use engine::pipelines::study::{self, Outcome, Search, Study};
+use engine::validation::hurdles;
 
 /// Run the study in a folder of its own, which is removed; exit 3 when the gates do not hold.
 pub fn run(host: &Host, args: &StudyArgs) -> Result<u8> {
@@ -91,9 +92,9 @@ fn text(o: &Outcome) -> String {
 }
 
 fn bars(s: &Search) -> Vec<String> {
-    let row = |r: &engine::validation::hurdles::Row| {
+    let row = |r: &hurdles::Row| {
         let mark = if r.passed { "pass" } else { "FAIL" };
-        text!("  {mark}  {:<18} {:>9}   bar {}", r.name, r.value.map_or("-".into(), |v| format!("{v:.3}")), r.bar)
+        text!("  {mark}  {:<18} {:>9}   bar {}", r.name, r.value.map_or("-".into(), |v| hurdles::shown(&r.name, v)), r.bar)
     };
     s.verdict.rows.iter().map(row).collect()
 }

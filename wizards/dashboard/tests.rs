@@ -215,7 +215,7 @@ fn the_filter_leaves_out_what_is_less_grave() {
 #[test]
 fn only_the_whole_word_stops_orders_and_only_on_the_paper_screen() {
     let open = pressed(Model::new(paper()), "!");
-    assert!(picture(&open, 80, 24).contains("Type STOP and Enter to stop all orders"));
+    assert!(picture(&open, 80, 24).contains("Type STOP and Enter to stop all increases"));
     for (keys, panic) in
         [("STOP\n", Panic::Asked), ("stop\n", Panic::Said("'stop' is not STOP: nothing was stopped".into())), ("STO", Panic::Typing("STO".into()))]
     {

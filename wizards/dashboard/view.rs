@@ -52,13 +52,13 @@ pub fn view(frame: &mut Frame<'_>, model: &Model) {
 fn foot(model: &Model, width: usize) -> Line<'static> {
     let paper = matches!(model.snapshot, Snapshot::Paper(_));
     match &model.panic {
-        Panic::Typing(word) => return Line::from(bad(fit(&text!("Type {STOP_WORD} and Enter to stop all orders, Esc to leave it: {word}_"), width))),
+        Panic::Typing(word) => return Line::from(bad(fit(&text!("Type {STOP_WORD} and Enter to stop all increases, Esc to leave it: {word}_"), width))),
         Panic::Asked => return Line::from(bad(fit("stopping ...", width))),
         Panic::Said(text) => return Line::from(caution(fit(text, width))),
         Panic::Idle => {}
     }
     let keys = match (width >= 90, paper) {
-        (true, true) => "q leaves this view   ! stops all orders   up/down scrolls the events   f filters them   ? help   Ctrl-C stops",
+        (true, true) => "q leaves this view   ! stops all increases   up/down scrolls the events   f filters them   ? help   Ctrl-C stops",
         (true, false) => "q leaves this view (a service goes on)   up/down scrolls the events   f filters them   ? help   Ctrl-C stops",
         (false, true) => "q leave  ! STOP  up/down scroll  f filter  ? help",
         (false, false) => "q leave  up/down scroll  f filter  ? help  Ctrl-C stop",
@@ -67,7 +67,11 @@ fn foot(model: &Model, width: usize) -> Line<'static> {
 }
 
 fn help(model: &Model) -> Vec<Line<'static>> {
-    let stop = if matches!(model.snapshot, Snapshot::Paper(_)) { "!         engage the kill switch, after a typed word" } else { "" };
+    let (stop, also) = if matches!(model.snapshot, Snapshot::Paper(_)) {
+        ("!         engage the kill switch, after a typed word: reductions still pass", "The day's numbers are also in:  trademl report open daily")
+    } else {
+        ("", "Every number is also in:  trademl status --json")
+    };
     [
         "",
         "G green   read back, complete and plausible",
@@ -80,7 +84,7 @@ fn help(model: &Model) -> Vec<Line<'static>> {
         "f         all events, warnings and errors, errors only",
         stop,
         "",
-        "Every number is also in:  trademl status --json",
+        also,
     ]
     .into_iter()
     .map(|line| Line::from(plain(line)))

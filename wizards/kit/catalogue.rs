@@ -6,6 +6,7 @@
 use super::question::{Kind, Question, SecretSpec};
 use super::step::{Asks, Step, Wizard};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// The draft that the schemas are written in.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -31,6 +32,12 @@ pub fn schema(wizard: &Wizard) -> Value {
         "$schema": DRAFT, "title": text!("Answers of trademl {}", wizard.name), "description": wizard.purpose,
         "oneOf": [single, several], "$defs": {"section": section},
     })
+}
+
+/// The ids of every answer that a wizard can be given.
+pub fn ids(wizard: &Wizard) -> BTreeSet<String> {
+    let answers = &section(wizard)["properties"]["answers"]["properties"];
+    answers.as_object().into_iter().flatten().map(|(id, _)| id.clone()).collect()
 }
 
 fn section(wizard: &Wizard) -> Value {

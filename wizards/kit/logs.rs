@@ -106,12 +106,14 @@ impl Log {
         if moved == place.path {
             return Ok(());
         }
+        // Where nothing can be written the log stays where it is: the path that is shown must be that of a file.
+        let Some(file) = open(&moved) else { return Ok(()) };
         if let Ok(text) = std::fs::read(&place.path)
             && std::fs::write(&moved, place.neutral(&text)).is_ok()
         {
             drop(std::fs::remove_file(&place.path));
         }
-        place.file = open(&moved);
+        place.file = Some(file);
         place.path = moved;
         Ok(())
     }

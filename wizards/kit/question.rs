@@ -262,6 +262,19 @@ impl SecretSpec {
     pub fn id(&self) -> String {
         format!("keys.{}", self.var.to_ascii_lowercase())
     }
+    /// The vendor's own page where it is given out.
+    pub fn obtained_at(&self) -> Option<&'static str> {
+        Some(match self.var {
+            "ALPACA_API_KEY" | "ALPACA_API_SECRET" => "https://app.alpaca.markets (a paper account, then API keys)",
+            "ALPHA_VANTAGE_API_KEY" => "https://www.alphavantage.co/support/#api-key",
+            "TIINGO_API_KEY" => "https://www.tiingo.com/account/api/token",
+            "FRED_API_KEY" => "https://fredaccount.stlouisfed.org/apikeys",
+            "FINNHUB_API_KEY" => "https://finnhub.io/register",
+            "MASSIVE_API_KEY" => "https://massive.com/dashboard/keys",
+            "CTRADER_CLIENT_ID" | "CTRADER_CLIENT_SECRET" => "https://openapi.ctrader.com",
+            _ => return None,
+        })
+    }
     /// Asked for, and the input ended.
     pub fn missing(&self) -> Error {
         Error::new(code::USE_ANSWER_MISSING, text!("'{}' has no answer: {}", self.id(), self.label)).cause("the input ended before it was given").fix(text!(

@@ -1,5 +1,6 @@
 //! One call of one wizard: its flags, its front end, its drive, from the first line to the exit status.
 
+use super::catalogue;
 use super::journal::Journal;
 use super::logs::Log;
 use super::prompter::answers::{Answers, Given};
@@ -79,6 +80,7 @@ impl Session {
     pub fn new(host: &Host, flags: Flags, wizard: &'static Wizard, log: &Log) -> Result<Self> {
         let text = flags.answers.as_deref().map(super::read_text).transpose()?;
         let given = Given::new(wizard.name, text.as_deref(), &flags.sets, &flags.confirms)?;
+        given.refuse_unknown(wizard.name, &catalogue::ids(wizard))?;
         host.set_offline(flags.offline);
         let voice = voice(host, &flags);
         let prompter = front_end(&flags, voice);
@@ -160,29 +162,42 @@ impl Session {
 }
 
 impl Session {
-    /// What to do after an error: go on with the run where there is one and the command itself was right; else what the error says.
+    /// What to do after an error: what the error says where the run was refused for a reason that the same command would meet again; else go
+    /// on with the run where there is one and the command itself was right.
     pub(crate) fn after(&self, error: &Error) -> Vec<(String, String)> {
         let left = matches!(error.code().exit.status(), 5 | 130 | 143);
         let mistaken = error.code().id.starts_with("TML-USE") && !left;
+        // What stands behind the command in brackets is for people.
+        let command = error.body().fix.iter().find(|fix| fix.starts_with("trademl ")).map(|fix| fix.split(" (").next().unwrap_or(fix).to_string());
         if self.place.is_some() && !mistaken {
-            return vec![(format!("trademl {}{}", self.wizard.name, self.at()), "the same command goes on from here".to_string())];
+            let again = format!("trademl {}{}", self.wizard.name, self.at());
+            // Words that were not typed are asked for again by the same command.
+            let refused = error.code().exit.status() == 3 && !error.is(code::GATE_REFUSED);
+            return match command.filter(|command| refused && *command != again) {
+                Some(fix) if fix.starts_with(&again) => vec![(fix, "as the error says".to_string())],
+                Some(fix) => vec![(fix, "first, as the error says".to_string()), (again, "goes on from here afterwards".to_string())],
+                None => vec![(again, "the same command goes on from here".to_string())],
+            };
         }
         if left {
             return vec![(format!("trademl {}", self.wizard.name), "begins again".to_string())];
         }
-        let command = error.body().fix.iter().find(|fix| fix.starts_with("trademl "));
-        command.map(|fix| (fix.clone(), "as the error says".to_string())).into_iter().collect()
+        command.map(|fix| (fix, "as the error says".to_string())).into_iter().collect()
+    }
+
+    /// The drive, where the command alone would not find it.
+    pub(crate) fn elsewhere(&self) -> Option<PathBuf> {
+        let known = data_layer::env_file::read(&self.host).ok().and_then(|file| file.get("TRADEML_ROOT")).map(PathBuf::from);
+        match (&self.flags.root, &self.place) {
+            (Some(root), _) => Some(root.clone()),
+            (None, Some(place)) if known.as_ref() != Some(place) && self.host.env("TRADEML_ROOT").is_none() => Some(place.clone()),
+            _ => None,
+        }
     }
 
     /// ` --root DIR`, where the command alone would not find this drive.
     fn at(&self) -> String {
-        let known = data_layer::env_file::read(&self.host).ok().and_then(|file| file.get("TRADEML_ROOT")).map(PathBuf::from);
-        let place = match (&self.flags.root, &self.place) {
-            (Some(root), _) => Some(root),
-            (None, Some(place)) if known.as_ref() != Some(place) && self.host.env("TRADEML_ROOT").is_none() => Some(place),
-            _ => None,
-        };
-        place.map_or(String::new(), |root| text!(" --root {}", root.display()))
+        self.elsewhere().map_or(String::new(), |root| text!(" --root {}", root.display()))
     }
 }
 

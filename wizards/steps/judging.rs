@@ -13,7 +13,7 @@ use engine::pipelines::holdout;
 use engine::pipelines::promote::{self, Promotion};
 use engine::pipelines::trial_stats;
 use engine::reports;
-use engine::reports::tear_sheet::{Curve, Histogram, IcSection, TearSheet, Window};
+use engine::reports::tear_sheet::{CommonSessions, Condition, Curve, Histogram, IcSection, TearSheet, Window};
 use engine::validation::hurdles;
 use serde::{Deserialize, Serialize};
 
@@ -70,19 +70,20 @@ pub fn holdout_question() -> Question {
         .help("The newest months were kept from search, choice and comparison; the look fits the chosen recipe on the days before them. Opening them is recorded in the registry and shown in every later report.")
 }
 
-/// Open the family's holdout for the challenger, or say that it stays sealed.
-pub fn look(act: &Act<'_>, pair: &Pair, open: bool) -> Result<String> {
-    let said = if open {
-        holdout::open(act.root, &pair.strategy, &pair.challenger, act.run)?.sentence()
-    } else {
-        match holdout::status(act.root, &pair.strategy)? {
-            holdout::Status { opened: Some(opened), .. } => opened.sentence(),
-            holdout::Status { sealed: Some(sealed), .. } => text!("the dark holdout {} stays sealed", sealed.window),
-            _ => "no dark holdout is set aside".to_string(),
-        }
-    };
+/// Open the family's holdout for the challenger.
+pub fn look(act: &Act<'_>, pair: &Pair) -> Result<String> {
+    let said = holdout::open(act.root, &pair.strategy, &pair.challenger, act.run)?.sentence();
     act.note(&said);
     Ok(said)
+}
+
+/// How the family's holdout stands.
+pub fn holdout_words(root: &DataRoot, strategy: &str) -> Result<String> {
+    Ok(match holdout::status(root, strategy)? {
+        holdout::Status { opened: Some(opened), .. } => opened.sentence(),
+        holdout::Status { sealed: Some(sealed), .. } => text!("the dark holdout {} stays sealed", sealed.window),
+        _ => "no dark holdout is set aside".to_string(),
+    })
 }
 
 /// Judge; the evidence itself is made again when it is drawn.
@@ -119,6 +120,13 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
         equity: aligned(theirs, &challenger.days),
         summary: backtest::summarise(theirs),
     });
+    let common = e.common.as_ref().and_then(|(ours, _)| {
+        let (first, last) = (*ours.days.first()?, *ours.days.last()?);
+        Some(CommonSessions { first, last, sessions: ours.days.len(), challenger: backtest::summarise(ours) })
+    });
+    let config = super::training::config(act.host, act.root, &pair.strategy)?.value;
+    let asked_for = promote::judge(&registry, &config, evaluation)?;
+    let promotion = asked_for.into_iter().map(|c| Condition { name: c.name, passed: c.passed, found: c.found }).collect();
     let asked = evaluation.window.end.minus_years(e.config.window.years);
     let capped = evaluation.notes.iter().filter(|n| n.contains("were asked for")).cloned().collect();
     let ic_section = evaluation.ic.as_ref().map(|summary| IcSection { days: e.panel.days.clone(), values: e.daily_ic.clone(), summary: summary.clone() });
@@ -147,6 +155,8 @@ fn sheet(act: &Act<'_>, pair: &Pair, evaluation: &Evaluation, e: &Evidence) -> R
             summary: e.summary.clone(),
         },
         champion,
+        common,
+        promotion,
         ic: ic_section,
         deciles: buckets,
         calibration: e.confidence.as_ref().map(|c| c.bins.clone()).unwrap_or_default(),
@@ -219,14 +229,14 @@ fn bars(report: &Reporter, judged: &Judged) {
         let mark = if row.passed { term!("pass") } else { term!("FAIL") };
         // What has no number is a comparison, or has a reason for it.
         let text = match row.value {
-            Some(v) => text!("  {mark}  {:<19} {v:>9.3}   bar {}", row.name, row.bar),
+            Some(v) => text!("  {mark}  {:<19} {:>9}   bar {}", row.name, hurdles::shown(&row.name, v), row.bar),
             None => text!("  {mark}  {:<19} {}", row.name, row.reason),
         };
         report.event("verdict.row", &text, serde_json::json!(row));
     }
     for condition in &judged.verdict.conditions {
         let mark = if condition.passed { term!("pass") } else { term!("FAIL") };
-        report.event("promotion.condition", &text!("  {mark}  {:<14} {}", condition.name, condition.found), serde_json::json!(condition));
+        report.event("promotion.condition", &text!("  {mark}  {:<19} {}", condition.name, condition.found), serde_json::json!(condition));
     }
 }
 

@@ -164,7 +164,7 @@ impl DrainProgress for Bar<'_> {
             self.step,
             tick.tasks_done,
             tick.tasks_done + tick.open,
-            &text!("{} tasks, {} rows, {} calls", tick.dataset, tick.rows, tick.calls),
+            &text!("tasks, {} rows, {} calls; now {}", tick.rows, tick.calls, tick.dataset),
         );
     }
 }
@@ -237,7 +237,9 @@ pub fn coverage_line(act: &Act<'_>, window: DateRange) -> Result<String> {
 pub fn without_bars(root: &DataRoot, symbols: &[String], window: DateRange) -> Result<Vec<String>> {
     let db = Db::open(root, Which::Node)?;
     let known = ledger::coverage_by_symbol(&db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
-    let has = |symbol: &&String| known.get(*symbol).is_some_and(|c| c.green + c.amber > 0);
+    // An answer that was empty on a trading day is amber too, and holds no bar.
+    let empty = |c: &ledger::Coverage| c.codes.get(data_layer::qc::QcCode::SuspiciousEmpty.as_str()).copied().unwrap_or(0);
+    let has = |symbol: &&String| known.get(*symbol).is_some_and(|c| c.green + c.amber > empty(c));
     Ok(symbols.iter().filter(|symbol| !has(symbol)).cloned().collect())
 }
 

@@ -4,6 +4,7 @@ mod broker_view;
 mod digest;
 mod moment;
 mod parity;
+mod repair;
 mod replay;
 mod screen;
 mod tape;
@@ -39,19 +40,23 @@ use engine::execution::broker::Broker;
 use engine::execution::broker::alpaca::AlpacaBroker;
 use engine::execution::broker::ctrader::CTraderBroker;
 use engine::execution::broker::simulated::{PriceSource, SimulatedBroker};
+use engine::execution::calibration;
 use engine::execution::gates;
 use engine::execution::log::OrderLog;
 use engine::execution::order::{Reference, run_key};
 use engine::execution::reconcile::{Rename, Split};
 use engine::execution::risk::Limits;
 use engine::execution::schedule::cut::Pinned;
-use engine::models::registry::Registry;
+use engine::models::registry::{Registry, Stage};
+use engine::monitoring::alarms;
+use engine::pipelines::paper_day::ceiling::ceiling_of;
+use engine::pipelines::paper_day::due::rebalance_is_due;
 use engine::pipelines::paper_day::plan::PlanInput;
 use engine::pipelines::paper_day::report::ReportInput;
 use engine::pipelines::paper_day::risk_actions::FIRST_RISK_REBALANCE;
 use engine::pipelines::paper_day::send::SubmitReport;
-use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer};
-use engine::portfolio::{Bound, Limits as Caps, RuleConfig, Schedule};
+use engine::pipelines::paper_day::{self, AccountCheck, PaperConfig, PaperDay, default_sizer, settings};
+use engine::portfolio::{Bound, RuleConfig, Schedule};
 use engine::reports::{self, daily::Health, daily::Mode};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,15 +67,14 @@ const STRATEGY: &str = "equities_xs";
 /// The local simulated account and its cash.
 const SIMULATED: (&str, f64) = ("SIMLOCAL", 100_000.0);
 
-/// Share of a limit that a plan may use, so that an opening gap does not break it.
-const HEADROOM: f64 = 0.97;
-
 /// What one evening works with.
 pub struct Desk {
     db: Db,
     market: Market,
     broker: Kind,
     limits: Limits,
+    /// Limits that are not the built-in ones, each with where it comes from.
+    own_limits: Vec<String>,
     max_orders: usize,
     splits: Vec<Split>,
     renames: Vec<Rename>,
@@ -130,7 +134,10 @@ impl Desk {
         let market = Market::open(root)?;
         let (events, max_orders) = (Events::load(root)?, usize::try_from(max_orders).unwrap_or(0));
         let (splits, renames) = (events.splits_around(market.asof), events.renames_around(market.asof));
-        Ok(Self { db, market, broker: kind, limits: Limits::default(), max_orders, splits, renames, events })
+        let settings = settings::configured(root)?;
+        let own_limits = settings::changed(&settings)?;
+        let limits = settings.value.limits;
+        Ok(Self { db, market, broker: kind, limits, own_limits, max_orders, splits, renames, events })
     }
 
     fn tape(&self) -> Tape<'_> {
@@ -148,17 +155,22 @@ impl Desk {
             splits: self.splits.clone(),
             renames: self.renames.clone(),
         };
-        let (tape, simulated);
+        let tape = self.tape();
+        let simulated;
         let broker: &dyn Broker = match &self.broker {
             Kind::Alpaca(broker) => broker,
             Kind::CTrader(broker) => broker.as_ref(),
             Kind::Simulated => {
-                tape = self.tape();
-                simulated = SimulatedBroker::new(&self.db, &tape, SIMULATED.0, SIMULATED.1, 12.0)?;
+                let round_trip_bps = 2.0 * calibration::in_force(&self.db, SIMULATED.0)?.bps;
+                simulated = SimulatedBroker::new(&self.db, &tape, SIMULATED.0, SIMULATED.1, round_trip_bps)?;
                 &simulated
             }
         };
-        f(&PaperDay::new(&self.db, broker, config, &default_sizer)?)
+        let done = f(&PaperDay::new(&self.db, broker, config, &default_sizer)?.with_opens(&tape));
+        if let Err(error) = alarms::raise(&self.db) {
+            act.note(&text!("an alarm could not be sent: {error}"));
+        }
+        done
     }
 
     /// The account's own number and money.
@@ -189,11 +201,9 @@ impl Desk {
         Ok(text!("complete: {}", report.complete))
     }
 
-    /// The tripwires, said aloud. Prices of the last close age only while the market is open.
+    /// The tripwires, said aloud.
     fn watch_over(&self, act: &Act<'_>, account: &AccountCheck) -> Result<()> {
-        let data_at = Calendar::xnys().close(self.market.asof);
-        // In a running session the prices that the set was confirmed on are yesterday's, by design.
-        let data_at = if account.market_open { data_at.max(act.host.now()) } else { data_at };
+        let data_at = moment::data_at(self.market.asof, account, act.host.now())?;
         let (guard, smaller) = self.with(act, |day| {
             let guard = day.guard(account, data_at)?;
             let smaller = day.act_on_risk(account, &guard.touched, &self.references(account)?)?;
@@ -275,6 +285,11 @@ impl Desk {
     /// Who trades, and within which limits.
     pub fn champion(&self, act: &Act<'_>) -> Result<String> {
         let ready = self.ready(act.root)?;
+        self.own_limits.iter().for_each(|limit| act.note(limit));
+        let events = Registry::open(act.root)?.events(STRATEGY)?;
+        if let Some(made) = events.iter().rev().find(|e| e.version == ready.row.version && e.to_stage == Stage::Champion) {
+            act.note(&text!("champion since {}, by {}: {}", made.at.utc_day(), made.operator, made.reason));
+        }
         let l = &self.limits;
         Ok(text!(
             "{} {} ({:?}); gross <= {:.0}, long <= {:.0}, short <= {:.0} USD, daily loss <= {:.0} USD",
@@ -302,7 +317,7 @@ impl Desk {
         let parents = set.lines.iter().map(|l| l.line).collect::<BTreeSet<_>>().len();
         if parents > self.max_orders {
             return Err(Error::new(code::ORD_REFUSED, text!("{parents} orders are more than the {} that were allowed", self.max_orders))
-                .fix("trademl paper-trade --set limits.max_orders=N"));
+                .fix(format!("trademl paper-trade --set limits.max_orders={parents}")));
         }
         let preview = self.with(act, |day| day.preview(&set.run_key))?;
         Ok(PlannedSet {
@@ -316,9 +331,9 @@ impl Desk {
         })
     }
 
-    /// Whether every line of a set has left this desk.
+    /// Whether every line of a set has left this desk, and is known to have.
     fn sent_before(&self, run_key: &str) -> Result<bool> {
-        let counts = "SELECT count(*), coalesce(sum(state IN ('planned', 'intended')), 0) FROM orders WHERE run_key = ?1";
+        let counts = "SELECT count(*), coalesce(sum(state IN ('planned', 'intended', 'submitted_unconfirmed')), 0) FROM orders WHERE run_key = ?1";
         let (lines, unsent): (i64, i64) = self.db.lock()?.query_row(counts, [run_key], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok(lines > 0 && unsent == 0)
     }
@@ -328,11 +343,12 @@ impl Desk {
         let at = self.market.at(asof)?;
         let held = engine::execution::positions::ledger(&OrderLog::new(&self.db), &account.account)?.of_strategy(STRATEGY);
         let mut notes = Vec::new();
-        let mut targets = BTreeMap::new();
-        if self.rebalance_is_due(account, ready.rule.rebalance_sessions)? {
+        let (mut targets, mut ceiling) = (BTreeMap::new(), None);
+        let (log, every) = (OrderLog::new(&self.db), ready.rule.rebalance_sessions);
+        if rebalance_is_due(&log, &account.account, STRATEGY, account.trading_day, every)? {
             let signal = ready.signal_on(panel, at)?;
             let worth = |(s, q): (&String, &f64)| Some((panel.symbol_index(s)?, q * self.market.last_close(s, asof)? / account.equity));
-            let ceiling = Some(ceiling(&self.limits, account.equity));
+            ceiling = Some(ceiling_of(&self.limits, account.equity));
             let before = Before { held: held.iter().filter_map(worth).collect(), equity_usd: account.equity, ceiling };
             let decision = backtest::decide(panel, signal.signal(), &ready.rule, at, &before)?;
             notes.extend(decision.bound.iter().map(Bound::sentence));
@@ -350,7 +366,9 @@ impl Desk {
                 targets.insert(symbol, (quantity + 0.5 * quantity.signum()) * price / account.equity);
             }
         }
-        let prices = targets.keys().chain(held.keys()).filter_map(|s| Some((s.clone(), self.reference(s)?)));
+        // Names that belong to somebody else count in the account's exposure, so they are priced too.
+        let account_holds = engine::execution::positions::ledger(&OrderLog::new(&self.db), &account.account)?.per_symbol();
+        let prices = targets.keys().chain(held.keys()).chain(account_holds.keys()).filter_map(|s| Some((s.clone(), self.reference(s)?)));
         Ok(PlanInput {
             asof,
             champion: BTreeMap::from([
@@ -362,6 +380,7 @@ impl Desk {
             targets,
             rebalance_no: 0,
             schedule: self.schedule(&ready.rule, &mut notes)?,
+            ceiling,
             notes,
         })
     }
@@ -393,18 +412,6 @@ impl Desk {
         Ok(held.into_keys().filter_map(|s| Some((s.clone(), self.reference(&s)?))).collect())
     }
 
-    /// Sessions are counted from the first order set of the account.
-    fn rebalance_is_due(&self, account: &AccountCheck, every: usize) -> Result<bool> {
-        let first: Option<String> =
-            self.db
-                .lock()?
-                .query_row("SELECT min(trading_day) FROM order_sets WHERE account = ?1 AND strategy = ?2", [&account.account, STRATEGY], |r| r.get(0))?;
-        let Some(first) = first else { return Ok(true) };
-        let first: TradingDay = first.parse()?;
-        let passed = DateRange::new(first, account.trading_day).map_or(0, |r| Calendar::xnys().sessions(r).len());
-        Ok(passed.is_multiple_of(every.max(1)))
-    }
-
     /// In doubt, nothing is assumed here: [`Desk::submit`] asks for every order by its id before it sends anything.
     pub fn find(&self, act: &Act<'_>, _plan: &PlannedSet) -> Result<Option<SubmitReport>> {
         act.note("every order is asked for by its id before anything is sent");
@@ -417,13 +424,6 @@ impl Desk {
         self.with(act, |day| day.consent(&plan.run_key, &plan.token))?;
         self.with(act, |day| day.submit_all(&plan.run_key))
     }
-}
-
-/// The account's dollar limits as caps of a plan, with headroom.
-fn ceiling(limits: &Limits, equity: f64) -> Caps {
-    let share = |usd: f64| usd / equity * HEADROOM;
-    let gross = limits.gross_usd / equity;
-    Caps { max_weight_per_name: gross, max_long: share(limits.long_usd), max_short: share(limits.short_usd), max_gross: gross, max_net: gross }
 }
 
 fn data_health(root: &DataRoot, day: TradingDay) -> Result<BTreeMap<String, Health>> {

@@ -12,6 +12,15 @@ use std::time::Duration;
 /// How soon a call that waits behind one which is about to leave looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// A vendor counts calls as they arrive, and of two that leave a window apart the second may travel faster: so much longer than it
+/// lasts, a window holds what was sent.
+const JITTER: Duration = Duration::from_millis(50);
+
+/// Until when a window of this length holds a call that left at `at`.
+pub(super) fn held_until(at: UtcTime, per: Per) -> UtcTime {
+    at.plus_seconds(per.seconds()).plus(JITTER)
+}
+
 /// A call that was sent, or is about to be.
 #[derive(Clone, Copy)]
 struct Call {
@@ -28,6 +37,8 @@ struct Lane {
     /// One call at a time waits for room; those behind it wait for their turn.
     turn: tokio::sync::Mutex<u64>,
     calls: Mutex<VecDeque<Call>>,
+    /// Held by whoever has a large answer of this vendor in memory.
+    large: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Lane {
@@ -86,17 +97,24 @@ impl Pacer {
     }
 
     /// The call leaves now: between its admission and this moment the budget was written, and the vendor counts from here.
-    /// Where other processes on the drive have used the windows up, it waits for them first.
-    pub async fn leaves(&self, host: &Host, vendor: &str, specs: &[WindowSpec], ticket: Ticket, drive: Option<&DataRoot>) -> Result<()> {
-        if let Some(drive) = drive {
-            turnstile::pass(host, drive, vendor, specs, ticket.weight, turnstile::PATIENCE).await?;
-        }
+    /// Where other processes on the drive have used the windows up, it waits for them first. Whether it waited: if not, nothing may be
+    /// looked at before it is sent, for it leaves when the windows say that it left.
+    pub async fn leaves(&self, host: &Host, vendor: &str, specs: &[WindowSpec], ticket: Ticket, drive: Option<&DataRoot>) -> Result<bool> {
+        let waited = match drive {
+            Some(drive) => turnstile::pass(host, drive, vendor, specs, ticket.weight, turnstile::PATIENCE).await?,
+            None => false,
+        };
         let mut calls = ticket.lane.calls();
         if let Some(call) = calls.iter_mut().find(|c| c.number == ticket.number) {
             (call.at, call.sent) = (host.steady(), true);
         }
         calls.make_contiguous().sort_by_key(|c| c.at);
-        Ok(())
+        Ok(waited)
+    }
+
+    /// What a large answer of a vendor holds as long as it is in memory, so that there is one of them at a time.
+    pub fn large(&self, vendor: &str) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.of(vendor).large)
     }
 
     /// Units sent in the last window of this length.
@@ -109,16 +127,14 @@ impl Pacer {
 
 /// Whether some window still holds a call that was sent then.
 pub(super) fn is_live(at: UtcTime, now: UtcTime, specs: &[WindowSpec]) -> bool {
-    let longest = specs.iter().map(|s| s.per.seconds()).max().unwrap_or(0);
-    now.seconds_since(at) < longest as f64
+    specs.iter().any(|s| now < held_until(at, s.per))
 }
 
 /// How long until `weight` more units fit, or `None` when they fit now.
 fn wait_for(calls: &VecDeque<Call>, now: UtcTime, spec: WindowSpec, weight: u64) -> Option<Duration> {
-    let length = spec.per.seconds();
     // Those that have not left yet do so at any moment, or never: they are looked at again soon.
     let leaving = calls.iter().filter(|c| !c.sent).map(|c| (now.plus(LOOK_AGAIN), c.weight));
-    let sent = calls.iter().filter(|c| c.sent && now.seconds_since(c.at) < length as f64).map(|c| (c.at.plus_seconds(length), c.weight));
+    let sent = calls.iter().filter(|c| c.sent).map(|c| (held_until(c.at, spec.per), c.weight)).filter(|(until, _)| now < *until);
     room(leaving.chain(sent), now, spec.calls.max(weight) - weight)
 }
 

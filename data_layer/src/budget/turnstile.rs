@@ -9,7 +9,7 @@
 //! a machine that is up again within the minute may then send that many too many. The vendor's refusal ends it.
 
 use super::WindowSpec;
-use super::pacer::{is_live, room};
+use super::pacer::{held_until, is_live, room};
 use crate::error::{Error, Result, code};
 use crate::host::Host;
 use crate::root::{DataPath, DataRoot};
@@ -38,21 +38,22 @@ enum Pass {
     Held,
 }
 
-/// Count a call of this weight, which leaves now, once the windows have room for it.
-pub(super) async fn pass(host: &Host, drive: &DataRoot, vendor: &str, specs: &[WindowSpec], weight: u64, patience: Duration) -> Result<()> {
+/// Count a call of this weight, which leaves now, once the windows have room for it. Whether it waited.
+pub(super) async fn pass(host: &Host, drive: &DataRoot, vendor: &str, specs: &[WindowSpec], weight: u64, patience: Duration) -> Result<bool> {
     if specs.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let path = DataPath::new(format!("control/locks/calls-{vendor}"))?;
     let place = drive.locate(&path);
     if let Some(folder) = place.parent().filter(|f| !f.exists()) {
         crate::store::create_folder(folder)?;
     }
-    let mut held = Duration::ZERO;
+    let (mut held, mut waited) = (Duration::ZERO, false);
     loop {
         match attempt(host, &place, specs, weight).map_err(|e| Error::from(e).during(path.as_str()))? {
-            Pass::Through => return Ok(()),
+            Pass::Through => return Ok(waited),
             Pass::Wait(wait) => {
+                waited = true;
                 host.check_cancelled()?;
                 host.sleep(wait).await;
                 held = Duration::ZERO;
@@ -63,6 +64,7 @@ pub(super) async fn pass(host: &Host, drive: &DataRoot, vendor: &str, specs: &[W
                     .fix("trademl status (who is at work; one that was stopped must go on or end)"));
             }
             Pass::Held => {
+                waited = true;
                 host.check_cancelled()?;
                 host.wait_for_others(LOOK_AGAIN).await;
                 held += LOOK_AGAIN;
@@ -93,9 +95,8 @@ fn under_lock(host: &Host, file: &mut File, specs: &[WindowSpec], weight: u64) -
     let mut calls: Vec<(UtcTime, u64)> = stored.into_iter().map(|(at, n)| (at.min(now), n)).filter(|(at, _)| is_live(*at, now, specs)).collect();
     calls.sort_unstable();
     let wait = |spec: &WindowSpec| {
-        let length = spec.per.seconds();
-        let inside = calls.iter().filter(|(at, _)| now.seconds_since(*at) < length as f64);
-        room(inside.map(|(at, n)| (at.plus_seconds(length), *n)), now, spec.calls.max(weight) - weight)
+        let inside = calls.iter().map(|(at, n)| (held_until(*at, spec.per), *n)).filter(|(until, _)| now < *until);
+        room(inside, now, spec.calls.max(weight) - weight)
     };
     let wait = specs.iter().filter_map(wait).max();
     if wait.is_none() {

@@ -37,7 +37,9 @@ impl Which {
     /// Statements that bring version n to n + 1, in order.
     fn migrations(self) -> &'static [&'static str] {
         match self {
-            Self::Node => &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql"), include_str!("node_4.sql")],
+            Self::Node => {
+                &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql"), include_str!("node_4.sql"), include_str!("node_5.sql")]
+            }
             Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql")],
             Self::Registry => &[include_str!("registry_1.sql"), include_str!("registry_2.sql"), include_str!("registry_3.sql")],
         }
@@ -143,6 +145,20 @@ pub fn nightly_backup(root: &DataRoot, day: &str) -> Result<Vec<DataPath>> {
         out.push(kept);
     }
     Ok(out)
+}
+
+/// The newest backup of a database whose bytes are what they were when it was made, opened to be read; none where there is no such.
+pub fn newest_backup(root: &DataRoot, which: Which) -> Result<Option<Connection>> {
+    let name = which.path().rsplit('/').next().unwrap_or("db");
+    let prefix = format!("control/backup/{name}.");
+    let broken = seal::broken_backups(root)?;
+    let all = crate::store::list(root, &DataPath::new("control/backup")?)?;
+    let mut good: Vec<DataPath> =
+        all.into_iter().filter(|p| p.as_str().starts_with(&prefix) && !p.as_str().ends_with(".seal") && !broken.contains(p)).collect();
+    good.sort();
+    let Some(newest) = good.pop() else { return Ok(None) };
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Some(Connection::open_with_flags(root.locate(&newest), flags)?))
 }
 
 /// Remove dated backups beyond the newest ones; those made before a migration or a rebuild stay.

@@ -95,6 +95,10 @@ const NAMES: &[(&str, &str, &str)] = &[
     (table::REF_UNIVERSE, "", "universe"),
     (table::REF_INDEX_MEMBERSHIP, "", "index membership"),
     (table::REF_MACROS, "", "macro series"),
+    (table::REF_COMPANIES, "", "companies and tickers"),
+    (table::RAW_FILINGS, "", "filings"),
+    (table::REF_SHARES, "", "shares outstanding"),
+    (table::REF_EARNINGS, "", "earnings calendar"),
 ];
 
 /// Look at the ledger. `asof` is the last session that is due.
@@ -161,6 +165,7 @@ pub fn meaning(code: &str) -> &'static str {
         "STALE_REPEAT" => "the same price and volume again and again",
         "MOVE_UNEXPLAINED" => "a move of more than 30 % that no corporate action explains",
         "SOURCES_DISAGREE" => "two sources are more than 10 % apart",
+        "NOT_SEEN" => "nobody asked on that day, and the vendor tells only what stands today: it cannot be made up for",
         "FEED_CHANGED" => "the vendor's feed changed within the series",
         _ => "see the ledger",
     }

@@ -143,7 +143,7 @@ fn existing_state_says_whose_how_far_and_what_is_left() {
     let node = Db::open(&root, Which::Node).unwrap();
     let task = "INSERT INTO backfill_queue (dataset, symbol, start_date, end_date, kind, priority, status, created_at, updated_at) VALUES ('d', ?1, 'a', 'b', 'GAP', 1, ?2, '', '')";
     for (symbol, status) in [("A", "DONE"), ("B", "PENDING"), ("C", "LEASED")] {
-        node.write(|tx| Ok(tx.execute(task, [symbol, status])?)).unwrap();
+        node.write(|tx| Ok(tx.execute(task, [symbol, status])? + tx.execute("INSERT INTO queue_counts VALUES ('d', 'GAP', ?1, 1)", [status])?)).unwrap();
     }
     let found = detect(&host);
     let existing = &found.drives[0].existing[0];

@@ -22,16 +22,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub mod transport;
-pub use transport::{Broken, Call, Network, Raw, Transport};
+pub use transport::{Broken, Call, Network, Raw, Room, Transport};
 
-/// Longest body that is accepted of a vendor, decompressed: several times the longest that it has reason to send, and with as
-/// many on their way as it may have at once, little enough for a machine with 512 MB. A longer one is cut off while it arrives, so
+/// Longest body that is accepted of a vendor, decompressed: several times the longest that it has reason to send. Of those longer than
+/// [`transport::LARGE_BYTES`] one is in memory at a time, until it is decoded. A longer one is cut off while it arrives, so
 /// a compressed bomb costs no more memory than this.
 pub fn max_body_bytes(vendor: Vendor) -> usize {
     match vendor {
-        // All that a large company has ever reported has 20 MB; two at once.
-        Vendor::SecEdgar => 96 << 20,
-        // A page of 10,000 bars has 1.5 MB; sixteen at once.
+        // All that a large company has ever reported has 20 MB.
+        Vendor::SecEdgar => 64 << 20,
+        // A page of 10,000 bars has 1.5 MB.
         Vendor::Alpaca => 8 << 20,
         // 100,000 values of a series, 50,000 minutes, all listings.
         _ => 24 << 20,
@@ -57,12 +57,13 @@ pub struct Fetcher {
     pub calls: Arc<AtomicU64>,
 }
 
-/// A body worth decoding.
-#[derive(Clone, Debug)]
+/// A body worth decoding. Another large one of the same vendor waits until this one is dropped.
+#[derive(Debug)]
 pub struct Body {
     pub http: u16,
     pub bytes: Vec<u8>,
     pub sha256: String,
+    _room: Room,
 }
 
 /// Why there is no body.
@@ -97,7 +98,7 @@ impl Fetcher {
                     match verdict.class {
                         Class::Ok => {
                             let sha256 = crate::store::sha256_hex(&raw.body);
-                            return Ok(Ok(Body { http: raw.status, bytes: raw.body, sha256 }));
+                            return Ok(Ok(Body { http: raw.status, bytes: raw.body, sha256, _room: call.room }));
                         }
                         Class::RateLimited { per, seconds } => {
                             let until = self.freeze(request.vendor, per, seconds, &raw, now).await?;
@@ -112,6 +113,7 @@ impl Fetcher {
                 let words = self.vendors.redact(&words);
                 return Ok(Err(Refusal::Vendor { class, words, until: None, http }));
             }
+            drop(call);
             attempt += 1;
             let wait = wait.filter(|d| *d <= Duration::from_secs(60)).unwrap_or_else(|| self.backoff(attempt));
             self.host.sleep(wait).await;
@@ -147,6 +149,7 @@ impl Fetcher {
             headers: Vec::new(),
             timeout: self.deadline,
             max_bytes: max_body_bytes(request.vendor),
+            room: Room::of(self.pacer.large(request.vendor.as_str())),
         };
         match request.auth {
             Auth::Headers(list) => {
@@ -187,10 +190,8 @@ impl Fetcher {
             Ok(grant)
         })?;
         Ok(match grant {
-            Grant::Granted => {
-                leaves(ticket).await?;
-                refused(self.after_the_wait(db, &limits, (request, kind), now)?)
-            }
+            Grant::Granted if leaves(ticket).await? => refused(self.after_the_wait(db, &limits, (request, kind), now)?),
+            Grant::Granted => None,
             no => refused(no),
         })
     }

@@ -208,8 +208,8 @@ fn retry_after_in_seconds_and_as_a_date() {
 fn the_longest_bodies_that_may_be_on_their_way_at_once_fit_a_small_machine() {
     let edge = EdgeConfig::built_in().unwrap();
     for vendor in Vendor::ALL {
-        let at_once = edge.inflight(*vendor) * max_body_bytes(*vendor);
-        assert!(at_once <= 192 << 20, "{vendor}: {} MiB", at_once >> 20);
+        let at_once = max_body_bytes(*vendor) + (edge.inflight(*vendor) - 1) * transport::LARGE_BYTES;
+        assert!(at_once <= 72 << 20, "{vendor}: {} MiB", at_once >> 20);
     }
 }
 
@@ -233,9 +233,62 @@ fn a_compressed_bomb_is_cut_off_at_the_cap_while_it_arrives() {
                 drop(socket.write_all(head.as_bytes()).await);
                 drop(socket.write_all(&packed).await);
             });
-            let call = Call { url, query: Vec::new(), secret_query: Vec::new(), headers: Vec::new(), timeout: Duration::from_secs(20), max_bytes: 1 << 20 };
+            let call = Call {
+                url,
+                query: Vec::new(),
+                secret_query: Vec::new(),
+                headers: Vec::new(),
+                timeout: Duration::from_secs(20),
+                max_bytes: 1 << 20,
+                room: Room::default(),
+            };
             r.fetcher.transport.send(&call).await.unwrap()
         })
         .unwrap();
     assert!(matches!(sent, Err(Broken::TooLong)), "4 MiB out of {} bytes under a cap of one", 8_192);
+}
+
+#[test]
+fn of_large_bodies_one_is_in_memory_at_a_time_and_small_ones_wait_for_none() {
+    let r = rig("http://127.0.0.1:9");
+    let host = r.fetcher.host.clone();
+    host.block_on(async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut asked = vec![0u8; 4_096];
+                    let n = socket.read(&mut asked).await.unwrap_or(0);
+                    let length = if asked[..n].starts_with(b"GET /large") { transport::LARGE_BYTES + 1 } else { 1_000 };
+                    drop(socket.write_all(format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n").as_bytes()).await);
+                    drop(socket.write_all(&vec![b'0'; length]).await);
+                });
+            }
+        });
+        let shared = r.fetcher.pacer.large("alpaca");
+        let call = |what: &str| Call {
+            url: format!("http://{address}/{what}"),
+            query: Vec::new(),
+            secret_query: Vec::new(),
+            headers: Vec::new(),
+            timeout: Duration::from_secs(60),
+            max_bytes: 8 << 20,
+            room: Room::of(Arc::clone(&shared)),
+        };
+        let (first, second, small) = (call("large"), call("large"), call("small"));
+        let send = async |call: &Call| r.fetcher.transport.send(call).await.unwrap().unwrap().body.len();
+        assert_eq!(send(&first).await, transport::LARGE_BYTES + 1);
+        assert!(shared.try_lock().is_err(), "held until it was decoded");
+        assert_eq!(send(&small).await, 1_000);
+        let (length, ()) = tokio::join!(send(&second), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        assert_eq!(length, transport::LARGE_BYTES + 1);
+        assert!(shared.try_lock().is_err());
+        drop(second);
+        assert!(shared.try_lock().is_ok());
+    })
+    .unwrap();
 }

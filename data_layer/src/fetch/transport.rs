@@ -7,7 +7,9 @@ use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 
 /// A GET as it leaves: address, query, and the keys apart from both.
 #[derive(Debug)]
@@ -20,6 +22,29 @@ pub struct Call {
     pub timeout: Duration,
     /// Longer bodies (after decompression) are cut off and refused.
     pub max_bytes: usize,
+    /// Where a large body waits for the one before it.
+    pub room: Room,
+}
+
+/// A body longer than this is a large one.
+pub const LARGE_BYTES: usize = 4 << 20;
+
+/// Room for one large body: a vendor's calls share it. It is free again when this is dropped.
+#[derive(Debug, Default)]
+pub struct Room {
+    shared: Arc<tokio::sync::Mutex<()>>,
+    taken: Mutex<Option<OwnedMutexGuard<()>>>,
+}
+
+impl Room {
+    pub fn of(shared: Arc<tokio::sync::Mutex<()>>) -> Self {
+        Self { shared, taken: Mutex::new(None) }
+    }
+    /// Wait until nobody else has a large body.
+    async fn enter(&self) {
+        let guard = Arc::clone(&self.shared).lock_owned().await;
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    }
 }
 
 /// An answer as it came.
@@ -92,9 +117,15 @@ async fn get(host: &Host, call: &Call) -> std::result::Result<Raw, Broken> {
     let status = response.status().as_u16();
     let headers = response.headers().iter().filter_map(|(k, v)| Some((k.as_str().to_ascii_lowercase(), v.to_str().ok()?.to_string()))).collect();
     let mut body = Vec::new();
+    let mut large = false;
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > call.max_bytes {
             return Err(Broken::TooLong);
+        }
+        if !large && body.len() + chunk.len() > LARGE_BYTES {
+            // What has not been read stays at the vendor meanwhile.
+            call.room.enter().await;
+            large = true;
         }
         body.extend_from_slice(&chunk);
     }

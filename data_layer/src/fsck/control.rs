@@ -31,6 +31,9 @@ pub(super) fn databases(root: &DataRoot, out: &mut Vec<Finding>) {
     }
 }
 
+/// Findings of one kind that are named one by one.
+const NAMED: usize = 20;
+
 /// Rows of `segments` against the manifests. A manifest without its rows is only work left over: it is adopted at the next start.
 pub(super) fn segment_rows(db: &Db, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) -> Result<()> {
     let what = "the segments table agrees with the manifests";
@@ -38,8 +41,14 @@ pub(super) fn segment_rows(db: &Db, manifests: &[(DataPath, Manifest)], out: &mu
     let conn = db.lock()?;
     let rows: BTreeMap<String, String> =
         conn.prepare("SELECT path, sha256 FROM segments")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
-    if let Some((path, _)) = rows.iter().find(|(path, sha256)| named.get(path.as_str()) != Some(&sha256.as_str())) {
+    let adrift: Vec<&String> = rows.iter().filter(|(path, sha256)| named.get(path.as_str()) != Some(&sha256.as_str())).map(|(path, _)| path).collect();
+    for path in adrift.iter().take(NAMED) {
         out.push(Finding::fail("segments", what, text!("{path} has a row and no manifest that agrees with it"), "trademl node audit --full"));
+    }
+    if adrift.len() > NAMED {
+        out.push(Finding::fail("segments", what, text!("{} more have none either", adrift.len() - NAMED), "trademl node audit --full"));
+    }
+    if !adrift.is_empty() {
         return Ok(());
     }
     match named.keys().filter(|path| !rows.contains_key(**path)).count() {

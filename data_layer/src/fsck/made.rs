@@ -1,7 +1,7 @@
 //! What was answered, and what was made from it: manifests, reference tables, records, exports, backups.
 
 use super::Finding;
-use crate::control::{Db, seal};
+use crate::control::seal;
 use crate::curate::{self, Deps};
 use crate::error::{Error, Result, code};
 use crate::export;
@@ -14,6 +14,8 @@ use crate::root::{DataPath, DataRoot};
 use crate::segment::Manifest;
 use crate::store;
 use crate::vouch;
+use crate::words::joined;
+use rusqlite::Connection;
 
 const MEND: &str = "trademl node audit --full (it is asked or made again)";
 
@@ -26,18 +28,18 @@ pub(super) fn manifests(damaged: &[(DataPath, Error)], out: &mut Vec<Finding>) {
     }
 }
 
-/// Every question that the bookmarks remember is answered by a manifest.
-pub(super) fn answers(db: &Db, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) -> Result<()> {
+/// Every question that the bookmarks remember is answered by a manifest. `conn` is the database, or a backup of it where it cannot be read.
+pub(super) fn answers(conn: &Connection, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) -> Result<()> {
     let what = "every answer that was had is still there";
     let all: Vec<&Manifest> = manifests.iter().map(|(_, m)| m).collect();
-    let lost = lost::find(db, None, &all)?;
-    out.push(match lost.first() {
-        None => Finding::pass("answers", what),
-        Some(first) => {
-            let about = text!("{} {} {} of {} to {}", first.vendor, first.dataset, first.symbol, first.range.0, first.range.1);
-            Finding::fail("answers", what, text!("{} are not, the first is {about}", lost.len()), MEND)
-        }
-    });
+    let lost = lost::find_in(conn, None, &all)?;
+    if lost.is_empty() {
+        out.push(Finding::pass("answers", what));
+        return Ok(());
+    }
+    let about: Vec<String> =
+        lost.iter().take(5).map(|l| text!("{} {} {} of {} to {}", l.vendor, l.dataset, l.symbol, l.range.0, l.range.1).trim().to_string()).collect();
+    out.push(Finding::fail("answers", what, text!("{} are not: {}", lost.len(), joined(&about, "; ")), MEND));
     Ok(())
 }
 

@@ -94,3 +94,23 @@ fn acknowledged_facts_must_be_there() {
     std::fs::write(&list, "ACK file raw/nothing.parquet\nACK segment 00\nACK task 7\n").unwrap();
     assert_eq!(failures(&kit), ["acked"]);
 }
+
+#[test]
+fn an_answer_that_went_with_its_database_is_remembered_by_the_night_s_copy() {
+    use crate::bookmarks::{self, Bookmark, Key};
+    let kit = filled();
+    let (path, manifest) = segment::all_manifests(&kit.root).unwrap().remove(0);
+    let key = Key { vendor: "alpaca", dataset: crate::schema::dataset::EQUITIES_EOD, symbol: "AAA", range: range("2017-01-01", "2017-03-01") };
+    let mark = Bookmark { cursor: None, pages: 1, rows: 3, complete: true, updated_at: manifest.ingested_at };
+    kit.db.write(|tx| bookmarks::exact_from(tx, manifest.ingested_at).and_then(|()| bookmarks::put(tx, &key, &mark))).unwrap();
+    crate::control::nightly_backup(&kit.root, "2017-03-02").unwrap();
+    assert!(!failures(&kit).contains(&"answers"));
+    std::fs::remove_file(kit.place(&path)).unwrap();
+    assert!(failures(&kit).contains(&"answers"), "the database remembers the question");
+    for name in ["node.sqlite", "node.sqlite-wal", "node.sqlite-shm"] {
+        drop(std::fs::remove_file(kit.place(&DataPath::new(format!("control/{name}")).unwrap())));
+    }
+    let told = run(&kit.root).unwrap();
+    let answers = told.iter().find(|f| f.id == "answers").unwrap();
+    assert!(answers.status == Level::Fail && format!("{answers:?}").contains("alpaca"), "{answers:?}");
+}

@@ -7,6 +7,7 @@ use crate::error::{Error, Result, code};
 use crate::time::{DateRange, TradingDay};
 use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// A quarter of a year as it is stored: 20172 is the second of 2017.
@@ -64,9 +65,10 @@ pub(super) struct Block {
     pub days: Vec<(TradingDay, u32)>,
 }
 
-/// A verdict as it is stored.
+/// A verdict as it is stored. Whoever changes one through the view may leave its code out, or name it in signs that JSON escapes:
+/// such a text cannot be borrowed, and one of them must not make the days beside it unreadable.
 #[derive(Serialize, Deserialize)]
-struct Told<'a>(&'a str, &'a str, Option<f64>, u64, Option<u64>, Option<String>, Option<String>);
+struct Told<'a>(#[serde(borrow)] Cow<'a, str>, Option<Cow<'a, str>>, Option<f64>, u64, Option<u64>, Option<String>, Option<String>);
 
 /// The columns of a block as they are stored.
 pub(super) struct Stored {
@@ -177,13 +179,14 @@ impl Block {
 
 fn told(v: &Verdict) -> Told<'_> {
     let moment = |t: Option<crate::time::UtcTime>| t.map(|t| t.to_string());
-    Told(v.status.as_str(), &v.qc_code, Some(v.qc_score), v.row_count, v.expected_rows, moment(v.first_observed_at), moment(v.last_observed_at))
+    let (status, code) = (Cow::Borrowed(v.status.as_str()), Cow::Borrowed(v.qc_code.as_str()));
+    Told(status, Some(code), Some(v.qc_score), v.row_count, v.expected_rows, moment(v.first_observed_at), moment(v.last_observed_at))
 }
 
 fn heard(Told(status, code, score, rows, expected, first, last): Told<'_>) -> Result<Verdict> {
     Ok(Verdict {
-        status: Status::parse(status)?,
-        qc_code: code.to_string(),
+        status: Status::parse(&status)?,
+        qc_code: code.map(Cow::into_owned).unwrap_or_default(),
         qc_score: score.unwrap_or(0.0),
         row_count: rows,
         expected_rows: expected,

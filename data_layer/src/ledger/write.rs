@@ -359,4 +359,71 @@ mod tests {
         let red: Vec<TradingDay> = crate::ledger::troubled(&kit.db, TABLE, day("2017-01-01"), day("2018-01-01")).unwrap().iter().map(|r| r.key.dt).collect();
         assert_eq!(red, [day("2017-07-01")]);
     }
+
+    use proptest::prelude::*;
+
+    /// Whatever a hand may write as a code: none, signs that JSON and SQL escape, other scripts.
+    fn any_code() -> impl Strategy<Value = Option<String>> {
+        let odd = prop_oneof![
+            Just("\"".to_string()),
+            Just("\\".into()),
+            Just("'".into()),
+            Just("\n\t\r".into()),
+            Just("\u{1}\u{1f}\u{7f}".into()),
+            Just("é月😀".into()),
+            Just("]},{[".into()),
+            "\\PC{0,3}"
+        ];
+        proptest::option::of(proptest::collection::vec(odd, 0..5).prop_map(|parts| parts.concat()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn whatever_code_a_hand_writes_is_read_and_hides_no_other_day(codes in proptest::collection::vec((0..20usize, any_code()), 1..6)) {
+            let kit = Kit::new();
+            let mut rows: Vec<Row> = days("2017-06-20", 20).map(|d| row("A", d, Status::Green, 0)).collect();
+            say(&kit.db, "A", &rows, window(&rows));
+            for (at, code) in &codes {
+                let sql = "UPDATE partition_status SET status = 'RED', qc_code = ?1 WHERE dt = ?2";
+                kit.db.lock().unwrap().execute(sql, params![code, rows[*at].key.dt.to_string()]).unwrap();
+                rows[*at].verdict = Verdict { status: Status::Red, qc_code: code.clone().unwrap_or_default(), ..rows[*at].verdict.clone() };
+            }
+            prop_assert_eq!(&all_rows(&kit.db).unwrap(), &rows);
+            // And they can be told again as they stand.
+            let other = Kit::new();
+            say(&other.db, "A", &rows, window(&rows));
+            prop_assert_eq!(all_rows(&other.db).unwrap(), rows);
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_taken() {
+        let kit = Kit::new();
+        let rows: Vec<Row> = days("2017-06-28", 5).map(|d| row("A", d, Status::Green, 5_000_000)).collect();
+        say(&kit.db, "A", &rows, window(&rows));
+        let change = |what: &str| kit.db.lock().unwrap().execute(&format!("UPDATE partition_status SET {what} WHERE dt = '2017-07-01'"), []);
+        for what in [
+            "status = NULL",
+            "status = 'green'",
+            "qc_code = 5",
+            "qc_score = 9e999",
+            "qc_score = 'x'",
+            "row_count = NULL",
+            "row_count = -1",
+            "row_count = 0.5",
+            "expected_rows = -1",
+            "first_observed_at = 'yesterday'",
+            "last_observed_at = '2017-02-31T00:00:00Z'",
+            "last_observed_at = 7",
+        ] {
+            assert!(change(what).is_err(), "{what}");
+        }
+        assert_eq!(all_rows(&kit.db).unwrap(), rows);
+        for what in ["qc_score = NULL", "expected_rows = NULL", "first_observed_at = NULL", "last_observed_at = '2017-02-28T23:59:59.123456Z'", "row_count = 7"]
+        {
+            change(what).unwrap();
+        }
+        assert_eq!(all_rows(&kit.db).unwrap()[3].verdict.row_count, 7);
+    }
 }

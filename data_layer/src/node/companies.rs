@@ -5,22 +5,20 @@
 
 use super::{Node, newest_due};
 use crate::error::Result;
-use crate::frame;
 use crate::queue::{Kind, NewTask, SeedReport};
-use crate::reference::{self, sources};
+use crate::reference;
 use crate::scheduler;
 use crate::schema::{dataset, table};
-use crate::segment::{self, Manifest};
+use crate::segment;
+use crate::sourcing::Vendor;
 use crate::stage;
 use crate::time::{DateRange, TradingDay, new_york};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Days after which the list of tickers is asked for again.
 const LIST_DAYS: i32 = 7;
 /// Days before the stage's first session from which counts of shares are wanted: the first session needs one.
 const BEFORE_DAYS: i32 = 400;
-/// Filings that hold a company's numbers.
-const REPORTS: [&str; 4] = ["10-Q", "10-K", "20-F", "40-F"];
 /// How far the days on which companies report are asked for.
 pub(super) const CALENDAR_DAYS: i32 = 45;
 
@@ -36,25 +34,23 @@ impl Node {
         let symbols: BTreeSet<&String> = stage.universe.symbols.iter().collect();
         let known = reference::load_companies(self.root())?;
         let companies: BTreeSet<String> = known.into_iter().filter(|t| symbols.contains(&t.symbol)).map(|t| t.cik).collect();
-        let (facts, filings) = (segment::manifests_for(self.root(), table::RAW_FUNDAMENTALS)?, segment::manifests_for(self.root(), table::RAW_FILINGS)?);
-        let (counted, read) = (asked_until(facts.iter().map(|(_, m)| m), dataset::SHARES), asked_until(filings.iter().map(|(_, m)| m), dataset::FILINGS));
-        let reports = self.newest_reports(filings.iter().map(|(_, m)| m))?;
-        let (start, end) = (self.stage_window(&stage)?.start, asof.plus_days(1));
-        for cik in companies {
-            let from = read.get(&cik).copied();
-            tasks.extend(self.of_company(dataset::FILINGS, &cik, from.unwrap_or(start), end, from.is_some())?);
-            let from = counted.get(&cik).copied();
+        let asked = |lane: &str, raw: &str| reference::days_asked(self.root(), raw, lane);
+        let (read, counted) = (asked(dataset::FILINGS, table::RAW_FILINGS)?, asked(dataset::SHARES, table::RAW_FUNDAMENTALS)?);
+        let reports = reference::report_days(self.root())?;
+        // All that the ledger answers for; before the first audit, what the stage asks for.
+        let start = self.window().or_else(|_| self.stage_window(&stage))?.start;
+        let (counts_from, end) = (start.plus_days(-BEFORE_DAYS), asof.plus_days(1));
+        for cik in &companies {
+            let hull = read.get(cik).copied();
+            tasks.extend(self.of_company(dataset::FILINGS, cik, hull.map_or(start, |h| h.end), end, hull.is_some())?);
+            tasks.extend(self.earlier(dataset::FILINGS, cik, start, hull)?);
+            let hull = counted.get(cik).copied();
             // A report on the day that was asked last may have come after the question.
-            let due = from.is_none_or(|from| reports.get(&cik).is_some_and(|filed| from.plus_days(-1) <= *filed && *filed < end));
-            if due {
-                tasks.extend(self.of_company(
-                    dataset::SHARES,
-                    &cik,
-                    from.map_or(start.plus_days(-BEFORE_DAYS), |from| from.plus_days(-1)),
-                    end,
-                    from.is_some(),
-                )?);
+            let news = |until: TradingDay| reports.get(cik).is_some_and(|days| days.range(until.plus_days(-1)..end).next().is_some());
+            if hull.is_none_or(|h| news(h.end)) {
+                tasks.extend(self.of_company(dataset::SHARES, cik, hull.map_or(counts_from, |h| h.end.plus_days(-1)), end, hull.is_some())?);
             }
+            tasks.extend(self.earlier(dataset::SHARES, cik, counts_from, hull)?);
         }
         let waiting = self.waiting()?;
         tasks.retain(|t| !waiting.contains_key(&(t.dataset.clone(), t.symbol.clone())));
@@ -80,32 +76,10 @@ impl Node {
         Ok(Some(NewTask { symbol: cik.to_string(), ..task }))
     }
 
-    /// The day of each company's newest filing that holds numbers.
-    fn newest_reports<'m>(&self, manifests: impl Iterator<Item = &'m Manifest>) -> Result<BTreeMap<String, TradingDay>> {
-        let mut out: BTreeMap<String, TradingDay> = BTreeMap::new();
-        for segment in manifests.flat_map(|m| &m.segments) {
-            let Ok(rows) = sources::read_columns(self.root(), segment, &["cik", "form", "filed"])? else { continue };
-            let (cik, form, filed) = (frame::texts(&rows, "cik")?, frame::texts(&rows, "form")?, frame::days(&rows, "filed")?);
-            for i in 0..rows.height() {
-                let report = form[i].is_some_and(|form| REPORTS.contains(&form.trim_end_matches("/A")));
-                if let (true, Some(cik), Some(day)) = (report, cik[i], filed[i]) {
-                    let newest = out.entry(cik.to_string()).or_insert(day);
-                    *newest = day.max(*newest);
-                }
-            }
-        }
-        Ok(out)
+    /// What lies before the days that were asked about, where the window has grown backwards. Not before the lane's first day.
+    fn earlier(&self, name: &str, cik: &str, start: TradingDay, asked: Option<DateRange>) -> Result<Option<NewTask>> {
+        let Some(asked) = asked else { return Ok(None) };
+        let depth = self.endpoints().entry(Vendor::SecEdgar, name).and_then(|entry| self.endpoints().depth(entry));
+        self.of_company(name, cik, depth.map_or(start, |depth| depth.max(start)), asked.start, false)
     }
-}
-
-/// The first day that was not asked yet, by company.
-fn asked_until<'m>(manifests: impl Iterator<Item = &'m Manifest>, name: &str) -> BTreeMap<String, TradingDay> {
-    let mut out: BTreeMap<String, TradingDay> = BTreeMap::new();
-    for m in manifests.filter(|m| m.complete && m.dataset == name) {
-        for cik in &m.asked.symbols {
-            let until = out.entry(cik.clone()).or_insert(m.asked.t1);
-            *until = m.asked.t1.max(*until);
-        }
-    }
-    out
 }

@@ -65,6 +65,7 @@ pub enum QcCode {
     MoveUnexplained,
     SourcesDisagree,
     FeedChanged,
+    NotSeen,
     Missing,
     MissingRows,
     ChecksumMismatch,
@@ -89,6 +90,7 @@ impl QcCode {
             Self::MoveUnexplained => "MOVE_UNEXPLAINED",
             Self::SourcesDisagree => "SOURCES_DISAGREE",
             Self::FeedChanged => "FEED_CHANGED",
+            Self::NotSeen => "NOT_SEEN",
             Self::Missing => "MISSING",
             Self::MissingRows => "MISSING_ROWS",
             Self::ChecksumMismatch => "CHECKSUM_MISMATCH",
@@ -113,7 +115,8 @@ impl QcCode {
             | Self::StaleRepeat
             | Self::MoveUnexplained
             | Self::SourcesDisagree
-            | Self::FeedChanged => Status::Amber,
+            | Self::FeedChanged
+            | Self::NotSeen => Status::Amber,
             Self::Missing
             | Self::MissingRows
             | Self::ChecksumMismatch
@@ -132,7 +135,7 @@ impl QcCode {
             Self::FeedChanged | Self::SourcesDisagree | Self::MoveUnexplained => 0.8,
             Self::StaleRepeat | Self::LongSession | Self::ShortSession => 0.7,
             Self::NullCells => 0.6,
-            Self::VendorEmpty | Self::BeforeFirstBar => 0.5,
+            Self::VendorEmpty | Self::BeforeFirstBar | Self::NotSeen => 0.5,
             Self::SuspiciousEmpty => 0.4,
             _ => 0.0,
         }

@@ -7,7 +7,7 @@
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::time::{DateRange, UtcTime};
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -98,6 +98,7 @@ pub fn seed(tx: &Transaction<'_>, now: UtcTime, tasks: &[NewTask]) -> Result<See
         "INSERT INTO backfill_queue (dataset, symbol, start_date, end_date, kind, priority, vendor, next_not_before, run_id, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10) ON CONFLICT (dataset, symbol, start_date, end_date, kind) DO NOTHING",
     )?;
+    let mut fresh: BTreeMap<(&str, Kind), u64> = BTreeMap::new();
     for task in tasks {
         let (start, end) = (task.range.start.to_string(), task.range.end.to_string());
         let not_before = task.not_before.map(|t| t.to_string());
@@ -105,11 +106,16 @@ pub fn seed(tx: &Transaction<'_>, now: UtcTime, tasks: &[NewTask]) -> Result<See
             insert.execute(params![task.dataset, task.symbol, start, end, task.kind.as_str(), task.priority, task.vendor, not_before, task.run_id, now])?;
         if inserted == 1 {
             report.inserted += 1;
+            *fresh.entry((&task.dataset, task.kind)).or_default() += 1;
         } else if revive(tx, &now, task, [&start, &end], not_before)? {
             report.revived += 1;
         } else {
             report.kept += 1;
         }
+    }
+    let mut counted = tx.prepare_cached("INSERT INTO queue_counts VALUES (?1, ?2, 'PENDING', ?3) ON CONFLICT DO UPDATE SET tasks = tasks + ?3")?;
+    for ((dataset, kind), n) in fresh {
+        counted.execute(params![dataset, kind.as_str(), i64::try_from(n).unwrap_or(i64::MAX)])?;
     }
     count(tx, "queue.inserted", report.inserted)?;
     count(tx, "queue.revived", report.revived)?;
@@ -143,6 +149,12 @@ pub fn counts(db: &Db) -> Result<BTreeMap<(String, String, String), u64>> {
     let mut st = conn.prepare_cached("SELECT dataset, kind, status, tasks FROM queue_counts WHERE tasks > 0")?;
     let rows = st.query_map([], |r| Ok(((r.get(0)?, r.get(1)?, r.get(2)?), r.get::<_, i64>(3)?.unsigned_abs())))?;
     Ok(rows.collect::<std::result::Result<_, _>>()?)
+}
+
+/// Rows of a dataset that wait or are being worked on.
+pub fn open(conn: &Connection, dataset: &str) -> Result<u64> {
+    let sql = "SELECT coalesce(sum(tasks), 0) FROM queue_counts WHERE dataset = ?1 AND status IN ('PENDING', 'LEASED')";
+    Ok(conn.prepare_cached(sql)?.query_row([dataset], |r| r.get::<_, i64>(0))?.unsigned_abs())
 }
 
 /// When the oldest waiting row of each (dataset, kind) was put in.

@@ -15,6 +15,7 @@ mod actions;
 mod fundamentals;
 mod listings;
 mod companies;
+mod company_partitions;
 mod shares;
 mod earnings;
 mod liquid;
@@ -25,6 +26,7 @@ pub(crate) mod sources;
 
 pub use actions::{CorpAction, TickerChange, actions_of, load_actions, load_ticker_changes};
 pub use companies::{Tenure, holder, load_companies, tenures_of};
+pub use company_partitions::{days_asked, report_days};
 pub use earnings::{EarningsDate, earnings_of, load_earnings};
 pub use fundamentals::{Fundamentals, Item, Reported};
 pub use liquid::{ADV_SESSIONS, LiquidStay, MIN_ADV_USD, decided_adv, liquid_universe, refresh_liquid};

@@ -2,10 +2,10 @@
 //! completely, and the answer is still readable: by the making of the tables, which reads every answer before each audit, and by
 //! this audit where something changed or all is read.
 
-use super::{REF_LISTINGS, SP500, sources};
+use super::{REF_LISTINGS, SP500, company_partitions, sources};
 use crate::control::Db;
 use crate::error::Result;
-use crate::ledger::{self, Key, Row, Verdict};
+use crate::ledger::{self, Change, Key, Row, Verdict};
 use crate::qc::QcCode;
 use crate::root::{DataPath, DataRoot};
 use crate::schema::{dataset, table};
@@ -17,21 +17,83 @@ use rusqlite::OptionalExtension;
 use std::collections::BTreeSet;
 
 /// Who answered for which sessions.
-struct Answer {
-    vendor: String,
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub vendor: String,
     /// `None` = every symbol.
-    symbols: Option<BTreeSet<String>>,
-    from: TradingDay,
-    to: TradingDay,
-    at: UtcTime,
+    pub symbols: Option<BTreeSet<String>>,
+    pub from: TradingDay,
+    pub to: TradingDay,
+    pub at: UtcTime,
+}
+
+/// What an audit of the reference tables looks at.
+pub(super) struct Task<'a> {
+    pub root: &'a DataRoot,
+    pub db: &'a Db,
+    pub stage: &'a Stage,
+    pub sessions: &'a [TradingDay],
+    damaged: BTreeSet<&'a str>,
+    afresh: bool,
+}
+
+/// What is to be written.
+#[derive(Default)]
+pub(super) struct Found {
+    changes: Vec<Change>,
+    /// Lanes and the digests of what their rows now follow from.
+    seen: Vec<(&'static str, String)>,
+}
+
+impl Found {
+    /// The rows of a table are to be these.
+    pub fn say(&mut self, db: &Db, table: &str, want: Vec<Row>) -> Result<()> {
+        let everything = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
+        let mut have = Vec::new();
+        for source in ledger::sources(db, table)? {
+            have.extend(ledger::rows_of(db, &source, table, "", "", everything.start, everything.end)?);
+        }
+        self.changes.extend(ledger::differences(have, want));
+        Ok(())
+    }
+}
+
+impl Task<'_> {
+    /// The answers of a lane, unless its rows were made from the same answers, stage, sessions and `more` already.
+    pub fn news(&self, lane: &'static str, raw: &str, more: &str, found: &mut Found) -> Result<Option<Vec<Answer>>> {
+        let manifests = sources::manifests(self.root, raw)?;
+        let digest = self.digest(&manifests, lane, more)?;
+        let known = known(self.db, lane)?;
+        if known.as_deref() == Some(&digest) {
+            if !self.afresh {
+                return Ok(None);
+            }
+        } else {
+            found.seen.push((lane, digest));
+        }
+        answers(self.root, manifests, raw, lane, &self.damaged).map(Some)
+    }
+
+    /// The answers of a lane.
+    pub fn answers(&self, lane: &str, raw: &str) -> Result<Vec<Answer>> {
+        answers(self.root, sources::manifests(self.root, raw)?, raw, lane, &self.damaged)
+    }
+
+    /// The digest of all that the rows of a lane follow from: of its segments' bytes only whether they are there and can be used.
+    fn digest(&self, manifests: &[(DataPath, Manifest)], lane: &str, more: &str) -> Result<String> {
+        let size = |s: &Segment| (s.path.clone(), sources::size(self.root, &s.path), self.damaged.contains(s.path.as_str()));
+        let answers: Vec<_> = manifests.iter().map(|(path, m)| (path, m.segments.iter().map(size).collect::<Vec<_>>())).collect();
+        let days = (self.sessions.first(), self.sessions.last(), self.sessions.len());
+        store::digest_of(&(answers, self.stage.is_active(lane), &self.stage.universe.symbols, days, more))
+    }
 }
 
 /// Bring the rows of the reference tables in line with the raw answers. Answers are read again if `afresh`, or where something
 /// came, went, has another size, or is `damaged` now and was not, or the other way about: raw files that the making of the tables,
 /// which reads all of them each time, could not use. Returns how many rows changed.
 pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[TradingDay], damaged: &[String], afresh: bool) -> Result<u64> {
-    let damaged: BTreeSet<&str> = damaged.iter().map(String::as_str).collect();
-    let (mut changes, mut seen) = (Vec::new(), Vec::new());
+    let task = Task { root, db, stage, sessions, damaged: damaged.iter().map(String::as_str).collect(), afresh };
+    let mut found = Found::default();
     let plan: [(&str, &str, &str, &[&str]); 4] = [
         (dataset::LISTINGS, table::RAW_LISTINGS, "alpha_vantage", &[REF_LISTINGS, table::REF_DELISTINGS, table::REF_UNIVERSE]),
         (dataset::CORP_ACTIONS, table::RAW_CORP_ACTIONS, "alpaca", &[table::REF_CORP_ACTIONS]),
@@ -39,16 +101,7 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
         (dataset::INDEX_MEMBERSHIP, table::RAW_INDEX_MEMBERSHIP, "finnhub", &[table::REF_INDEX_MEMBERSHIP]),
     ];
     for (lane, raw, usual_vendor, tables) in plan {
-        let manifests = sources::manifests(root, raw)?;
-        let digest = digest(root, &manifests, stage, lane, sessions, &damaged)?;
-        let known = known(db, lane)?;
-        if !afresh && known.as_deref() == Some(&digest) {
-            continue;
-        }
-        if known.as_deref() != Some(&digest) {
-            seen.push((lane, digest));
-        }
-        let answers = answers(root, manifests, raw, lane, &damaged)?;
+        let Some(answers) = task.news(lane, raw, "", &mut found)? else { continue };
         // What is optional is expected only once it was asked for.
         let optional = matches!(lane, dataset::MACROS_FRED | dataset::INDEX_MEMBERSHIP);
         let active = stage.is_active(lane) && (!optional || !answers.is_empty());
@@ -59,28 +112,16 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
         };
         for table in tables {
             let want = if active { rows(table, usual_vendor, &answers, &asked, sessions) } else { Vec::new() };
-            let everything = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
-            let mut have = Vec::new();
-            for source in ledger::sources(db, table)? {
-                have.extend(ledger::rows_of(db, &source, table, "", "", everything.start, everything.end)?);
-            }
-            changes.extend(ledger::differences(have, want));
+            found.say(db, table, want)?;
         }
     }
-    ledger::apply(db, &changes)?;
-    if !seen.is_empty() {
-        db.write(|tx| {
-            seen.iter().try_for_each(|(lane, digest)| Ok(tx.execute("INSERT OR REPLACE INTO audited_answers VALUES (?1, ?2)", [*lane, digest]).map(drop)?))
-        })?;
+    company_partitions::audit(&task, &mut found)?;
+    ledger::apply(db, &found.changes)?;
+    if !found.seen.is_empty() {
+        let put = "INSERT OR REPLACE INTO audited_answers VALUES (?1, ?2)";
+        db.write(|tx| found.seen.iter().try_for_each(|(lane, digest)| Ok(tx.execute(put, [*lane, digest]).map(drop)?)))?;
     }
-    Ok(changes.len() as u64)
-}
-
-/// The digest of all that the rows of a lane follow from: of its segments' bytes only whether they are there and can be used.
-fn digest(root: &DataRoot, manifests: &[(DataPath, Manifest)], stage: &Stage, lane: &str, sessions: &[TradingDay], damaged: &BTreeSet<&str>) -> Result<String> {
-    let size = |s: &Segment| (s.path.clone(), sources::size(root, &s.path), damaged.contains(s.path.as_str()));
-    let answers: Vec<_> = manifests.iter().map(|(path, m)| (path, m.segments.iter().map(size).collect::<Vec<_>>())).collect();
-    store::digest_of(&(answers, stage.is_active(lane), &stage.universe.symbols, sessions.first(), sessions.last(), sessions.len()))
+    Ok(found.changes.len() as u64)
 }
 
 /// The digest that the ledger's rows of a lane were last made from.
@@ -118,7 +159,8 @@ fn readable(root: &DataRoot, manifest: &Manifest) -> Result<bool> {
     Ok(true)
 }
 
-fn rows(table: &str, usual_vendor: &str, answers: &[Answer], symbols: &[String], sessions: &[TradingDay]) -> Vec<Row> {
+/// A row for each session: GREEN where all of `symbols` were answered for.
+pub(super) fn rows(table: &str, usual_vendor: &str, answers: &[Answer], symbols: &[String], sessions: &[TradingDay]) -> Vec<Row> {
     // How many of the stage's symbols each session was answered for, and when that was first and last said.
     struct Tally {
         answered: u64,
@@ -150,24 +192,21 @@ fn rows(table: &str, usual_vendor: &str, answers: &[Answer], symbols: &[String],
     let wanted = symbols.len() as u64;
     let row = |(dt, t): (&TradingDay, Tally)| {
         let code = if t.vendor.is_some() && t.answered == wanted { QcCode::Ok } else { QcCode::Missing };
-        Row {
-            key: Key {
-                source_name: t.vendor.unwrap_or_else(|| usual_vendor.to_string()),
-                table_name: table.to_string(),
-                symbol: String::new(),
-                dt: *dt,
-                partition_key: String::new(),
-            },
-            verdict: Verdict {
-                status: code.status(),
-                qc_code: code.as_str().to_string(),
-                qc_score: code.score(),
-                row_count: t.answered,
-                expected_rows: Some(wanted),
-                first_observed_at: t.first,
-                last_observed_at: t.last,
-            },
-        }
+        row(table, t.vendor.as_deref().unwrap_or(usual_vendor), *dt, code, (t.answered, wanted), (t.first, t.last))
     };
     sessions.iter().zip(tallies).map(row).collect()
+}
+
+/// What is said of one session of a reference table: how many of how many answers are there, and when they first and last came.
+pub(super) fn row(
+    table: &str,
+    vendor: &str,
+    dt: TradingDay,
+    code: QcCode,
+    (row_count, expected): (u64, u64),
+    (first_observed_at, last_observed_at): (Option<UtcTime>, Option<UtcTime>),
+) -> Row {
+    let key = Key { source_name: vendor.into(), table_name: table.into(), symbol: String::new(), dt, partition_key: String::new() };
+    let (status, qc_code, qc_score, expected_rows) = (code.status(), code.as_str().to_string(), code.score(), Some(expected));
+    Row { key, verdict: Verdict { status, qc_code, qc_score, row_count, expected_rows, first_observed_at, last_observed_at } }
 }

@@ -68,6 +68,9 @@ pub enum Do {
     DropStream,
     /// The account's amounts come with the exponent `rows` (2) in place of their own.
     WrongMoneyDigits,
+    /// A list of orders has one of somebody else in `as_symbol` (AAPL), of a kind that a small client does not read: a trailing stop
+    /// over dollars, good for the close.
+    ForeignOrder,
     /// The list of symbols has `as_symbol` a second time, as `NAME.US`.
     TwinSymbol,
     /// The list of symbols has `as_symbol` in another currency.

@@ -186,12 +186,13 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
     let (table, tf) = place_of(&batch.dataset);
     let host = ctx.host();
     let mut segments = Vec::new();
-    for (range, mut frame, symbols) in rows.frames(vendor, batch.range)? {
+    rows.each_frame(vendor, batch.range, &mut |range, mut frame, symbols| {
         let place = Place { table, vendor: vendor.as_str(), tf, range, symbols: if batch.symbols.is_empty() { &[] } else { &symbols } };
         let segment = segment::write(&ctx.root, &place, &mut frame)?;
         host.ack("segment", &segment.sha256);
         segments.push(segment);
-    }
+        Ok(())
+    })?;
     let manifest = Manifest {
         v: 1,
         dataset: batch.dataset.clone(),

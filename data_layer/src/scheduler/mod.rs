@@ -98,7 +98,7 @@ pub struct DrainTick {
     pub rows: u64,
     /// Calls of all vendors since this drain began.
     pub calls: u64,
-    /// This vendor's rows of this dataset that are still waiting or being worked on.
+    /// Rows of this dataset that are still waiting or being worked on.
     pub open: u64,
 }
 
@@ -228,10 +228,11 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
                     out.notices.push(notice);
                 }
             }
-            let open = queue::outlook(&*ctx.db.lock()?, vendor.as_str(), std::slice::from_ref(&dataset))?;
+            // From the kept counts: what this costs does not depend on how much is waiting.
+            let open = queue::open(&*ctx.db.lock()?, &dataset)?;
             let calls = ctx.fetcher.calls.load(Ordering::SeqCst) - before;
             // Nobody listening is not a reason to stop.
-            drop(ticks.send(DrainTick { vendor, dataset, tasks_done: out.tasks_done, rows: out.rows, calls, open: open.pending + open.leased }));
+            drop(ticks.send(DrainTick { vendor, dataset, tasks_done: out.tasks_done, rows: out.rows, calls, open }));
             continue;
         }
         if stopped || over || ctx.host().is_cancelled() {

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 mod lessons;
+mod pacing;
 
 /// What the fake vendor does with its n-th call (from 1) in place of answering.
 type Script = Box<dyn Fn(usize, &Call) -> Option<std::result::Result<Raw, Broken>> + Send + Sync>;
@@ -112,13 +113,13 @@ fn context(dir: &Path, transport: Arc<FakeVendor>, crash_at: Option<u64>) -> Res
 }
 
 /// The same with keys of further vendors.
-fn keyed_context(dir: &Path, transport: Arc<FakeVendor>, vendors: &[&str]) -> IngestContext {
+fn keyed_context(dir: &Path, transport: Arc<dyn Transport>, vendors: &[&str]) -> IngestContext {
     let keys = vendors.iter().map(|v| (format!("{v}_API_KEY"), format!("CANARY-{v}")));
     let addresses = vendors.iter().map(|v| (format!("TRADEML_BASE_URL_{v}"), "http://127.0.0.1:9".to_string()));
     context_with(dir, transport, None, keys.chain(addresses).collect()).unwrap()
 }
 
-fn context_with(dir: &Path, transport: Arc<FakeVendor>, crash_at: Option<u64>, mut env: BTreeMap<String, String>) -> Result<IngestContext> {
+fn context_with(dir: &Path, transport: Arc<dyn Transport>, crash_at: Option<u64>, mut env: BTreeMap<String, String>) -> Result<IngestContext> {
     for name in ["ALPACA_API_KEY", "ALPACA_API_SECRET", "ALPHA_VANTAGE_API_KEY"] {
         env.insert(name.to_string(), format!("CANARY-{name}"));
     }

@@ -74,7 +74,7 @@ pub fn key_variables(vendor: Vendor) -> &'static [&'static str] {
 }
 
 /// Where a vendor's data is asked for.
-fn home(vendor: Vendor) -> Base {
+pub fn home(vendor: Vendor) -> Base {
     match vendor {
         Vendor::Alpaca => Base::AlpacaData,
         Vendor::Tiingo => Base::Tiingo,

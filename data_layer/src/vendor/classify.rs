@@ -7,8 +7,9 @@
 
 use crate::budget::Per;
 use crate::sourcing::Vendor;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The class of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,16 +67,80 @@ pub struct Verdict {
 
 /// Apply the rule; the first test that fits wins.
 pub fn classify(a: &Answer<'_>) -> Verdict {
-    let json: Option<Value> = serde_json::from_slice(a.body).ok();
-    let class = if (200..300).contains(&a.status) { success(a, json.as_ref()) } else { refusal(a, json.as_ref()) };
+    let good = (200..300).contains(&a.status);
+    // A good body may have tens of megabytes, and only these vendors ever refuse with one.
+    let may_refuse = !good || matches!(a.vendor, Vendor::AlphaVantage | Vendor::Tiingo | Vendor::Finnhub);
+    let json: Option<Top> = if may_refuse { serde_json::from_slice(a.body).ok() } else { None };
+    let class = if good { success(a, json.as_ref()) } else { refusal(a, json.as_ref()) };
     let words = if class == Class::Ok { String::new() } else { words_of(a.body, json.as_ref()) };
     Verdict { class, words }
 }
 
+/// The outermost object of an answer. Nothing below its own fields is kept: as a tree, a large answer takes ten times its length.
+type Top = BTreeMap<String, Field>;
+
+/// What a refusal may hold in a field; everything else is passed over.
+#[derive(Debug, PartialEq)]
+enum Field {
+    Text(String),
+    Number(i64),
+    Other,
+}
+
+impl Field {
+    fn as_str(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+    fn as_i64(&self) -> Option<i64> {
+        if let Self::Number(n) = self { Some(*n) } else { None }
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(FieldVisitor)
+    }
+}
+
+struct FieldVisitor;
+
+impl<'de> Visitor<'de> for FieldVisitor {
+    type Value = Field;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Field, E> {
+        Ok(Field::Text(text.to_string()))
+    }
+    fn visit_i64<E>(self, n: i64) -> Result<Field, E> {
+        Ok(Field::Number(n))
+    }
+    fn visit_u64<E>(self, n: u64) -> Result<Field, E> {
+        Ok(i64::try_from(n).map_or(Field::Other, Field::Number))
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Field, E> {
+        Ok(Field::Other)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
+        Ok(Field::Other)
+    }
+    fn visit_unit<E>(self) -> Result<Field, E> {
+        Ok(Field::Other)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Field, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Field::Other)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Field::Other)
+    }
+}
+
 /// The text of a refusal: its message field if it has one, else the beginning of the body.
-fn words_of(body: &[u8], json: Option<&Value>) -> String {
+fn words_of(body: &[u8], json: Option<&Top>) -> String {
     let field = json.and_then(|v| {
-        ["message", "error_message", "error", "detail", "Information", "Note", "Error Message"].iter().find_map(|k| v.get(k).and_then(Value::as_str))
+        ["message", "error_message", "error", "detail", "Information", "Note", "Error Message"].iter().find_map(|k| v.get(*k).and_then(Field::as_str))
     });
     let text = field.map_or_else(|| String::from_utf8_lossy(&body[..body.len().min(2_000)]).into_owned(), str::to_string);
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
@@ -92,23 +157,23 @@ fn is_html(body: &[u8]) -> bool {
 }
 
 /// A 2xx: a refusal only by structure.
-fn success(a: &Answer<'_>, json: Option<&Value>) -> Class {
+fn success(a: &Answer<'_>, json: Option<&Top>) -> Class {
     if is_html(a.body) {
         return Class::Malformed;
     }
     match (a.vendor, json) {
-        (Vendor::AlphaVantage, Some(Value::Object(map))) => match map.iter().next() {
+        (Vendor::AlphaVantage, Some(map)) => match map.iter().next() {
             None => Class::SuspiciousEmpty,
-            Some((key, Value::String(text))) if map.len() == 1 && matches!(key.as_str(), "Information" | "Note" | "Error Message") => {
+            Some((key, Field::Text(text))) if map.len() == 1 && matches!(key.as_str(), "Information" | "Note" | "Error Message") => {
                 alpha_vantage_refusal(key, text)
             }
             _ => Class::Ok,
         },
-        (Vendor::Tiingo, Some(Value::Object(map))) => match map.get("detail") {
-            Some(Value::String(text)) => tiingo_text(text).unwrap_or(Class::Unclassified),
+        (Vendor::Tiingo, Some(map)) => match map.get("detail") {
+            Some(Field::Text(text)) => tiingo_text(text).unwrap_or(Class::Unclassified),
             _ => Class::Ok,
         },
-        (Vendor::Finnhub, Some(Value::Object(map))) if map.get("s").and_then(Value::as_str) == Some("no_data") => Class::ValidEmpty,
+        (Vendor::Finnhub, Some(map)) if map.get("s").and_then(Field::as_str) == Some("no_data") => Class::ValidEmpty,
         _ => Class::Ok,
     }
 }
@@ -154,7 +219,7 @@ fn tiingo_text(text: &str) -> Option<Class> {
 }
 
 /// Everything but a 2xx.
-fn refusal(a: &Answer<'_>, json: Option<&Value>) -> Class {
+fn refusal(a: &Answer<'_>, json: Option<&Top>) -> Class {
     let lower = words_of(a.body, json).to_ascii_lowercase();
     if bad_key(a, &lower) {
         return Class::BadKey;
@@ -183,8 +248,8 @@ fn bad_key(a: &Answer<'_>, lower: &str) -> bool {
     a.status == 401 || known
 }
 
-fn rate(a: &Answer<'_>, json: Option<&Value>, lower: &str) -> Option<Class> {
-    let code = json.and_then(|v| v.get("code").or_else(|| v.get("error_code"))).and_then(Value::as_i64);
+fn rate(a: &Answer<'_>, json: Option<&Top>, lower: &str) -> Option<Class> {
+    let code = json.and_then(|v| v.get("code").or_else(|| v.get("error_code"))).and_then(Field::as_i64);
     let text = match a.vendor {
         Vendor::Tiingo => tiingo_text(lower).filter(|c| matches!(c, Class::RateLimited { .. })),
         Vendor::Fmp if lower.contains("limit reach") => Some(limited(Per::Day)),
@@ -203,7 +268,7 @@ fn rate(a: &Answer<'_>, json: Option<&Value>, lower: &str) -> Option<Class> {
 }
 
 /// Refusals that hold plan words or a plain 4xx and mean something else.
-fn special(a: &Answer<'_>, json: Option<&Value>, lower: &str) -> Option<Class> {
+fn special(a: &Answer<'_>, json: Option<&Top>, lower: &str) -> Option<Class> {
     match (a.vendor, a.status) {
         (Vendor::SecEdgar, 403) if is_html(a.body) || lower.contains("request rate threshold") || lower.contains("undeclared automated tool") => {
             Some(Class::RateLimited { per: None, seconds: Some(600.0) })
@@ -211,7 +276,7 @@ fn special(a: &Answer<'_>, json: Option<&Value>, lower: &str) -> Option<Class> {
         (Vendor::Massive, 403) if lower.contains("data timeframe") => Some(Class::BeyondDepth),
         (Vendor::Massive, 403) if lower.contains("before end of day") => Some(Class::WindowTooFresh),
         (Vendor::Alpaca, 403) if lower.contains("recent sip") => Some(Class::WindowTooFresh),
-        (Vendor::Alpaca, 403) if json.and_then(|v| v.get("code")).and_then(Value::as_i64) == Some(40_310_000) => Some(Class::Refused),
+        (Vendor::Alpaca, 403) if json.and_then(|v| v.get("code")).and_then(Field::as_i64) == Some(40_310_000) => Some(Class::Refused),
         (Vendor::Alpaca, 422) if lower.contains("client_order_id must be unique") => Some(Class::Duplicate),
         (Vendor::Alpaca, 422) => Some(Class::Refused),
         (Vendor::Alpaca, 400) if lower.contains("invalid symbol") => Some(Class::UnknownSymbol),

@@ -8,40 +8,40 @@ use crate::time::{DateRange, TradingDay};
 use polars::prelude::{Column, DataFrame, DataType, NamedFrom, Series, TimeUnit, TimeZone};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Split rows by the calendar year they belong to (a bar's session, an action's process date, a listing's date).
-pub(super) fn by_year(rows: &Rows, vendor: Vendor, range: DateRange) -> Result<Parts> {
+/// Whoever takes a year's part of the window, its frame, and the symbols in it.
+pub type Take<'t> = &'t mut dyn FnMut(DateRange, DataFrame, Vec<String>) -> Result<()>;
+
+/// Split rows by the calendar year they belong to (a bar's session, an action's process date, a listing's date). A frame is made when
+/// the one before it was taken: of a large answer only one year is in memory twice.
+pub(super) fn by_year(rows: &Rows, vendor: Vendor, range: DateRange, take: Take<'_>) -> Result<()> {
     match rows {
-        Rows::Bars(v) => split(v, range, |b| (b.date, &b.symbol), |part| bars(part, vendor)),
-        Rows::Actions(v) => split(v, range, |a| (a.process_date.or(a.ex_date).unwrap_or(range.start), &a.symbol), |part| actions(part, vendor)),
-        Rows::Listings(v) => split(v, range, |l| (l.asof, &l.symbol), |part| listings(part, vendor)),
-        Rows::Macros(v) => split(v, range, |m| (m.observed, &m.series), |part| macros(part, vendor)),
-        Rows::Members(v) => split(v, range, |m| (m.date, &m.symbol), |part| members(part, vendor)),
-        Rows::Facts(v) => split(v, range, |f| (f.filed, &f.cik), |part| facts(part, vendor)),
-        Rows::Quotes(v) => split(v, range, |q| (q.date, &q.underlying), |part| quotes(part, vendor)),
-        Rows::Earnings(v) => split(v, range, |e| (e.date, &e.symbol), |part| earnings(part, vendor)),
-        Rows::Companies(v) => split(v, range, |c| (c.asof, &c.symbol), |part| companies(part, vendor)),
-        Rows::Filings(v) => split(v, range, |f| (f.filed, &f.cik), |part| filings(part, vendor)),
+        Rows::Bars(v) => split(v, range, |b| (b.date, &b.symbol), |part| bars(part, vendor), take),
+        Rows::Actions(v) => split(v, range, |a| (a.process_date.or(a.ex_date).unwrap_or(range.start), &a.symbol), |part| actions(part, vendor), take),
+        Rows::Listings(v) => split(v, range, |l| (l.asof, &l.symbol), |part| listings(part, vendor), take),
+        Rows::Macros(v) => split(v, range, |m| (m.observed, &m.series), |part| macros(part, vendor), take),
+        Rows::Members(v) => split(v, range, |m| (m.date, &m.symbol), |part| members(part, vendor), take),
+        Rows::Facts(v) => split(v, range, |f| (f.filed, &f.cik), |part| facts(part, vendor), take),
+        Rows::Quotes(v) => split(v, range, |q| (q.date, &q.underlying), |part| quotes(part, vendor), take),
+        Rows::Earnings(v) => split(v, range, |e| (e.date, &e.symbol), |part| earnings(part, vendor), take),
+        Rows::Companies(v) => split(v, range, |c| (c.asof, &c.symbol), |part| companies(part, vendor), take),
+        Rows::Filings(v) => split(v, range, |f| (f.filed, &f.cik), |part| filings(part, vendor), take),
     }
 }
 
-/// Year by year: the part of the window, the frame, the symbols.
-type Parts = Vec<(DateRange, DataFrame, Vec<String>)>;
-
-fn split<T>(rows: &[T], range: DateRange, key: impl Fn(&T) -> (TradingDay, &str), frame: impl Fn(&[&T]) -> Result<DataFrame>) -> Result<Parts> {
+fn split<T>(rows: &[T], range: DateRange, key: impl Fn(&T) -> (TradingDay, &str), frame: impl Fn(&[&T]) -> Result<DataFrame>, take: Take<'_>) -> Result<()> {
     let last = range.end.plus_days(-1);
     let mut years: BTreeMap<i16, Vec<&T>> = BTreeMap::new();
     // Rows of one day, and of one symbol, mostly follow each other: years and names are looked up once for each run.
     for run in rows.chunk_by(|a, b| key(a).0 == key(b).0) {
         years.entry(key(&run[0]).0.clamp(range.start, last).year()).or_default().extend(run);
     }
-    let mut out = Vec::new();
     for (year, part) in years {
         let start = TradingDay::ymd(year, 1, 1).unwrap_or(range.start).max(range.start);
         let end = TradingDay::ymd(year + 1, 1, 1).unwrap_or(range.end).min(range.end);
         let symbols: BTreeSet<&str> = part.chunk_by(|a, b| key(a).1 == key(b).1).map(|run| key(run[0]).1).collect();
-        out.push((DateRange::new(start, end)?, frame(&part)?, symbols.into_iter().map(str::to_string).collect()));
+        take(DateRange::new(start, end)?, frame(&part)?, symbols.into_iter().map(str::to_string).collect())?;
     }
-    Ok(out)
+    Ok(())
 }
 
 fn dates(name: &str, days: Vec<Option<i32>>) -> Result<Column> {

@@ -316,6 +316,15 @@ impl Rows {
     /// The rows as a frame per calendar year of the window, oldest first, with the symbols in it; years without rows are
     /// left out.
     pub fn frames(&self, vendor: Vendor, range: DateRange) -> Result<Vec<(DateRange, DataFrame, Vec<String>)>> {
-        frames::by_year(self, vendor, range)
+        let mut out = Vec::new();
+        self.each_frame(vendor, range, &mut |range, frame, symbols| {
+            out.push((range, frame, symbols));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+    /// The same one after the other: a frame is made when the one before it was dealt with.
+    pub fn each_frame(&self, vendor: Vendor, range: DateRange, take: frames::Take<'_>) -> Result<()> {
+        frames::by_year(self, vendor, range, take)
     }
 }

@@ -7,7 +7,7 @@ mod prices;
 pub mod stream;
 mod wire;
 
-use self::wire::{BOOKINGS, broker_words, number, order_body, parse_activity, parse_position, replace_body, stamp, text};
+use self::wire::{BOOKINGS, broker_words, number, order_body, parse_activity, parse_listed, parse_position, replace_body, stamp, text};
 pub use self::wire::{classify_submit, parse_fill, parse_order};
 use super::place::Place;
 use super::{Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, Lookup, Submitted};
@@ -128,7 +128,7 @@ impl AlpacaBroker {
             let page = self.list("/v2/orders", &query)?;
             let full = page.len() >= 500;
             for item in &page {
-                let order = parse_order(item).ok_or_else(|| malformed("/v2/orders"))?;
+                let order = parse_listed(item).ok_or_else(|| malformed("/v2/orders"))?;
                 if !out.iter().any(|o| o.id == order.id) {
                     out.push(order);
                 }

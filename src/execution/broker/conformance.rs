@@ -51,6 +51,9 @@ pub(crate) fn conforms(broker: &dyn Broker, fill: &dyn Fn()) {
     assert!(broker.open_orders().unwrap().is_empty());
     let Lookup::Found(filled) = broker.find_by_client_id(&order.client_order_id) else { panic!("lost") };
     assert_eq!((filled.status.as_str(), filled.filled_qty), ("filled", 10.0));
+    // 9. What is held takes from what is left for new positions.
+    let left = broker.account().unwrap().buying_power;
+    assert!(account.buying_power >= account.equity && left < account.buying_power, "{} before, {left} after", account.buying_power);
 }
 
 struct Prices;
@@ -78,7 +81,8 @@ fn lesson_094_the_simulated_broker_conforms_and_survives_a_restart() {
     drop(db);
     let root = DataRoot::open(&host_at(UtcTime::parse(AFTER_OPEN).unwrap(), None), dir.path()).unwrap();
     let db = Db::open(&root, Which::Journal).unwrap();
-    let again = SimulatedBroker::new(&db, &Prices, "SIM1", 100_000.0, 12.0).unwrap();
+    // A dearer cost in force later is for later orders.
+    let again = SimulatedBroker::new(&db, &Prices, "SIM1", 100_000.0, 30.0).unwrap();
     assert_eq!(again.account().unwrap(), before);
     assert!(matches!(again.submit(&intent("NONE", Side::Buy, 1.0)), Submitted::Refused { .. }));
 }

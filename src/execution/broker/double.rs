@@ -71,8 +71,8 @@ async fn by_client_id(State(d): State<Arc<Double>>, Query(q): Query<BTreeMap<Str
 
 async fn account(State(d): State<Arc<Double>>) -> Response {
     let a = d.broker.account().unwrap();
-    let (equity, cash) = (a.equity.to_string(), a.cash.to_string());
-    axum::Json(json!({"account_number": a.account, "equity": equity, "cash": cash, "buying_power": "1", "currency": "USD", "status": "ACTIVE",
+    let (equity, cash, power) = (a.equity.to_string(), a.cash.to_string(), a.buying_power.to_string());
+    axum::Json(json!({"account_number": a.account, "equity": equity, "cash": cash, "buying_power": power, "currency": "USD", "status": "ACTIVE",
         "trading_blocked": false, "account_blocked": false}))
     .into_response()
 }

@@ -1,7 +1,7 @@
 //! A broker in memory for tests: it keeps its own truth, loses acknowledgements on demand and counts what it was sent.
 
 use super::{Broker, BrokerAccount, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
-use crate::execution::account::{Account, Event};
+use crate::execution::account::{Account, Event, Position};
 use crate::execution::order::Intent;
 use data_layer::control::{Db, Which};
 use data_layer::error::{Error, Result, code};
@@ -60,7 +60,15 @@ pub struct Truth {
     pub blind_lookups: BTreeSet<usize>,
     pub lookups: usize,
     pub hide_fills: bool,
+    /// The list of executions cannot be asked for.
+    pub fills_down: bool,
+    /// Lists of orders and look-ups are behind everything else.
+    pub orders_hidden: bool,
+    /// What is sent is filled before its answer comes.
+    pub fills_at_once: bool,
     pub blocked: bool,
+    /// What the account has for new positions, where it is not twice the equity less what is held; not a number = the account does not say.
+    pub free_usd: Option<f64>,
     /// Symbols whose newest trade cannot be asked for.
     pub unpriced: BTreeSet<String>,
     /// Orders, by the broker's id, that cannot be taken back now.
@@ -80,6 +88,22 @@ pub struct FakeBroker {
     pub prices: BTreeMap<String, f64>,
 }
 
+/// All of an order at once, without a fee.
+fn execution(order: &BrokerOrder, price: f64, at: UtcTime) -> BrokerFill {
+    BrokerFill {
+        id: format!("exec-{}", order.client_order_id),
+        order_id: order.id.clone(),
+        symbol: order.symbol.clone(),
+        side: order.side,
+        qty: order.qty,
+        price,
+        fee: Some(0.0),
+        at,
+        kind: FillKind::Fill,
+        replaces: None,
+    }
+}
+
 impl FakeBroker {
     pub fn new(now: UtcTime) -> Self {
         let prices = [("AAPL", 170.0), ("MSFT", 84.0), ("XOM", 83.0), ("BBB", 50.0)].into_iter().map(|(s, p)| (s.to_string(), p)).collect();
@@ -96,17 +120,7 @@ impl FakeBroker {
             let o = t.orders.get_mut(&id).unwrap();
             let price = self.prices[&o.symbol];
             (o.status, o.filled_qty, o.filled_avg_price, o.updated_at) = ("filled".into(), o.qty, Some(price), Some(at));
-            let fill = BrokerFill {
-                id: format!("exec-{id}"),
-                order_id: o.id.clone(),
-                symbol: o.symbol.clone(),
-                side: o.side,
-                qty: o.qty,
-                price,
-                fee: Some(0.0),
-                at,
-                kind: FillKind::Fill,
-            };
+            let fill = execution(o, price, at);
             t.fills.push(fill);
         }
     }
@@ -133,12 +147,12 @@ impl Broker for FakeBroker {
     }
     fn account(&self) -> Result<BrokerAccount> {
         let ledger = self.ledger();
-        let (cash_flow, blocked) = self.truth.lock().map(|t| (t.cash_flow, t.blocked)).unwrap();
+        let (cash_flow, blocked, free_usd) = self.truth.lock().map(|t| (t.cash_flow, t.blocked, t.free_usd)).unwrap();
         Ok(BrokerAccount {
             account: "SIM1".into(),
             equity: ledger.equity(),
             cash: ledger.cash() + cash_flow,
-            buying_power: 200_000.0,
+            buying_power: free_usd.unwrap_or(2.0 * ledger.equity() - ledger.exposure().0),
             currency: "USD".into(),
             status: "ACTIVE".into(),
             blocked,
@@ -167,6 +181,12 @@ impl Broker for FakeBroker {
         if fault == Some(Fault::WrongPayload) {
             order.qty += 1.0;
         }
+        if t.fills_at_once {
+            let price = self.prices[&order.symbol];
+            (order.status, order.filled_qty, order.filled_avg_price) = ("filled".into(), order.qty, Some(price));
+            let fill = execution(&order, price, t.now.unwrap());
+            t.fills.push(fill);
+        }
         t.orders.insert(intent.client_order_id.clone(), order.clone());
         match fault {
             Some(Fault::LostAck | Fault::WrongPayload) => Submitted::Unknown("no answer in time".into()),
@@ -192,7 +212,7 @@ impl Broker for FakeBroker {
         if t.blind_lookups.contains(&n) {
             return Lookup::Unknown("status 503".into());
         }
-        t.orders.get(client_order_id).cloned().map_or(Lookup::NotFound, Lookup::Found)
+        t.orders.get(client_order_id).filter(|_| !t.orders_hidden).cloned().map_or(Lookup::NotFound, Lookup::Found)
     }
     fn cancel(&self, broker_order_id: &str) -> Result<()> {
         let mut t = self.truth.lock().unwrap();
@@ -205,13 +225,18 @@ impl Broker for FakeBroker {
         Ok(())
     }
     fn open_orders(&self) -> Result<Vec<BrokerOrder>> {
-        Ok(self.truth.lock().unwrap().orders.values().filter(|o| o.is_open()).cloned().collect())
+        let t = self.truth.lock().unwrap();
+        Ok(t.orders.values().filter(|o| o.is_open() && !t.orders_hidden).cloned().collect())
     }
     fn orders_since(&self, after: UtcTime) -> Result<Vec<BrokerOrder>> {
-        Ok(self.truth.lock().unwrap().orders.values().filter(|o| o.submitted_at > Some(after)).cloned().collect())
+        let t = self.truth.lock().unwrap();
+        Ok(t.orders.values().filter(|o| o.submitted_at > Some(after) && !t.orders_hidden).cloned().collect())
     }
     fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>> {
         let t = self.truth.lock().unwrap();
+        if t.fills_down {
+            return Err(Error::new(code::NET_UNREACHABLE, "the broker does not answer"));
+        }
         if t.hide_fills {
             return Ok(Vec::new());
         }
@@ -232,8 +257,13 @@ impl Broker for FakeBroker {
         };
         let now_called = |s: &String| renamed.get(s).unwrap_or(s).clone();
         let qty = |s: &String, q: f64| q + moved.get(s).copied().unwrap_or(0.0);
-        Ok(held
-            .map(|(s, p)| BrokerPosition { symbol: now_called(s), qty: qty(s, p.qty), avg_price: p.average_price, price: self.prices.get(s).copied() })
-            .collect())
+        // What was paid is spread over the shares that there are now.
+        let one = |(s, p): (&String, &Position)| BrokerPosition {
+            symbol: now_called(s),
+            qty: qty(s, p.qty),
+            avg_price: p.average_price * p.qty / qty(s, p.qty),
+            price: self.prices.get(s).copied(),
+        };
+        Ok(held.map(one).collect())
     }
 }

@@ -124,6 +124,9 @@ pub struct BrokerFill {
     pub fee: Option<f64>,
     pub at: UtcTime,
     pub kind: FillKind,
+    /// The execution that a bust takes back or a correction stands in for, where the broker names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
 }
 
 /// What the broker booked without an order.
@@ -135,6 +138,8 @@ pub enum ActivityKind {
     Fee,
     /// All shares of a name left the account, for cash or for nothing.
     Removal,
+    /// The owner's own money, in or out: nobody's gain or loss.
+    Transfer,
 }
 
 impl ActivityKind {
@@ -144,6 +149,7 @@ impl ActivityKind {
             Self::Interest => "interest",
             Self::Fee => "fee",
             Self::Removal => "removal",
+            Self::Transfer => "transfer",
         }
     }
 }

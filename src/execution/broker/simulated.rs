@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 const BOOK: &str = "sim_book";
+/// Positions that a dollar of equity carries overnight: the Federal Reserve's Regulation T.
+const LEVERAGE: f64 = 2.0;
 
 impl What {
     /// By what it multiplies shares.
@@ -31,6 +33,10 @@ pub trait PriceSource {
     fn open(&self, symbol: &str, day: TradingDay) -> Option<f64>;
     /// The last close at or before `day`.
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64>;
+    /// The lowest and the highest price of a session, where they are recorded.
+    fn range(&self, _symbol: &str, _day: TradingDay) -> Option<(f64, f64)> {
+        None
+    }
     /// The tickers under which companies went on that had this one, and since when: it may have been used again.
     fn renamed(&self, _symbol: &str) -> Vec<(TradingDay, String)> {
         Vec::new()
@@ -76,10 +82,17 @@ struct Entry {
     account: String,
     order: BrokerOrder,
     canceled_at: Option<UtcTime>,
+    /// Of one side, as it was in force when the order came in: a cost that is accepted later changes no execution of before. None in rows
+    /// from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost_bps: Option<f64>,
 }
 
+/// What one side cost in rows that do not say.
+const EARLIER_COST_BPS: f64 = 6.0;
+
 impl<'a> SimulatedBroker<'a> {
-    /// `cost_bps_round_trip` is split evenly over the two sides.
+    /// `cost_bps_round_trip` is split evenly over the two sides, and charged to orders that come in from now on.
     pub fn new(db: &'a Db, prices: &'a dyn PriceSource, account: &str, start_cash: f64, cost_bps_round_trip: f64) -> Result<Self> {
         if !account.starts_with("SIM") || !(start_cash > 0.0 && cost_bps_round_trip >= 0.0) {
             return Err(Error::new(code::CFG_VALUE, "a simulated account needs a name that begins with SIM, cash and a cost of at least 0 bps"));
@@ -215,13 +228,25 @@ impl<'a> SimulatedBroker<'a> {
         ledger.apply(day, event)
     }
 
+    /// What open orders would add to positions, in dollars at the last closes.
+    fn reserved(&self, ledger: &Account) -> Result<f64> {
+        let (day, mut held, mut out) = (Calendar::xnys().last_closed(self.now())?, ledger.quantities(), 0.0);
+        for order in self.open_orders()? {
+            let qty = held.entry(order.symbol.clone()).or_default();
+            let after = *qty + order.side.sign() * order.qty;
+            out += (after.abs() - qty.abs()).max(0.0) * self.prices.last_close(&order.symbol, day).unwrap_or(0.0);
+            *qty = after;
+        }
+        Ok(out)
+    }
+
     fn accept(&self, intent: &Intent) -> Result<Submitted> {
         let now = self.now();
         let order = BrokerOrder::accepted(intent, format!("sim-{}", &intent.client_order_id), Some(now));
         if self.prices.last_close(&intent.symbol, Calendar::xnys().last_closed(now)?).is_none() {
             return Ok(Submitted::Refused { code: "40010001".into(), text: text!("asset \"{}\" not found", intent.symbol) });
         }
-        let entry = Entry { account: self.account.clone(), order: order.clone(), canceled_at: None };
+        let entry = Entry { account: self.account.clone(), order: order.clone(), canceled_at: None, cost_bps: Some(self.cost_bps) };
         let inserted = self.db.write(|tx| {
             Ok(tx.execute(
                 "INSERT OR IGNORE INTO order_reports (source, report_id, order_id, broker_ts, status, body_json, received_at) VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?3)",
@@ -242,11 +267,20 @@ impl Broker for SimulatedBroker<'_> {
     fn fills_within_session(&self) -> bool {
         false
     }
+    /// This market stands still between its open and its close: the last price that it knows is the price of now.
+    fn last_price(&self, symbol: &str) -> Result<Option<(f64, UtcTime)>> {
+        let (calendar, now) = (Calendar::xnys(), self.now());
+        let opened = calendar.session_at(now).and_then(|today| self.prices.open(symbol, today));
+        let price = opened.map_or_else(|| calendar.last_closed(now).map(|day| self.prices.last_close(symbol, day)), |open| Ok(Some(open)))?;
+        Ok(price.map(|price| (price, now)))
+    }
     fn account(&self) -> Result<BrokerAccount> {
         let (ledger, _) = self.ledger()?;
         let (cash, equity) = (ledger.cash(), ledger.equity());
+        let (gross, _) = ledger.exposure();
+        let reserved = self.reserved(&ledger)?;
         let (account, currency, status) = (self.account.clone(), "USD".to_string(), "ACTIVE".to_string());
-        Ok(BrokerAccount { account, equity, cash, buying_power: 2.0 * equity, currency, status, blocked: false })
+        Ok(BrokerAccount { account, equity, cash, buying_power: (LEVERAGE * equity - gross - reserved).max(0.0), currency, status, blocked: false })
     }
     fn clock(&self) -> Result<BrokerClock> {
         exchange_clock(self.now())
@@ -289,7 +323,7 @@ impl Broker for SimulatedBroker<'_> {
             if after.is_some_and(|t| at < t) {
                 continue;
             }
-            let fee = e.order.qty * price * self.cost_bps / 1e4;
+            let fee = e.order.qty * price * e.cost_bps.unwrap_or(EARLIER_COST_BPS) / 1e4;
             out.push(BrokerFill {
                 id: format!("simfill-{}", e.order.client_order_id),
                 order_id: e.order.id.clone(),
@@ -300,6 +334,7 @@ impl Broker for SimulatedBroker<'_> {
                 fee: Some(fee),
                 at,
                 kind: FillKind::Fill,
+                replaces: None,
             });
         }
         out.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));

@@ -36,6 +36,12 @@ impl Profile {
             Self::Crypto => (30_000.0, 3.0),
         }
     }
+
+    /// Shares that stand at the best price of one side.
+    pub fn touch_shares(self, price: f64) -> f64 {
+        let whole: f64 = (0..LEVELS).map(|i| (-DECAY * i as f64).exp()).sum();
+        self.depth_and_half_spread().0 / whole / price
+    }
 }
 
 /// An order and what is known of its market.

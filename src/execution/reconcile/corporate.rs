@@ -1,8 +1,10 @@
 //! What changes cash and shares without an order: what the broker booked, and splits that the reference data know of.
 
-use super::{Run, TOLERANCE_SHARES};
+use super::{Run, Split, TOLERANCE_SHARES};
 use crate::execution::broker::{ActivityKind, BrokerActivity};
-use crate::execution::positions::{self, CashEvent, EXTERNAL};
+use crate::execution::log::FillRow;
+use crate::execution::positions::{self, CashEvent, EXTERNAL, Ledger};
+use crate::types::Side;
 use data_layer::error::Result;
 use data_layer::time::{UtcTime, new_york};
 use std::collections::BTreeMap;
@@ -48,6 +50,11 @@ impl Run<'_> {
     /// The shares left at the price that the broker's cash says; nothing is left that could be traded.
     fn take_removal(&mut self, a: &BrokerActivity) -> Result<()> {
         let Some(symbol) = a.symbol.as_deref().filter(|_| a.qty != 0.0) else { return Ok(()) };
+        let held = positions::ledger(&self.log, self.account)?.per_symbol().get(symbol).copied().unwrap_or(0.0);
+        if held * a.qty >= 0.0 {
+            // Shares that came in, as those of the new name in an exchange, end nothing; what they are is for a person to say.
+            return Ok(());
+        }
         let per_share = -a.amount / a.qty;
         let event = CashEvent { qty: Some(per_share.max(0.0)), reason: text!("all shares left the account at {per_share}"), ..self.event(a) };
         if positions::insert_cash_event(&self.log, &event)? {
@@ -122,8 +129,22 @@ impl Run<'_> {
                     reason: text!("{} for one on {}", split.ratio, split.ex_date),
                     operator: None,
                 };
-                let after = positions::ledger_with(&self.log, self.account, Some(&event))?.per_symbol().get(symbol).copied().unwrap_or(0.0);
-                if (after - broker).abs() <= TOLERANCE_SHARES && positions::insert_cash_event(&self.log, &event)? {
+                let after = positions::ledger_with(&self.log, self.account, Some(&event))?;
+                let shares = after.per_symbol().get(symbol).copied().unwrap_or(0.0);
+                let fraction = shares - broker;
+                // Where a split leaves a fraction of a share, a broker may pay it out: the whole shares are what stays.
+                let paid_out = fraction.abs() < 1.0 && shares.trunc() == broker;
+                if fraction.abs() > TOLERANCE_SHARES && !paid_out {
+                    continue;
+                }
+                let owner = sole_owner(&after, symbol);
+                if fraction.abs() > TOLERANCE_SHARES && owner.is_none() {
+                    continue;
+                }
+                if positions::insert_cash_event(&self.log, &event)? {
+                    if let Some((strategy, price)) = owner.filter(|_| fraction.abs() > TOLERANCE_SHARES) {
+                        self.pay_out(split, symbol, fraction, &strategy, price, ts)?;
+                    }
                     self.differs("split", symbol, text!("the shares became {broker}: {}", event.reason));
                     return Ok(true);
                 }
@@ -131,4 +152,32 @@ impl Run<'_> {
         }
         Ok(false)
     }
+
+    /// The fraction of a share that a split left goes in kind: its money is booked by the broker, as it is paid.
+    fn pay_out(&mut self, split: &Split, symbol: &str, fraction: f64, strategy: &str, price: f64, ts: UtcTime) -> Result<()> {
+        self.log.insert_fill(&FillRow {
+            // After the split's own id: rows of one moment are folded in the order of their ids.
+            fill_id: format!("split|{}|{symbol}|{}|in-lieu", self.account, split.ex_date),
+            order_id: String::new(),
+            ts,
+            symbol: symbol.to_string(),
+            side: if fraction > 0.0 { Side::Sell } else { Side::Buy },
+            qty: fraction.abs(),
+            price,
+            fee: None,
+            kind: "in_lieu".into(),
+            replaces: None,
+            source: "reconcile".into(),
+            account: self.account.to_string(),
+            strategy: strategy.to_string(),
+        })?;
+        Ok(())
+    }
+}
+
+/// The one strategy that holds a symbol, and its average price; none where several share it.
+fn sole_owner(ledger: &Ledger, symbol: &str) -> Option<(String, f64)> {
+    let mut of = ledger.positions().iter().filter(|(h, _)| h.symbol == symbol);
+    let (holding, position) = of.next()?;
+    of.next().is_none().then(|| (holding.strategy.clone(), position.average_price))
 }

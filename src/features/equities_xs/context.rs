@@ -3,12 +3,15 @@
 //! Each is looked up as of the day: a filing or an announcement counts from the day it was public. Without the source the
 //! feature is excluded by name, and so it is where the source covers too little; it is never approximated with today's figure.
 
-use super::{Dates, History, spec};
-use crate::features::window::{Mean, rolling};
+use super::{Dates, History, Places, spec};
+use crate::features::ln::logarithms;
+use crate::features::window::{Mean, rolling_into};
 use crate::features::{Excluded, FeatureSpec, Scaling::CrossSection};
 use crate::types::{Announcement, Panel, PointInTime};
 use data_layer::calendar::Calendar;
 use data_layer::time::TradingDay;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// A source is used where it knows this part of the members' days at least: of those that are still listed, and of those that are
 /// not. Otherwise a gap would tell which names were known to somebody later, or which were about to go.
@@ -89,20 +92,20 @@ pub(super) fn excluded(known: &PointInTime) -> Vec<Excluded> {
     out
 }
 
-pub(super) fn rows(known: &PointInTime, symbol: &str, dates: &Dates<'_>, h: &History<'_>) -> Vec<Vec<f64>> {
-    let mut out = Vec::new();
+pub(super) fn rows(known: &PointInTime, dates: &Dates<'_>, h: &History<'_>, out: &mut Places<'_, '_>) {
     if !known.shares.is_empty() {
-        let filed = known.shares.get(symbol).map_or(&[][..], Vec::as_slice);
+        let filed = known.shares.get(h.symbol).map_or(&[][..], Vec::as_slice);
         let shares = shares_on(filed, dates.days);
         let turned: Vec<f64> = h.volume.iter().zip(&shares).map(|(v, n)| v / n).collect();
-        out.push(rolling(&turned, 20, Mean));
-        out.push(h.close_raw.iter().zip(&shares).map(|(c, n)| (c * n).ln()).collect());
+        rolling_into(&turned, 20, Mean, out.row());
+        let value = out.row();
+        value.iter_mut().zip(h.close_raw.iter().zip(&shares)).for_each(|(value, (c, n))| *value = c * n);
+        logarithms(value);
     }
     if !known.earnings.is_empty() {
-        let told = known.earnings.get(symbol).map_or(&[][..], Vec::as_slice);
-        out.push(sessions_to_earnings(told, dates));
+        let told = known.earnings.get(h.symbol).map_or(&[][..], Vec::as_slice);
+        out.row().copy_from_slice(&sessions_to_earnings(told, dates));
     }
-    out
 }
 
 /// Per day, the latest count that was public, in that day's shares. `filed` and `days` ascend.
@@ -125,17 +128,22 @@ fn sessions_to_earnings(known: &[Announcement], at: &Dates<'_>) -> Vec<f64> {
     let session = |day: TradingDay| calendar.index(day).or_else(|| calendar.index(calendar.next(day).ok()?));
     let mut dates: Vec<(Announcement, Option<usize>)> = known.iter().map(|a| (*a, session(a.date))).collect();
     dates.sort_unstable_by_key(|(a, _)| (a.date, a.announced));
-    let mut passed = 0;
-    let count = |(day, session): (TradingDay, Option<usize>)| {
-        passed += dates[passed..].iter().take_while(|d| d.0.date < day).count();
-        let stands = |a: &Announcement| a.announced <= day && a.withdrawn.is_none_or(|w| day < w);
-        let next = dates[passed..].iter().find(|d| stands(&d.0)).and_then(|d| d.1);
-        match (next, session) {
+    let mut told: Vec<usize> = (0..dates.len()).collect();
+    told.sort_by_key(|i| dates[*i].0.announced);
+    let (mut told, mut open) = (told.into_iter().peekable(), BinaryHeap::new());
+    let mut count = |(day, session): (TradingDay, Option<usize>)| {
+        open.extend(std::iter::from_fn(|| told.next_if(|i| dates[*i].0.announced <= day)).map(Reverse));
+        // What is past, or was withdrawn, never stands again.
+        let stands = |a: &Announcement| day <= a.date && a.withdrawn.is_none_or(|w| day < w);
+        while open.peek().is_some_and(|Reverse(i)| !stands(&dates[*i].0)) {
+            open.pop();
+        }
+        match (open.peek().and_then(|Reverse(i)| dates[*i].1), session) {
             (Some(to), Some(from)) => (to - from) as f64,
             _ => f64::NAN,
         }
     };
-    at.days.iter().copied().zip(at.sessions.iter().copied()).map(count).collect()
+    at.days.iter().copied().zip(at.sessions.iter().copied()).map(&mut count).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What happened overnight and during the session, and how far below its recent high a close stands.
 
-use super::{History, spec};
-use crate::features::window::{Max, Mean, rolling};
+use super::{History, Places, spec};
+use crate::features::window::{Max, Mean, log_ratios_into, rolling_into};
 use crate::features::{FeatureSpec, Scaling::CrossSection};
 
 pub const SPECS: &[FeatureSpec] = &[
@@ -12,18 +12,20 @@ pub const SPECS: &[FeatureSpec] = &[
     spec("dd_60", "gap", "fraction", 59, CrossSection),
 ];
 
-pub(super) fn rows(h: &History<'_>) -> Vec<Vec<f64>> {
-    let n = h.close.len();
-    let mut overnight = vec![f64::NAN; n];
-    for t in 1..n {
-        overnight[t] = (h.open[t] / h.close[t - 1]).ln();
+pub(super) fn rows(h: &History<'_>, out: &mut Places<'_, '_>) {
+    let mut overnight = vec![f64::NAN; h.close.len()];
+    if let (Some((_, rest)), Some((_, opens))) = (overnight.split_first_mut(), h.open.split_first()) {
+        log_ratios_into(opens, &h.close, rest);
     }
-    let session = (0..n).map(|t| (h.close[t] / h.open[t]).ln()).collect();
-    let overnight_mean = rolling(&overnight, 20, Mean);
-    vec![overnight, session, overnight_mean, drawdown(&h.close, 20), drawdown(&h.close, 60)]
+    out.row().copy_from_slice(&overnight);
+    log_ratios_into(&h.close, &h.open, out.row());
+    rolling_into(&overnight, 20, Mean, out.row());
+    drawdown(&h.close, 20, out.row());
+    drawdown(&h.close, 60, out.row());
 }
 
 /// `C_t / max(C_{t-n+1..t}) - 1`: 0 at a new high, else negative.
-fn drawdown(close: &[f64], n: usize) -> Vec<f64> {
-    rolling(close, n, Max).iter().zip(close).map(|(high, c)| c / high - 1.0).collect()
+fn drawdown(close: &[f64], n: usize, out: &mut [f64]) {
+    rolling_into(close, n, Max, out);
+    out.iter_mut().zip(close).for_each(|(high, c)| *high = c / *high - 1.0);
 }

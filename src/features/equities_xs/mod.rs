@@ -44,6 +44,19 @@ impl<'a> History<'a> {
     }
 }
 
+/// The rows of a block that belong to one symbol, handed out in the order of the columns. Each family fills its own, in the order of its
+/// specs.
+struct Places<'r, 'p>(std::slice::IterMut<'p, &'r mut [f64]>);
+
+impl Places<'_, '_> {
+    /// The next row, one value per session, with nothing in it yet. A row that no column asked for is empty.
+    fn row(&mut self) -> &mut [f64] {
+        let row = self.0.next();
+        debug_assert!(row.is_some(), "a feature without a column");
+        row.map_or(&mut [], |row| &mut **row)
+    }
+}
+
 /// What every symbol needs to know of the panel's days.
 struct Dates<'a> {
     days: &'a [TradingDay],
@@ -98,13 +111,7 @@ pub fn build_raw(panel: &Panel) -> Result<FeatureBlock> {
     for column in &mut columns {
         places.iter_mut().zip(column.rows_mut()).for_each(|(of_symbol, row)| of_symbol.push(row));
     }
-    places.into_par_iter().enumerate().for_each(|(s, places)| {
-        let rows = symbol_rows(panel, s, &dates, sources);
-        debug_assert_eq!(rows.len(), places.len(), "a feature without values");
-        for (place, row) in places.into_iter().zip(rows) {
-            place.copy_from_slice(&row);
-        }
-    });
+    places.par_iter_mut().enumerate().for_each(|(s, places)| fill(&History::of(panel, s), &dates, sources, places));
     let names = specs.iter().map(|f| f.name.to_owned()).collect();
     let units = specs.iter().map(|f| f.unit).collect();
     let block = FeatureBlock { names, units, columns, excluded: context::excluded(sources) };
@@ -112,17 +119,17 @@ pub fn build_raw(panel: &Panel) -> Result<FeatureBlock> {
     Ok(block)
 }
 
-/// All features of one symbol: one row of sessions per feature.
-fn symbol_rows(panel: &Panel, s: usize, dates: &Dates<'_>, sources: &PointInTime) -> Vec<Vec<f64>> {
-    let h = History::of(panel, s);
-    let mut rows = momentum::rows(&h);
-    rows.extend(gap::rows(&h));
-    rows.extend(volatility::rows(&h));
-    rows.extend(liquidity::rows(&h));
-    rows.extend(dates.rows.iter().cloned());
-    rows.extend(context::rows(sources, h.symbol, dates, &h));
+/// All features of one symbol, each into its row of sessions.
+fn fill(h: &History<'_>, dates: &Dates<'_>, sources: &PointInTime, places: &mut [&mut [f64]]) {
+    let mut out = Places(places.iter_mut());
+    momentum::rows(h, &mut out);
+    gap::rows(h, &mut out);
+    volatility::rows(h, &mut out);
+    liquidity::rows(h, &mut out);
+    dates.rows.iter().for_each(|row| out.row().copy_from_slice(row));
+    context::rows(sources, dates, h, &mut out);
+    debug_assert_eq!(out.0.len(), 0, "a column without a feature");
     for t in (0..h.close.len()).filter(|&t| h.close[t].is_nan()) {
-        rows.iter_mut().for_each(|row| row[t] = f64::NAN);
+        places.iter_mut().for_each(|row| row[t] = f64::NAN);
     }
-    rows
 }

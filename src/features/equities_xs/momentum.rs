@@ -1,8 +1,8 @@
 //! Log returns over 5, 20, 60 and 126 sessions: `ln(C_t / C_{t-k})` from adjusted closes. Only the two end points must be
 //! there.
 
-use super::{History, spec};
-use crate::features::window::lagged;
+use super::{History, Places, spec};
+use crate::features::window::log_returns_into;
 use crate::features::{FeatureSpec, Scaling::CrossSection};
 
 const HORIZONS: [usize; 4] = [5, 20, 60, 126];
@@ -14,6 +14,6 @@ pub const SPECS: &[FeatureSpec] = &[
     spec("mom_126", "momentum", "log return", 126, CrossSection),
 ];
 
-pub(super) fn rows(h: &History<'_>) -> Vec<Vec<f64>> {
-    HORIZONS.iter().map(|&k| lagged(&h.close, k, |now, before| (now / before).ln())).collect()
+pub(super) fn rows(h: &History<'_>, out: &mut Places<'_, '_>) {
+    HORIZONS.iter().for_each(|&k| log_returns_into(&h.close, k, out.row()));
 }

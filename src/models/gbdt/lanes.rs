@@ -41,7 +41,7 @@ macro_rules! leaves {
             }
             #[inline(always)]
             fn first(self) -> usize {
-                self.trailing_zeros() as usize % Self::COUNT
+                self.trailing_zeros() as usize
             }
         }
     };
@@ -56,6 +56,10 @@ struct Split<W> {
     threshold: f32,
     keep: W,
 }
+
+/// Splits that are asked without a look at whether there are more. Trees that grew to equal size are then equally long to the processor,
+/// which foresees where they end; what is missing to a multiple is filled with splits that strike nothing.
+const AT_ONCE: usize = 8;
 
 /// A tree's splits, those that send NaN left before those that send it right, and where its leaves begin.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +124,7 @@ impl<W: Leaves> Lanes<W> {
             let middle = out.splits.len();
             out.splits.extend(splits().filter(|(n, _)| goes_right(n)).map(split));
             out.trees.push(Span { nan_left: start..middle, nan_right: middle..out.splits.len(), leaves: out.values.len() });
+            out.splits.resize(out.splits.len().next_multiple_of(AT_ONCE), Split { feature: 0, threshold: f32::INFINITY, keep: W::ALL });
             out.values.extend(order.iter().map(|leaf| tree.leaves[*leaf]));
             out.values.resize(out.trees.len() * W::COUNT, 0.0);
         }
@@ -131,18 +136,40 @@ impl<W: Leaves> Lanes<W> {
         let mut columns = vec![[0.0f32; N]; cols];
         let mut out = Vec::with_capacity(rows.len() / cols);
         for block in rows.chunks(N * cols) {
-            for (lane, row) in block.chunks_exact(cols).enumerate() {
-                for (column, value) in columns.iter_mut().zip(row) {
-                    column[lane] = *value;
-                }
-            }
-            out.extend_from_slice(&self.block(&columns)[..block.len() / cols]);
+            side_by_side(block, &mut columns);
+            let missing = block.iter().fold(false, |missing, v| missing | v.is_nan());
+            let sums = if missing || N == FEW_ROWS { self.with_missing(&columns) } else { self.complete(&columns) };
+            out.extend_from_slice(&sums[..block.len() / cols]);
         }
         out
     }
 
+    /// The sums of many rows of which none lacks a value: all splits of a tree are asked the same.
     #[inline(always)]
-    fn block<const N: usize>(&self, columns: &[[f32; N]]) -> [f64; N] {
+    fn complete<const N: usize>(&self, columns: &[[f32; N]]) -> [f64; N] {
+        let mut sums = [0.0; N];
+        for tree in &self.trees {
+            let mut left = [W::ALL; N];
+            for splits in self.splits[tree.nan_left.start..tree.nan_right.end.next_multiple_of(AT_ONCE)].as_chunks::<AT_ONCE>().0 {
+                for split in splits {
+                    let column = &columns[split.feature];
+                    for lane in 0..N {
+                        left[lane] &= !W::when(column[lane] > split.threshold) | split.keep;
+                    }
+                }
+            }
+            // A check of each place keeps them apart: the processor's own way to fetch many at once takes longer than one after another.
+            let values = &self.values[tree.leaves..];
+            for lane in 0..N {
+                sums[lane] += values[left[lane].first()];
+            }
+        }
+        sums
+    }
+
+    /// The sums of rows that may lack values, or of few.
+    #[inline(always)]
+    fn with_missing<const N: usize>(&self, columns: &[[f32; N]]) -> [f64; N] {
         let mut sums = [0.0; N];
         for tree in &self.trees {
             let mut left = [W::ALL; N];
@@ -160,7 +187,7 @@ impl<W: Leaves> Lanes<W> {
             }
             let values = &self.values[tree.leaves..tree.leaves + W::COUNT];
             for lane in 0..N {
-                sums[lane] += values[left[lane].first()];
+                sums[lane] += values[left[lane].first() % W::COUNT];
             }
         }
         sums
@@ -170,6 +197,16 @@ impl<W: Leaves> Lanes<W> {
 wide! {
     fn raw<W: Leaves>(lanes: &Lanes<W>, rows: &[f32], cols: usize) -> Vec<f64> {
         if rows.len() <= FEW_ROWS * cols { lanes.raw_by::<FEW_ROWS>(rows, cols) } else { lanes.raw_by::<ROWS>(rows, cols) }
+    }
+}
+
+/// Each row becomes a lane. Kept out of the wide code: a processor's own way to scatter values takes longer than one after another.
+#[inline(never)]
+fn side_by_side<const N: usize>(rows: &[f32], columns: &mut [[f32; N]]) {
+    for (lane, row) in rows.chunks_exact(columns.len()).enumerate() {
+        for (column, value) in columns.iter_mut().zip(row) {
+            column[lane] = *value;
+        }
     }
 }
 

@@ -111,6 +111,104 @@ fn a_bust_is_a_new_row_with_quarantine_and_never_an_edit() {
 }
 
 #[test]
+fn a_correction_stands_in_for_the_execution_that_it_corrects() {
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    day.settle(&key).unwrap();
+    let before = positions::ledger(&day.log(), "SIM1").unwrap();
+    let first = broker.truth.lock().unwrap().fills.iter().find(|f| f.symbol == "AAPL").cloned().unwrap();
+    // The broker's own book: the fake keeps the execution as it was, at the corrected price the shares are the same.
+    broker.truth.lock().unwrap().moved.insert("AAPL".into(), -first.qty);
+    let corrected = BrokerFill { id: "correct-1".into(), kind: FillKind::Correct, price: first.price + 1.0, ..first.clone() };
+    broker.truth.lock().unwrap().fills.push(corrected);
+    for _ in 0..2 {
+        let report = day.reconcile("SIM1").unwrap();
+        assert!(!kinds(&report).contains(&"quantity"), "{report:?}");
+    }
+    let after = positions::ledger(&day.log(), "SIM1").unwrap();
+    assert_eq!(after.per_symbol(), before.per_symbol(), "no share on top of those that are there");
+    assert!((after.cash() - before.cash() + first.qty).abs() < 1e-6, "each cost a dollar more");
+    assert_eq!(quarantined(&db).unwrap().keys().collect::<Vec<_>>(), ["AAPL"]);
+    let rows = day.log().fills("SIM1").unwrap();
+    assert_eq!(rows.iter().filter(|f| f.replaces.as_deref() == Some(first.id.as_str())).count(), 2);
+}
+
+#[test]
+fn a_correction_of_an_unknown_execution_books_nothing_and_is_said_once() {
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    day.settle(&key).unwrap();
+    let before = positions::ledger(&day.log(), "SIM1").unwrap().per_symbol();
+    let first = broker.truth.lock().unwrap().fills[0].clone();
+    broker.truth.lock().unwrap().moved.insert(first.symbol.clone(), -first.qty * first.side.sign());
+    let corrected = BrokerFill { id: "correct-1".into(), kind: FillKind::Correct, replaces: Some("never-seen".into()), ..first.clone() };
+    broker.truth.lock().unwrap().fills.push(corrected);
+    let said = |report: &ReconcileReport| kinds(report).contains(&"correct");
+    assert!(said(&day.reconcile("SIM1").unwrap()) && !said(&day.reconcile("SIM1").unwrap()));
+    assert_eq!(positions::ledger(&day.log(), "SIM1").unwrap().per_symbol(), before);
+    assert!(quarantined(&db).unwrap().contains_key(&first.symbol));
+}
+
+#[test]
+fn no_more_is_sold_than_the_journal_and_the_broker_both_hold() {
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    day.settle(&key).unwrap();
+    // The journal has 29 of AAPL, the broker 7; and 59 of MSFT where the broker has 70.
+    broker.truth.lock().unwrap().moved = BTreeMap::from([("AAPL".into(), -22.0), ("MSFT".into(), 11.0)]);
+    day.reconcile("SIM1").unwrap();
+    let account = day.account_check().unwrap();
+    let set = day.plan(&account, &PlanInput { asof: account.asof, ..input(&[]) }).unwrap();
+    let sold: Vec<_> = set.lines.iter().filter(|l| l.symbol != "XOM").map(|l| (l.symbol.as_str(), l.qty, l.reduce_only)).collect();
+    assert_eq!(sold, [("AAPL", 7.0, true), ("MSFT", 59.0, true)], "{:?}", set.pins.notes);
+    assert!(set.pins.notes.iter().any(|n| n.contains("AAPL counts as 7 shares")), "{:?}", set.pins.notes);
+}
+
+#[test]
+fn a_person_repairs_a_difference_of_shares_exactly_and_the_symbol_is_free_again() {
+    use crate::execution::repair::Repair;
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    day.settle(&key).unwrap();
+    broker.truth.lock().unwrap().moved.insert("AAPL".into(), -9.0);
+    day.reconcile("SIM1").unwrap();
+    let before = positions::ledger(&day.log(), "SIM1").unwrap();
+    let of = |qty| Repair { account: "SIM1", strategy: "equities_xs", symbol: "AAPL", qty, reason: "a spin-off", operator: "me" };
+    let book = |qty: f64, typed: &str| of(qty).book(&day.log(), &broker, typed, db.root().host().now());
+    let wrong = book(-8.0, &of(-8.0).token()).unwrap_err();
+    assert!(wrong.body().fix[0].contains("--qty -9"), "{wrong:?}");
+    assert!(book(-9.0, "yes").unwrap_err().is(code::GATE_REFUSED));
+    assert!(quarantined(&db).unwrap().contains_key("AAPL"));
+    book(-9.0, "REPAIR AAPL -9 SIM1").unwrap();
+    let report = day.reconcile("SIM1").unwrap();
+    assert_eq!(report.released, ["AAPL"]);
+    let after = positions::ledger(&day.log(), "SIM1").unwrap();
+    assert_eq!((after.per_symbol()["AAPL"], after.cash(), after.totals().realised), (20.0, before.cash(), before.totals().realised));
+    assert!(quarantined(&db).unwrap().is_empty());
+}
+
+#[test]
+fn a_fraction_that_a_split_left_is_paid_out_and_shares_that_come_in_end_nothing() {
+    let (dir, broker, key) = after_the_open();
+    let db = open(dir.path(), None, morning()).unwrap();
+    let split = Split { symbol: "AAPL".into(), ex_date: "2017-12-01".parse().unwrap(), ratio: 1.5 };
+    let day = PaperDay::new(&db, &broker, PaperConfig { splits: vec![split], ..config() }, &default_sizer).unwrap();
+    day.settle(&key).unwrap();
+    // 29 shares become 43.5, of which the broker keeps 43.
+    broker.truth.lock().unwrap().moved.insert("AAPL".into(), 14.0);
+    let report = day.reconcile("SIM1").unwrap();
+    assert!(kinds(&report).contains(&"split") && !kinds(&report).contains(&"quantity"), "{report:?}");
+    assert_eq!(positions::ledger(&day.log(), "SIM1").unwrap().per_symbol()["AAPL"], 43.0);
+    // This broker spreads what was paid over the 43; half a share of it went out in cash.
+    assert_eq!(kinds(&day.reconcile("SIM1").unwrap()), ["average_price"]);
+    assert!(quarantined(&db).unwrap().is_empty());
+}
+
+#[test]
 fn a_restricted_account_and_one_that_owes_cash_take_no_increase() {
     let (dir, broker) = (scratch(), FakeBroker::new(evening()));
     let db = open(dir.path(), None, evening()).unwrap();
@@ -245,7 +343,7 @@ fn two_processes_that_send_the_same_set_send_each_order_once_even_where_the_brok
     let set = day.plan(&account, &input(TARGETS)).unwrap();
     let other = open(dir.path(), None, evening()).unwrap();
     let race = |db: &Db| {
-        let sender = Sender { host: db.root().host(), log: OrderLog::new(db), broker: &broker };
+        let sender = Sender { host: db.root().host(), log: OrderLog::new(db), broker: &broker, again: &crate::execution::submit::unhindered };
         set.lines.iter().filter(|l| sender.send(&l.client_order_id).is_ok()).count()
     };
     let won = std::thread::scope(|s| {

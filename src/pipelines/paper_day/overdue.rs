@@ -1,14 +1,50 @@
-//! Taking orders back. An order is confirmed for one session: what is still open after it is taken back at the broker, since not every
+//! Taking orders back: what a person cancels, and what outlived its session. An order is confirmed for one session: what is still open after it is taken back at the broker, since not every
 //! broker ends a day's order by itself (a market order for the open may wait for whichever open comes next).
 
 use super::PaperDay;
 use crate::execution::log::OrderRow;
 use crate::execution::order::{OrderSet, Tif};
 use crate::execution::reconcile::ReconcileReport;
-use data_layer::error::Result;
+use crate::execution::state::name;
+use data_layer::error::{Error, Result, code};
 use data_layer::time::UtcTime;
+use serde::{Deserialize, Serialize};
+
+/// What became of orders that a person took back, by their ids.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// They had not been sent, and never will be.
+    pub withdrawn: Vec<String>,
+    /// The broker was told; what it filled before stays filled.
+    pub taken_back: Vec<String>,
+    /// Nobody knows yet whether the broker has them: the next reconcile asks, and they can be taken back then.
+    pub unknown: Vec<String>,
+}
 
 impl PaperDay<'_> {
+    /// Take back one open order of the strategy, or all of them. It restricts only, so it may be done beside a followed session: what is
+    /// planned is claimed before anybody can send it, and a broker that is told twice has told once.
+    pub fn cancel(&self, account: &str, order: Option<&str>) -> Result<Cancelled> {
+        let mut open = self.log().open_orders(account)?;
+        open.retain(|o| o.intent.strategy == self.config.strategy && order.is_none_or(|id| o.id() == id));
+        if let (Some(id), true) = (order, open.is_empty()) {
+            return Err(Error::new(code::ORD_REFUSED, text!("{id} is no open order of this account and strategy")).fix("trademl paper status"));
+        }
+        let (mut out, mut sent) = (Cancelled::default(), Vec::new());
+        for row in open {
+            let id = row.id().to_string();
+            if row.state == name::PLANNED && self.log().withdraw(&id, ("canceled", "a person took it back"), self.host.now())? {
+                out.withdrawn.push(id);
+            } else if row.broker_order_id.is_some() {
+                sent.push(row);
+            } else {
+                out.unknown.push(id);
+            }
+        }
+        out.taken_back = self.take_back(&sent)?;
+        Ok(out)
+    }
+
     /// Take back whatever of the strategy is open past its session by the broker's clock, and fetch what became of it. Nothing of the kind:
     /// the reconcile that was made before stands.
     pub(super) fn end_overdue(&self, set: &OrderSet, broker_now: UtcTime, before: ReconcileReport) -> Result<ReconcileReport> {
@@ -46,17 +82,50 @@ impl PaperDay<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::confirmation_token;
     use super::super::default_sizer;
-    use super::super::tests::{config, evening_steps, open};
+    use super::super::tests::{TARGETS, config, evening_steps, input, open};
     use super::*;
     use crate::execution::broker::NoStream;
-    use crate::execution::broker::fake::{FakeBroker, evening, scratch};
-    use data_layer::error::code;
+    use crate::execution::broker::fake::{FakeBroker, Fault, evening, scratch};
 
     const CLOSED: &str = "2017-12-01T21:00:30Z";
 
     fn statuses(broker: &FakeBroker) -> Vec<String> {
         broker.truth.lock().unwrap().orders.values().map(|o| o.status.clone()).collect()
+    }
+
+    #[test]
+    fn a_person_takes_back_one_order_or_all_and_what_was_not_sent_is_never_sent() {
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        // One is lost on its way and cannot be asked for.
+        broker.truth.lock().unwrap().faults.insert(2, Fault::LostRequest);
+        broker.truth.lock().unwrap().blind_lookups.extend(0..40);
+        let db = open(dir.path(), None, evening()).unwrap();
+        let (key, sent) = evening_steps(&db, &broker).unwrap();
+        assert_eq!((sent.sent, sent.unknown), (2, 1));
+        let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+        assert!(day.cancel("SIM1", Some("tm1-none")).unwrap_err().is(code::ORD_REFUSED));
+        let first = day.log().orders_of(&key).unwrap().iter().find(|o| o.broker_order_id.is_some()).unwrap().id().to_string();
+        assert_eq!(day.cancel("SIM1", Some(&first)).unwrap().taken_back, std::slice::from_ref(&first));
+        assert_eq!(day.cancel("SIM1", Some(&first)).unwrap().taken_back, [first], "told again, nothing changes");
+        let all = day.cancel("SIM1", None).unwrap();
+        assert_eq!((all.withdrawn.len(), all.taken_back.len(), all.unknown.len()), (0, 2, 1), "{all:?}");
+        assert_eq!(statuses(&broker), ["canceled"; 2]);
+        broker.truth.lock().unwrap().blind_lookups.clear();
+        day.reconcile("SIM1").unwrap();
+        assert!(day.cancel("SIM1", None).unwrap().taken_back.is_empty());
+        // Another evening: planned and confirmed, and taken back before it is sent.
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        let db = open(dir.path(), None, evening()).unwrap();
+        let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+        let account = day.account_check().unwrap();
+        day.reconcile("SIM1").unwrap();
+        let set = day.plan(&account, &input(TARGETS)).unwrap();
+        day.consent(&set.run_key, &confirmation_token(&set.account, set.trading_day)).unwrap();
+        assert_eq!(day.cancel("SIM1", None).unwrap().withdrawn.len(), 3);
+        assert_eq!(day.submit_all(&set.run_key).unwrap().refused, 3);
+        assert!(broker.truth.lock().unwrap().posts.is_empty());
     }
 
     #[test]

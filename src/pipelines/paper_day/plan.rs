@@ -4,9 +4,11 @@ use super::{AccountCheck, PaperDay};
 use crate::execution::calibration::{self, SideCost};
 use crate::execution::order::{Intent, OrderSet, OrderType, Pins, Reason, Reference, Skipped, Tif, run_key, word};
 use crate::execution::positions;
+use crate::execution::quarantine::{QUANTITY, quarantined};
 use crate::execution::risk::{self, Exposure, Line};
 use crate::execution::schedule::cut::{Parent, Pinned};
 use crate::execution::sizing::{SizeInput, SizedLine, SizedSet};
+use crate::portfolio::Ceiling;
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::digest_of;
@@ -30,6 +32,9 @@ pub struct PlanInput {
     pub notes: Vec<String>,
     /// How orders are spread over the session.
     pub schedule: Option<Pinned>,
+    /// What the account allowed of the targets; none where nothing was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Ceiling>,
 }
 
 /// A line as it is shown before the confirmation.
@@ -124,7 +129,8 @@ impl PaperDay<'_> {
                 .cause("orders are never planned from older data")
                 .fix("trademl paper-trade"));
         }
-        let held = positions::ledger(&self.log(), &account.account)?.of_strategy(&self.config.strategy);
+        let (held, mut notes) = self.countable(account)?;
+        notes.splice(0..0, input.notes.iter().cloned());
         let open = self.log().open_remaining(&account.account, &self.config.strategy)?;
         let mut sized =
             (self.sizer)(&SizeInput { targets: &input.targets, positions: &held, open_remaining: &open, prices: &input.prices, equity: account.equity });
@@ -148,8 +154,9 @@ impl PaperDay<'_> {
                 positions: held,
                 open_remaining: open,
                 skipped: sized.skipped,
-                notes: input.notes.clone(),
+                notes,
                 schedule: input.schedule.clone(),
+                ceiling: input.ceiling,
                 cost: Some(calibration::in_force(self.db, &account.account)?),
             },
             lines: Vec::new(),
@@ -159,6 +166,32 @@ impl PaperDay<'_> {
         set.pins.notes.extend(notes);
         set.order_set_hash = set.compute_hash()?;
         self.log().pin_set(&set)
+    }
+
+    /// The strategy's own positions, as far as the broker holds them: of a symbol whose shares the two count differently no more is sold (or
+    /// bought back) than both say is there. And what was left out of account, in words.
+    fn countable(&self, account: &AccountCheck) -> Result<(BTreeMap<String, f64>, Vec<String>)> {
+        let ledger = positions::ledger(&self.log(), &account.account)?;
+        let (mut held, all) = (ledger.of_strategy(&self.config.strategy), ledger.per_symbol());
+        let mut doubtful = quarantined(self.db)?;
+        doubtful.retain(|symbol, reason| held.contains_key(symbol) && reason == QUANTITY);
+        let mut notes = Vec::new();
+        if doubtful.is_empty() {
+            return Ok((held, notes));
+        }
+        let theirs: BTreeMap<String, f64> = self.broker.positions()?.into_iter().map(|p| (p.symbol, p.qty)).collect();
+        for (symbol, own) in held.iter_mut().filter(|(s, _)| doubtful.contains_key(*s)) {
+            let of = |book: &BTreeMap<String, f64>| book.get(symbol).copied().unwrap_or(0.0);
+            // What others hold of it at the broker is not ours to count on.
+            let there = of(&theirs) - (of(&all) - *own);
+            let sure = if there * *own > 0.0 { own.abs().min(there.abs()).copysign(*own) } else { 0.0 };
+            if sure != *own {
+                notes.push(text!("{symbol} counts as {sure} shares: the journal has {own}, the broker {there}"));
+                *own = sure;
+            }
+        }
+        held.retain(|_, q| *q != 0.0);
+        Ok((held, notes))
     }
 
     /// Lines that today's circumstances forbid become skips with a reason: all of a symbol that splits on the trading day,

@@ -1,6 +1,7 @@
 //! The figures of a day's report: a function of the journal and of what the caller knows about data and model.
 
 use super::PaperDay;
+use super::curve::Curve;
 use super::plan::expected_cost;
 use crate::backtest::metric::{max_drawdown, sharpe, var_es, volatility};
 use crate::execution::account::Trade;
@@ -18,6 +19,8 @@ use std::collections::BTreeMap;
 
 /// Fewer sessions than this make no volatility, VaR or Sharpe ratio.
 const MIN_SESSIONS: usize = 20;
+/// Below this an annualised Sharpe ratio says nothing: its standard error is above 2 (the square root of 252 over the sessions).
+const MIN_SHARPE_SESSIONS: usize = 60;
 
 /// What the journal does not know.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,30 +47,21 @@ impl PaperDay<'_> {
     pub fn daily_report(&self, run_key: &str, input: &ReportInput) -> Result<DailyReport> {
         let set = self.require_set(run_key)?;
         let ledger = self.marked(&set.account, input)?;
-        let equities = self.equities(&set.account)?;
-        let first = self.first_equity(&set)?;
-        let equity = equities.last().copied();
-        let pnl = match equities.as_slice() {
-            [.., before, now] => Ok(now - before),
-            [only] => Ok(only - first),
-            [] => Err(undefined("no snapshot was taken yet")),
-        };
-        let since = || equity.map(|e| e - first).ok_or_else(|| undefined("no snapshot was taken yet"));
-        let curve: Vec<f64> = std::iter::once(first).chain(equities.iter().copied()).collect();
-        let returns: Vec<f64> = curve.windows(2).map(|w| w[1] / w[0] - 1.0).collect();
+        let curve = self.curve(&set.account, input.asof)?.ok_or_else(|| Error::bug("a set without its account"))?;
+        let equity = curve.equity().ok();
         let mut r = DailyReport::empty(input.asof, input.mode, &self.db.root().drive().dataset, &set.account);
-        r.pnl = r.take("pnl", pnl);
-        r.pnl_cumulative = r.take("pnl_cumulative", since());
-        r.equity = r.take("equity", equity.ok_or_else(|| undefined("no snapshot was taken yet")));
+        r.pnl = r.take("pnl", curve.pnl());
+        r.pnl_cumulative = r.take("pnl_cumulative", curve.gain());
+        r.equity = r.take("equity", curve.equity());
         let worth = equity.unwrap_or(set.equity);
         let (gross, net) = ledger.exposure();
         (r.gross_exposure, r.net_exposure) = (Some(gross / worth), Some(net / worth));
         r.turnover = Some(self.filled_notional(&set)? / set.equity);
         r.positions = position_rows(&ledger, worth);
-        self.strategy_row(&mut r, &set, &ledger, input.trials, &returns)?;
-        risk_metrics(&mut r, &returns);
+        self.strategy_row(&mut r, &set, &ledger, input.trials, &curve)?;
+        risk_metrics(&mut r, &curve);
         self.execution_cost(&mut r, &set, &input.opens)?;
-        parity(&mut r, &ledger, since());
+        parity(&mut r, &ledger, curve.gain());
         r.orders = self.order_counts(&set)?;
         for switch in [Switch::Kill, Switch::Breaker] {
             r.switches.insert(switch.name().into(), switches::read(self.db, switch, &set.account).state);
@@ -90,20 +84,6 @@ impl PaperDay<'_> {
         Ok(ledger)
     }
 
-    /// Equity per snapshot, oldest first.
-    fn equities(&self, account: &str) -> Result<Vec<f64>> {
-        let conn = self.db.lock()?;
-        let mut q = conn.prepare("SELECT equity FROM snapshots WHERE account = ?1 ORDER BY ts")?;
-        Ok(q.query_map([account], |r| r.get(0))?.collect::<std::result::Result<_, _>>()?)
-    }
-
-    /// The equity with which this account began to trade here.
-    fn first_equity(&self, set: &OrderSet) -> Result<f64> {
-        let conn = self.db.lock()?;
-        Ok(conn
-            .query_row("SELECT equity FROM order_sets WHERE account = ?1 ORDER BY trading_day, rebalance_no, run_key LIMIT 1", [&set.account], |r| r.get(0))?)
-    }
-
     fn order_counts(&self, set: &OrderSet) -> Result<OrderCounts> {
         let rows = self.log().orders_of(&set.run_key)?;
         let mut out = OrderCounts { planned: rows.len() as u64, ..OrderCounts::default() };
@@ -123,20 +103,21 @@ impl PaperDay<'_> {
         Ok(self.log().fills(&set.account)?.iter().filter(|f| ids.contains(&f.order_id.as_str())).map(|f| f.qty.abs() * f.price).sum())
     }
 
-    fn strategy_row(&self, r: &mut DailyReport, set: &OrderSet, ledger: &Ledger, trials: Option<u64>, returns: &[f64]) -> Result<()> {
+    fn strategy_row(&self, r: &mut DailyReport, set: &OrderSet, ledger: &Ledger, trials: Option<u64>, curve: &Curve) -> Result<()> {
         let key = |k: &str| format!("strategies.{}.{k}", set.strategy);
         let trades: Vec<Trade<Holding>> = ledger.trades().into_iter().filter(|t| t.symbol.strategy == set.strategy).collect();
         let contribution: f64 = trades.iter().map(|t| t.pnl).sum();
         let best = trades.iter().filter(|t| t.closed.is_some()).map(|t| t.pnl).reduce(f64::max);
-        let enough = |statistic: fn(&[f64]) -> Result<f64>| if returns.len() < MIN_SESSIONS { Err(too_few()) } else { statistic(returns) };
+        let returns = curve.sessions();
+        let sharpe_ratio = if returns.len() < MIN_SHARPE_SESSIONS { Err(too_few(MIN_SHARPE_SESSIONS)) } else { sharpe::annualised(&returns) };
         if trials.is_none() {
             r.undefined.insert(key("trials"), "the trial ledger was not given".into());
         }
         let row = StrategyRow {
-            sharpe: r.take(&key("sharpe"), enough(sharpe::annualised)),
+            sharpe: r.take(&key("sharpe"), sharpe_ratio),
             turnover: Some(self.filled_notional(set)? / set.equity),
             contribution: Some(contribution),
-            max_drawdown: r.take(&key("max_drawdown"), max_drawdown::depth(returns)),
+            max_drawdown: r.take(&key("max_drawdown"), max_drawdown::depth(&curve.steps())),
             trials,
             without_best_trade: r
                 .take(&key("without_best_trade"), best.map(|b| contribution - b.max(0.0)).ok_or_else(|| undefined("no position was closed yet"))),
@@ -178,8 +159,8 @@ impl PriceSource for Opens<'_> {
     }
 }
 
-fn too_few() -> Error {
-    undefined("fewer than 20 sessions")
+fn too_few(needed: usize) -> Error {
+    undefined(&text!("fewer than {needed} sessions"))
 }
 
 fn champion(set: &OrderSet) -> Option<Champion> {
@@ -203,13 +184,14 @@ fn position_rows(ledger: &Ledger, equity: f64) -> Vec<PositionRow> {
 }
 
 /// Historical figures over the snapshots; losses are positive.
-fn risk_metrics(r: &mut DailyReport, returns: &[f64]) {
+fn risk_metrics(r: &mut DailyReport, curve: &Curve) {
+    let returns = curve.sessions();
     let enough = returns.len() >= MIN_SESSIONS;
-    let vol = if enough { volatility::annualised(returns) } else { Err(too_few()) };
-    let tail = || if enough { var_es::historical(returns, 0.95) } else { Err(too_few()) };
+    let vol = if enough { volatility::annualised(&returns) } else { Err(too_few(MIN_SESSIONS)) };
+    let tail = || if enough { var_es::historical(&returns, 0.95) } else { Err(too_few(MIN_SESSIONS)) };
     r.risk_metrics = RiskMetrics {
         realized_vol: r.take("risk_metrics.realized_vol", vol),
-        max_drawdown: r.take("risk_metrics.max_drawdown", max_drawdown::depth(returns)),
+        max_drawdown: r.take("risk_metrics.max_drawdown", max_drawdown::depth(&curve.steps())),
         var_95: r.take("risk_metrics.var_95", tail().map(|t| t.var)),
         es_95: r.take("risk_metrics.es_95", tail().map(|t| t.es)),
         window_sessions: returns.len() as u64,

@@ -6,6 +6,7 @@
 //! order set like any other: pinned, journalled, with ids that follow from the day, through all gates, which let only
 //! reductions pass while the breaker is tripped.
 
+use super::replace::FIRST_REPLACEMENT;
 use super::{AccountCheck, PaperDay, SubmitReport, confirmation_token, plan};
 use crate::execution::order::{OrderSet, Pins, Reason, Reference, run_key};
 use crate::execution::positions;
@@ -134,6 +135,12 @@ impl PaperDay<'_> {
         Ok(self.db.lock()?.query_row(first, [account], |r| r.get(0))?)
     }
 
+    /// How often the breaker let increases through again: a trip after that is another one, with sets of its own on the same day.
+    fn resets(&self, account: &str) -> Result<u32> {
+        let opened = "SELECT count(*) % ?2 FROM switches WHERE name = 'circuit_breaker' AND account = ?1 AND state = 'OPEN'";
+        Ok(self.db.lock()?.query_row(opened, params![account, (FIRST_REPLACEMENT - FIRST_RISK_REBALANCE) / 2], |r| r.get(0))?)
+    }
+
     /// Take back every open order that would enlarge a position. One that is unknown is asked for by the next reconcile first.
     fn tighten(&self, account: &str) -> Result<Vec<String>> {
         let held = positions::ledger(&self.log(), account)?.of_strategy(&self.config.strategy);
@@ -164,7 +171,7 @@ impl PaperDay<'_> {
         targets: &BTreeMap<String, f64>,
         prices: &BTreeMap<String, Reference>,
     ) -> Result<Option<OrderSet>> {
-        let rebalance_no = FIRST_RISK_REBALANCE + u32::from(action == RiskAction::Flatten);
+        let rebalance_no = FIRST_RISK_REBALANCE + 2 * self.resets(&account.account)? + u32::from(action == RiskAction::Flatten);
         let key = run_key(&account.account, &self.config.strategy, account.trading_day, rebalance_no);
         if let Some(set) = self.log().set(&key)? {
             return Ok(Some(set));

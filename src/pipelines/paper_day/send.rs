@@ -16,7 +16,7 @@ use crate::execution::submit::{Outcome, REPLACE, Sender, outcome_of};
 use crate::execution::switches::{self, Switch, SwitchState, TripReason};
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
-use data_layer::error::Result;
+use data_layer::error::{Result, code};
 use data_layer::time::{DateRange, UtcTime, new_york};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -63,13 +63,18 @@ pub struct SettleReport {
 
 /// What is read once per sending run: fills only come in through a reconcile, so the journal's positions stand still.
 struct Session {
-    reconciled: bool,
+    /// `Err` = why the broker could not be compared with the journal: reductions go on.
+    reconciled: Result<(), String>,
     newest_stamp: Option<UtcTime>,
     all_positions: BTreeMap<String, f64>,
 }
 
 /// What is read afresh for every line.
 struct Desk {
+    /// Filled by orders of ours, and not yet in the journal's positions.
+    unbooked: BTreeMap<String, f64>,
+    /// What the broker's positions are worth a share, by the broker: names that no plan of ours has a price for.
+    marks: BTreeMap<String, f64>,
     readable: Result<(), String>,
     broker_now: Option<UtcTime>,
     kill: SwitchState,
@@ -90,11 +95,20 @@ impl PaperDay<'_> {
         }
         self.require_consent(&set)?;
         let session = Session {
-            reconciled: self.reconcile(&set.account)?.complete,
+            reconciled: match self.reconcile(&set.account) {
+                Ok(_) => Ok(()),
+                Err(e) if e.is(code::BUG_CRASH_POINT) => return Err(e),
+                Err(e) => Err(e.body().what.clone()),
+            },
             newest_stamp: self.log().newest_stamp(&set.account)?,
             all_positions: positions::ledger(&self.log(), &set.account)?.per_symbol(),
         };
-        let sender = Sender { host: &self.host, log: self.log(), broker: self.broker };
+        let again = |row: &OrderRow| match self.judge(&set, row, &session, &self.desk(&set)?)? {
+            Verdict::Send { .. } => Ok(None),
+            Verdict::Refused(r) => Ok(Some(r.why)),
+            Verdict::Stored | Verdict::Halt => Ok(Some("another order stands under its id".into())),
+        };
+        let sender = Sender { host: &self.host, log: self.log(), broker: self.broker, again: &again };
         let mut errors_in_row = 0;
         let mut waiting: BTreeMap<String, String> = BTreeMap::new();
         for line in &set.lines {
@@ -157,7 +171,9 @@ impl PaperDay<'_> {
 
     fn desk(&self, set: &OrderSet) -> Result<Desk> {
         let clock = self.broker_clock();
-        let held = self.broker.positions().ok().map(|all| all.into_iter().map(|p| (p.symbol, p.qty)).collect());
+        let held = self.broker.positions().ok();
+        let marks = held.iter().flatten().filter_map(|p| Some((p.symbol.clone(), p.price?))).collect();
+        let held = held.map(|all| all.into_iter().map(|p| (p.symbol, p.qty)).collect());
         let at_broker = self.broker.open_orders();
         let open = self.log().open_orders(&set.account)?;
         // Without the list of open orders nothing can be called a reduction.
@@ -165,6 +181,8 @@ impl PaperDay<'_> {
         let own: BTreeSet<&str> = open.iter().map(OrderRow::id).collect();
         let foreign = at_broker.unwrap_or_default().into_iter().filter(|o| !own.contains(o.client_order_id.as_str())).collect();
         Ok(Desk {
+            unbooked: self.log().unbooked(&set.account, set.trading_day.plus_days(-10))?,
+            marks,
             readable: readable(self.db, &self.config.limits),
             broker_now: clock.ok().map(|c| c.now),
             kill: switches::read(self.db, Switch::Kill, &set.account),
@@ -176,10 +194,21 @@ impl PaperDay<'_> {
         })
     }
 
+    /// What the broker leaves for new positions, or why nobody knows.
+    fn free_usd(&self) -> Result<f64, String> {
+        match self.broker.account() {
+            Ok(account) if account.blocked => Err(text!("the broker does not let the account {} trade: {}", account.account, account.status)),
+            Ok(account) if account.buying_power.is_finite() => Ok(account.buying_power),
+            Ok(_) => Err("the broker names no buying power".into()),
+            Err(e) => Err(text!("the account could not be read: {}", e.body().what)),
+        }
+    }
+
     fn judge(&self, set: &OrderSet, row: &OrderRow, session: &Session, desk: &Desk) -> Result<Verdict> {
         let intent = &row.intent;
         // An order and its replacement never both live on: the new one stands for both.
         let instead_of = intent.parent.as_deref().filter(|_| intent.style == REPLACE);
+        let freed: f64 = desk.open.iter().filter(|o| Some(o.id()) == instead_of).map(|o| o.remaining() * o.intent.reference_price).sum();
         let others: Vec<OrderRow> = desk.open.iter().filter(|o| o.id() != row.id() && Some(o.id()) != instead_of).cloned().collect();
         let own_side: f64 = others.iter().filter(|o| o.intent.symbol == intent.symbol && o.intent.side == intent.side).map(OrderRow::remaining).sum();
         let foreign_side: f64 =
@@ -195,7 +224,18 @@ impl PaperDay<'_> {
             prices.insert(intent.symbol.clone(), price);
             price_age_s = Some(open_seconds_between(at, self.host.now()));
         }
-        let lines = risk::lines(&session.all_positions, &others);
+        for (symbol, mark) in &desk.marks {
+            prices.entry(symbol.clone()).or_insert(*mark);
+        }
+        let mut held = session.all_positions.clone();
+        for (symbol, filled) in &desk.unbooked {
+            *held.entry(symbol.clone()).or_insert(0.0) += filled;
+        }
+        let lines = risk::lines(&held, &others);
+        let broker_position = desk.broker_positions.as_ref().map(|p| p.get(&intent.symbol).copied().unwrap_or(0.0));
+        // A reduction is judged without it, so that question is saved.
+        let reduces = gates::reduces(intent, broker_position, own_side + foreign_side);
+        let free_usd = if reduces { Ok(0.0) } else { self.free_usd().map(|free| free + freed) };
         Ok(gates::check(&GateContext {
             intent,
             mode: self.config.mode,
@@ -206,12 +246,12 @@ impl PaperDay<'_> {
             clock_is_simulated: self.host.clock_is_simulated(),
             newest_stamp: session.newest_stamp,
             stored: None,
-            broker_position: desk.broker_positions.as_ref().map(|p| p.get(&intent.symbol).copied().unwrap_or(0.0)),
+            broker_position,
             open_same_side: own_side + foreign_side,
             kill: &desk.kill,
             breaker: &desk.breaker,
             quarantined: desk.quarantined.contains_key(&intent.symbol),
-            reconciled: session.reconciled,
+            reconciled: session.reconciled.clone(),
             tradable: reference.map(|r| r.tradable),
             session_allows: self.host.now() < intent.expires_at,
             price_age_s,
@@ -219,8 +259,10 @@ impl PaperDay<'_> {
             lines: &lines,
             prices: &prices,
             equity: set.equity,
+            free_usd,
             limits: &self.config.limits,
-            orders_today: u32::try_from(self.sent_today(set)?).unwrap_or(u32::MAX),
+            // One that is sent again was counted when it was sent first.
+            orders_today: u32::try_from(self.sent_today(set)? - i64::from(is_unknown(&row.state))).unwrap_or(u32::MAX),
             // A rebalance may send its own lines; single orders of the same day count against the same ceiling.
             orders_allowed: self.config.limits.single_orders_a_day.max(u32::try_from(set.lines.len()).unwrap_or(u32::MAX)),
             unknown_in_symbol: others.iter().any(|o| o.intent.symbol == intent.symbol && is_unknown(&o.state)),
@@ -283,7 +325,8 @@ impl PaperDay<'_> {
         let set = self.require_set(run_key)?;
         let broker_now = self.broker_clock()?.now;
         let reconcile = self.reconcile(&set.account)?;
-        let sender = Sender { host: &self.host, log: self.log(), broker: self.broker };
+        let again = |_: &OrderRow| Ok(Some("its day is being settled".to_string()));
+        let sender = Sender { host: &self.host, log: self.log(), broker: self.broker, again: &again };
         let mut expired = Vec::new();
         for row in self.log().orders_of(run_key)? {
             if is_unknown(&row.state) {
@@ -298,7 +341,9 @@ impl PaperDay<'_> {
         let ledger = positions::ledger(&self.log(), &set.account)?;
         let positions = ledger.of_strategy(&set.strategy);
         let at = Calendar::xnys().close(Calendar::xnys().last_closed(self.host.now())?);
-        let snapshot = self.snapshot(&set.account, at, account.equity, account.cash, &ledger)?;
+        // The equity of a running session is not that of the close before it.
+        let closed = Calendar::xnys().session_at(self.host.now()).is_none();
+        let snapshot = closed && self.snapshot(&set.account, at, account.equity, account.cash, &ledger)?;
         Ok(SettleReport {
             reconcile,
             orders: self.submit_report(&set, &BTreeMap::new())?,

@@ -7,7 +7,6 @@ use crate::execution::schedule::cut::Moment;
 use crate::execution::state::name;
 use data_layer::error::Result;
 use data_layer::time::UtcTime;
-use rusqlite::{OptionalExtension, params};
 
 /// What becomes of a slice at this look.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +39,7 @@ impl PaperDay<'_> {
         let since = pinned.at(set.trading_day, open);
         let mut beside = 0.0;
         for other in siblings.iter().filter(|l| l.client_order_id != row.id()) {
-            let sent_now = self.intended_at(&other.client_order_id)?.is_some_and(|at| at >= since);
+            let sent_now = self.log().intended_at(&other.client_order_id)?.is_some_and(|at| at >= since);
             let own_turn = other.slice == open && self.log().order(&other.client_order_id)?.is_some_and(|o| o.state == name::PLANNED);
             beside += if sent_now || own_turn { other.qty } else { 0.0 };
         }
@@ -49,12 +48,6 @@ impl PaperDay<'_> {
             return Ok(Turn::Now);
         }
         Ok(Turn::Later("it missed its turn, and there is no room beside this moment's slice".into()))
-    }
-
-    fn intended_at(&self, id: &str) -> Result<Option<UtcTime>> {
-        let first = "SELECT min(received_at) FROM order_reports WHERE order_id = ?1 AND status = ?2";
-        let at: Option<Option<String>> = self.db.lock()?.query_row(first, params![id, name::INTENDED], |r| r.get(0)).optional()?;
-        at.flatten().map(|t| UtcTime::parse(&t)).transpose()
     }
 
     /// The next moment at which a slice of the set may go; none for a set that travels whole.

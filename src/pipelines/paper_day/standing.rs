@@ -1,6 +1,7 @@
 //! A standing consent: the typed permission to trade unattended for some days, void as soon as what it was given for changes.
 
-use super::{Consent, PaperDay, confirmation_token};
+use super::PaperDay;
+use crate::execution::order::run_key;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::{canonical_json, sha256_hex};
 use data_layer::time::{TradingDay, UtcTime, new_york};
@@ -47,12 +48,16 @@ impl PaperDay<'_> {
         let now = self.host.now();
         let today = now.day_in(&new_york());
         let wanted = standing_token(&scope.account, until);
-        let refuse = |found: String| Err(Error::new(code::GATE_REFUSED, "no standing consent was given").found(found).fix(text!("type exactly: {wanted}")));
+        let refuse = |found: String, until: TradingDay| {
+            let words = standing_token(&scope.account, until);
+            let fix = format!("trademl paper standing --until {until} --confirm \"{words}\"");
+            Err(Error::new(code::GATE_REFUSED, "no standing consent was given").found(found).fix(fix))
+        };
         if until <= today || until > today.plus_days(MAX_DAYS) {
-            return refuse(text!("until {until}: it must end within {MAX_DAYS} days after today, {today}"));
+            return refuse(text!("until {until}: it must end within {MAX_DAYS} days after today, {today}"), today.plus_days(MAX_DAYS));
         }
         if typed != wanted {
-            return refuse("something else than the words asked for".into());
+            return refuse("something else than the words asked for".into(), until);
         }
         let shown = self.scope_sha256(scope)?;
         let id = sha256_hex(format!("{GATE}|{}|{until}|{shown}|{now}", scope.account).as_bytes());
@@ -68,9 +73,9 @@ impl PaperDay<'_> {
         Ok(Standing { id, account: scope.account.clone(), until, granted_at: now })
     }
 
-    /// The permission that covers exactly this scope today; refused when there is none, it has ended, or anything changed.
-    pub fn standing(&self, scope: &Scope) -> Result<Standing> {
-        let today = self.host.now().day_in(&new_york());
+    /// The permission that covers exactly this scope for the session `day`; refused when there is none, it ends before, anything changed, or
+    /// another champion's orders are pinned for that session already.
+    pub fn standing(&self, scope: &Scope, day: TradingDay) -> Result<Standing> {
         let conn = self.db.lock()?;
         let newest: Option<(String, String, String, String)> = conn
             .query_row(
@@ -88,8 +93,12 @@ impl PaperDay<'_> {
         if shown != self.scope_sha256(scope)? {
             return none("the champion, the limits, the account or the configuration changed since it was given");
         }
-        if today > until {
-            return none("the last one has ended");
+        if day > until {
+            return none("the last one ends before the session");
+        }
+        let pinned = self.log().set(&run_key(&scope.account, &scope.strategy, day, 0))?;
+        if pinned.is_some_and(|set| set.pins.champion != scope.champion) {
+            return none("the orders of the session were planned by another champion");
         }
         Ok(Standing { id, account: scope.account.clone(), until, granted_at: UtcTime::parse(&granted_at)? })
     }
@@ -98,16 +107,6 @@ impl PaperDay<'_> {
     pub fn revoke_standing(&self, account: &str) -> Result<usize> {
         let gone = format!("{GATE}.revoked");
         self.db.write(|tx| Ok(tx.execute("UPDATE consents SET gate = ?1 WHERE gate = ?2 AND account = ?3", params![gone, GATE, account])?))
-    }
-
-    /// Confirm a pinned set under a standing permission; the set's own consent is recorded as ever.
-    pub fn consent_unattended(&self, run_key: &str, scope: &Scope) -> Result<Consent> {
-        let set = self.require_set(run_key)?;
-        if set.account != scope.account || set.strategy != scope.strategy || set.pins.champion != scope.champion {
-            return Err(Error::new(code::GATE_REFUSED, "the standing consent is for another account, strategy or champion").fix("trademl paper-trade"));
-        }
-        self.standing(scope)?;
-        self.consent(run_key, &confirmation_token(&set.account, set.trading_day))
     }
 }
 
@@ -127,7 +126,8 @@ mod tests {
         let account = day.account_check().unwrap();
         let set = day.plan(&account, &input(TARGETS)).unwrap();
         let scope = Scope { account: "SIM1".into(), strategy: "equities_xs".into(), champion: set.pins.champion.clone(), config_sha256: "c".into() };
-        assert!(day.consent_unattended(&set.run_key, &scope).unwrap_err().is(code::GATE_REFUSED));
+        let session = set.trading_day;
+        assert!(day.standing(&scope, session).unwrap_err().is(code::GATE_REFUSED));
         let until: TradingDay = "2017-12-15".parse().unwrap();
         for (until, typed) in [
             (until, "yes"),
@@ -137,19 +137,32 @@ mod tests {
             assert!(day.grant_standing(&scope, until, typed).unwrap_err().is(code::GATE_REFUSED), "{typed}");
         }
         day.grant_standing(&scope, until, &standing_token("SIM1", until)).unwrap();
-        assert_eq!(day.standing(&scope).unwrap().until, until);
-        day.consent_unattended(&set.run_key, &scope).unwrap();
+        assert_eq!(day.standing(&scope, session).unwrap().until, until);
+        assert!(day.standing(&scope, until).is_ok(), "its last session");
+        // On its last evening it does not reach the session after it.
+        assert!(day.standing(&scope, until.plus_days(3)).unwrap_err().body().cause.as_deref().unwrap().contains("ends before"));
         let mut other = scope.clone();
         other.champion.insert("sha256".into(), "bb".into());
         for changed in [other, Scope { config_sha256: "d".into(), ..scope.clone() }, Scope { account: "SIM2".into(), ..scope.clone() }] {
-            assert!(day.standing(&changed).unwrap_err().is(code::GATE_REFUSED));
+            assert!(day.standing(&changed, session).unwrap_err().is(code::GATE_REFUSED));
         }
         let looser = PaperConfig { limits: Limits { gross_usd: 150_000.0, ..Limits::default() }, ..config() };
-        assert!(PaperDay::new(&db, &broker, looser, &default_sizer).unwrap().standing(&scope).is_err());
-        drop(db);
-        let late = open(dir.path(), None, UtcTime::parse("2017-12-16T21:00:00Z").unwrap()).unwrap();
-        let day = PaperDay::new(&late, &broker, config(), &default_sizer).unwrap();
-        assert!(day.standing(&scope).unwrap_err().body().cause.as_deref().unwrap().contains("has ended"));
+        assert!(PaperDay::new(&db, &broker, looser, &default_sizer).unwrap().standing(&scope, session).is_err());
         assert_eq!(day.revoke_standing("SIM1").unwrap(), 1);
+    }
+    #[test]
+    fn a_set_that_another_champion_planned_is_not_sent_under_it() {
+        let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+        let db = open(dir.path(), None, evening()).unwrap();
+        let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+        let set = day.plan(&day.account_check().unwrap(), &input(TARGETS)).unwrap();
+        let mut champion = set.pins.champion.clone();
+        champion.insert("version".into(), "v2".into());
+        let scope = Scope { account: "SIM1".into(), strategy: "equities_xs".into(), champion, config_sha256: "c".into() };
+        let until: TradingDay = "2017-12-15".parse().unwrap();
+        day.grant_standing(&scope, until, &standing_token("SIM1", until)).unwrap();
+        let refused = day.standing(&scope, set.trading_day).unwrap_err();
+        assert!(refused.body().cause.as_deref().unwrap().contains("another champion"), "{refused:?}");
+        assert!(day.standing(&scope, "2017-12-04".parse().unwrap()).is_ok(), "the next session is planned anew");
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn input(targets: &[(&str, f64)]) -> PlanInput {
         rebalance_no: 0,
         notes: vec![],
         schedule: None,
+        ceiling: None,
     }
 }
 
@@ -58,6 +59,17 @@ pub(crate) fn evening_steps(db: &Db, broker: &FakeBroker) -> Result<(String, Sub
     day.preview(&set.run_key)?;
     day.consent(&set.run_key, &confirmation_token(&set.account, set.trading_day))?;
     Ok((set.run_key.clone(), day.submit_all(&set.run_key)?))
+}
+
+/// The evening's orders filled at the open and settled after the close, with the key of their set.
+pub(crate) fn settled_morning(dir: &Path, broker: &FakeBroker) -> (Db, String) {
+    let (key, _) = evening_steps(&open(dir, None, evening()).unwrap(), broker).unwrap();
+    let morning = UtcTime::parse(MORNING).unwrap();
+    broker.set_now(morning);
+    broker.fill_all(UtcTime::parse("2017-12-01T14:30:00Z").unwrap());
+    let db = open(dir, None, morning).unwrap();
+    PaperDay::new(&db, broker, config(), &default_sizer).unwrap().settle(&key).unwrap();
+    (db, key)
 }
 
 fn settle(db: &Db, broker: &FakeBroker, run_key: &str) -> Result<(SettleReport, DailyReport)> {
@@ -231,6 +243,27 @@ fn the_kill_switch_blocks_increases_and_a_dry_run_sends_nothing() {
         assert!(report.lines.iter().all(|l| l.state == state));
         assert!(broker.truth.lock().unwrap().posts.is_empty());
     }
+}
+
+#[test]
+fn an_increase_that_the_account_cannot_carry_is_dropped_and_one_whose_account_is_silent_waits() {
+    let (dir, broker) = (scratch(), FakeBroker::new(evening()));
+    let db = open(dir.path(), None, evening()).unwrap();
+    broker.truth.lock().unwrap().free_usd = Some(f64::NAN);
+    let (key, sent) = evening_steps(&db, &broker).unwrap();
+    assert_eq!((sent.sent, sent.refused, sent.waiting), (0, 0, 3), "nothing is wrong with the orders: {sent:?}");
+    assert!(sent.lines[0].why.contains("buying power"), "{:?}", sent.lines);
+    // 29 x 170 and 59 x 84 do not fit, 60 x 83 neither: the fake account does not shrink, so each line is judged by itself.
+    broker.truth.lock().unwrap().free_usd = Some(4_940.0);
+    let (_, sent) = evening_steps(&db, &broker).unwrap();
+    assert_eq!((sent.sent, sent.refused, sent.waiting), (1, 2, 0), "{sent:?}");
+    let refused = sent.lines.iter().find(|l| l.symbol == "XOM").unwrap();
+    assert_eq!((refused.state.as_str(), refused.why.as_str()), (name::DROPPED, "$4980 of XOM where the broker leaves $4940 for new positions"));
+    // What is at the broker stays there, whatever the account has left.
+    broker.truth.lock().unwrap().free_usd = Some(0.0);
+    let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+    assert_eq!(day.submit_all(&key).unwrap().sent, 1);
+    assert_eq!(broker.truth.lock().unwrap().posts.len(), 1);
 }
 
 #[test]

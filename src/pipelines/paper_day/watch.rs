@@ -6,7 +6,8 @@ use crate::execution::broker::{Events, Heard};
 use crate::execution::state::name;
 use crate::execution::stream;
 use crate::execution::switches::{self, Switch};
-use data_layer::error::Result;
+use crate::monitoring::alarms;
+use data_layer::error::{Error, Result, code};
 use data_layer::time::UtcTime;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -39,7 +40,7 @@ impl PaperDay<'_> {
     pub fn watch(&self, account: &AccountCheck, run_key: &str, events: &mut dyn Events, until: UtcTime, note: &mut dyn FnMut(&str)) -> Result<WatchReport> {
         let mut out = WatchReport::default();
         let mut due = Due { last: None, now: true };
-        let mut stopped = false;
+        let (mut stopped, mut blind) = (false, 0);
         let set = self.require_set(run_key)?;
         let mut turn = self.next_turn(&set);
         loop {
@@ -51,8 +52,11 @@ impl PaperDay<'_> {
             let since = due.last.map_or(f64::INFINITY, |t| now.seconds_since(t));
             let interval = if events.is_connected() { RECONCILE_S } else { POLL_S };
             if due.now || since >= interval {
-                self.look(run_key, &mut out, note)?;
+                self.look(account, run_key, &mut out, &mut blind, note)?;
                 due = Due { last: Some(self.host.now()), now: false };
+                if let Err(e) = alarms::raise(self.db) {
+                    note(&text!("an alarm could not be sent: {e}"));
+                }
                 if self.nothing_left(run_key)? {
                     return Ok(out);
                 }
@@ -87,29 +91,50 @@ impl PaperDay<'_> {
         }
     }
 
-    /// Reconcile, measure, and send what may go now. A broker that does not answer is asked again at the next look.
-    fn look(&self, run_key: &str, out: &mut WatchReport, note: &mut dyn FnMut(&str)) -> Result<()> {
+    /// Reconcile, measure, and send what may go now. A broker that does not answer is asked again at the next look; as many looks in a row
+    /// as the limits allow broker errors, at none of which the account could be measured, trip the breaker (`blind` counts them).
+    fn look(&self, account: &AccountCheck, run_key: &str, out: &mut WatchReport, blind: &mut u32, note: &mut dyn FnMut(&str)) -> Result<()> {
         out.reconciles += 1;
         match self.submit_all(run_key) {
             Ok(report) => out.last = report,
-            Err(e) if e.code().exit.status() != 3 && !e.is(data_layer::error::code::BUG_CRASH_POINT) => note(&text!("the broker was asked in vain: {e}")),
+            Err(e) if may_pass(&e) => note(&text!("the broker was asked in vain: {e}")),
             Err(e) => return Err(e),
         }
-        if let Ok(fresh) = self.account_check() {
-            // The set was confirmed on the last close; inside its own session that is not stale.
-            let guard = self.guard(&fresh, self.host.now())?;
-            out.trips += guard.touched.len();
-            guard.touched.iter().for_each(|t| note(&t.text));
-            let prices = self.require_set(run_key)?.pins.prices;
-            let smaller = self.act_on_risk(&fresh, &guard.touched, &prices)?;
-            smaller.sentences().iter().for_each(|t| note(t));
+        match self.measure_and_act(run_key, out, note) {
+            Ok(()) => *blind = 0,
+            Err(e) if may_pass(&e) => {
+                *blind += 1;
+                note(&text!("the account could not be measured: {e}"));
+                if *blind >= self.config.limits.broker_errors_in_row {
+                    out.trips += self.guard_blind(&account.account, *blind)?;
+                }
+            }
+            Err(e) => return Err(e),
         }
+        Ok(())
+    }
+
+    fn measure_and_act(&self, run_key: &str, out: &mut WatchReport, note: &mut dyn FnMut(&str)) -> Result<()> {
+        let fresh = self.account_check()?;
+        // The set was confirmed on the last close; inside its own session that is not stale.
+        let guard = self.guard(&fresh, self.host.now())?;
+        out.trips += guard.touched.len();
+        guard.touched.iter().for_each(|t| note(&t.text));
+        let prices = self.require_set(run_key)?.pins.prices;
+        let smaller = self.act_on_risk(&fresh, &guard.touched, &prices)?;
+        smaller.sentences().iter().for_each(|t| note(t));
         Ok(())
     }
 
     fn nothing_left(&self, run_key: &str) -> Result<bool> {
         Ok(self.log().orders_of(run_key)?.iter().all(|o| o.is_closed() && o.state != name::PLANNED))
     }
+}
+
+/// Whether a watch goes on after this: what the broker or the network did, and an account that may not trade now. Not what only a person can
+/// mend, and never a point of death of a test.
+fn may_pass(e: &Error) -> bool {
+    !e.is(code::BUG_CRASH_POINT) && (e.code().exit.status() != 3 || e.is(code::ORD_REFUSED))
 }
 
 #[cfg(test)]
@@ -171,6 +196,24 @@ mod tests {
         let report = day.watch(&account, &key, &mut events, account.expires_at, &mut |t| said.push(t.to_string())).unwrap();
         assert_eq!((report.last.filled, report.last.unknown), (3, 0), "{report:?}");
         assert_eq!(crate::execution::positions::ledger(&day.log(), "SIM1").unwrap().per_symbol().len(), 3);
+    }
+
+    #[test]
+    fn an_account_that_cannot_be_measured_is_said_aloud_and_trips_at_the_third_look() {
+        let (_dir, broker, key, db) = session();
+        let day = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap();
+        let account = day.account_check().unwrap();
+        broker.truth.lock().unwrap().blocked = true;
+        let gap = || Heard::Gap("the stream broke".into());
+        for (gaps, trips) in [(1, 0), (2, 3)] {
+            let mut said = Vec::new();
+            let mut events = Script { heard: (0..gaps).map(|_| gap()).collect(), broker: &broker, db: &db };
+            let until = db.root().host().now().plus_seconds(40);
+            let report = day.watch(&account, &key, &mut events, until, &mut |t| said.push(t.to_string())).unwrap();
+            assert_eq!((report.reconciles, report.trips), (gaps + 1, trips), "{said:?}");
+            assert_eq!(said.iter().filter(|t| t.contains("could not be measured") && t.contains("may not trade")).count(), gaps + 1, "{said:?}");
+            assert_eq!(switches::read(&db, Switch::Breaker, "SIM1").stopped, trips > 0);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Cause, Difference, same};
 use crate::backtest::{self, Before};
 use crate::pipelines::shadow_day::seen::{Data, Seen};
 use crate::pipelines::shadow_day::{Book, ShadowRow, Shadowed};
-use crate::portfolio::Limits as Caps;
+use crate::portfolio::Ceiling;
 use crate::types::{Matrix, Panel};
 use data_layer::error::{Error, Result, code};
 use data_layer::time::TradingDay;
@@ -43,8 +43,8 @@ pub struct BooksInput<'a> {
     /// Whether such a row is due.
     pub row_is_due: bool,
     pub paper: PaperBook,
-    /// The caps of the account at the paper book's last rebalance, as shares of its equity then.
-    pub ceiling: Caps,
+    /// What the account allowed at the paper book's last rebalance.
+    pub ceiling: Ceiling,
 }
 
 struct Compare<'a> {
@@ -230,7 +230,7 @@ impl Compare<'_> {
         }
         let pinned = weight(&paper.rebalance.pins.targets, name);
         if (pinned - wanted).abs() > SAME_WEIGHT {
-            return (Cause::Rejection, text!("the account's limits and holdings made {:.4} % of the target's {:.4} %", 100.0 * pinned, 100.0 * wanted));
+            return (Cause::Limits, text!("the account's limits and holdings made {:.4} % of the target's {:.4} %", 100.0 * pinned, 100.0 * wanted));
         }
         let (_, simulated_usd) = self.i.simulated.at(&self.i.shadowed.rule, self.at);
         let row = panel.symbol_index(name);
@@ -246,6 +246,14 @@ impl Compare<'_> {
         let factor = |t: usize| at(&panel.close_raw, t) / at(&panel.close, t);
         if (factor(self.decided) / factor(self.at) / followed.ratio - 1.0).abs() > 1e-6 {
             return (Cause::FillModel, text!("the simulation holds adjusted shares through a dividend"));
+        }
+        // The same target of two equities weighs otherwise as far as these grew apart since, and no farther.
+        let (held, then_usd) =
+            (weight(&self.i.simulated.at(&self.i.shadowed.rule, self.at).0, name), self.i.simulated.at(&self.i.shadowed.rule, self.decided).1);
+        let follows = held * (simulated_usd / then_usd) / (paper.equity / paper.rebalance.equity);
+        let grains = 2.0 * (followed.grain.max(1.0) * price / paper.equity + price / simulated_usd);
+        if (held + apart - follows).abs() > grains {
+            return (Cause::Unexplained, text!("the two equities that grew apart make {:.4} % of it", 100.0 * follows));
         }
         (Cause::FillModel, text!("whole shares, and two equities that grew apart by what the other names and the costs made"))
     }

@@ -5,7 +5,7 @@ use crate::execution::positions::CashEvent;
 use crate::pipelines::parity::paper_book;
 use crate::pipelines::parity::tests::{OPEN, day_with};
 use crate::pipelines::shadow_day::{self, ShadowModel};
-use crate::portfolio::{Rule, RuleConfig};
+use crate::portfolio::{Ceiling, Limits, Rule, RuleConfig};
 use crate::types::Matrix;
 use data_layer::time::UtcTime;
 
@@ -48,8 +48,14 @@ fn model() -> ShadowModel {
     ShadowModel { strategy: "s".into(), version: "v1".into(), sha256: "aa".into(), stage: "champion".into(), created_at, config: serde_json::Value::Null }
 }
 
-fn wide() -> Caps {
-    Caps { max_weight_per_name: 1.0, max_long: 1.0, max_short: 1.0, max_gross: 1.0, max_net: 1.0 }
+fn wide() -> Ceiling {
+    long_up_to(1.0)
+}
+
+/// A wide ceiling but for its long side.
+fn long_up_to(max_long: f64) -> Ceiling {
+    let caps = Limits { max_weight_per_name: 1.0, max_long, max_short: 1.0, max_gross: 1.0, max_net: 1.0 };
+    Ceiling { caps, shares_per_name: 1e6 }
 }
 
 /// A paper account of 50,000 that bought its targets at the first open: 250 AAA and 500 BBB, and paid nothing for it.
@@ -159,11 +165,11 @@ fn every_difference_between_the_books_is_accounted_for_by_its_cause() {
     let undated = compared(|i| i.paper.rebalance.pins.asof = None);
     assert_eq!(causes(&undated)[0], ("decision", Cause::Unexplained), "{undated:?}");
     let capped = compared(|i| {
-        i.ceiling = Caps { max_long: 0.5, ..wide() };
+        i.ceiling = long_up_to(0.5);
         i.paper.rebalance.pins.targets = BTreeMap::from([("AAA".into(), 0.25), ("BBB".into(), 0.25)]);
         i.paper.shares = BTreeMap::from([("AAA".into(), 125.0), ("BBB".into(), 250.0)]);
     });
-    assert_eq!(causes(&capped), [("AAA", Cause::Rejection), ("BBB", Cause::Rejection)], "{capped:?}");
+    assert_eq!(causes(&capped), [("AAA", Cause::Limits), ("BBB", Cause::Limits)], "{capped:?}");
 }
 
 #[test]
@@ -183,11 +189,11 @@ fn what_no_cause_accounts_for_is_unexplained() {
     assert!(causes(&target).contains(&("AAA", Cause::Unexplained)), "{target:?}");
     // A limit explains what it left, and no share besides.
     let besides = compared(|i| {
-        i.ceiling = Caps { max_long: 0.5, ..wide() };
+        i.ceiling = long_up_to(0.5);
         i.paper.rebalance.pins.targets = BTreeMap::from([("AAA".into(), 0.25), ("BBB".into(), 0.25)]);
         i.paper.shares = BTreeMap::from([("AAA".into(), 100.0), ("BBB".into(), 250.0)]);
     });
-    assert_eq!(causes(&besides), [("AAA", Cause::Unexplained), ("BBB", Cause::Rejection)], "{besides:?}");
+    assert_eq!(causes(&besides), [("AAA", Cause::Unexplained), ("BBB", Cause::Limits)], "{besides:?}");
     let row = compared(|i| i.recorded.as_mut().unwrap().0.net_return += 1e-4);
     assert_eq!((row.shadow_reproduced, causes(&row)[0]), (Some(false), ("shadow", Cause::Unexplained)));
 }
@@ -308,7 +314,7 @@ fn of_the_recorded_day(twice: bool) -> BooksReport {
 #[test]
 fn a_fill_a_cent_off_the_open_excuses_no_share() {
     let weights = |report: &BooksReport| report.differences.iter().rev().find(|d| d.subject == "AAPL").cloned().unwrap();
-    assert_eq!(weights(&of_the_recorded_day(false)).cause, Cause::Rejection, "its target was another from the beginning");
+    assert_eq!(weights(&of_the_recorded_day(false)).cause, Cause::Limits, "its target was another from the beginning");
     let twice = weights(&of_the_recorded_day(true));
     assert_eq!(twice.cause, Cause::Unexplained, "{twice:?}");
     assert!(twice.detail.contains("58 shares are held"), "{twice:?}");

@@ -6,10 +6,11 @@ use crate::execution::broker::simulated::{PriceSource, What};
 use crate::execution::log::{FillRow, OrderLog, OrderRow};
 use crate::execution::order::OrderSet;
 use crate::execution::positions::{self, cash_events};
+use crate::pipelines::paper_day::due::{carried_out, sessions_between};
 use crate::pipelines::paper_day::plan::reason_word;
 use data_layer::calendar::Calendar;
 use data_layer::error::{Error, Result};
-use data_layer::time::{DateRange, TradingDay, UtcTime, new_york};
+use data_layer::time::{TradingDay, UtcTime, new_york};
 use rusqlite::{OptionalExtension, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,12 +83,18 @@ fn filled(log: &OrderLog<'_>, fills: &[FillRow]) -> Result<BTreeMap<String, f64>
     ids.into_iter().filter_map(|id| log.order(id).transpose()).map(|row| row.map(|r| (r.id().to_string(), r.filled_qty))).collect()
 }
 
-/// The newest set of a day on which the rule rebalances, counted from the account's first set, up to `session`.
+/// The newest set up to `session` that was decided by the rule and carried out. Sets of older programs do not say whether they were decided:
+/// of those it is one of a day on which the rule rebalances, counted from the account's first.
 fn last_rebalance(log: &OrderLog<'_>, account: &str, strategy: &str, session: TradingDay, every: usize) -> Result<Option<OrderSet>> {
-    let sets = sets(log, account, strategy, session)?;
+    let sets = carried_out(log, account, strategy, session)?;
     let Some((first, _)) = sets.first().cloned() else { return Ok(None) };
-    let due = |day: TradingDay| DateRange::new(first, day).map_or(0, |r| Calendar::xnys().sessions(r).len()).is_multiple_of(every.max(1));
-    sets.iter().rev().find(|(day, _)| due(*day)).map_or(Ok(None), |(_, key)| log.set(key))
+    for (day, key) in sets.iter().rev() {
+        let due = sessions_between(first, *day).is_multiple_of(every.max(1));
+        if let Some(set) = log.set(key)?.filter(|set| set.pins.ceiling.is_some() || due) {
+            return Ok(Some(set));
+        }
+    }
+    Ok(None)
 }
 
 /// Days and keys of the scheduled sets up to `session`, oldest first.

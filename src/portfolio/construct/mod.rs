@@ -11,7 +11,7 @@
 mod stages;
 
 use crate::portfolio::barbell::Barbell;
-use crate::portfolio::limits::Limits;
+use crate::portfolio::limits::{Binding, Limits};
 use crate::portfolio::sizing::kelly::{FRACTION_RANGE, conservative_edge};
 use crate::types::Matrix;
 use data_layer::error::{Error, Result, code};
@@ -141,6 +141,10 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// A cap that bound, its symbol called as people know it.
+    pub(crate) fn of<K>(binding: Binding<K>, name: impl FnOnce(K) -> String) -> Self {
+        Self { limit: binding.limit, subject: binding.symbol.map_or_else(String::new, name), before: binding.before, after: binding.cap }
+    }
     /// One line for a person.
     pub fn sentence(&self) -> String {
         let of = match (self.limit.as_str(), self.subject.as_str()) {

@@ -114,8 +114,7 @@ pub(super) fn sectors(book: &mut Constructed, cap: f64, of: &BTreeMap<String, St
 pub(super) fn caps(book: &mut Constructed, limits: &Limits) -> Result<()> {
     let out = limits::apply(&book.weights, limits)?;
     book.weights = out.weights;
-    let bound = out.bindings.into_iter().map(|b| Bound { limit: b.limit, subject: b.symbol.unwrap_or_default(), before: b.before, after: b.cap });
-    book.bound.extend(bound);
+    book.bound.extend(out.bindings.into_iter().map(|b| Bound::of(b, |name| name)));
     Ok(())
 }
 

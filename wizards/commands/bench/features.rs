@@ -47,7 +47,7 @@ const ANNOUNCED_DAYS: i32 = 30;
 /// `daily.parquet` and `earnings.parquet`: every feature of `equities_xs` with its point-in-time sources, standardised per
 /// session. Reading the files is inside the clock.
 pub fn equities_xs(bench: &mut Bench<'_>) -> Result<()> {
-    let cells = Panel::read(bench)?.close.values().len();
+    let cells = Daily::read(bench)?.close.values().len();
     let line = bench.clock.measure(
         Job::new("features_xs_v1", cells, "symbol_days").repeats(5),
         || Ok(()),
@@ -62,17 +62,16 @@ pub fn equities_xs(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The panel that training would build, every symbol a member throughout, with shares outstanding and earnings dates.
+/// The panel that training would build, every symbol a member throughout, with shares outstanding and earnings dates. What the set does
+/// not read is left empty.
 fn cross_section(bench: &Bench<'_>) -> Result<types::Panel> {
-    let bars = Panel::read(bench)?;
-    let (rows, cols) = (bars.close.rows(), bars.close.cols());
+    let Daily { open, close, volume, value, days } = Daily::read(bench)?;
+    let (rows, cols) = (close.rows(), close.cols());
     let made = bench.inputs.are_made();
-    let days = if made { made::sessions(cols)? } else { bench.inputs.days("daily.parquet", "date")?[..cols].to_vec() };
     let symbols: Vec<String> = if made { (0..rows).map(|s| format!("S{s:04}")).collect() } else { bench.inputs.texts("sectors.parquet", "symbol")? };
     let mut sources = PointInTime::default();
-    let value = if made { None } else { Some(bench.inputs.panel("daily.parquet", "mcap", "sectors.parquet")?) };
     for (s, symbol) in symbols.iter().enumerate() {
-        let count = value.as_ref().map_or(1e8, |v| v.at(s, 0) / bars.close.at(s, 0));
+        let count = value.as_ref().map_or(1e8, |v| v.at(s, 0) / close.at(s, 0));
         sources.shares.insert(symbol.clone(), vec![(days[0], count)]);
     }
     let earnings: Vec<(String, TradingDay)> = if made {
@@ -83,21 +82,44 @@ fn cross_section(bench: &Bench<'_>) -> Result<types::Panel> {
     for (symbol, date) in earnings {
         sources.earnings.entry(symbol).or_default().push(Announcement { announced: date.plus_days(-ANNOUNCED_DAYS), date, withdrawn: None });
     }
+    let none = || Matrix::missing(0, 0);
     Ok(types::Panel {
         known: sources,
         member: Matrix::from_vec(rows, cols, vec![1.0; rows * cols])?,
         delisted: vec![None; rows],
-        close_raw: bars.close.clone(),
-        volume_raw: bars.volume.clone(),
+        close_raw: close.clone(),
+        volume_raw: volume,
         days,
         symbols,
-        open: bars.open,
-        high: bars.high,
-        low: bars.low,
-        close: bars.close,
-        vwap: bars.vwap,
-        volume: bars.volume,
+        open,
+        close,
+        high: none(),
+        low: none(),
+        vwap: none(),
+        volume: none(),
     })
+}
+
+/// What `equities_xs` reads of `daily.parquet`, `symbols x sessions`: the value is that of all shares, where the file has it.
+struct Daily {
+    open: Matrix,
+    close: Matrix,
+    volume: Matrix,
+    value: Option<Matrix>,
+    days: Vec<TradingDay>,
+}
+
+impl Daily {
+    fn read(bench: &Bench<'_>) -> Result<Self> {
+        if bench.inputs.are_made() {
+            let Panel { open, close, volume, .. } = Panel::read(bench)?;
+            let days = made::sessions(close.cols())?;
+            return Ok(Self { open, close, volume, value: None, days });
+        }
+        let (read, days) = bench.inputs.dated_panels("daily.parquet", &["open", "close", "volume", "mcap"], "sectors.parquet")?;
+        let [open, close, volume, value] = read.try_into().map_err(|_| Error::bug("four columns were asked for"))?;
+        Ok(Self { open, close, volume, value: Some(value), days })
+    }
 }
 
 /// Bars, `symbols x sessions`.

@@ -6,9 +6,11 @@ use data_layer::qc::{Action, Bar};
 use data_layer::time::TradingDay;
 use data_layer::{frame, store};
 use engine::types::Matrix;
+use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 /// The folder that holds the inputs; without one they are made ([`super::made`]).
 pub struct Inputs {
@@ -30,14 +32,22 @@ impl Inputs {
         self.folder.is_none()
     }
 
-    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+    fn open<T>(&self, name: &str, open: impl FnOnce(&Path) -> std::io::Result<T>) -> Result<T> {
         let place = self.folder.clone().unwrap_or_default().join(name);
-        std::fs::read(&place).map_err(|e| {
+        open(&place).map_err(|e| {
             Error::new(code::USE_ARGUMENT, format!("the benchmark's input {name} cannot be read"))
                 .cause(e.to_string())
                 .found(place.display().to_string())
                 .fix("leave --inputs out to measure on inputs made here, or see docs/benchmarks.md for what the folder must hold")
         })
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>> {
+        self.open(name, |place| std::fs::read(place))
+    }
+
+    fn table(&self, file: &str, columns: &[&str]) -> Result<frame::DataFrame> {
+        store::parquet_file_columns(self.open(file, |place| File::open(place))?, columns)
     }
 
     /// A float column as `series x sessions`, from a table sorted by series with equally many rows each.
@@ -47,36 +57,43 @@ impl Inputs {
 
     /// Several columns as [`Self::panel`], from one reading of the file.
     pub fn panels(&self, file: &str, columns: &[&str], series_file: &str) -> Result<Vec<Matrix>> {
-        let table = store::parquet_columns(self.bytes(file)?, columns)?;
+        self.matrices(file, &self.table(file, columns)?, columns, series_file)
+    }
+
+    /// [`Self::panels`] with the days of the first series, from column `date`.
+    pub fn dated_panels(&self, file: &str, columns: &[&str], series_file: &str) -> Result<(Vec<Matrix>, Vec<TradingDay>)> {
+        let table = self.table(file, &[columns, &["date"]].concat())?;
+        let panels = self.matrices(file, &table, columns, series_file)?;
+        let sessions = panels.first().map_or(0, Matrix::cols);
+        Ok((panels, days(file, &frame::rows(&table, 0, sessions), "date")?))
+    }
+
+    fn matrices(&self, file: &str, table: &frame::DataFrame, columns: &[&str], series_file: &str) -> Result<Vec<Matrix>> {
         let (rows, series) = (table.height(), self.texts(series_file, "symbol")?.len());
         if series == 0 || rows % series != 0 {
             return Err(damaged(file, &format!("{rows} rows do not divide into {series} series")));
         }
-        let matrix = |column: &&str| Matrix::from_vec(series, rows / series, numbers(&table, column)?);
-        columns.iter().map(matrix).collect()
+        columns.par_iter().map(|column| Matrix::from_vec(series, rows / series, frame::numbers(table, column)?)).collect()
     }
 
     /// A number column; null is NaN.
     pub fn floats(&self, file: &str, column: &str) -> Result<Vec<f64>> {
-        numbers(&store::parquet_columns(self.bytes(file)?, &[column])?, column)
+        frame::numbers(&self.table(file, &[column])?, column)
     }
 
     /// A text column without nulls.
     pub fn texts(&self, file: &str, column: &str) -> Result<Vec<String>> {
-        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
-        frame::labels(&table, column)
+        frame::labels(&self.table(file, &[column])?, column)
     }
 
     /// A date column without nulls.
-    pub fn days(&self, file: &str, column: &str) -> Result<Vec<data_layer::time::TradingDay>> {
-        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
-        frame::days(&table, column)?.into_iter().map(|d| d.ok_or_else(|| damaged(file, "a date is missing"))).collect()
+    pub fn days(&self, file: &str, column: &str) -> Result<Vec<TradingDay>> {
+        days(file, &self.table(file, &[column])?, column)
     }
 
     /// A true/false column without nulls.
     pub fn flags(&self, file: &str, column: &str) -> Result<Vec<bool>> {
-        let table = store::parquet_columns(self.bytes(file)?, &[column])?;
-        frame::flags(&table, column)
+        frame::flags(&self.table(file, &[column])?, column)
     }
 
     /// Records, one JSON object a line.
@@ -101,7 +118,7 @@ impl Inputs {
             return made::daily(scale);
         }
         const PRICES: [&str; 6] = ["open", "high", "low", "close", "vwap", "volume"];
-        let table = store::parquet_columns(self.bytes(file)?, &[&["symbol", "date"], &PRICES[..]].concat())?;
+        let table = self.table(file, &[&["symbol", "date"], &PRICES[..]].concat())?;
         let days = frame::days(&table, "date")?;
         let columns = PRICES.iter().map(|c| frame::floats(&table, c)).collect::<Result<Vec<_>>>()?;
         let (mut out, mut from): (BTreeMap<String, Vec<Bar>>, usize) = (BTreeMap::new(), 0);
@@ -137,9 +154,9 @@ impl Inputs {
     }
 }
 
-/// A number column of a table; null is NaN.
-fn numbers(table: &frame::DataFrame, column: &str) -> Result<Vec<f64>> {
-    Ok(frame::floats(table, column)?.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+/// A date column of a table without nulls.
+fn days(file: &str, table: &frame::DataFrame, column: &str) -> Result<Vec<TradingDay>> {
+    frame::days(table, column)?.into_iter().map(|d| d.ok_or_else(|| damaged(file, "a date is missing"))).collect()
 }
 
 /// One answer of a vendor, and the symbols that were asked for.

@@ -69,6 +69,14 @@ impl Clock {
         }
         Ok(Line { job, seconds, cpu, checksum: check(last)?, latencies: Vec::new() })
     }
+
+    /// One run that says itself how much work it did and what came of it: where time passes by the calendar and a repeat tells nothing new.
+    pub fn once(&self, job: Job, body: impl FnOnce() -> Result<(usize, Value)>) -> Result<Line> {
+        let (wall, processor) = (now(), processor_seconds());
+        let (work, checksum) = body()?;
+        let (seconds, cpu) = (vec![wall.elapsed().as_secs_f64()], vec![processor_seconds() - processor]);
+        Ok(Line { job: Job { work, ..job }, seconds, cpu, checksum, latencies: Vec::new() })
+    }
 }
 
 impl Line {

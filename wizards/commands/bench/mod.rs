@@ -12,6 +12,7 @@ mod inputs;
 mod learning;
 mod made;
 mod measure;
+mod pacing;
 mod program;
 mod registry;
 mod statistics;
@@ -73,6 +74,11 @@ const TOPICS: &[Topic] = &[
         name: "orders",
         about: "from the broker's answer to the next order's written intent: gates, journal, with and without a drive",
         run: trading::orders,
+    },
+    Topic {
+        name: "pacing",
+        about: "the share of each vendor's limit that a drain reaches at 300 ms an answer, alone and beside a slow vendor",
+        run: pacing::pacing,
     },
     Topic { name: "queue", about: "seed the task queue; lease and complete, one by one and 64 at a time, durably", run: data_node::queue },
     Topic { name: "registry", about: "register and promote a model; resolve the champion", run: registry::registry },

@@ -89,10 +89,9 @@ fn panel(inputs: &Inputs, scale: Scale) -> Result<Panel> {
 fn momentum(panel: &Panel) -> Matrix {
     let mut out = Matrix::missing(panel.n_symbols(), panel.n_days());
     for s in 0..panel.n_symbols() {
-        let (close, row) = (panel.close.row(s), out.row_mut(s));
-        for t in LOOK_BACK + 1..close.len() {
-            row[t] = close[t - 1] / close[t - 1 - LOOK_BACK] - 1.0;
-        }
+        let close = panel.close.row(s);
+        let pairs = close[LOOK_BACK..].iter().zip(close);
+        out.row_mut(s)[LOOK_BACK + 1..].iter_mut().zip(pairs).for_each(|(out, (now, before))| *out = now / before - 1.0);
     }
     out
 }
@@ -186,6 +185,7 @@ impl Evening {
             rebalance_no: 0,
             notes: Vec::new(),
             schedule: None,
+            ceiling: None,
         }
     }
 

@@ -21,6 +21,15 @@ fn layers() -> Vec<Layer> {
     #[cfg_attr(not(feature = "research"), allow(unused_mut))]
     let mut out = vec![edge];
     #[cfg(feature = "research")]
+    out.push(Layer {
+        name: "paper".into(),
+        built_in: engine::pipelines::paper_day::settings::PAPER,
+        check: |host, layer| {
+            let loaded: Loaded<engine::pipelines::paper_day::settings::PaperSettings> = config::load(&layer.name, layer.built_in, host, None)?;
+            loaded.value.validate()
+        },
+    });
+    #[cfg(feature = "research")]
     out.extend(engine::pipelines::config::MODELS.map(|(model, built_in)| Layer {
         name: format!("training/{model}"),
         built_in,

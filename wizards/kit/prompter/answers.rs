@@ -56,7 +56,7 @@ impl Given {
         }
         for set in sets {
             let (id, value) = set.split_once('=').ok_or_else(|| {
-                Error::new(code::USE_ARGUMENT, format!("--set {set} is not of the form id=value")).fix(text!("the ids are in docs/runbooks/{wizard}.md"))
+                Error::new(code::USE_ARGUMENT, format!("--set {set} is not of the form id=value")).fix(format!("trademl {wizard} --questions"))
             })?;
             let value = serde_yaml::from_str::<Value>(value).ok().filter(|v| v.is_boolean() || v.is_i64()).unwrap_or_else(|| Value::from(value));
             given.flags.insert(id.to_string(), value);
@@ -108,6 +108,16 @@ impl Given {
         Some(tokens.remove(at))
     }
 
+    /// Answers to questions that the wizard never asks, named before anything is made; a near miss names what was meant.
+    pub fn refuse_unknown(&self, wizard: &str, known: &BTreeSet<String>) -> Result<()> {
+        let Some(id) = self.file.keys().chain(self.flags.keys()).find(|id| !known.contains(*id)) else { return Ok(()) };
+        let likeness = |other: &&String| similar::TextDiff::from_chars(id.as_str(), other.as_str()).ratio();
+        let near = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|other| likeness(other) > 0.7);
+        let error = Error::new(code::USE_ANSWER_UNUSED, text!("'{id}' is no question of {wizard}"));
+        let error = if let Some(near) = near { error.found(text!("the nearest is '{near}'")) } else { error };
+        Err(error.fix(format!("trademl {wizard} --questions")))
+    }
+
     /// Keys of the answers that no question asked for; an error names them.
     pub fn refuse_unused(&self, wizard: &str) -> Result<()> {
         let used = self.used.borrow();
@@ -116,7 +126,7 @@ impl Given {
             return Ok(());
         }
         Err(Error::new(code::USE_ANSWER_UNUSED, text!("these answers belong to no question of {wizard}: {}", unused.join(", ")))
-            .fix(text!("the ids are in docs/runbooks/{wizard}.md")))
+            .fix(format!("trademl {wizard} --questions")))
     }
 }
 

@@ -155,14 +155,23 @@ fn value_of(question: &Question, input: &Input) -> std::result::Result<Value, St
 fn help_of(question: &Question) -> String {
     let mut out = format!("  {}", question.help);
     match (&question.default, question.no_default) {
+        // In a list Enter takes the line that is marked, wherever the mark was moved to.
+        (Some((value, evidence)), _) if matches!(question.kind, Kind::Select(_)) => {
+            out.push_str(&text!("\n  Enter takes the marked line; the proposal is: {}   ({evidence})", question.display(value)));
+        }
         (Some((value, evidence)), _) => out.push_str(&text!("\n  Enter takes: {}   ({evidence})", question.display(value))),
         (None, Some(reason)) => out.push_str(&text!("\n  There is no default: {reason}.")),
         (None, None) => {}
     }
     out.push('\n');
+    let values = match &question.kind {
+        Kind::Select(choices) => choices.iter().map(|c| c.value.as_str()).collect::<Vec<_>>().join("|"),
+        Kind::Confirm => "true|false".to_string(),
+        _ => "VALUE".to_string(),
+    };
     out.push_str(&match question.env {
-        Some(env) => text!("  In a script: --set {}=VALUE, or {env} in the environment", question.id),
-        None => text!("  In a script: --set {}=VALUE", question.id),
+        Some(env) => text!("  In a script: --set {}={values}, or {env} in the environment", question.id),
+        None => text!("  In a script: --set {}={values}", question.id),
     });
     out
 }
@@ -213,6 +222,9 @@ impl<F: Face> Prompter for Talk<F> {
         };
         self.heading(place, &text!("{counted}{} ({})", spec.label, spec.var))?;
         self.face.say(Tone::Plain, &text!("  without it: {}", spec.without))?;
+        if let Some(place) = spec.obtained_at() {
+            self.face.say(Tone::Faint, &text!("  where to get it: {place}"))?;
+        }
         let skip = match (spec.required, have) {
             (true, _) => "",
             (false, Some(_)) => "; type skip to do without",
@@ -235,7 +247,7 @@ impl<F: Face> Prompter for Talk<F> {
                 Input::End => return Err(spec.missing()),
                 Input::Text(text) if text.is_empty() && have.is_some() => return Ok(SecretReply::Keep),
                 Input::Text(text) if (text.is_empty() || text == "skip") && !spec.required => return Ok(SecretReply::Skip),
-                Input::Text(text) if text.is_empty() => self.wrong("a key is needed here; :save leaves until you have one")?,
+                Input::Text(text) if text.is_empty() => self.wrong("a key is needed here; :save leaves until you have one, Esc goes back")?,
                 Input::Text(text) => {
                     self.face.say(Tone::Plain, &text!("  taken ({} characters)", text.chars().count()))?;
                     return Ok(SecretReply::Set(text.into()));

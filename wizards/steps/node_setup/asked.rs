@@ -36,7 +36,7 @@ pub fn universe_file() -> Question {
 pub fn maintenance() -> Question {
     Question::text("maintenance.time", "When is the daily maintenance (local time)?")
         .default("02:00", "after the vendors' last corrections")
-        .pattern("^([01]?[0-9]|2[0-3]):[0-5]?[0-9]$")
+        .pattern("^([01]?[0-9]|2[0-3]):[0-5][0-9]$")
         .help("Hours and minutes of this machine's time zone. Exports and backups are made then; collecting does not wait for it.")
         .check(wall_time)
 }

@@ -1,6 +1,6 @@
 //! The replay of recorded sessions: what the desk knows, handed to `engine::pipelines::parity`.
 
-use super::{Desk, STRATEGY, ceiling};
+use super::{Desk, STRATEGY};
 use crate::kit::Act;
 use crate::steps::market::Ready;
 use data_layer::attach;
@@ -11,6 +11,7 @@ use data_layer::time::TradingDay;
 use engine::execution::log::OrderLog;
 use engine::models::registry::Registry;
 use engine::pipelines::paper_day::AccountCheck;
+use engine::pipelines::paper_day::ceiling::ceiling_of;
 use engine::pipelines::parity::books::{self, BooksInput, BooksReport};
 use engine::pipelines::parity::paper_book::{self, PaperBook};
 use engine::pipelines::parity::{self, Cause, ParityReport};
@@ -83,7 +84,7 @@ impl Desk {
             simulated: &simulated.book,
             recorded: shadow_day::recorded(registry.db(), &simulated.model, day)?,
             row_is_due: simulated.model.is_shadowed(),
-            ceiling: ceiling(&self.limits, paper.rebalance.equity),
+            ceiling: paper.rebalance.pins.ceiling.unwrap_or_else(|| ceiling_of(&self.limits, paper.rebalance.equity)),
             paper,
         };
         books::compare(&input).map(Some)

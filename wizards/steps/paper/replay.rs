@@ -18,8 +18,15 @@ impl Desk {
     pub fn replay_orders(&self, act: &Act<'_>, account: &AccountCheck, day: Option<TradingDay>, share: f64) -> Result<String> {
         let log = OrderLog::new(&self.db);
         let sets = paper_book::sets(&log, &account.account, STRATEGY, account.asof)?;
-        let found = sets.into_iter().rev().find(|(of, _)| day.is_none_or(|d| d == *of));
-        let Some(set) = found.map_or(Ok(None), |(_, key)| log.set(&key))? else {
+        // An evening without orders has a set too; it is found only where its day is named.
+        let mut found = None;
+        for (_, key) in sets.into_iter().rev().filter(|(of, _)| day.is_none_or(|d| d == *of)) {
+            found = log.set(&key)?.filter(|set| day.is_some() || !set.lines.is_empty());
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(set) = found else {
             let what = day.map_or_else(|| text!("no session with orders has closed yet"), |d| text!("no order was planned for the session {d}"));
             return Err(Error::new(code::USE_ARGUMENT, what).found(account.account.clone()).fix("trademl paper parity"));
         };

@@ -77,6 +77,13 @@ impl PriceSource for Tape<'_> {
     fn last_close(&self, symbol: &str, day: TradingDay) -> Option<f64> {
         self.market.last_close(symbol, day)
     }
+    fn range(&self, symbol: &str, day: TradingDay) -> Option<(f64, f64)> {
+        let panel = &self.market.panel;
+        let (s, d) = (panel.symbol_index(symbol)?, panel.day_index(day)?);
+        let unadjusted = panel.close_raw.at(s, d) / panel.close.at(s, d);
+        let (low, high) = (panel.low.at(s, d) * unadjusted, panel.high.at(s, d) * unadjusted);
+        (low.is_finite() && high.is_finite() && low > 0.0).then_some((low, high))
+    }
     fn renamed(&self, symbol: &str) -> Vec<(TradingDay, String)> {
         self.events.changes.iter().filter(|c| c.old_symbol == symbol).map(|c| (c.date, c.new_symbol.clone())).collect()
     }

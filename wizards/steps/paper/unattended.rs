@@ -7,28 +7,46 @@ use data_layer::error::{Error, Result, code};
 use data_layer::store::digest_of;
 use data_layer::time::TradingDay;
 use engine::execution::broker::NoStream;
-use engine::execution::calibration::{self, Basis};
+use engine::execution::calibration::{self, Basis, SideCost};
 use engine::execution::log::OrderLog;
 use engine::execution::order::run_key;
+use engine::models::router::RouterConfig;
 use engine::monitoring::tripwires::RiskAction;
 use engine::pipelines::paper_day::AccountCheck;
 use engine::pipelines::paper_day::standing::{Scope, Standing};
+use engine::pipelines::route;
+use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// What decides orders besides the champion and the limits, by which a standing consent is known.
+#[derive(Serialize)]
+struct Traded {
+    broker: &'static str,
+    max_orders: usize,
+    model: serde_json::Value,
+    router: RouterConfig,
+    cost: Option<SideCost>,
+}
 
 impl Desk {
     /// Everything that a standing consent is about; any change of it ends the consent.
     fn scope(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Scope> {
         let row = super::super::market::champion(act.root, STRATEGY)?;
-        let broker = self.broker.word();
         let champion = [("strategy", STRATEGY.to_string()), ("version", row.version), ("sha256", row.sha256)];
-        let traded = (broker, self.max_orders, row.config);
         let cost = calibration::in_force(&self.db, &account.account)?;
+        // An accepted cost is a change of the configuration.
+        let cost = (cost.basis != Basis::Default).then_some(cost);
         Ok(Scope {
             account: account.account.clone(),
             strategy: STRATEGY.into(),
             champion: BTreeMap::from(champion.map(|(k, v)| (k.to_string(), v))),
-            // An accepted cost is a change of the configuration.
-            config_sha256: if cost.basis == Basis::Default { digest_of(&traded)? } else { digest_of(&(traded, cost))? },
+            config_sha256: digest_of(&Traded {
+                broker: self.broker.word(),
+                max_orders: self.max_orders,
+                model: row.config,
+                router: route::configured(act.root)?,
+                cost,
+            })?,
         })
     }
 
@@ -38,10 +56,10 @@ impl Desk {
         self.with(act, |day| day.grant_standing(&scope, until, typed))
     }
 
-    /// Refuses unless a standing consent covers today exactly as things are.
+    /// Refuses unless a standing consent covers the next session exactly as things are.
     pub fn require_standing(&self, act: &Act<'_>, account: &AccountCheck) -> Result<Standing> {
         let scope = self.scope(act, account)?;
-        self.with(act, |day| day.standing(&scope))
+        self.with(act, |day| day.standing(&scope, account.trading_day))
     }
 
     pub fn revoke_standing(&self, act: &Act<'_>, account: &AccountCheck) -> Result<usize> {
@@ -54,6 +72,17 @@ impl Desk {
         let sent = self.with(act, |day| day.replace(account, order, qty, limit))?;
         let line = sent.lines.first().map_or_else(String::new, |l| text!("{} is {} {}", l.client_order_id, l.state, l.why));
         Ok(text!("{} sent, {} refused, {} unknown: {line}", sent.sent, sent.refused, sent.unknown))
+    }
+
+    /// Take back one open order, or all; the account's lock may be with a followed session meanwhile.
+    pub fn cancel(&self, act: &Act<'_>, account: &AccountCheck, order: Option<&str>) -> Result<String> {
+        let done = self.with(act, |day| day.cancel(&account.account, order))?;
+        Ok(text!(
+            "{} orders taken back at the broker, {} withdrawn before they were sent, {} whose outcome is not known yet (again after the next reconcile)",
+            done.taken_back.len(),
+            done.withdrawn.len(),
+            done.unknown.len()
+        ))
     }
 
     /// What own fills say about the cost of trading; with the words for it, the proposal is put in force.
@@ -108,5 +137,21 @@ impl Desk {
             o.refused,
             o.waiting
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::models::router::ROUTER;
+
+    #[test]
+    fn a_consent_is_void_after_a_change_of_the_router() {
+        let digest = |router: &str| {
+            let router = RouterConfig::parse(router).unwrap();
+            digest_of(&Traded { broker: "alpaca", max_orders: 60, model: serde_json::Value::Null, router, cost: None }).unwrap()
+        };
+        assert_eq!(digest(ROUTER), digest(ROUTER));
+        assert_ne!(digest(ROUTER), digest(&ROUTER.replace("crisis_volatility: 0.40", "crisis_volatility: 0.90")));
     }
 }

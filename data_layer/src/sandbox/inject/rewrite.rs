@@ -30,6 +30,7 @@ pub fn changed(mut reply: Reply, call: &Call, now: UtcTime, fault: &Fault, actio
     match action {
         Do::DuplicateRows => lists(&mut value, &mut |_, rows| rows.extend(rows.last().cloned())),
         Do::DropSession => drop_session(&mut value, fault),
+        Do::ForeignOrder => foreign_order(&mut value, fault, now),
         Do::WrongSymbol => wrong_symbol(&mut value, fault),
         Do::LateBars => late_bars(&mut value, late_from(now, fault)),
         Do::Revise => revise(&mut value, fault),
@@ -85,6 +86,14 @@ fn leaves(value: &mut Value, change: &mut dyn FnMut(&str, &mut Vec<Value>)) {
 
 fn each_row(value: &mut Value, change: &mut dyn FnMut(&str, &mut Value)) {
     lists(value, &mut |symbol, rows| rows.iter_mut().for_each(|row| change(symbol, row)));
+}
+
+fn foreign_order(value: &mut Value, fault: &Fault, now: UtcTime) {
+    let Value::Array(orders) = value else { return };
+    let symbol = fault.as_symbol.as_deref().unwrap_or("AAPL");
+    orders.push(json!({"id": format!("of-somebody-else-{symbol}"), "client_order_id": "another-program-1", "symbol": symbol, "asset_class": "us_equity",
+        "side": "sell", "type": "trailing_stop", "order_type": "trailing_stop", "trail_percent": "5", "time_in_force": "cls", "qty": null, "notional": "500",
+        "filled_qty": "0", "filled_avg_price": null, "limit_price": null, "stop_price": null, "status": "new", "submitted_at": now, "updated_at": now, "legs": null}));
 }
 
 /// The day that a row is about.

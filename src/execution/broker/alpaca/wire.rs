@@ -58,13 +58,40 @@ pub fn parse_order(v: &Value) -> Option<BrokerOrder> {
         _ => return None,
     };
     Some(BrokerOrder {
-        id: text(v, "id")?.to_string(),
         client_order_id: text(v, "client_order_id")?.to_string(),
         symbol: text(v, "symbol")?.to_string(),
         side: side_of(text(v, "side")?)?,
         qty: number(v.get("qty"))?,
         order_type: kind,
         tif,
+        ..as_far_as_read(v)?
+    })
+}
+
+/// What our own ids begin with.
+const OUR_IDS: &str = "tm1-";
+/// Stands for a quantity that an order does not say: more shares than any account holds, so that nothing beside it counts as a reduction.
+const ANY_QTY: f64 = 1e9;
+
+/// An order of a list. One of somebody else may be of a kind that is not read here (a trailing stop, dollars in place of shares, several
+/// legs): what is known of it is kept, so that it can be set aside. One of ours must be readable.
+pub fn parse_listed(v: &Value) -> Option<BrokerOrder> {
+    parse_order(v).or_else(|| as_far_as_read(v).filter(|order| !order.client_order_id.starts_with(OUR_IDS)))
+}
+
+/// What is known of any order, with a plain kind in place of its own and the most careful quantity.
+fn as_far_as_read(v: &Value) -> Option<BrokerOrder> {
+    let symbol_of = |v: &Value| text(v, "symbol").filter(|s| !s.is_empty()).map(str::to_string);
+    let leg = || v.get("legs")?.as_array()?.iter().find_map(symbol_of);
+    let sells = text(v, "side").is_some_and(|side| side.starts_with("sell"));
+    Some(BrokerOrder {
+        id: text(v, "id")?.to_string(),
+        client_order_id: text(v, "client_order_id").unwrap_or_default().to_string(),
+        symbol: symbol_of(v).or_else(leg).unwrap_or_else(|| "?".into()),
+        side: if sells { Side::Sell } else { Side::Buy },
+        qty: number(v.get("qty")).unwrap_or(ANY_QTY),
+        order_type: OrderType::Market,
+        tif: Tif::Gtc,
         limit_price: number(v.get("limit_price")),
         stop_price: number(v.get("stop_price")),
         status: text(v, "status")?.to_string(),
@@ -76,7 +103,7 @@ pub fn parse_order(v: &Value) -> Option<BrokerOrder> {
 }
 
 /// The kinds of activities that are no executions and change cash or shares.
-pub(super) const BOOKINGS: &str = "DIV,DIVCGL,DIVCGS,DIVFEE,DIVFT,DIVNRA,DIVROC,DIVTW,DIVTXEX,INT,INTNRA,INTTW,FEE,CFEE,PTC,MA,REORG";
+pub(super) const BOOKINGS: &str = "DIV,DIVCGL,DIVCGS,DIVFEE,DIVFT,DIVNRA,DIVROC,DIVTW,DIVTXEX,INT,INTNRA,INTTW,FEE,CFEE,PTC,MA,REORG,CSD,CSW,JNLC";
 
 /// A row of `/v2/account/activities` that is no execution. Splits are none of these: they are known from the reference data, and
 /// compared with the broker's own share count.
@@ -85,6 +112,7 @@ pub fn parse_activity(v: &Value) -> Option<BrokerActivity> {
         t if t.starts_with("DIV") => ActivityKind::Dividend,
         t if t.starts_with("INT") => ActivityKind::Interest,
         "MA" | "REORG" => ActivityKind::Removal,
+        "CSD" | "CSW" | "JNLC" => ActivityKind::Transfer,
         _ => ActivityKind::Fee,
     };
     Some(BrokerActivity {
@@ -114,6 +142,7 @@ pub fn parse_fill(v: &Value) -> Option<BrokerFill> {
         fee: number(v.get("commission")),
         at: stamp(v, "transaction_time")?,
         kind,
+        replaces: text(v, "previous_execution_id").filter(|id| !id.is_empty()).map(str::to_string),
     })
 }
 
@@ -204,6 +233,42 @@ mod tests {
             assert!(matches!(class(status, r#"{"code":1,"message":"x"}"#), Submitted::Unknown(_)), "{status}");
         }
         assert_eq!(class(429, ""), Submitted::RateLimited { retry_after_s: 60 });
+    }
+
+    #[test]
+    fn an_order_of_somebody_else_is_kept_whatever_its_kind_and_one_of_ours_must_be_readable() {
+        let plain = json!({"id": "b1", "client_order_id": "app-1", "symbol": "AAPL", "side": "buy", "qty": "10", "type": "market",
+            "time_in_force": "day", "status": "new", "filled_qty": "0"});
+        let with = |key: &str, value: Value| {
+            let mut v = plain.clone();
+            v[key] = value;
+            v
+        };
+        for odd in [with("type", json!("trailing_stop")), with("time_in_force", json!("cls")), with("qty", Value::Null), with("side", json!("buy_minus"))] {
+            assert_eq!(parse_order(&odd), None, "{odd}");
+            let kept = parse_listed(&odd).unwrap();
+            assert!(kept.symbol == "AAPL" && kept.is_open() && kept.qty >= 10.0, "{kept:?}");
+            let mut ours = odd.clone();
+            ours["client_order_id"] = json!("tm1-0123");
+            assert_eq!(parse_listed(&ours), None, "{ours}");
+        }
+        let legs = with("symbol", json!("")).as_object().cloned().map(|mut v| {
+            v.insert("type".into(), json!("mleg"));
+            v.insert("legs".into(), json!([{"symbol": "XOM"}]));
+            Value::Object(v)
+        });
+        assert_eq!(parse_listed(&legs.unwrap()).unwrap().symbol, "XOM");
+        assert_eq!(parse_listed(&json!({"client_order_id": "app-2"})), None, "without an id nothing can be set aside");
+    }
+
+    #[test]
+    fn money_that_the_owner_moves_is_a_transfer_with_its_sign() {
+        for (word, amount) in [("CSD", "2500"), ("CSW", "-300.5"), ("JNLC", "10")] {
+            let row = json!({"activity_type": word, "id": "20240102::x", "date": "2024-01-02", "net_amount": amount});
+            let a = parse_activity(&row).unwrap();
+            assert_eq!((a.kind, a.amount, a.symbol), (ActivityKind::Transfer, amount.parse().unwrap(), None));
+            assert!(BOOKINGS.split(',').any(|kind| kind == word), "{word} is asked for");
+        }
     }
 
     #[test]

@@ -191,6 +191,7 @@ pub(super) fn fill(d: &Deal, account: &str, symbols: &Symbols, digits: Option<u3
         fee: d.commission.zip(d.money_digits.or(digits)).and_then(|(c, digits)| money(c.saturating_abs(), digits)),
         at: moment(d.executed_ms)?,
         kind: FillKind::Fill,
+        replaces: None,
     })
 }
 
@@ -198,7 +199,8 @@ pub(super) fn fill(d: &Deal, account: &str, symbols: &Symbols, digits: Option<u3
 pub(super) fn activity(row: &DepositWithdraw, symbols: &Symbols) -> Option<Option<BrokerActivity>> {
     let amount = money(row.delta.saturating_abs(), row.money_digits?)?;
     let (kind, amount) = match BalanceChange::of(row.operation) {
-        Some(BalanceChange::Deposit | BalanceChange::Withdraw | BalanceChange::DepositTransfer | BalanceChange::WithdrawTransfer) => return Some(None),
+        Some(BalanceChange::Deposit | BalanceChange::DepositTransfer) => (ActivityKind::Transfer, amount),
+        Some(BalanceChange::Withdraw | BalanceChange::WithdrawTransfer) => (ActivityKind::Transfer, -amount),
         Some(BalanceChange::DepositDividends) => (ActivityKind::Dividend, amount),
         Some(BalanceChange::WithdrawDividends) => (ActivityKind::Dividend, -amount),
         Some(BalanceChange::DepositSwap) => (ActivityKind::Interest, amount),

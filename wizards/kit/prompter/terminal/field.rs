@@ -7,6 +7,8 @@ pub struct Field {
     text: Vec<char>,
     at: usize,
     hidden: bool,
+    /// The text stood there before anybody typed: the first letter takes its place, an arrow or Backspace begins to edit it.
+    offered: bool,
 }
 
 const PROMPT: &str = "> ";
@@ -14,7 +16,17 @@ const PROMPT: &str = "> ";
 impl Field {
     pub fn new(initial: &str, hidden: bool) -> Self {
         let text: Vec<char> = initial.chars().collect();
-        Self { at: text.len(), text, hidden }
+        Self { at: text.len(), offered: !text.is_empty(), text, hidden }
+    }
+
+    /// The same with a text that was typed just now.
+    pub fn begun(text: &str) -> Self {
+        Self { offered: false, ..Self::new(text, false) }
+    }
+
+    /// Nobody has typed anything yet.
+    pub fn is_untouched(&self) -> bool {
+        self.offered || self.is_empty()
     }
 
     pub fn text(&self) -> String {
@@ -26,6 +38,10 @@ impl Field {
     }
 
     pub fn edit(&mut self, key: &Key) {
+        if std::mem::take(&mut self.offered) && matches!(key, Key::Char(_) | Key::Paste(_)) {
+            self.text.clear();
+            self.at = 0;
+        }
         match key {
             Key::Char(c) => self.insert(*c),
             // A line end inside a paste must not answer the next question.
@@ -111,6 +127,25 @@ mod tests {
         assert_eq!(field.text(), "xode ");
         field.edit(&Key::Clear);
         assert!(field.is_empty());
+    }
+
+    #[test]
+    fn the_first_letter_takes_the_place_of_an_offered_text_and_an_arrow_edits_it() {
+        let mut field = Field::new("100000", false);
+        assert!(field.is_untouched());
+        field.edit(&Key::Char('1'));
+        field.edit(&Key::Char('0'));
+        assert_eq!((field.text().as_str(), field.is_untouched()), ("10", false));
+        for first in [Key::Left, Key::EndOfLine, Key::Backspace] {
+            let mut field = Field::new("/tmp/drvx", false);
+            field.edit(&first);
+            field.edit(&Key::EndOfLine);
+            field.edit(&Key::Char('y'));
+            assert!(field.text().starts_with("/tmp/drv") && field.text().ends_with('y'), "{first:?}");
+        }
+        let mut word = Field::begun(":");
+        word.edit(&Key::Char('s'));
+        assert_eq!(word.text(), ":s");
     }
 
     #[test]

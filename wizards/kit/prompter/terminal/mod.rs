@@ -53,7 +53,7 @@ impl Terminal {
 
     /// A colon was typed where a list is shown: read the rest of the word.
     fn word(&mut self) -> Result<Option<Input>> {
-        let mut field = Field::new(":", false);
+        let mut field = Field::begun(":");
         loop {
             self.term.write_str(&field.draw(self.width()))?;
             match self.keys.next()? {
@@ -113,7 +113,7 @@ impl Face for Terminal {
                     }
                 }
                 Key::Escape | Key::BackTab => Some(Word::Back),
-                Key::Char('?') if field.is_empty() => Some(Word::Help),
+                Key::Char('?') if field.is_untouched() => Some(Word::Help),
                 Key::Interrupt => {
                     self.term.write_line("")?;
                     match self.pause_menu()? {

@@ -43,7 +43,7 @@ fn what_certainly_did_not_arrive_is_sent_when_the_broker_answers_again() {
     reconcile::run(root.host(), &db, &broker, &account).unwrap();
     let id = outcomes::pinned(&db, &account);
     street.faults("{vendor: ctrader, path: '/ProtoOASymbolByIdReq', times: 8, do: reset}");
-    let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+    let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &crate::execution::submit::unhindered };
     assert_eq!(sender.send(&id).unwrap(), Outcome::Accepted);
     assert_eq!(street.orders().len(), 1);
 }

@@ -123,7 +123,7 @@ fn lesson_102_whatever_is_lost_an_order_is_sent_once_and_its_outcome_found_out()
             reconcile::run(root.host(), &db, &broker, &account).unwrap();
             let id = pinned(&db, &account);
             street.faults(&format!("{{{NEW_ORDER}, {fault}}}"));
-            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker };
+            let sender = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &crate::execution::submit::unhindered };
             let first = sender.send(&id).unwrap();
             let second = sender.resolve(&id).unwrap();
             match (outcome, exists) {
@@ -167,7 +167,7 @@ fn lesson_117_a_crash_around_the_sending_never_makes_a_second_order() {
             let db = Db::open(&root, Which::Journal).unwrap();
             reconcile::run(root.host(), &db, &broker, &account).unwrap();
             let id = pinned(&db, &account);
-            let died = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker }.send(&id);
+            let died = Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &crate::execution::submit::unhindered }.send(&id);
             assert_eq!(died.is_err(), !point.is_empty(), "{point}");
             id
         };
@@ -177,7 +177,7 @@ fn lesson_117_a_crash_around_the_sending_never_makes_a_second_order() {
         let broker = CTraderBroker::new(&root, None).unwrap();
         let account = broker.account().unwrap().account;
         let db = Db::open(&root, Which::Journal).unwrap();
-        Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker }.resolve(&id).unwrap();
+        Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &crate::execution::submit::unhindered }.resolve(&id).unwrap();
         for _ in 0..3 {
             reconcile::run(root.host(), &db, &broker, &account).unwrap();
             follow(root.host(), &root.host().now().plus_seconds(60).to_string());
@@ -209,7 +209,10 @@ fn lesson_103_events_that_come_twice_late_or_not_at_all_end_in_the_same_book() {
             let mut stream = broker.stream();
             assert!(matches!(stream.next(Duration::from_millis(10)).unwrap(), Heard::Gap(_)), "a new stream is a gap");
             let id = pinned(&db, &account);
-            assert_eq!(Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker }.send(&id).unwrap(), Outcome::Accepted);
+            assert_eq!(
+                Sender { host: root.host(), log: OrderLog::new(&db), broker: &broker, again: &crate::execution::submit::unhindered }.send(&id).unwrap(),
+                Outcome::Accepted
+            );
             street.go(AFTER_OPEN);
             follow(root.host(), AFTER_OPEN);
             let (mut gaps, mut executions) = (0, Vec::new());
