@@ -5,6 +5,9 @@
 
 mod corporate;
 mod executions;
+mod money;
+
+pub use money::Money;
 
 use super::broker::{Broker, BrokerOrder, BrokerPosition, Lookup};
 use super::log::{FillRow, OrderLog, OrderRow, Report};
@@ -40,7 +43,7 @@ const TOLERANCE_AVERAGE: f64 = 1e-4;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// `orphan_order`, `orphan_fill`, `missed_fill`, `overfill`, `quantity`, `adopted`, `reopened`, `unknown_order`, `never_reached`, `vanished`,
-    /// `wrong_fill`, `average_price`, `split`, `rename`, `removal`, `bust`, `correct`.
+    /// `wrong_fill`, `average_price`, `cash`, `split`, `rename`, `removal`, `bust`, `correct`.
     pub kind: String,
     pub subject: String,
     pub detail: String,
@@ -59,6 +62,9 @@ pub struct ReconcileReport {
     pub differences: Vec<Difference>,
     pub quarantined: Vec<String>,
     pub released: Vec<String>,
+    /// None where it could not be compared: shares or orders in doubt, or a broker that does not tell every movement.
+    #[serde(default)]
+    pub money: Option<Money>,
 }
 
 /// The start of the last complete run of an account.
@@ -110,8 +116,8 @@ pub fn run_knowing(host: &Host, db: &Db, broker: &dyn Broker, account: &str, (sp
     let differences = canonical_json(&(&out.differences, result.as_ref().err().map(ToString::to_string)))?;
     db.write(|tx| {
         tx.execute(
-            "INSERT OR REPLACE INTO reconciles (id, started_at, ok, differences_json) VALUES (?1, ?2, ?3, ?4)",
-            params![out.id, started.to_string(), out.complete, differences],
+            "INSERT OR REPLACE INTO reconciles (id, started_at, ok, differences_json, unbooked_cash) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![out.id, started.to_string(), out.complete, differences, out.money.map(|m| m.unbooked)],
         )?;
         Ok(())
     })?;
@@ -391,7 +397,7 @@ impl Run<'_> {
         }
         self.out.quarantined.sort();
         self.out.quarantined.dedup();
-        Ok(())
+        self.compare_cash(&ledger)
     }
 
     /// I2: where both hold the same shares, all of one strategy, both paid the same for them, to a basis point. A difference is told and stops

@@ -159,6 +159,17 @@ pub fn trip(db: &Db, account: &str, reason: TripReason, detail: &str, now: UtcTi
     Ok(true)
 }
 
+/// When the breaker was last reset by a person after it was tripped for this reason.
+pub fn last_reset(db: &Db, account: &str, reason: TripReason) -> Result<Option<UtcTime>> {
+    let breaker = Switch::Breaker;
+    let sql = "SELECT max(o.at) FROM switches o WHERE o.name = ?1 AND o.account = ?2 AND o.state = ?4 AND EXISTS (SELECT 1 FROM switches t \
+         WHERE t.name = ?1 AND t.account = ?2 AND t.state = ?3 AND t.seq < o.seq AND substr(t.reason, 1, length(?5) + 1) = ?5 || ':' \
+         AND t.seq > coalesce((SELECT max(p.seq) FROM switches p WHERE p.name = ?1 AND p.account = ?2 AND p.state = ?4 AND p.seq < o.seq), 0))";
+    let word = super::order::word(reason)?;
+    let at: Option<String> = db.lock()?.query_row(sql, params![breaker.name(), account, breaker.stop(), breaker.go(), word], |r| r.get(0))?;
+    at.map(|t| UtcTime::parse(&t)).transpose()
+}
+
 /// Whether the breaker was tripped for this reason since it last let increases through; other reasons may have come since.
 fn tripped_for(db: &Db, account: &str, word: &str) -> Result<bool> {
     let since = "SELECT count(*) FROM switches WHERE name = ?1 AND account = ?2 AND state = ?3 AND substr(reason, 1, length(?4) + 1) = ?4 || ':' \

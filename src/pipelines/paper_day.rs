@@ -179,7 +179,7 @@ impl<'a> PaperDay<'a> {
     }
 
     /// One reconcile run; as many in a row as the limits allow broker errors, none of which could be completed, trip the breaker of an
-    /// armed account.
+    /// armed account, and so do two in a row that find money which no row explains.
     pub fn reconcile(&self, account: &str) -> Result<ReconcileReport> {
         let result = reconcile::run_knowing(&self.host, self.db, self.broker, account, (&self.config.splits, &self.config.renames));
         if let Err(e) = &result
@@ -188,6 +188,12 @@ impl<'a> PaperDay<'a> {
             && reconcile::failures_in_row(self.db, account)? >= self.config.limits.broker_errors_in_row
         {
             switches::trip(self.db, account, switches::TripReason::ReconcileFailed, &e.to_string(), self.host.now())?;
+        }
+        if let Some(money) = result.as_ref().ok().and_then(|r| r.money).filter(|m| m.too_much && m.again)
+            && !switches::read(self.db, switches::Switch::Breaker, account).stopped
+        {
+            let detail = text!("the broker's cash is {:+.2} off what the journal explains", money.off);
+            switches::trip(self.db, account, switches::TripReason::ReconcileFailed, &detail, self.host.now())?;
         }
         result
     }

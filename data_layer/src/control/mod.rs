@@ -40,7 +40,7 @@ impl Which {
             Self::Node => {
                 &[include_str!("node_1.sql"), include_str!("node_2.sql"), include_str!("node_3.sql"), include_str!("node_4.sql"), include_str!("node_5.sql")]
             }
-            Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql")],
+            Self::Journal => &[include_str!("journal_1.sql"), include_str!("journal_2.sql"), include_str!("journal_3.sql")],
             Self::Registry => &[include_str!("registry_1.sql"), include_str!("registry_2.sql"), include_str!("registry_3.sql")],
         }
     }

@@ -4,7 +4,7 @@ use super::alpaca::{AlpacaBroker, AlpacaKeys};
 use super::double::{Double, serve};
 use super::fake::{FakeBroker, Fault, evening, host_at};
 use super::simulated::{PriceSource, SimulatedBroker};
-use super::{Broker, Lookup, Submitted};
+use super::{ActivityKind, Broker, Lookup, Submitted};
 use crate::execution::order::tests::intent;
 use crate::execution::order::{Intent, OrderType};
 use crate::types::Side;
@@ -175,4 +175,49 @@ fn lesson_090_each_fault_of_the_wire_has_its_outcome() {
     assert!(matches!(dead.submit(&order), Submitted::Unknown(_)));
     assert!(matches!(dead.find_by_client_id("x"), Lookup::Unknown(_)));
     assert!(dead.account().is_err());
+}
+
+/// Lends a share that is worth 100 for 252 bps a year: a cent a night.
+struct Lender;
+impl PriceSource for Lender {
+    fn open(&self, _symbol: &str, _day: TradingDay) -> Option<f64> {
+        Some(100.0)
+    }
+    fn last_close(&self, _symbol: &str, _day: TradingDay) -> Option<f64> {
+        Some(100.0)
+    }
+    fn borrow_bps_per_year(&self, symbol: &str) -> f64 {
+        if symbol == "GME" { 252.0 } else { 0.0 }
+    }
+}
+
+#[test]
+fn a_short_pays_its_lender_every_night_and_a_long_pays_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    DataRoot::create(&host_at(evening(), None), dir.path(), "replay@1", FsFacts::default(), None).unwrap();
+    let at = |time: &str, lends: bool, work: &dyn Fn(&SimulatedBroker<'_>)| {
+        let root = DataRoot::open(&host_at(UtcTime::parse(time).unwrap(), None), dir.path()).unwrap();
+        let db = Db::open(&root, Which::Journal).unwrap();
+        let prices: &dyn PriceSource = if lends { &Lender } else { &Rising };
+        work(&SimulatedBroker::new(&db, prices, "SIM1", 100_000.0, 0.0).unwrap());
+    };
+    at(&evening().to_string(), true, &|broker| {
+        for (n, (symbol, side)) in [("GME", Side::Sell), ("MSFT", Side::Sell), ("AAPL", Side::Buy)].into_iter().enumerate() {
+            let order = Intent { client_order_id: format!("tm1-{n:024}"), ..intent(symbol, side, 50.0) };
+            assert!(matches!(broker.submit(&order), Submitted::Accepted(_)));
+        }
+    });
+    let nights = |broker: &SimulatedBroker<'_>| broker.activities_since(None).unwrap().into_iter().map(|a| (a.kind, a.symbol, a.amount)).collect::<Vec<_>>();
+    let one = (ActivityKind::Borrow, Some("GME".to_string()), -0.5);
+    at("2017-12-01T20:00:00Z", true, &|broker| assert!(nights(broker).is_empty(), "the first session is not over"));
+    at("2017-12-01T21:00:30Z", true, &|broker| assert_eq!(nights(broker), [one.clone()]));
+    // One more by the close of Monday; bought back on Tuesday, it costs nothing that night.
+    at("2017-12-05T15:00:00Z", true, &|broker| {
+        assert_eq!(nights(broker), [one.clone(), one.clone()]);
+        assert_eq!(broker.account().unwrap().cash, 100_000.0 + 5_000.0 - 1.0);
+        let back = Intent { client_order_id: "tm1-000000000000000000000099".into(), ..intent("GME", Side::Buy, 50.0) };
+        assert!(matches!(broker.submit(&back), Submitted::Accepted(_)));
+    });
+    // A rate that is dropped later changes nothing of before.
+    at("2017-12-06T22:00:00Z", false, &|broker| assert_eq!(nights(broker).len(), 2));
 }

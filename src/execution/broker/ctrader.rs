@@ -197,6 +197,10 @@ impl Broker for CTraderBroker {
     fn refuses_duplicates(&self) -> bool {
         false
     }
+    /// Financing is told when a position ends, and the cash of contracts for difference is worked out.
+    fn tells_all_cash(&self) -> bool {
+        false
+    }
     fn account(&self) -> Result<BrokerAccount> {
         self.whole_account()
     }

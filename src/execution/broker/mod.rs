@@ -136,6 +136,8 @@ pub enum ActivityKind {
     Dividend,
     Interest,
     Fee,
+    /// The lender's fee of a short, for a night.
+    Borrow,
     /// All shares of a name left the account, for cash or for nothing.
     Removal,
     /// The owner's own money, in or out: nobody's gain or loss.
@@ -148,6 +150,7 @@ impl ActivityKind {
             Self::Dividend => "dividend",
             Self::Interest => "interest",
             Self::Fee => "fee",
+            Self::Borrow => "borrow",
             Self::Removal => "removal",
             Self::Transfer => "transfer",
         }
@@ -286,6 +289,10 @@ pub trait Broker {
     }
     /// Whether an order that is sent during a session can fill in it.
     fn fills_within_session(&self) -> bool {
+        true
+    }
+    /// Whether the account's cash moves by executions and activities alone, so that it can be compared with the journal's.
+    fn tells_all_cash(&self) -> bool {
         true
     }
 }

@@ -36,6 +36,9 @@ impl Broker for ShadowBroker {
     fn refuses_duplicates(&self) -> bool {
         true
     }
+    fn tells_all_cash(&self) -> bool {
+        false
+    }
     fn account(&self) -> Result<BrokerAccount> {
         let (equity, currency, status) = (self.equity, "USD".to_string(), "SHADOW".to_string());
         Ok(BrokerAccount { account: "SHADOW".into(), equity, cash: equity, buying_power: 0.0, currency, status, blocked: true })

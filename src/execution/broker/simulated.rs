@@ -8,14 +8,15 @@ use super::shadow::exchange_clock;
 use super::{ActivityKind, Broker, BrokerAccount, BrokerActivity, BrokerClock, BrokerFill, BrokerOrder, BrokerPosition, FillKind, Lookup, Submitted};
 use crate::execution::account::{Account, Event, Position};
 use crate::execution::order::{Intent, OrderType};
+use crate::types::SESSIONS_PER_YEAR;
 use data_layer::calendar::Calendar;
 use data_layer::control::Db;
 use data_layer::error::{Error, Result, code};
 use data_layer::store::canonical_json;
-use data_layer::time::{TradingDay, UtcTime, new_york};
+use data_layer::time::{DateRange, TradingDay, UtcTime, new_york};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const BOOK: &str = "sim_book";
 /// Positions that a dollar of equity carries overnight: the Federal Reserve's Regulation T.
@@ -45,6 +46,10 @@ pub trait PriceSource {
     fn corporate(&self, _symbol: &str) -> Vec<Corporate> {
         Vec::new()
     }
+    /// What lending a share of it costs now, in basis points of its value a year.
+    fn borrow_bps_per_year(&self, _symbol: &str) -> f64 {
+        0.0
+    }
 }
 
 /// A corporate event, at the beginning of its ex-date.
@@ -63,8 +68,6 @@ pub enum What {
     Dividend(f64),
     /// Dollars for which all shares leave: a merger, a delisting at the last price, or nothing.
     Removal(f64),
-    /// The shares go on under this ticker.
-    Rename(String),
 }
 
 /// A simulated account; its name begins with `SIM`.
@@ -86,6 +89,31 @@ struct Entry {
     /// from before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cost_bps: Option<f64>,
+    /// What is short by this order costs a year, as it was then; none where nothing is asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    borrow_bps: Option<f64>,
+}
+
+/// What moves the account, in the order of a day: events come before its trades, the night comes after them.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    /// A new name's events are about the shares that came with it.
+    Renamed(String, String),
+    Befell(String, What),
+    Traded(BrokerFill, f64),
+    /// Of the one name, from its close to the next open.
+    Lent(String),
+}
+
+impl Step {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Renamed(..) => 0,
+            Self::Befell(..) => 1,
+            Self::Traded(..) => 2,
+            Self::Lent(_) => 3,
+        }
+    }
 }
 
 /// What one side cost in rows that do not say.
@@ -167,24 +195,10 @@ impl<'a> SimulatedBroker<'a> {
     fn ledger(&self) -> Result<(Account, Vec<BrokerActivity>)> {
         let (day, today) = (Calendar::xnys().last_closed(self.now())?, self.now().day_in(&new_york()));
         let mut ledger = Account::opened(day, self.start_cash)?;
-        let (fills, mut booked) = (self.fills_since(None)?, Vec::new());
-        let symbols = self.names_of(&fills);
-        let mut events: Vec<(TradingDay, &String, What)> =
-            symbols.iter().flat_map(|s| self.prices.corporate(s).into_iter().map(move |c| (c.ex_date, s, c.what))).collect();
-        events.extend(symbols.iter().flat_map(|s| self.prices.renamed(s).into_iter().map(move |(day, to)| (day, s, What::Rename(to)))));
-        events.retain(|e| e.0 <= today);
-        // A new name's events of the same day are about the shares that came with it.
-        events.sort_by_key(|e| (e.0, !matches!(e.2, What::Rename(_)), e.1));
-        let mut events = events.into_iter().peekable();
-        for f in &fills {
-            let on = f.at.day_in(&new_york());
-            while let Some(event) = events.next_if(|e| e.0 <= on) {
-                self.befall(&mut ledger, event, &mut booked)?;
-            }
-            let fee = f.fee.unwrap_or(0.0);
-            ledger.apply(on, Event::Fill { symbol: f.symbol.clone(), side: f.side, qty: f.qty, price: f.price, fee })?;
+        let (mut booked, mut lent_at) = (Vec::new(), BTreeMap::new());
+        for (day, step) in self.steps(day, today)? {
+            self.take(&mut ledger, day, step, &mut lent_at, &mut booked)?;
         }
-        events.try_for_each(|event| self.befall(&mut ledger, event, &mut booked))?;
         for symbol in ledger.positions().keys().cloned().collect::<Vec<_>>() {
             let price = self.prices.last_close(&symbol, day);
             let price = price.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{symbol} is held and has no close at or before {day}")))?;
@@ -195,9 +209,62 @@ impl<'a> SimulatedBroker<'a> {
         Ok((ledger, booked))
     }
 
+    /// Everything that moved the account up to now, in order. Nights are counted only where an order was taken in that pays for them.
+    fn steps(&self, closed: TradingDay, today: TradingDay) -> Result<Vec<(TradingDay, Step)>> {
+        let entries = self.entries()?;
+        let mut out: Vec<(TradingDay, Step)> = Vec::new();
+        for (fill, borrow) in self.executions(&entries)? {
+            out.push((fill.at.day_in(&new_york()), Step::Traded(fill, borrow)));
+        }
+        let first = out.first().map_or(closed, |(day, _)| *day);
+        // No night is over in the first session.
+        let nights = if entries.iter().any(|e| e.borrow_bps.is_some()) && first <= closed {
+            Calendar::xnys().sessions(DateRange::new(first, closed.plus_days(1))?)
+        } else {
+            &[]
+        };
+        for name in self.names_of(&out) {
+            out.extend(self.prices.corporate(&name).into_iter().map(|c| (c.ex_date, Step::Befell(name.clone(), c.what))));
+            out.extend(self.prices.renamed(&name).into_iter().map(|(day, to)| (day, Step::Renamed(name.clone(), to))));
+            out.extend(nights.iter().map(|day| (*day, Step::Lent(name.clone()))));
+        }
+        out.retain(|(day, _)| *day <= today);
+        // Names in order, trades as they happened.
+        out.sort_by(|a, b| (a.0, a.1.rank()).cmp(&(b.0, b.1.rank())));
+        Ok(out)
+    }
+
+    fn take(&self, ledger: &mut Account, day: TradingDay, step: Step, rates: &mut BTreeMap<String, f64>, booked: &mut Vec<BrokerActivity>) -> Result<()> {
+        match step {
+            Step::Traded(f, borrow) => {
+                rates.insert(f.symbol.clone(), borrow);
+                ledger.apply(day, Event::Fill { fee: f.fee.unwrap_or(0.0), symbol: f.symbol, side: f.side, qty: f.qty, price: f.price })
+            }
+            Step::Renamed(symbol, to) if ledger.qty(&symbol) != 0.0 => {
+                let rate = rates.get(&symbol).copied().unwrap_or(0.0);
+                rates.insert(to.clone(), rate);
+                ledger.apply(day, Event::Rename { symbol, to })
+            }
+            Step::Befell(name, what) => self.befall(ledger, (day, &name, what), booked),
+            Step::Lent(symbol) => {
+                let (short, rate) = (-ledger.qty(&symbol), rates.get(&symbol).copied().unwrap_or(0.0));
+                let close = self.prices.last_close(&symbol, day).unwrap_or(0.0);
+                let amount = short * close * rate / 1e4 / SESSIONS_PER_YEAR;
+                if short <= 0.0 || amount <= 0.0 {
+                    return Ok(());
+                }
+                let (id, at) = (format!("sim-borrow-{symbol}-{day}"), Calendar::xnys().close(day));
+                booked.push(BrokerActivity { id, kind: ActivityKind::Borrow, symbol: Some(symbol.clone()), qty: -short, amount: -amount, at });
+                ledger.apply(day, Event::Borrow { symbol, amount })
+            }
+            Step::Renamed(..) => Ok(()),
+        }
+    }
+
     /// Every name that was traded, and those under which they go on.
-    fn names_of(&self, fills: &[BrokerFill]) -> BTreeSet<String> {
-        let mut names: BTreeSet<String> = fills.iter().map(|f| f.symbol.clone()).collect();
+    fn names_of(&self, steps: &[(TradingDay, Step)]) -> BTreeSet<String> {
+        let traded = |(_, step): &(TradingDay, Step)| if let Step::Traded(f, _) = step { Some(f.symbol.clone()) } else { None };
+        let mut names: BTreeSet<String> = steps.iter().filter_map(traded).collect();
         let mut next: Vec<String> = names.iter().cloned().collect();
         while let Some(name) = next.pop() {
             next.extend(self.prices.renamed(&name).into_iter().map(|(_, to)| to).filter(|to| names.insert(to.clone())));
@@ -212,7 +279,6 @@ impl<'a> SimulatedBroker<'a> {
         }
         let (kind, qty, per_share) = match what {
             What::Split(ratio) => return ledger.apply(day, Event::Split { symbol, ratio }),
-            What::Rename(to) => return ledger.apply(day, Event::Rename { symbol, to }),
             What::Dividend(per_share) => (ActivityKind::Dividend, held, per_share),
             What::Removal(per_share) => (ActivityKind::Removal, -held, per_share),
         };
@@ -226,6 +292,29 @@ impl<'a> SimulatedBroker<'a> {
         });
         let event = if kind == ActivityKind::Dividend { Event::Dividend { symbol, per_share } } else { Event::Removal { symbol, per_share } };
         ledger.apply(day, event)
+    }
+
+    /// What the book's orders were filled at, oldest first, each with what a share that it sells short costs a year.
+    fn executions(&self, entries: &[Entry]) -> Result<Vec<(BrokerFill, f64)>> {
+        let mut out = Vec::new();
+        for e in entries {
+            let Some((at, price)) = self.execution(e)? else { continue };
+            let fill = BrokerFill {
+                id: format!("simfill-{}", e.order.client_order_id),
+                order_id: e.order.id.clone(),
+                symbol: e.order.symbol.clone(),
+                side: e.order.side,
+                qty: e.order.qty,
+                price,
+                fee: Some(e.order.qty * price * e.cost_bps.unwrap_or(EARLIER_COST_BPS) / 1e4),
+                at,
+                kind: FillKind::Fill,
+                replaces: None,
+            };
+            out.push((fill, e.borrow_bps.unwrap_or(0.0)));
+        }
+        out.sort_by(|a, b| (a.0.at, &a.0.id).cmp(&(b.0.at, &b.0.id)));
+        Ok(out)
     }
 
     /// What open orders would add to positions, in dollars at the last closes.
@@ -246,7 +335,8 @@ impl<'a> SimulatedBroker<'a> {
         if self.prices.last_close(&intent.symbol, Calendar::xnys().last_closed(now)?).is_none() {
             return Ok(Submitted::Refused { code: "40010001".into(), text: text!("asset \"{}\" not found", intent.symbol) });
         }
-        let entry = Entry { account: self.account.clone(), order: order.clone(), canceled_at: None, cost_bps: Some(self.cost_bps) };
+        let borrow_bps = Some(self.prices.borrow_bps_per_year(&intent.symbol)).filter(|bps| *bps > 0.0);
+        let entry = Entry { account: self.account.clone(), order: order.clone(), canceled_at: None, cost_bps: Some(self.cost_bps), borrow_bps };
         let inserted = self.db.write(|tx| {
             Ok(tx.execute(
                 "INSERT OR IGNORE INTO order_reports (source, report_id, order_id, broker_ts, status, body_json, received_at) VALUES (?1, ?2, ?2, ?3, ?4, ?5, ?3)",
@@ -317,33 +407,12 @@ impl Broker for SimulatedBroker<'_> {
         self.entries()?.iter().filter(|e| e.order.submitted_at > Some(after)).map(|e| self.present(e)).collect()
     }
     fn fills_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerFill>> {
-        let mut out = Vec::new();
-        for e in self.entries()? {
-            let Some((at, price)) = self.execution(&e)? else { continue };
-            if after.is_some_and(|t| at < t) {
-                continue;
-            }
-            let fee = e.order.qty * price * e.cost_bps.unwrap_or(EARLIER_COST_BPS) / 1e4;
-            out.push(BrokerFill {
-                id: format!("simfill-{}", e.order.client_order_id),
-                order_id: e.order.id.clone(),
-                symbol: e.order.symbol.clone(),
-                side: e.order.side,
-                qty: e.order.qty,
-                price,
-                fee: Some(fee),
-                at,
-                kind: FillKind::Fill,
-                replaces: None,
-            });
-        }
-        out.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-        Ok(out)
+        let all = self.executions(&self.entries()?)?;
+        Ok(all.into_iter().map(|(fill, _)| fill).filter(|f| after.is_none_or(|t| f.at >= t)).collect())
     }
-    fn activities_since(&self, after: Option<UtcTime>) -> Result<Vec<BrokerActivity>> {
-        let mut all = self.ledger()?.1;
-        all.retain(|a| after.is_none_or(|t| a.at >= t));
-        Ok(all)
+    /// All of them, whatever is asked for: an event that the reference data learn late is booked on its own day, long before.
+    fn activities_since(&self, _after: Option<UtcTime>) -> Result<Vec<BrokerActivity>> {
+        Ok(self.ledger()?.1)
     }
     fn positions(&self) -> Result<Vec<BrokerPosition>> {
         let (ledger, _) = self.ledger()?;

@@ -7,7 +7,11 @@ use crate::execution::positions::{self, CashEvent, EXTERNAL, Ledger};
 use crate::types::Side;
 use data_layer::error::Result;
 use data_layer::time::{UtcTime, new_york};
+use rusqlite::params;
 use std::collections::BTreeMap;
+
+/// Amounts closer than this are the same.
+const TOLERANCE_USD: f64 = 1e-6;
 
 impl Run<'_> {
     /// Book what the broker booked, once, under its own id and at its own time.
@@ -17,6 +21,9 @@ impl Run<'_> {
         }
         if a.kind == ActivityKind::Removal {
             return self.take_removal(a);
+        }
+        if self.is_booked(a)? {
+            return Ok(());
         }
         for (strategy, share) in self.owners(a)? {
             let event = CashEvent {
@@ -30,6 +37,13 @@ impl Run<'_> {
             positions::insert_cash_event(&self.log, &event)?;
         }
         Ok(())
+    }
+
+    /// Whether its owners have all of it already (their ids begin with its own and a `|`): a process may have died between them.
+    fn is_booked(&self, a: &BrokerActivity) -> Result<bool> {
+        let sql = "SELECT sum(amount) FROM cash_events WHERE account = ?1 AND id >= ?2 || '|' AND id < ?2 || '}'";
+        let booked: Option<f64> = self.log.db().lock()?.query_row(sql, params![self.account, a.id], |r| r.get(0))?;
+        Ok(booked.is_some_and(|amount| (amount - a.amount).abs() <= TOLERANCE_USD))
     }
 
     fn event(&self, a: &BrokerActivity) -> CashEvent {

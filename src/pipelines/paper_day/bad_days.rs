@@ -409,3 +409,30 @@ fn a_broker_that_answers_with_another_order_stops_everything_about_the_symbol() 
     assert_eq!(rows.iter().filter(|o| o.state == name::PLANNED).count(), 2, "nothing after it was sent");
     assert_eq!(rows.iter().filter(|o| o.intent.side == Side::Sell && o.state != name::PLANNED).count(), 0);
 }
+
+#[test]
+fn money_that_no_row_explains_is_told_and_twice_in_a_row_it_halts_increases_until_a_person_has_looked() {
+    let (dir, broker, key) = after_the_open();
+    let look = |minute: i64, cash_flow: f64| {
+        broker.truth.lock().unwrap().cash_flow = cash_flow;
+        let db = open(dir.path(), None, morning().plus_seconds(60 * minute)).unwrap();
+        let report = PaperDay::new(&db, &broker, config(), &default_sizer).unwrap().reconcile("SIM1").unwrap();
+        let breaker = switches::read(&db, Switch::Breaker, "SIM1");
+        (kinds(&report).contains(&"cash"), breaker.stopped, breaker.reason)
+    };
+    PaperDay::new(&open(dir.path(), None, morning()).unwrap(), &broker, config(), &default_sizer).unwrap().settle(&key).unwrap();
+    assert!(!look(1, 0.02).0, "cents are rounding");
+    assert!(matches!(look(2, -5.0), (true, false, _)), "a difference of five dollars is told");
+    assert!(matches!(look(3, -5.0), (true, false, _)), "and stops nothing, however often");
+    assert!(matches!(look(4, 40.0), (true, false, _)), "one run may have come between a booking and its row");
+    assert!(!look(5, 0.0).0);
+    assert!(!look(6, 40.0).1);
+    let (_, stopped, reason) = look(7, 40.0);
+    assert!(stopped && reason.contains("+40.00 off"), "{reason}");
+    // Whoever lets increases through again has looked: from here on it is judged anew.
+    let db = open(dir.path(), None, morning().plus_seconds(480)).unwrap();
+    switches::reset(&db, Switch::Breaker, "SIM1", "RESET RECONCILE_FAILED", "me", "a fee of last year", morning().plus_seconds(480)).unwrap();
+    drop(db);
+    assert!(matches!(look(9, 40.0), (false, false, _)));
+    assert!(!look(10, 60.0).1 && look(11, 60.0).1);
+}

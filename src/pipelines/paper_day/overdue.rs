@@ -2,10 +2,12 @@
 //! broker ends a day's order by itself (a market order for the open may wait for whichever open comes next).
 
 use super::PaperDay;
+use crate::execution::broker::Lookup;
 use crate::execution::log::OrderRow;
 use crate::execution::order::{OrderSet, Tif};
 use crate::execution::reconcile::ReconcileReport;
-use crate::execution::state::name;
+use crate::execution::state::{Source, name};
+use crate::execution::submit::absorb;
 use data_layer::error::{Error, Result, code};
 use data_layer::time::UtcTime;
 use serde::{Deserialize, Serialize};
@@ -41,7 +43,14 @@ impl PaperDay<'_> {
                 out.unknown.push(id);
             }
         }
-        out.taken_back = self.take_back(&sent)?;
+        let told = self.take_back(&sent);
+        // What became of them is known at once where the broker can be asked; where it cannot, the next reconcile learns it.
+        for row in &sent {
+            if let Lookup::Found(order) = self.broker.find_by_client_id(row.id()) {
+                absorb(&self.log(), &order, Source::Reconcile, self.host.now())?;
+            }
+        }
+        out.taken_back = told?;
         Ok(out)
     }
 

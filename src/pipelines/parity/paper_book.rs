@@ -119,7 +119,7 @@ fn carried(prices: &dyn PriceSource, symbol: &str, after: TradingDay, until: Tra
             match event.what {
                 What::Split(by) => ratio *= by,
                 What::Removal(_) => ratio = 0.0,
-                What::Dividend(_) | What::Rename(_) => {}
+                What::Dividend(_) => {}
             }
         }
         let Some((day, to)) = moved else { return (name, ratio) };

@@ -1,6 +1,7 @@
 //! The drive's prices and corporate events, as the simulated book and the replay read them.
 
-use crate::steps::market::Market;
+use super::STRATEGY;
+use crate::steps::market::{self, Market};
 use data_layer::calendar::Calendar;
 use data_layer::error::Result;
 use data_layer::reference::{self, CorpAction, Delisting, TickerChange};
@@ -8,6 +9,8 @@ use data_layer::root::DataRoot;
 use data_layer::time::TradingDay;
 use engine::execution::broker::simulated::{Corporate, PriceSource, What};
 use engine::execution::reconcile::{Rename, Split};
+use engine::portfolio::RuleConfig;
+use engine::portfolio::construct::BorrowTable;
 use std::collections::BTreeMap;
 
 /// A reason for a delisting stands at most this far from the last bar.
@@ -15,16 +18,22 @@ const EXPLAINED_WITHIN_DAYS: i32 = 10;
 /// A desk that was away longer than this has its splits looked at by a person.
 const LOOK_BACK_DAYS: i32 = 60;
 
-/// What happened to names without an order.
+/// What happened to names without an order, and what a night of a short costs.
 pub struct Events {
     actions: BTreeMap<String, Vec<CorpAction>>,
     delistings: Vec<Delisting>,
     changes: Vec<TickerChange>,
+    lenders: Option<BorrowTable>,
 }
 
 impl Events {
     pub fn load(root: &DataRoot) -> Result<Self> {
-        Ok(Self { actions: reference::load_actions(root)?, delistings: reference::load_delistings(root)?, changes: reference::load_ticker_changes(root)? })
+        Ok(Self {
+            actions: reference::load_actions(root)?,
+            delistings: reference::load_delistings(root)?,
+            changes: reference::load_ticker_changes(root)?,
+            lenders: lenders(root)?,
+        })
     }
 
     /// Splits of the coming week, which hold back their symbols, and of the last weeks: they explain a quantity that changed while
@@ -34,6 +43,14 @@ impl Events {
         let split = |a: &CorpAction| Some(Split { symbol: a.symbol.clone(), ex_date: a.ex_date, ratio: a.ratio? });
         self.actions.values().flatten().filter(|a| a.is_split() && near.contains(&a.ex_date)).filter_map(split).collect()
     }
+}
+
+/// Who lends what by the rule of the strategy's champion: its backtest paid them. Nobody asks for a fee while there is none.
+fn lenders(root: &DataRoot) -> Result<Option<BorrowTable>> {
+    let Ok(row) = market::champion(root, STRATEGY) else { return Ok(None) };
+    let Some(portfolio) = row.config.get("portfolio").cloned() else { return Ok(None) };
+    let rule: RuleConfig = serde_json::from_value(portfolio)?;
+    Ok(rule.construction.and_then(|c| c.borrow))
 }
 
 impl Events {
@@ -94,5 +111,8 @@ impl PriceSource for Tape<'_> {
         };
         let known = self.events.actions.get(symbol).into_iter().flatten().filter_map(of);
         known.chain(self.end(symbol)).collect()
+    }
+    fn borrow_bps_per_year(&self, symbol: &str) -> f64 {
+        self.events.lenders.as_ref().map_or(0.0, |table| table.tier(symbol).fee_bps_per_year())
     }
 }
