@@ -5,6 +5,7 @@
 //! must be zero. [`books`] sets the simulated, the shadow and the paper book of the day side by side.
 
 pub mod books;
+mod executions;
 pub mod paper_book;
 
 use crate::execution::broker::simulated::PriceSource;
@@ -19,14 +20,8 @@ use data_layer::error::{Error, Result, code};
 use data_layer::store::digest_of;
 use data_layer::time::{TradingDay, UtcTime};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// An execution this long after the open was not of the open.
-const OPEN_S: f64 = 60.0;
-/// How far beyond the recorded prices of its session an execution may lie: the tape that recorded them does not see every venue.
-const BEYOND_RANGE: f64 = 0.01;
-/// The same from the open, where no range was recorded.
-const BEYOND_OPEN: f64 = 0.20;
 /// Relative difference of two prices that are the same number in two arithmetics.
 const ROUNDING: f64 = 1e-9;
 
@@ -44,7 +39,7 @@ pub enum Cause {
     Rejection,
     /// The limits of the account, or what it held, made another weight of the target.
     Limits,
-    /// It happened at another time than the open.
+    /// It happened at another time than the simulation's: the open, or the close for what was sent after the open.
     Clock,
     /// The same number up to the last bits.
     Rounding,
@@ -119,6 +114,8 @@ struct Replay<'a> {
     fills: Vec<FillRow>,
     prices: &'a dyn PriceSource,
     open: UtcTime,
+    /// Ids of orders that were sent during the session: increases that waited for what funds them.
+    sent_in_session: BTreeSet<String>,
     out: Vec<Difference>,
 }
 
@@ -130,7 +127,13 @@ pub fn replay(log: &OrderLog<'_>, run_key: &str, prices: &dyn PriceSource) -> Re
     let states: Vec<_> = rows.iter().map(|r| (r.id(), &r.state, r.filled_qty)).collect();
     let inputs_sha256 = digest_of(&(&set.order_set_hash, states, &fills))?;
     let open = Calendar::xnys().open(set.trading_day);
-    let mut r = Replay { set, rows, fills, prices, open, out: Vec::new() };
+    let mut sent_in_session = BTreeSet::new();
+    for row in &rows {
+        if log.intended_at(row.id())?.is_some_and(|at| at > open) {
+            sent_in_session.insert(row.id().to_string());
+        }
+    }
+    let mut r = Replay { set, rows, fills, prices, open, sent_in_session, out: Vec::new() };
     r.data();
     let orders_reproduced = r.orders()?;
     let fills_reproduced = r.executions();
@@ -199,72 +202,6 @@ impl Replay<'_> {
             self.differs(&line.symbol, Cause::Rejection, reason, 0.0);
         }
         Ok(reproduced)
-    }
-
-    /// What the simulated broker does with each order at the open, against what happened.
-    fn executions(&mut self) -> usize {
-        let mut reproduced = 0;
-        for row in self.rows.clone() {
-            let fills: Vec<FillRow> = self.fills.iter().filter(|f| f.order_id == row.id()).cloned().collect();
-            let open = self.prices.open(&row.intent.symbol, self.set.trading_day);
-            reproduced += fills.iter().filter(|f| self.as_simulated(&row, f, open)).count();
-            self.compare(&row, &fills, open);
-        }
-        reproduced
-    }
-
-    fn as_simulated(&self, row: &OrderRow, fill: &FillRow, open: Option<f64>) -> bool {
-        fill.kind == "fill" && fill.qty == row.intent.qty && Some(fill.price) == open && fill.ts == self.open
-    }
-
-    fn compare(&mut self, row: &OrderRow, fills: &[FillRow], open: Option<f64>) {
-        let (id, qty) = (row.id().to_string(), row.intent.qty);
-        let filled: f64 = fills.iter().map(|f| f.qty).sum();
-        if filled > qty + 1e-9 {
-            return self.differs(&id, Cause::Unexplained, text!("{filled} of {qty} shares were filled"), 0.0);
-        }
-        let Some(open) = open else {
-            if filled > 0.0 {
-                self.differs(&id, Cause::LateBar, text!("{filled} shares were filled in a session without an open on the drive"), 0.0);
-            }
-            return;
-        };
-        for fill in fills {
-            self.price(row, fill, open);
-        }
-        if filled < qty - 1e-9 {
-            let (cause, why) = unfilled(row, filled);
-            self.differs(&id, cause, why, (qty - filled) * open);
-        }
-    }
-
-    fn price(&mut self, row: &OrderRow, fill: &FillRow, open: f64) {
-        let usd = fill.side.sign() * fill.qty * (fill.price - open);
-        let late = fill.ts.seconds_since(self.open);
-        let id = fill.fill_id.as_str();
-        let (low, high) = self.possible(&row.intent.symbol, open);
-        if fill.kind == "fill" && !(low..=high).contains(&fill.price) {
-            let what = text!("{} was filled at {}, where the session's prices lie between {low:.4} and {high:.4}", row.intent.symbol, fill.price);
-            self.differs(id, Cause::Unexplained, what, usd);
-        } else if fill.kind != "fill" {
-            self.differs(id, Cause::FillModel, text!("a {} execution of {} shares", fill.kind, fill.qty), usd);
-        } else if late.abs() > OPEN_S {
-            self.differs(id, Cause::Clock, text!("{} was filled {late:.0} s after the open, at {} where it was {open}", row.intent.symbol, fill.price), usd);
-        } else if fill.price == open {
-            // At the open's price and moment; a part of the order is said once, with what is missing.
-        } else if same(fill.price, open) {
-            self.differs(id, Cause::Rounding, text!("filled at {}, the open is {open}", fill.price), usd);
-        } else {
-            self.differs(id, Cause::FillModel, text!("{} was filled at {}, the simulation fills at {open}", row.intent.symbol, fill.price), usd);
-        }
-    }
-
-    /// Prices at which an execution of the session can have been.
-    fn possible(&self, symbol: &str, open: f64) -> (f64, f64) {
-        match self.prices.range(symbol, self.set.trading_day) {
-            Some((low, high)) => (low.min(open) * (1.0 - BEYOND_RANGE), high.max(open) * (1.0 + BEYOND_RANGE)),
-            None => (open * (1.0 - BEYOND_OPEN), open * (1.0 + BEYOND_OPEN)),
-        }
     }
 
     /// Executions of the account on that day which no order of ours explains.
@@ -390,6 +327,25 @@ mod tests {
         assert_eq!(causes(&recorded), [Cause::DataRevised]);
         let (_dir, db, _, key, recorded) = day("2017-12-01T16:00:00Z");
         assert_eq!(replay(&OrderLog::new(&db), &key, &recorded).unwrap().by_cause, BTreeMap::from([(Cause::Clock, 3)]));
+    }
+
+    #[test]
+    fn an_order_sent_during_the_session_is_reproduced_at_its_close() {
+        let (_dir, db, _, key, mut recorded) = day(OPEN);
+        // The purchase that waited: sent a minute after the open, at another price than the open's.
+        recorded.opens.insert("AAPL".into(), 165.0);
+        let id = OrderLog::new(&db).orders_of(&key).unwrap().into_iter().find(|r| r.intent.symbol == "AAPL").unwrap().id().to_string();
+        let edit = |sql: &str, ts: &str| db.lock().unwrap().execute(sql, [ts, id.as_str()]).unwrap();
+        edit("UPDATE order_reports SET received_at = ?1 WHERE order_id = ?2 AND status = 'intended'", "2017-12-01T14:31:00.000000Z");
+        let filled_at = |ts: &str| {
+            edit("UPDATE fills SET ts = ?1 WHERE order_id = ?2", ts);
+            replay(&OrderLog::new(&db), &key, &recorded).unwrap()
+        };
+        let report = filled_at("2017-12-01T21:00:00.000000Z");
+        assert_eq!((report.fills_reproduced, report.by_cause), (3, BTreeMap::new()), "{:?}", report.differences);
+        let report = filled_at("2017-12-01T15:00:00.000000Z");
+        assert_eq!((report.fills_reproduced, report.by_cause), (2, BTreeMap::from([(Cause::Clock, 1)])));
+        assert!(report.differences[0].detail.contains("21600 s before its close"), "{:?}", report.differences);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What may still be asked of a vendor: windows, slices, learned caps, freezes.
 //!
-//! Windows of an hour and longer are rows of `budget_spend`, changed in the same transaction that decides, so two workers
+//! Windows of an hour and longer are rows of `budget_spend` (several for one that slides), changed in the same transaction that decides, so two workers
 //! cannot both take the last unit and a restart forgets nothing. Second and minute windows live in [`Pacer`]'s memory, and in a
 //! file that the processes on one drive share: rows would cost a synchronous write for a count that is void at once. Spend is recorded before the request leaves, whatever becomes of it. The standing row (`window_start = ''`)
 //! keeps what outlives a window: the learned cap and the two counts of refusals, the vendor's and our own.
@@ -55,6 +55,10 @@ impl Per {
     fn durable(self) -> bool {
         matches!(self, Self::Hour | Self::Day | Self::Month)
     }
+    /// Calls of a window that slides are counted together for so many seconds: none is forgotten before the last of them is out of the window.
+    fn bucket_seconds(self) -> i64 {
+        if self <= Self::Hour { 60 } else { 900 }
+    }
 }
 
 /// When a day or month begins again at this vendor.
@@ -65,7 +69,7 @@ pub enum Reset {
     EasternMidnight,
     FirstOfMonth,
     Sliding,
-    /// Not documented: 24 hours from the first spend, until the vendor shows otherwise.
+    /// Not documented: it may be any 24 hours, until the vendor shows otherwise.
     Unknown,
 }
 
@@ -141,22 +145,35 @@ pub fn spend(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, kind: Kind, we
             standing(tx, &limits.vendor, spec.per, "local_blocked")?;
             let released = window.end.plus_seconds(-3_600);
             let early = window.known_reset && window.spent + weight <= cap && released > now;
-            return Ok(Grant::Blocked { per: spec.per, until: if early { released } else { window.end } });
+            return Ok(Grant::Blocked { per: spec.per, until: if early { released } else { window.room_at(weight, allowed) } });
         }
-        open.push((spec.per, window.start, Some(cap)));
+        open.push((spec.per, window, Some(cap)));
     }
     if !open.iter().any(|(per, ..)| *per == Per::Day) {
         // Without a daily cap the day is still counted: the ledger must agree with the vendor's own count.
-        open.push((Per::Day, active(tx, now, limits, Per::Day)?.start, None));
+        open.push((Per::Day, active(tx, now, limits, Per::Day)?, None));
     }
-    for (per, start, cap) in open {
+    for (per, window, cap) in open {
         tx.execute(
             "INSERT INTO budget_spend (vendor, window, window_start, spent, cap) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET spent = spent + excluded.spent, cap = excluded.cap",
-            params![limits.vendor, per.as_str(), start.to_string(), sql(weight), cap.map(sql)],
+            params![limits.vendor, per.as_str(), window.row.to_string(), sql(weight), cap.map(sql)],
         )?;
+        if window.row == now {
+            forget_old(tx, &limits.vendor, per)?;
+        }
     }
     Ok(Grant::Granted)
+}
+
+/// Old rows go, the newest stay: by their number, since a clock that jumped must not make the real ones old.
+fn forget_old(tx: &Transaction<'_>, vendor: &str, per: Per) -> Result<()> {
+    tx.execute(
+        "DELETE FROM budget_spend WHERE vendor = ?1 AND window = ?2 AND window_start <> '' AND window_start < (SELECT window_start FROM budget_spend \
+         WHERE vendor = ?1 AND window = ?2 AND window_start <> '' ORDER BY window_start DESC LIMIT 1 OFFSET ?3)",
+        params![vendor, per.as_str(), ROWS_KEPT],
+    )?;
+    Ok(())
 }
 
 /// Whether some window that is counted in rows began after a call was booked, so that the booking is not in it.
@@ -190,6 +207,9 @@ pub fn admit_symbol(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, kind: K
     tx.execute("INSERT INTO budget_symbols (vendor, month, symbol) VALUES (?1, ?2, ?3)", params![limits.vendor, month, symbol])?;
     Ok(Grant::Granted)
 }
+
+/// Rows of a window: more than a month of quarters of an hour, more than two days of minutes.
+const ROWS_KEPT: i64 = 3_000;
 
 /// Distinct symbols of a month that bootstrap work leaves to repairs.
 pub const SYMBOLS_KEPT: u64 = 20;
@@ -227,9 +247,26 @@ struct Window {
     spent: u64,
     /// The vendor's reset instant is documented.
     known_reset: bool,
+    /// The start of the row that counts a call of now.
+    row: UtcTime,
+    /// What leaves a window that slides, and when, oldest first.
+    leaving: Vec<(UtcTime, u64)>,
 }
 
-/// The window that `now` falls into, with what was spent in it.
+impl Window {
+    /// From when on a call of this weight stays within what is allowed.
+    fn room_at(&self, weight: u64, allowed: u64) -> UtcTime {
+        let mut left = self.spent;
+        let enough = self.leaving.iter().find(|(_, calls)| {
+            left = left.saturating_sub(*calls);
+            left + weight <= allowed
+        });
+        enough.map_or(self.end, |(at, _)| *at)
+    }
+}
+
+/// The window that `now` falls into, with what was spent in it. One that slides holds every call of its length, whenever it began: a
+/// vendor's own may begin at any of them.
 fn active(tx: &Connection, now: UtcTime, limits: &Limits, per: Per) -> Result<Window> {
     if let Some((start, end)) = calendar_window(per, limits.reset, now) {
         let spent: Option<i64> = tx
@@ -239,25 +276,27 @@ fn active(tx: &Connection, now: UtcTime, limits: &Limits, per: Per) -> Result<Wi
                 |r| r.get(0),
             )
             .optional()?;
-        return Ok(Window { start, end, spent: spent.map_or(0, i64::unsigned_abs), known_reset: true });
+        return Ok(Window { start, end, spent: spent.map_or(0, i64::unsigned_abs), known_reset: true, row: start, leaving: Vec::new() });
     }
-    // A window that began "after" now was written by a clock that has since been set back: it would block too long.
-    let newest: Option<(String, i64)> = tx
-        .query_row(
-            "SELECT window_start, spent FROM budget_spend WHERE vendor = ?1 AND window = ?2 AND window_start <> '' AND window_start <= ?3
-             ORDER BY window_start DESC LIMIT 1",
-            params![limits.vendor, per.as_str(), now.to_string()],
-            |r| Ok((r.get(0)?, r.get(1)?)),
-        )
-        .optional()?;
-    if let Some((start, spent)) = newest {
-        let start = UtcTime::parse(&start)?;
-        let end = start.plus_seconds(per.seconds());
-        if now < end {
-            return Ok(Window { start, end, spent: spent.unsigned_abs(), known_reset: false });
+    let (span, bucket) = (per.seconds(), per.bucket_seconds());
+    // A row that began "after" now was written by a clock that has since been set back: it would block too long.
+    let mut st = tx.prepare_cached(
+        "SELECT window_start, spent FROM budget_spend WHERE vendor = ?1 AND window = ?2 AND window_start > ?3 AND window_start <= ?4 ORDER BY window_start",
+    )?;
+    let since = now.plus_seconds(-span - bucket).to_string();
+    let rows = st.query_map(params![limits.vendor, per.as_str(), since, now.to_string()], |r| Ok((r.get::<_, String>(0)?, r.get::<_, i64>(1)?)))?;
+    let (mut leaving, mut spent, mut row) = (Vec::new(), 0, now);
+    for counted in rows {
+        let (began, calls) = counted?;
+        let began = UtcTime::parse(&began)?;
+        spent += calls.unsigned_abs();
+        leaving.push((began.plus_seconds(span + bucket), calls.unsigned_abs()));
+        if now < began.plus_seconds(bucket) {
+            row = began;
         }
     }
-    Ok(Window { start: now, end: now.plus_seconds(per.seconds()), spent: 0, known_reset: false })
+    let end = leaving.last().map_or(now.plus_seconds(span), |(at, _)| *at);
+    Ok(Window { start: now.plus_seconds(-span), end, spent, known_reset: false, row, leaving })
 }
 
 /// Bounds of a window that follows a calendar; `None` for one that slides from its first spend.
@@ -297,8 +336,9 @@ pub fn effective_cap(tx: &Connection, now: UtcTime, vendor: &str, spec: WindowSp
 }
 
 /// The vendor refused for its rate: count it, and lower the cap of that window. `counted` is how many calls we had made
-/// in it; `stated` a limit that the vendor's headers name. Below a day the cap never falls under a tenth of the
-/// configured one: a refusal after a handful of calls tells of other users of the key or of the vendor's own trouble.
+/// in it; `stated` a limit that the vendor's headers name. Without one the cap never falls under a tenth of the
+/// configured one: a refusal after a handful of calls tells of other users of the key, of a window that begins when nobody knows, or of the
+/// vendor's own trouble; and a task that needs two calls must not be left with one.
 pub fn learn(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, per: Per, counted: Option<u64>, stated: Option<u64>) -> Result<()> {
     standing(tx, &limits.vendor, per, "remote_limited")?;
     let Some(spec) = limits.windows.iter().find(|w| w.per == per) else { return Ok(()) };
@@ -307,7 +347,7 @@ pub fn learn(tx: &Transaction<'_>, now: UtcTime, limits: &Limits, per: Per, coun
         None if per.durable() => active(tx, now, limits, per)?.spent,
         None => return Ok(()),
     };
-    let floor = if per < Per::Day { spec.calls.div_ceil(10) } else { 1 };
+    let floor = spec.calls.div_ceil(10);
     let cap = stated.unwrap_or_else(|| counted.saturating_sub(1).max(floor)).max(1);
     tx.execute(
         "UPDATE budget_spend SET learned_cap = ?3, learned_on = ?4 WHERE vendor = ?1 AND window = ?2 AND window_start = ''",

@@ -91,9 +91,10 @@ fn lesson_011_each_reset_kind_across_both_clock_changes() {
         let l = limits(Reset::Unknown, &[(Per::Day, 2)]);
         assert_eq!(take(db, "2026-11-01T03:30:00Z", &l, Kind::Forward), Grant::Granted);
         assert_eq!(take(db, "2026-11-01T23:00:00Z", &l, Kind::Forward), Grant::Granted);
-        let until = at("2026-11-02T03:30:00Z");
-        assert_eq!(take(db, "2026-11-02T03:29:59Z", &l, Kind::Forward), Grant::Blocked { per: Per::Day, until });
-        assert_eq!(take(db, "2026-11-02T03:30:00Z", &l, Kind::Forward), Grant::Granted);
+        let until = at("2026-11-02T03:45:00Z");
+        assert_eq!(take(db, "2026-11-02T03:44:59Z", &l, Kind::Forward), Grant::Blocked { per: Per::Day, until }, "a day, and what is counted together");
+        assert_eq!(take(db, "2026-11-02T03:45:00Z", &l, Kind::Forward), Grant::Granted);
+        assert!(matches!(take(db, "2026-11-02T03:46:00Z", &l, Kind::Forward), Grant::Blocked { .. }), "the call of 23:00 is in these 24 hours too");
     });
 }
 
@@ -105,8 +106,8 @@ fn a_month_begins_on_its_first_day_and_an_hour_slides() {
         assert_eq!(take_all(db, "2027-01-01T00:00:00Z", &l, Kind::Forward), 2);
         let l = Limits { vendor: "w".into(), ..limits(Reset::EasternMidnight, &[(Per::Hour, 3)]) };
         assert_eq!(take_all(db, "2026-11-20T10:30:00Z", &l, Kind::Bootstrap), 3, "no slices below a day");
-        assert_eq!(take_all(db, "2026-11-20T11:29:59Z", &l, Kind::Bootstrap), 0);
-        assert_eq!(take_all(db, "2026-11-20T11:30:00Z", &l, Kind::Bootstrap), 3);
+        assert_eq!(take_all(db, "2026-11-20T11:30:59Z", &l, Kind::Bootstrap), 0);
+        assert_eq!(take_all(db, "2026-11-20T11:31:00Z", &l, Kind::Bootstrap), 3);
     });
 }
 
@@ -291,7 +292,7 @@ fn a_window_that_began_after_a_booking_does_not_hold_it() {
         let sliding = Limits { vendor: "w".into(), ..limits(Reset::Sliding, &[(Per::Hour, 3)]) };
         take(db, "2026-11-20T10:00:00Z", &sliding, Kind::Forward);
         assert!(!began(&sliding, "2026-11-20T10:00:00Z", "2026-11-20T10:59:59Z"));
-        assert!(began(&sliding, "2026-11-20T10:00:00Z", "2026-11-20T11:00:00Z"));
+        assert!(began(&sliding, "2026-11-20T10:00:00Z", "2026-11-20T11:00:01Z"));
         assert!(!began(&sliding, "2026-11-20T10:00:00Z", "2026-11-20T09:00:00Z"), "a clock that was set back");
     });
 }
@@ -312,5 +313,55 @@ fn distinct_symbols_of_a_month_are_counted_once_and_some_are_kept_for_repairs() 
         }
         assert_eq!(ask("2026-11-05T10:00:00Z", Kind::Gap, "LAST"), closed);
         assert_eq!(ask("2026-12-01T05:00:00Z", Kind::Bootstrap, "NEW"), Grant::Granted);
+    });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+    /// Wherever a vendor's hour or day begins, it never holds more calls than allowed, and a call that is told to wait may leave then.
+    #[test]
+    fn no_hour_and_no_day_of_a_window_that_slides_holds_more_than_its_cap(gaps in proptest::collection::vec(0_i64..5_000, 1..120)) {
+        with_db(|db, _| {
+            let l = limits(Reset::Unknown, &[(Per::Hour, 5), (Per::Day, 25)]);
+            let (mut now, mut sent) = (at("2026-11-20T10:00:00Z"), Vec::<UtcTime>::new());
+            for gap in gaps {
+                now = now.plus_seconds(gap);
+                match db.write(|tx| spend(tx, now, &l, Kind::Forward, 1)).unwrap() {
+                    Grant::Granted => sent.push(now),
+                    Grant::Blocked { per, until } => {
+                        assert!(until > now && until.seconds_since(now) <= (per.seconds() + per.bucket_seconds()) as f64);
+                        now = until;
+                        // The other window may still be full; the one that said so is not.
+                        let again = db.write(|tx| spend(tx, now, &l, Kind::Forward, 1)).unwrap();
+                        assert!(!matches!(again, Grant::Blocked { per: p, .. } if p == per), "{again:?}");
+                        sent.extend((again == Grant::Granted).then_some(now));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            for (n, first) in sent.iter().enumerate() {
+                for (span, cap) in [(3_600.0, 5), (86_400.0, 25)] {
+                    assert!(sent[n..].iter().filter(|t| t.seconds_since(*first) < span).count() <= cap);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn rows_of_windows_that_slide_are_bounded_and_outlive_a_clock_that_jumped() {
+    with_db(|db, _| {
+        let l = limits(Reset::Sliding, &[(Per::Hour, 1_000)]);
+        db.write(|tx| {
+            for n in 0..4_000 {
+                assert_eq!(spend(tx, at("2026-11-20T10:00:00Z").plus_seconds(60 * n), &l, Kind::Forward, 1).unwrap(), Grant::Granted);
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert!(ledger(&db.lock().unwrap()).unwrap().len() < 3_600);
+        let last = at("2026-11-20T10:00:00Z").plus_seconds(60 * 3_999);
+        take(db, "2029-01-01T00:00:00Z", &l, Kind::Forward);
+        assert_eq!(spent(&db.lock().unwrap(), last, &l, Per::Hour).unwrap().0, 61, "an hour, and the minute that is counted together");
     });
 }

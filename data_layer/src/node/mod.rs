@@ -36,8 +36,11 @@ pub use stages::{Decision, decide};
 
 /// Rounds of "ask again for what is missing" before what is missing is reported.
 const HEALING_ROUNDS: usize = 2;
-/// How far back a macro series is asked for again each session: late and corrected values of the last weeks.
-const MACRO_DAYS: i32 = 40;
+/// How far back a macro series is asked for again each session. A value is published weeks after the month that it is of (a quarter's, up to
+/// four months), and corrected for a year.
+const MACRO_DAYS: i32 = 400;
+/// The same with a month's first session: yearly revisions reach five years back.
+const MACRO_DAYS_MONTHLY: i32 = 2_200;
 /// Seconds after a close at which a session's data exists at the earliest.
 const SETTLING_SECONDS: i64 = 16 * 60;
 /// Names that a weekly probe compares between two vendors, and sessions of each.
@@ -87,6 +90,17 @@ fn beside_the_prices(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, wind
         tasks.push(scheduler::market_task(endpoints, dataset::EARNINGS_CALENDAR, ahead, kind, run)?);
     }
     Ok(tasks)
+}
+
+/// Sessions, and as far before them as their publications may be about.
+fn with_revisions(missed: DateRange) -> Result<DateRange> {
+    let month = |d: TradingDay| (d.year(), d.month());
+    let mut begins_a_month = false;
+    for session in Calendar::xnys().sessions(missed) {
+        begins_a_month |= month(Calendar::xnys().previous(*session)?) != month(*session);
+    }
+    let back = if begins_a_month { MACRO_DAYS_MONTHLY } else { MACRO_DAYS };
+    DateRange::new(missed.start.plus_days(-back), missed.end)
 }
 
 /// What an audit with healing came to.
@@ -181,8 +195,7 @@ impl Node {
             }
         }
         tasks.extend(scheduler::bootstrap_tasks(self.endpoints(), dataset::CORP_ACTIONS, symbols, missed, Kind::Forward, None).tasks);
-        let recent = DateRange::new(missed.start.plus_days(-MACRO_DAYS), missed.end)?;
-        tasks.extend(beside_the_prices(self.root(), self.endpoints(), &stage, recent, Kind::Forward, None)?);
+        tasks.extend(beside_the_prices(self.root(), self.endpoints(), &stage, with_revisions(missed)?, Kind::Forward, None)?);
         self.seed(&tasks)
     }
 
@@ -307,5 +320,23 @@ impl Node {
     pub fn export(&self, day: TradingDay) -> Result<()> {
         ledger::export(self.root(), self.db())?;
         export::nightly(self.root(), self.db(), day).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_macro_series_is_asked_for_as_far_back_as_its_publications_reach() {
+        let of = |start: &str, end: &str| with_revisions(DateRange::new(start.parse().unwrap(), end.parse().unwrap()).unwrap()).unwrap();
+        // The consumer prices of January are published in the middle of March's first half; a quarter's product four months after its first day.
+        let window = of("2018-03-13", "2018-03-14");
+        assert!(window.contains("2018-01-01".parse().unwrap()) && window.contains("2017-10-01".parse().unwrap()));
+        assert_eq!((window.start.to_string().as_str(), window.end.to_string().as_str()), ("2017-02-06", "2018-03-14"));
+        // Once a month, whichever session of the missed ones begins it, five years.
+        for (start, end) in [("2018-03-01", "2018-03-02"), ("2018-02-27", "2018-03-03")] {
+            assert!(of(start, end).contains("2013-01-01".parse().unwrap()), "{start}");
+        }
     }
 }
