@@ -256,6 +256,8 @@ fn the_registry_tells_who_is_champion_and_a_rollback_without_a_predecessor_is_re
     assert!(status == 0 && text.contains("champion ") && text.contains("challenger "), "{text}");
     let (status, text) = run(home.path(), &["model", "history", "--root", root]);
     assert!(status == 0 && text.contains("new -> challenger"), "{text}");
+    let (_, text) = run(home.path(), &["status", "--root", root]);
+    assert!(text.contains("next  trademl evaluate") && text.contains("has not been judged"), "{text}");
     let (status, text) = run(home.path(), &["model", "rollback", "--reason", "a test", "--root", root]);
     assert!(status != 0 && text.contains("TML-ML-004"), "{text}");
 }

@@ -17,11 +17,14 @@ use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::time::UtcTime;
 use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
-use engine::models::registry::Registry;
+use engine::models::registry::{Registry, Stage};
 use engine::pipelines::trial_stats;
 use serde_json::{Value, json};
 
-/// Coverage, queue and runs of a drive.
+/// The strategy whose models are looked at.
+const STRATEGY: &str = "equities_xs";
+
+/// Coverage, queue and runs of a drive, and what comes next.
 pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Result<u8> {
     let root = open_root(host, args.root.clone())?;
     let db = Db::open(&root, Which::Node)?;
@@ -43,10 +46,11 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
     let budgets = crate::steps::screens::budgets(&root, &db)?;
     let forecast = if *brief { None } else { crate::steps::screens::foretold(host, &root, &db)? };
     let loops: Vec<LoopBeat> = node::beats(&db)?.into_iter().filter(|b| !b.name.starts_with("drain:")).collect();
+    let (next, why) = next(&root, stage.is_some())?;
     if args.json {
         let out = json!({
             "v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued,
-            "budgets": budgets, "forecast": forecast, "loops": loops,
+            "budgets": budgets, "forecast": forecast, "loops": loops, "next": {"command": next, "why": why},
         });
         emit(&out.to_string());
         return Ok(0);
@@ -66,7 +70,32 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
     budgets.iter().filter(keyed).for_each(|b| say(&budget_line(b)));
     forecast.iter().flat_map(forecast_lines).for_each(|line| say(&line));
     loops.iter().for_each(|l| say(&text!("  loop  {:<14} {}   {}", l.name, short(l.at), l.detail)));
+    say(&text!("  next  trademl {next:<15} {why}"));
     Ok(0)
+}
+
+/// The wizard that goes on from here, and why it is that one.
+fn next(root: &DataRoot, filled: bool) -> Result<(&'static str, String)> {
+    let journal = Journal::open(root)?;
+    for wizard in crate::wizards() {
+        if journal.open_run(wizard.name)?.is_some() {
+            return Ok((wizard.name, text!("it was begun, and continues where it stopped")));
+        }
+    }
+    if !filled {
+        return Ok(("pi-data-node", text!("the drive holds no market data yet")));
+    }
+    let registry = Registry::open(root)?;
+    let mut models = registry.models(STRATEGY)?;
+    models.retain(|m| !matches!(m.stage, Stage::Retired | Stage::Rejected));
+    let Some(newest) = models.iter().max_by_key(|m| m.created_at) else { return Ok(("train", text!("there is no model yet"))) };
+    // A model that was only registered has nothing but its first event.
+    let judged = registry.events(STRATEGY)?.iter().filter(|e| e.version == newest.version).count() > 1;
+    Ok(match newest.stage {
+        Stage::Champion => ("paper-trade", text!("the newest model is the champion")),
+        _ if !judged => ("evaluate", text!("the newest model has not been judged")),
+        _ => ("shadow", text!("the newest model collects the weeks that a promotion asks for")),
+    })
 }
 
 /// Draw what is complete and why the rest is not.
