@@ -16,10 +16,13 @@ use data_layer::node::{self, LoopBeat};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::time::UtcTime;
-use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
+use data_layer::{export, ledger, queue, rebuild as rebuilding, reference, stage};
 use engine::models::registry::Registry;
 use engine::pipelines::trial_stats;
 use serde_json::{Value, json};
+
+/// Doubtful corporate actions that are named one by one.
+const DOUBTS_SHOWN: usize = 10;
 
 /// Coverage, queue and runs of a drive.
 pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Result<u8> {
@@ -31,6 +34,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
         ("raw minute bars", table::RAW_EQUITIES_BARS, timeframe::MINUTE),
         ("curated daily bars", table::CURATED_EQUITIES, ""),
         ("curated minute bars", table::CURATED_MINUTES, ""),
+        (term!("corporate actions"), table::REF_CORP_ACTIONS, ""),
         (term!("delistings"), table::REF_DELISTINGS, ""),
     ] {
         if let Some((held, c)) = ledger::coverage_held(&db, table_name, key)?.filter(|(_, c)| c.expected > 0) {
@@ -58,6 +62,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
         let share = crate::kit::percent(green, expected);
         say(&text!("  {name:<20} {share:>9} GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], codes(&c["codes"])));
     }
+    doubts(&root)?.iter().for_each(|line| say(line));
     for row in &queued {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
         say(&text!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
@@ -67,6 +72,17 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
     forecast.iter().flat_map(forecast_lines).for_each(|line| say(&line));
     loops.iter().for_each(|l| say(&text!("  loop  {:<14} {}   {}", l.name, short(l.at), l.detail)));
     Ok(0)
+}
+
+/// Corporate actions that are not certain or not applied, a line each; of very many the newest.
+pub(super) fn doubts(root: &DataRoot) -> Result<Vec<String>> {
+    let mut all = reference::load_doubts(root)?;
+    all.sort_by_key(|d| std::cmp::Reverse(d.ex_date));
+    let mut out: Vec<String> = all.iter().take(DOUBTS_SHOWN).map(|d| text!("  in doubt  {} {}: {}", d.symbol, d.ex_date, d.words)).collect();
+    if all.len() > out.len() {
+        out.push(text!("  {} more are in doubt: trademl node report", all.len() - out.len()));
+    }
+    Ok(out)
 }
 
 /// Draw what is complete and why the rest is not.
