@@ -32,6 +32,7 @@ pub struct Doubt {
     pub event_type: String,
     /// `ACTIONS_DISAGREE` or `ACTION_UNAPPLIED`.
     pub code: QcCode,
+    /// In English whatever the language of the machine: the table's bytes are the same everywhere.
     pub words: String,
 }
 
@@ -94,17 +95,20 @@ pub(super) fn settle(told: &Told) -> (Vec<CorpAction>, Vec<Doubt>) {
         }
     }
     for s in &told.unusable {
-        doubts.push(Doubt::of(&s.action, QcCode::ActionUnapplied, text!("{} tells a {} without a usable ratio or amount", s.vendor, s.action.event_type)));
+        doubts.push(Doubt::of(&s.action, QcCode::ActionUnapplied, format!("{} tells a {} without a usable ratio or amount", s.vendor, s.action.event_type)));
     }
     for s in &told.taken_back {
         let again =
             told.live.iter().any(|l| l.action.symbol == s.action.symbol && l.action.family() == s.action.family() && near(l.action.ex_date, s.action.ex_date));
         if !again && has_effect(s.action.family()) {
-            doubts.push(Doubt::of(&s.action, QcCode::ActionsDisagree, text!("{} told a {} and took it back", s.vendor, s.action.event_type)));
+            doubts.push(Doubt::of(&s.action, QcCode::ActionsDisagree, format!("{} told a {} and took it back", s.vendor, s.action.event_type)));
         }
     }
     let mut actions: Vec<CorpAction> = accepted.into_values().flatten().flat_map(|e| e.actions).collect();
-    actions.sort_by(|a, b| (&a.symbol, a.ex_date, &a.event_type).cmp(&(&b.symbol, b.ex_date, &b.event_type)));
+    // Whichever answer brought them: an equal table has equal bytes.
+    let amount = |a: &CorpAction| a.cash.or(a.ratio).unwrap_or(0.0);
+    let order = |a: &CorpAction, b: &CorpAction| (&a.symbol, a.ex_date, &a.event_type).cmp(&(&b.symbol, b.ex_date, &b.event_type));
+    actions.sort_by(|a, b| order(a, b).then(amount(a).total_cmp(&amount(b))).then(a.pay_date.cmp(&b.pay_date)).then(a.new_symbol.cmp(&b.new_symbol)));
     doubts.sort();
     doubts.dedup();
     (actions, doubts)
@@ -173,7 +177,7 @@ fn silent<'a>(told: &'a Told, by_vendor: &BTreeMap<(i64, &str), Vec<&Statement>>
 fn words(event: &Event, silent: &[&str]) -> String {
     let amount = |a: &Option<f64>| a.map_or(String::new(), |a| format!(" {a}"));
     let mut said: Vec<String> = event.said.iter().map(|(vendor, a)| format!("{vendor}{}", amount(a))).collect();
-    said.extend(silent.iter().map(|v| text!("{v} nothing")));
+    said.extend(silent.iter().map(|v| format!("{v} nothing")));
     said.join(", ")
 }
 

@@ -40,8 +40,8 @@ pub(super) fn price(root: &DataRoot, actions: &mut [CorpAction], doubts: &mut Ve
         };
         action.cash = ratio.zip(close).map(|(ratio, close)| ratio * close);
         if action.cash.is_none() {
-            let what = child.map_or_else(|| text!("what it is worth is not told"), |c| text!("the first close of {c} is not known"));
-            doubts.push(Doubt::of(action, QcCode::ActionUnapplied, text!("a {}: {what}", action.event_type)));
+            let what = child.map_or_else(|| "what it is worth is not told".to_string(), |c| format!("the first close of {c} is not known"));
+            doubts.push(Doubt::of(action, QcCode::ActionUnapplied, format!("a {}: {what}", action.event_type)));
         }
     }
     Ok(())

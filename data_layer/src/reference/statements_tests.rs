@@ -104,6 +104,28 @@ fn what_a_later_complete_answer_leaves_out_was_taken_back() {
 }
 
 #[test]
+fn what_was_taken_back_is_taken_out_of_its_own_prices_and_of_no_others() {
+    let kit = Kit::new();
+    kit.stage(&["AAA", "BBB"]);
+    let (window, both) = (range("2017-01-03", "2017-06-15"), ["AAA", "BBB"]);
+    kit.commit("alpaca", &both, window, &crate::testkit::good_bars(&both, window));
+    let other = Action { symbol: "BBB".into(), ..split("y", "2017-06-09", 2.0) };
+    let files = || -> BTreeMap<String, String> {
+        refresh_reference(&kit.root, &kit.db).unwrap();
+        curate::curate_incremental(&kit.root, &kit.db).unwrap();
+        let digest = |s: &str| crate::store::sha256_hex(&std::fs::read(kit.place(&curate::path_of(s, 2017).unwrap())).unwrap());
+        both.iter().map(|s| ((*s).to_string(), digest(s))).collect()
+    };
+    let plain = files();
+    kit.stated(Vendor::Alpaca, &both, wide(), "2017-06-09T21:00:00Z", vec![split("x", "2017-06-09", 4.0), other.clone()]);
+    let with = files();
+    assert!(with["AAA"] != plain["AAA"] && with["BBB"] != plain["BBB"]);
+    kit.stated(Vendor::Alpaca, &both, wide(), "2017-06-12T21:00:00Z", vec![other]);
+    let after = files();
+    assert_eq!((&after["AAA"], &after["BBB"]), (&plain["AAA"], &with["BBB"]), "to the byte what they were without it");
+}
+
+#[test]
 fn what_is_announced_is_not_applied_before_its_day_has_closed() {
     let kit = Kit::new();
     let renamed = Action { new_symbol: Some("NEW".into()), ..event("n", "name_change", "2017-06-12", "2017-06-12", 0.0) };
