@@ -154,7 +154,8 @@ fn prices_that_carry_splits_and_dividends_tell_them_as_a_second_source() {
         crate::segment::manifests_for(&b.ctx.root, table).unwrap().into_iter().map(|(_, m)| m.requests[0].body_sha256.clone()).collect()
     };
     assert_eq!((of(table::RAW_EQUITIES_BARS), of(table::RAW_CORP_ACTIONS).len()), (of(table::RAW_CORP_ACTIONS), 2));
-    assert!(crate::fsck::is_sound(&crate::fsck::run(&b.ctx.root).unwrap()));
+    let found = crate::fsck::run(&b.ctx.root).unwrap();
+    assert!(crate::fsck::is_sound(&found), "{found:?}");
     // Lost, they are known to be lost.
     let (path, _) = crate::segment::manifests_for(&b.ctx.root, table::RAW_CORP_ACTIONS).unwrap().remove(0);
     std::fs::remove_file(b.ctx.root.locate(&path)).unwrap();
