@@ -244,7 +244,8 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
         }
         let fresh = segment::register(tx, &path, &manifest)?;
         if let Some((path, actions)) = &beside {
-            segment::register(tx, path, actions)?;
+            let fresh = segment::register(tx, path, actions)?;
+            queue::count(tx, "rows.raw", fresh)?;
         }
         queue::count(tx, "rows.raw", fresh)?;
         Ok(Some(fresh))
