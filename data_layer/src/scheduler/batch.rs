@@ -243,10 +243,7 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
             return Ok(None);
         }
         let fresh = segment::register(tx, &path, &manifest)?;
-        if let Some((path, actions)) = &beside {
-            let fresh = segment::register(tx, path, actions)?;
-            queue::count(tx, "rows.raw", fresh)?;
-        }
+        super::beside::enter(tx, beside.as_ref())?;
         queue::count(tx, "rows.raw", fresh)?;
         Ok(Some(fresh))
     })?;

@@ -3,7 +3,7 @@
 use super::IngestContext;
 use crate::bookmarks::{self, Bookmark};
 use crate::error::Result;
-use crate::queue::Lease;
+use crate::queue::{self, Lease};
 use crate::root::DataPath;
 use crate::schema::{dataset, table};
 use crate::segment::{self, Manifest, Place};
@@ -38,6 +38,13 @@ pub(super) fn write(ctx: &IngestContext, vendor: Vendor, main: &Manifest, mut ac
     })?;
     let manifest = Manifest { dataset: dataset::CORP_ACTIONS.into(), table: table::RAW_CORP_ACTIONS.into(), tf: "none".into(), segments, ..main.clone() };
     Ok((segment::write_manifest(&ctx.root, &manifest)?, manifest))
+}
+
+/// Enter what was written into the tables, in the transaction that enters the bars.
+pub(super) fn enter(tx: &Transaction<'_>, written: Option<&(DataPath, Manifest)>) -> Result<()> {
+    let Some((path, manifest)) = written else { return Ok(()) };
+    let fresh = segment::register(tx, path, manifest)?;
+    queue::count(tx, "rows.raw", fresh)
 }
 
 /// Keep in mind that these actions were had, so that their loss is noticed and they are asked for again.
