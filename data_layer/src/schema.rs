@@ -51,6 +51,7 @@ pub mod table {
     pub const CURATED_EQUITIES: &str = "curated/equities_ohlcv_adj";
     pub const CURATED_MINUTES: &str = "curated/equities_minute_adj";
     pub const REF_CORP_ACTIONS: &str = "reference/corp_actions";
+    pub const REF_ACTION_DOUBTS: &str = "reference/corp_action_doubts";
     pub const REF_DELISTINGS: &str = "reference/delistings";
     pub const REF_UNIVERSE: &str = "reference/universe";
     pub const REF_INDEX_MEMBERSHIP: &str = "reference/index_membership";
@@ -109,7 +110,7 @@ pub mod columns {
     ];
     pub const CURATED_MINUTES: &[&str] =
         &["date", "ts", "symbol", "open", "high", "low", "close", "vwap", "volume", "price_factor", "split_factor", "session_id", "source_name"];
-    pub const CORP_ACTIONS: &[&str] = &["symbol", "event_type", "ex_date", "record_date", "pay_date", "ratio", "cash", "source_priority"];
+    pub const CORP_ACTIONS: &[&str] = &["symbol", "event_type", "ex_date", "record_date", "pay_date", "ratio", "cash", "source_priority", "new_symbol"];
     pub const LISTINGS: &[&str] = &["symbol", "name", "exchange", "asset_type", "ipo_date", "delisting_date", "status", "asof"];
     pub const PARTITION_STATUS: &[&str] = &[
         "id",

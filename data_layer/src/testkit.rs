@@ -150,7 +150,7 @@ impl Kit {
         let segment = self.segment("listings", "alpha_vantage", "none", table, symbols, t0, t1);
         self.manifest("raw/listings", "listings", "alpha_vantage", "none", vec![segment], &[], DateRange { start: t0, end: t1 }, true)
     }
-    /// Commit corporate actions: (symbol, type, ex-date, ratio, cash). No rows is an answer too.
+    /// Commit corporate actions: (symbol, type, ex-date, ratio, cash). No rows is an answer too. It is had after the days it is about.
     pub fn actions(&self, asked: &[&str], window: DateRange, rows: &[(&str, &str, &str, Option<f64>, Option<f64>)]) -> Manifest {
         self.actions_from("alpaca", 1, asked, window, rows)
     }
@@ -180,7 +180,28 @@ impl Kit {
             let symbols = rows.iter().map(|r| r.0.to_string()).collect();
             segments.push(self.segment("corp_actions", vendor, "none", table, symbols, window.start, window.end));
         }
-        self.manifest("raw/corp_actions", "corp_actions", vendor, "none", segments, asked, window, true)
+        let told = self.unwritten("raw/corp_actions", "corp_actions", vendor, "none", segments, asked, window, true);
+        let seen = if window.end.year() < 2018 {
+            told.ingested_at
+        } else {
+            UtcTime::midnight_in(&crate::time::new_york(), window.end).plus_seconds(3600 * self.seq.get())
+        };
+        let told = Manifest { ingested_at: seen, ..told };
+        self.put_manifest(&told, self.seq.get() - 1);
+        told
+    }
+    /// Commit a vendor's own actions, with its numbers and the days under which it files them, had at a moment.
+    pub fn stated(&self, vendor: Vendor, asked: &[&str], window: DateRange, at: &str, rows: Vec<crate::vendor::Action>) -> Manifest {
+        let rows = Rows::Actions(rows);
+        let mut segments = Vec::new();
+        for (range, mut frame, symbols) in rows.frames(vendor, window).unwrap() {
+            let place = Place { table: "raw/corp_actions", vendor: vendor.as_str(), tf: "none", range, symbols: &symbols };
+            segments.push(segment::write(&self.root, &place, &mut frame).unwrap());
+        }
+        let told = self.unwritten("raw/corp_actions", "corp_actions", vendor.as_str(), "none", segments, asked, window, true);
+        let told = Manifest { ingested_at: UtcTime::parse(at).unwrap(), ..told };
+        self.put_manifest(&told, self.seq.get() - 1);
+        told
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -50,8 +50,8 @@ fn adjusted(s: &Series, world: &World) -> Vec<Bar> {
 
 fn effect(a: &data_layer::sandbox::world::Action) -> Option<Action> {
     match a.kind.as_str() {
-        "split" => a.ratio.map(|factor| Action { ex_date: a.ex_date, factor, cash: 0.0 }),
-        "dividend" => a.cash.map(|cash| Action { ex_date: a.ex_date, factor: 1.0, cash }),
+        "split" => a.ratio.map(|factor| Action::split(a.ex_date, factor)),
+        "dividend" => a.cash.map(|cash| Action::dividend(a.ex_date, cash)),
         _ => None,
     }
 }

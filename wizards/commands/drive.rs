@@ -16,13 +16,15 @@ use data_layer::node::{self, LoopBeat};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::time::UtcTime;
-use data_layer::{export, ledger, queue, rebuild as rebuilding, stage};
+use data_layer::{export, ledger, queue, rebuild as rebuilding, reference, stage};
 use engine::models::registry::{Registry, Stage};
 use engine::pipelines::trial_stats;
 use serde_json::{Value, json};
 
 /// The strategy whose models are looked at.
 const STRATEGY: &str = "equities_xs";
+/// Doubtful corporate actions that are named one by one.
+const DOUBTS_SHOWN: usize = 10;
 
 /// Coverage, queue and runs of a drive, and what comes next.
 pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Result<u8> {
@@ -34,6 +36,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
         ("raw minute bars", table::RAW_EQUITIES_BARS, timeframe::MINUTE),
         ("curated daily bars", table::CURATED_EQUITIES, ""),
         ("curated minute bars", table::CURATED_MINUTES, ""),
+        (term!("corporate actions"), table::REF_CORP_ACTIONS, ""),
         (term!("delistings"), table::REF_DELISTINGS, ""),
     ] {
         if let Some((held, c)) = ledger::coverage_held(&db, table_name, key)?.filter(|(_, c)| c.expected > 0) {
@@ -62,6 +65,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
         let share = crate::kit::percent(green, expected);
         say(&text!("  {name:<20} {share:>9} GREEN of {expected}   amber {}  red {}   {}", c["amber"], c["red"], codes(&c["codes"])));
     }
+    doubts(&root)?.iter().for_each(|line| say(line));
     for row in &queued {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
         say(&text!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
@@ -96,6 +100,17 @@ fn next(root: &DataRoot, filled: bool) -> Result<(&'static str, String)> {
         _ if !judged => ("evaluate", text!("the newest model has not been judged")),
         _ => ("shadow", text!("the newest model collects the weeks that a promotion asks for")),
     })
+}
+
+/// Corporate actions that are not certain or not applied, a line each; of very many the newest.
+pub(super) fn doubts(root: &DataRoot) -> Result<Vec<String>> {
+    let mut all = reference::load_doubts(root)?;
+    all.sort_by_key(|d| std::cmp::Reverse(d.ex_date));
+    let mut out: Vec<String> = all.iter().take(DOUBTS_SHOWN).map(|d| text!("  in doubt  {} {}: {}", d.symbol, d.ex_date, d.words)).collect();
+    if all.len() > out.len() {
+        out.push(text!("  {} more are in doubt: trademl node report", all.len() - out.len()));
+    }
+    Ok(out)
 }
 
 /// Draw what is complete and why the rest is not.

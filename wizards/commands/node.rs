@@ -38,6 +38,7 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
             let scope = if *full { AuditScope::Full } else { AuditScope::Incremental };
             let found = steps::node::audit(&world.host, &root, &report, scope)?;
             say(&text!("{} partitions judged, {} rows healed, {} gaps remain", found.partitions, found.healed, found.still_missing));
+            super::drive::doubts(&root)?.iter().for_each(|line| say(line));
         }
         NodeCommand::Run => keep_running(host, &world.host, &root, &report)?,
         NodeCommand::Once => round(&world.host, &root, &report, true)?,

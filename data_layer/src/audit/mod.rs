@@ -59,6 +59,8 @@ pub struct AuditReport {
     pub minutes: Coverage,
     /// What is worth asking a vendor for again.
     pub gaps: Vec<Gap>,
+    /// Corporate actions that are in doubt.
+    pub doubts: usize,
 }
 
 /// Audit: read what is new (or everything), bring `partition_status` in line, and list the gaps. `refreshed` is what the making of
@@ -73,14 +75,14 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
     let whole = asked.join(known).join(ledger::scope::on_drive(root)?);
     ledger::scope::set_on_drive(root, whole)?;
 
-    let mut report = AuditReport { scope: Some(whole), ..AuditReport::default() };
+    let mut report = AuditReport { scope: Some(whole), doubts: refreshed.doubts, ..AuditReport::default() };
     let pending = DateRange { start: asof.plus_days(1).max(window.start), end: window.end };
     report.pending_sessions = calendar.sessions(pending).len() as u64;
     let (catalogue, minutes) = bars::Catalogue::load_both(root)?;
     let gone = state::gone(root, db)?;
     let scope = if gone.is_empty() { scope } else { AuditScope::Full };
     let symbols = if stage.is_active(dataset::EQUITIES_EOD) { stage.universe.symbols.clone() } else { Vec::new() };
-    let facts = Facts { spans: ListingSpans::load(root)?, actions: effects(root)? };
+    let facts = Facts { spans: ListingSpans::load(root)?, actions: effects(root)?, doubts: doubts(root)? };
     let plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
 
     judge(root, db, &catalogue, &facts, &plan, config, &mut report)?;
@@ -112,6 +114,18 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
 pub(crate) struct Facts {
     pub spans: ListingSpans,
     pub actions: BTreeMap<String, Vec<Action>>,
+    /// Sessions of a symbol on which an action is in doubt.
+    pub doubts: BTreeMap<String, BTreeMap<TradingDay, QcCode>>,
+}
+
+/// The session on which each doubtful action shows in the prices. An action that is not applied weighs more than two that differ.
+fn doubts(root: &DataRoot) -> Result<BTreeMap<String, BTreeMap<TradingDay, QcCode>>> {
+    let mut out: BTreeMap<String, BTreeMap<TradingDay, QcCode>> = BTreeMap::new();
+    for d in reference::load_doubts(root)? {
+        let code = out.entry(d.symbol.clone()).or_default().entry(d.session()?).or_insert(d.code);
+        *code = (*code).max(d.code);
+    }
+    Ok(out)
 }
 
 fn effects(root: &DataRoot) -> Result<BTreeMap<String, Vec<Action>>> {
@@ -143,6 +157,7 @@ fn judge(
             days: *days,
             spans: facts.spans.spans(symbol),
             actions: facts.actions.get(symbol).map_or(&[][..], Vec::as_slice),
+            doubts: facts.doubts.get(symbol),
             asks: asks.get(symbol.as_str()).map_or(&[][..], Vec::as_slice),
             damaged: &collected.damaged,
             lost: &lost,

@@ -113,7 +113,10 @@ pub(super) fn make(
 fn facts_digest(facts: &Facts, symbol: &str) -> Result<String> {
     let spans: Option<Vec<[Option<TradingDay>; 2]>> = facts.spans.spans(symbol).map(|s| s.iter().map(|(a, b)| [*a, *b]).collect());
     let actions: Option<Vec<(TradingDay, f64, f64)>> = facts.actions.get(symbol).map(|l| l.iter().map(|a| (a.ex_date, a.factor, a.cash)).collect());
-    store::digest_of(&(spans, actions))
+    match facts.doubts.get(symbol) {
+        None => store::digest_of(&(spans, actions)),
+        Some(doubts) => store::digest_of(&(spans, actions, doubts.iter().map(|(day, code)| (*day, code.as_str())).collect::<Vec<_>>())),
+    }
 }
 
 /// Remember what the ledger now reflects. Runs after its rows are committed, so that a crash in between repeats work, never skips it.

@@ -8,6 +8,7 @@ use crate::qc::{self, Action, QcCode};
 use crate::reference::{Listed, ListingSpans};
 use crate::schema::{table, timeframe};
 use crate::time::{DateRange, TradingDay};
+use std::collections::BTreeMap;
 
 /// All that is known about a symbol.
 pub(super) struct Input<'a> {
@@ -16,6 +17,8 @@ pub(super) struct Input<'a> {
     pub days: DateRange,
     pub spans: Option<&'a [(Option<TradingDay>, Option<TradingDay>)]>,
     pub actions: &'a [Action],
+    /// Sessions on which an action is in doubt.
+    pub doubts: Option<&'a BTreeMap<TradingDay, QcCode>>,
     /// Complete answers, oldest first.
     pub asks: &'a [Ask<'a>],
     pub damaged: &'a [Damaged],
@@ -57,6 +60,8 @@ pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
                 let origin = &input.series.origins[i];
                 out.revisions += u64::from(origin.revised);
                 let judged = with_second_source(codes[i], input, i, config, &mut out.close_notes);
+                let doubt = input.doubts.and_then(|of| of.get(day)).copied();
+                let judged = doubt.filter(|_| judged == QcCode::Ok).unwrap_or(judged);
                 let judged = if origin.rows > 1 { QcCode::Duplicates } else { judged };
                 present(input.symbol, *day, origin, newest_damage(&superseding, origin, *day).unwrap_or(judged), DAY)
             }

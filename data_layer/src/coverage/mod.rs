@@ -165,7 +165,11 @@ pub fn meaning(code: &str) -> &'static str {
         "STALE_REPEAT" => "the same price and volume again and again",
         "MOVE_UNEXPLAINED" => "a move of more than 30 % that no corporate action explains",
         "SOURCES_DISAGREE" => "two sources are more than 10 % apart",
-        "NOT_SEEN" => "nobody asked on that day, and the vendor tells only what stands today: it cannot be made up for",
+        "NOT_SEEN" => {
+            "nobody asked on that day, and the vendor tells only what stands today: it cannot be made up for; of corporate actions: no answer could know of that day's yet"
+        }
+        "ACTIONS_DISAGREE" => "two sources tell different corporate actions of that day, or one took back what it told",
+        "ACTION_UNAPPLIED" => "a corporate action of that day could not be applied: it has no usable ratio, or what it is worth is not known",
         "FEED_CHANGED" => "the vendor's feed changed within the series",
         _ => "see the ledger",
     }

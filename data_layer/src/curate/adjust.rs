@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub ex_date: TradingDay,
-    /// Prices are multiplied with this: 1/factor of a split, 1 - cash/previous close of a dividend.
+    /// Prices are multiplied with this: 1/factor of a split, 1 - cash/previous close of a dividend or of a spin-off's worth.
     pub price: f64,
     /// Volumes are multiplied with this: the split factor.
     pub split: f64,
@@ -102,7 +102,8 @@ impl Adjusted {
         let row = |(i, ((bar, vendor), (price_factor, split_factor))): (usize, ((Bar, String), (f64, f64)))| {
             let since = i.checked_sub(1).map(|j| days[j]);
             // Written as a fold from 0.0: an empty float sum is -0.0.
-            let div_cash = actions.iter().filter(|a| a.ex_date <= bar.day && since.is_some_and(|s| s < a.ex_date)).fold(0.0, |sum, a| sum + a.cash);
+            let due = |a: &&Action| !a.in_kind && a.ex_date <= bar.day && since.is_some_and(|s| s < a.ex_date);
+            let div_cash = actions.iter().filter(due).fold(0.0, |sum, a| sum + a.cash);
             AdjustedBar { raw: bar, vendor, price_factor, split_factor, div_cash }
         };
         Self { bars: kept.into_iter().zip(factors(&days, &steps)).enumerate().map(row).collect(), steps, unapplied }

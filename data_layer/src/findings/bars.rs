@@ -1,6 +1,6 @@
 //! Day bars: every partition that is not GREEN, with what the bars around it say about the reason.
 
-use super::{Classes, Section};
+use super::{Classes, Section, actions};
 use crate::audit::AuditConfig;
 use crate::audit::bars::{self, Catalogue, Series};
 use crate::calendar::Calendar;
@@ -156,6 +156,8 @@ fn other(code: &str) -> &'static str {
         "DUPLICATES" => "two bars for one session",
         "NOT_ENTITLED" => "outside the key's plan",
         "FEED_CHANGED" => "the feed changed",
+        "ACTIONS_DISAGREE" => actions::DISAGREE,
+        "ACTION_UNAPPLIED" => actions::UNAPPLIED,
         "QUARANTINED" => "an answer that could not be used",
         _ => "of no known class",
     }
@@ -202,6 +204,6 @@ fn why(class: &str) -> &'static str {
         "outside the key's plan" => "The vendor's plan does not include these sessions.",
         "the feed changed" => "A part of the series comes from another feed: closes and volumes may step there.",
         "an answer that could not be used" => "It is kept below raw/_quarantine with the reason.",
-        _ => "",
+        other => actions::why(other),
     }
 }

@@ -10,6 +10,7 @@ use crate::root::DataRoot;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+mod actions;
 mod bars;
 mod filings;
 mod minutes;
@@ -72,7 +73,14 @@ impl Findings {
 
 /// Read the drive. Datasets of which nothing is stored are left out.
 pub fn findings(root: &DataRoot, db: &Db) -> Result<Findings> {
-    let sections = [bars::section(root, db)?, minutes::section(root, db)?, vintages::section(root)?, filings::section(root)?, options::section(root)?];
+    let sections = [
+        bars::section(root, db)?,
+        minutes::section(root, db)?,
+        actions::section(root)?,
+        vintages::section(root)?,
+        filings::section(root)?,
+        options::section(root)?,
+    ];
     let sections: Vec<Section> = sections.into_iter().flatten().collect();
     let unexplained = sections.iter().flat_map(|s| &s.anomalies).filter(|a| a.explanation.is_empty()).map(|a| a.count).sum();
     let violations = sections.iter().flat_map(|s| &s.checks).map(|c| c.violations).sum();

@@ -1,14 +1,55 @@
-//! Corporate actions of sessions that nobody was asked about: those before a window that grew, and those of names that came later.
+//! What is asked about corporate actions after the bootstrap: the last months again with every session, because a vendor promises neither
+//! to be in time nor to be right the first time; sessions that nobody was asked about, before a window that grew or of names that came
+//! later; and the first close of what was spun off.
 
-use super::Node;
+use super::{Node, newest_due};
+use crate::calendar::Calendar;
 use crate::error::Result;
 use crate::queue::{Kind, NewTask, SeedReport};
+use crate::reference::{self, AHEAD_DAYS};
 use crate::scheduler;
 use crate::schema::{dataset, table};
 use crate::segment;
-use crate::stage;
-use crate::time::DateRange;
+use crate::sourcing::Endpoints;
+use crate::stage::{self, Stage};
+use crate::time::{DateRange, TradingDay};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// How far back of a session its actions are asked for again.
+const AGAIN_DAYS: i32 = 90;
+/// Days after which a child whose first close did not come is asked about once more, over all of them.
+const CHILD_DAYS: i32 = 9;
+
+/// Let the rows that end with a window reach as far beyond it as its last session's actions may be filed.
+pub(super) fn look_ahead(tasks: &mut [NewTask], end: TradingDay) {
+    tasks.iter_mut().filter(|t| t.range.end == end).for_each(|t| t.range.end = end.plus_days(AHEAD_DAYS));
+}
+
+/// A row for each name of the stage: the months before the sessions that were `missed`, and what is announced beyond them. They begin with
+/// a month, so that of the answers within a month each holds all of the one before it.
+pub(super) fn again(endpoints: &Endpoints, stage: &Stage, missed: DateRange) -> Vec<NewTask> {
+    let symbols = &stage.universe.symbols;
+    let once = || scheduler::bootstrap_tasks(endpoints, dataset::CORP_ACTIONS, symbols, missed, Kind::Forward, None).tasks;
+    let Ok(entry) = endpoints.route(dataset::CORP_ACTIONS, missed.end.plus_days(-1)) else { return once() };
+    if entry.batch_symbols == 1 {
+        // A call for each name, every night: more than such a lane has.
+        return once();
+    }
+    let before = missed.start.plus_days(-AGAIN_DAYS);
+    let start = TradingDay::ymd(before.year(), before.month(), 1).unwrap_or(before);
+    let range = DateRange { start, end: missed.end.plus_days(AHEAD_DAYS) };
+    let row = |symbol: &String| NewTask {
+        dataset: entry.dataset.clone(),
+        symbol: symbol.clone(),
+        range,
+        kind: Kind::Forward,
+        priority: Kind::Forward.priority(),
+        vendor: entry.vendor.as_str().to_string(),
+        not_before: None,
+        run_id: None,
+    };
+    symbols.iter().map(row).collect()
+}
 
 impl Node {
     /// Ask for the actions of every name of the stage over the parts of `window` that no answer covers, unless they are on their way
@@ -18,8 +59,10 @@ impl Node {
         if !stage.is_active(dataset::CORP_ACTIONS) {
             return Ok(SeedReport::default());
         }
+        // What came beside another vendor's prices is a second opinion: the first vendor is asked all the same.
+        let first = self.endpoints().route(dataset::CORP_ACTIONS, window.end.plus_days(-1)).map(|e| e.vendor.as_str()).unwrap_or_default();
         let mut answered: BTreeMap<String, Vec<DateRange>> = BTreeMap::new();
-        for (_, m) in segment::manifests_for(self.root(), table::RAW_CORP_ACTIONS)?.into_iter().filter(|(_, m)| m.complete) {
+        for (_, m) in segment::manifests_for(self.root(), table::RAW_CORP_ACTIONS)?.into_iter().filter(|(_, m)| m.complete && m.vendor == first) {
             let range = DateRange { start: m.asked.t0, end: m.asked.t1 };
             for symbol in m.asked.symbols {
                 answered.entry(symbol).or_default().push(range);
@@ -35,7 +78,28 @@ impl Node {
                 tasks.extend(scheduler::bootstrap_tasks(self.endpoints(), dataset::CORP_ACTIONS, one, gap, Kind::Gap, None).tasks);
             }
         }
+        look_ahead(&mut tasks, window.end);
+        tasks.extend(self.children(&stage)?);
         self.seed(&tasks)
+    }
+
+    /// The first close of each company that a name of the stage spun off and whose worth is not known: asked for on its first day, and
+    /// once more over the days after it. Never a third time: FORWARD rows stay done.
+    fn children(&self, stage: &Stage) -> Result<Vec<NewTask>> {
+        let (asof, calendar) = (newest_due(self.host())?, Calendar::xnys());
+        let mut out = Vec::new();
+        for action in reference::load_actions(self.root())?.into_values().flatten() {
+            let unpriced = action.event_type == "spin_off" && action.cash.is_none() && stage.universe.symbols.contains(&action.symbol);
+            let Some(child) = action.new_symbol.filter(|_| unpriced) else { continue };
+            let first = if calendar.is_session(action.ex_date) { action.ex_date } else { calendar.next(action.ex_date)? };
+            let all = DateRange { start: first, end: action.ex_date.plus_days(CHILD_DAYS + 1) };
+            let later = (asof.plus_days(1) >= all.end).then_some(all);
+            for range in [DateRange { start: first, end: first.plus_days(1) }].into_iter().chain(later).filter(|r| r.start <= asof) {
+                let tasks = scheduler::bootstrap_tasks(self.endpoints(), dataset::EQUITIES_EOD, std::slice::from_ref(&child), range, Kind::Forward, None);
+                out.extend(tasks.tasks);
+            }
+        }
+        Ok(out)
     }
 
     fn unknown_to_the_vendor(&self) -> Result<BTreeSet<String>> {
@@ -52,7 +116,7 @@ fn uncovered(window: DateRange, mut known: Vec<DateRange>) -> Vec<DateRange> {
     let (mut out, mut from) = (Vec::new(), window.start);
     for range in known.into_iter().chain([DateRange { start: window.end, end: window.end }]) {
         let gap = DateRange { start: from, end: range.start.min(window.end) };
-        if gap.start < gap.end && !crate::calendar::Calendar::xnys().sessions(gap).is_empty() {
+        if gap.start < gap.end && !Calendar::xnys().sessions(gap).is_empty() {
             out.push(gap);
         }
         from = from.max(range.end);

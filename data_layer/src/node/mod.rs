@@ -60,7 +60,11 @@ pub fn bootstrap(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: 
     for name in [dataset::CORP_ACTIONS, dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE] {
         if stage.is_active(name) && (name != dataset::EQUITIES_MINUTE || stage.lanes.contains_key(name)) {
             let Some(window) = (if name == dataset::EQUITIES_MINUTE { minutes_of(endpoints, stage, window)? } else { Some(window) }) else { continue };
-            tasks.extend(scheduler::bootstrap_tasks(endpoints, name, symbols, window, Kind::Bootstrap, run).tasks);
+            let mut some = scheduler::bootstrap_tasks(endpoints, name, symbols, window, Kind::Bootstrap, run).tasks;
+            if name == dataset::CORP_ACTIONS {
+                actions::look_ahead(&mut some, window.end);
+            }
+            tasks.extend(some);
         }
     }
     tasks.extend(beside_the_prices(root, endpoints, stage, window, Kind::Bootstrap, run)?);
@@ -194,7 +198,7 @@ impl Node {
                 tasks.extend(scheduler::forward_tasks(self.endpoints(), dataset::EQUITIES_MINUTE, symbols, *session, None)?);
             }
         }
-        tasks.extend(scheduler::bootstrap_tasks(self.endpoints(), dataset::CORP_ACTIONS, symbols, missed, Kind::Forward, None).tasks);
+        tasks.extend(actions::again(self.endpoints(), &stage, missed));
         tasks.extend(beside_the_prices(self.root(), self.endpoints(), &stage, with_revisions(missed)?, Kind::Forward, None)?);
         self.seed(&tasks)
     }

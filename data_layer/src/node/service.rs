@@ -193,8 +193,9 @@ impl Service {
         self.node.seed_companies()?;
         let percent = |c: &ledger::Coverage| format!("{:.2} %", (c.fraction() * 1e4).floor() / 1e2);
         let minutes = if audited.minutes.expected == 0 { String::new() } else { text!(", minutes {}", percent(&audited.minutes)) };
+        let doubts = if audited.doubts == 0 { String::new() } else { text!(", {} corporate actions in doubt", audited.doubts) };
         Ok(text!(
-            "{} partitions judged, {} GREEN{minutes}, {} gaps, {} asked again",
+            "{} partitions judged, {} GREEN{minutes}, {} gaps{doubts}, {} asked again",
             audited.partitions_judged,
             percent(&audited.coverage),
             audited.gaps.len(),

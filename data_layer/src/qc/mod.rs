@@ -65,6 +65,10 @@ pub enum QcCode {
     MoveUnexplained,
     SourcesDisagree,
     FeedChanged,
+    /// Two sources tell different corporate actions of that day.
+    ActionsDisagree,
+    /// A corporate action of that day could not be applied to the prices before it.
+    ActionUnapplied,
     NotSeen,
     Missing,
     MissingRows,
@@ -90,6 +94,8 @@ impl QcCode {
             Self::MoveUnexplained => "MOVE_UNEXPLAINED",
             Self::SourcesDisagree => "SOURCES_DISAGREE",
             Self::FeedChanged => "FEED_CHANGED",
+            Self::ActionsDisagree => "ACTIONS_DISAGREE",
+            Self::ActionUnapplied => "ACTION_UNAPPLIED",
             Self::NotSeen => "NOT_SEEN",
             Self::Missing => "MISSING",
             Self::MissingRows => "MISSING_ROWS",
@@ -116,6 +122,8 @@ impl QcCode {
             | Self::MoveUnexplained
             | Self::SourcesDisagree
             | Self::FeedChanged
+            | Self::ActionsDisagree
+            | Self::ActionUnapplied
             | Self::NotSeen => Status::Amber,
             Self::Missing
             | Self::MissingRows
@@ -132,7 +140,7 @@ impl QcCode {
     pub fn score(self) -> f64 {
         match self {
             Self::Ok => 1.0,
-            Self::FeedChanged | Self::SourcesDisagree | Self::MoveUnexplained => 0.8,
+            Self::FeedChanged | Self::SourcesDisagree | Self::ActionsDisagree | Self::ActionUnapplied | Self::MoveUnexplained => 0.8,
             Self::StaleRepeat | Self::LongSession | Self::ShortSession => 0.7,
             Self::NullCells => 0.6,
             Self::VendorEmpty | Self::BeforeFirstBar | Self::NotSeen => 0.5,

@@ -31,6 +31,17 @@ pub struct Action {
     pub ex_date: TradingDay,
     pub factor: f64,
     pub cash: f64,
+    /// The dollars came as shares of another company.
+    pub in_kind: bool,
+}
+
+impl Action {
+    pub fn split(ex_date: TradingDay, factor: f64) -> Self {
+        Self { ex_date, factor, cash: 0.0, in_kind: false }
+    }
+    pub fn dividend(ex_date: TradingDay, cash: f64) -> Self {
+        Self { ex_date, factor: 1.0, cash, in_kind: false }
+    }
 }
 
 /// The verdict on a bar by itself: prices positive and ordered, no cell missing.
@@ -67,6 +78,8 @@ pub fn judge(bars: &[Bar], actions: &[Action], config: &QcConfig) -> Vec<QcCode>
             QcCode::Duplicates
         } else if own != QcCode::Ok {
             own
+        } else if near.is_some_and(|b| unapplied(b, bar, actions)) {
+            QcCode::ActionUnapplied
         } else if near.is_some_and(|b| unexplained(b, bar, actions, config)) {
             QcCode::MoveUnexplained
         } else if same >= config.stale_bars {
@@ -87,6 +100,13 @@ fn within_reach(earlier: TradingDay, later: TradingDay) -> bool {
         (Some(a), Some(b)) => b.abs_diff(a) <= LOOKBACK_SESSIONS as usize,
         _ => later.0.abs_diff(earlier.0) <= LOOKBACK_SESSIONS as u32,
     }
+}
+
+/// Whether more is paid between two bars than the share was worth at the first: no price before it can be adjusted for that.
+fn unapplied(before: &Bar, bar: &Bar, actions: &[Action]) -> bool {
+    let due = || actions.iter().filter(|a| before.day < a.ex_date && a.ex_date <= bar.day);
+    let factor: f64 = due().map(|a| a.factor).product();
+    before.close.is_some_and(|close| due().any(|a| a.cash > 0.0 && a.cash >= close / factor))
 }
 
 /// Whether the close moved more than the limit beyond what the actions of those days account for. An action that says
@@ -131,15 +151,17 @@ mod tests {
     #[test]
     fn lesson_050_a_move_is_judged_with_the_action_table_of_that_day() {
         let config = QcConfig::default();
-        let split = [Action { ex_date: day(1), factor: 4.0, cash: 0.0 }];
+        let split = [Action::split(day(1), 4.0)];
         let halved = [bar(0, 100.0), bar(1, 25.0)];
         assert_eq!(judge(&halved, &split, &config), [QcCode::Ok, QcCode::Ok]);
         assert_eq!(judge(&halved, &[], &config), [QcCode::Ok, QcCode::MoveUnexplained]);
         let unmoved = [bar(0, 100.0), bar(1, 101.0)];
         assert_eq!(judge(&unmoved, &split, &config), [QcCode::Ok, QcCode::MoveUnexplained]);
-        let paid = [Action { ex_date: day(1), factor: 1.0, cash: 40.0 }];
+        let paid = [Action::dividend(day(1), 40.0)];
+        let beyond = [Action::dividend(day(1), 100.0)];
+        assert_eq!(judge(&[bar(0, 100.0), bar(1, 99.0)], &beyond, &config), [QcCode::Ok, QcCode::ActionUnapplied], "more than the share was worth");
         assert_eq!(judge(&[bar(0, 100.0), bar(1, 61.0)], &paid, &config), [QcCode::Ok, QcCode::Ok]);
-        let elsewhere = [Action { ex_date: day(2), factor: 4.0, cash: 0.0 }];
+        let elsewhere = [Action::split(day(2), 4.0)];
         assert_eq!(judge(&halved, &elsewhere, &config)[1], QcCode::MoveUnexplained);
     }
 

@@ -1,13 +1,15 @@
 //! Corporate actions. `ratio` is new shares per old share everywhere (2:1 = 2.0, a 1:50 reverse split = 0.02); each
 //! vendor's own convention was converted when its answer was decoded.
 
-use super::{ReferenceReport, read_table, sources};
+use super::agreement::{self, Doubt};
+use super::statements::{self, Told};
+use super::{ReferenceReport, read_table, spun};
 use crate::error::Result;
 use crate::frame;
-use crate::qc::Action;
+use crate::qc::{Action, QcCode};
 use crate::root::DataRoot;
 use crate::schema::table;
-use crate::time::TradingDay;
+use crate::time::{TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,10 +23,12 @@ pub struct CorpAction {
     pub pay_date: Option<TradingDay>,
     /// New shares per old share; null for cash.
     pub ratio: Option<f64>,
-    /// Dollars a share; null for splits.
+    /// Dollars a share; null for splits. Of a spin-off what its shares were worth at their first close, null until that is known.
     pub cash: Option<f64>,
     /// 1 = the preferred source.
     pub source_priority: i64,
+    /// The ticker that goes on after a change of name, that acquires in a merger, or that a spin-off lists.
+    pub new_symbol: Option<String>,
 }
 
 impl CorpAction {
@@ -35,18 +39,23 @@ impl CorpAction {
     pub fn is_cash(&self) -> bool {
         self.event_type.contains("dividend") && !self.is_split()
     }
-    /// The effect on prices, or `None` for an action that has none here (a spin-off, a name change).
+    /// Shares of another company, or rights to some, for every share that is held.
+    pub fn is_in_kind(&self) -> bool {
+        matches!(self.event_type.as_str(), "spin_off" | "rights_distribution")
+    }
+    /// The effect on prices, or `None` for an action that has none here (a name change), or none that is known.
     pub fn effect(&self) -> Option<Action> {
         if self.is_split() {
-            return self.ratio.map(|factor| Action { ex_date: self.ex_date, factor, cash: 0.0 });
+            return self.ratio.map(|factor| Action::split(self.ex_date, factor));
         }
-        self.cash.filter(|_| self.is_cash()).map(|cash| Action { ex_date: self.ex_date, factor: 1.0, cash })
+        self.cash.filter(|_| self.is_cash() || self.is_in_kind()).map(|cash| Action { in_kind: self.is_in_kind(), ..Action::dividend(self.ex_date, cash) })
     }
-    fn is_usable(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         let positive = |v: Option<f64>| v.is_some_and(|v| v.is_finite() && v > 0.0);
         (!self.is_split() || positive(self.ratio)) && (!self.is_cash() || positive(self.cash))
     }
-    fn family(&self) -> &str {
+    /// Events of one family change prices in the same way.
+    pub(super) fn family(&self) -> &str {
         if self.is_split() {
             "split"
         } else if self.is_cash() {
@@ -57,49 +66,23 @@ impl CorpAction {
     }
 }
 
-/// Merge every answer on the drive: per (symbol, kind, ex-date) the preferred source's newest statement.
-pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec<CorpAction>> {
-    type Group = ((i64, std::cmp::Reverse<usize>), Vec<CorpAction>);
-    let mut groups: BTreeMap<(String, TradingDay, String), Group> = BTreeMap::new();
-    let mut ratios: BTreeMap<(String, TradingDay), BTreeMap<String, f64>> = BTreeMap::new();
-    for (order, (_, manifest)) in sources::manifests(root, table::RAW_CORP_ACTIONS)?.into_iter().enumerate() {
-        for segment in &manifest.segments {
-            let Ok(rows) = sources::read(root, segment)? else {
-                report.damaged.push(segment.path.to_string());
-                continue;
-            };
-            let Ok(actions) = from_frame(&rows) else {
-                report.damaged.push(segment.path.to_string());
-                continue;
-            };
-            for action in actions {
-                if !action.is_usable() {
-                    report.rejected_actions += 1;
-                    continue;
-                }
-                if let Some(ratio) = action.ratio.filter(|_| action.is_split()) {
-                    ratios.entry((action.symbol.clone(), action.ex_date)).or_default().insert(manifest.vendor.clone(), ratio);
-                }
-                let rank = (action.source_priority, std::cmp::Reverse(order));
-                let key = (action.symbol.clone(), action.ex_date, action.family().to_string());
-                let group = groups.entry(key).or_insert_with(|| (rank, Vec::new()));
-                if rank < group.0 {
-                    *group = (rank, Vec::new());
-                }
-                if rank == group.0 && !group.1.contains(&action) {
-                    group.1.push(action);
-                }
-            }
-        }
-    }
-    for ((symbol, day), said) in ratios {
-        let (low, high) = said.values().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
-        if high / low > 1.001 {
-            let words: Vec<String> = said.iter().map(|(vendor, ratio)| format!("{vendor} {ratio}")).collect();
-            report.disagreements.push(format!("{symbol} {day}: {}", words.join(", ")));
-        }
-    }
-    Ok(groups.into_values().flat_map(|(_, actions)| actions).collect())
+/// The actions that are applied, and what is doubtful about them, from all that the vendors say.
+pub(super) fn build(root: &DataRoot, told: &Told, report: &mut ReferenceReport) -> Result<(Vec<CorpAction>, Vec<Doubt>)> {
+    report.damaged.extend(told.damaged.iter().cloned());
+    report.rejected_actions = told.unusable.len();
+    let (mut actions, mut doubts) = agreement::settle(told);
+    spun::price(root, &mut actions, &mut doubts, &mut report.damaged)?;
+    doubts.sort();
+    report.disagreements = doubts.iter().filter(|d| d.code == QcCode::ActionsDisagree).map(|d| format!("{} {}: {}", d.symbol, d.ex_date, d.words)).collect();
+    Ok((actions, doubts))
+}
+
+/// The actions that were known at a moment, by the answers that had come by then: what comes later never changes it.
+pub fn actions_known_at(root: &DataRoot, moment: UtcTime) -> Result<BTreeMap<String, Vec<CorpAction>>> {
+    let (actions, _) = agreement::settle(&statements::read(root, Some(moment))?);
+    let mut out: BTreeMap<String, Vec<CorpAction>> = BTreeMap::new();
+    actions.into_iter().for_each(|a| out.entry(a.symbol.clone()).or_default().push(a));
+    Ok(out)
 }
 
 /// A company goes on under another ticker from `date` on.
@@ -110,28 +93,13 @@ pub struct TickerChange {
     pub new_symbol: String,
 }
 
-/// Every change of ticker that a source has told, once.
-pub(super) fn ticker_changes(root: &DataRoot) -> Result<Vec<TickerChange>> {
-    let mut out = BTreeSet::new();
-    for (_, manifest) in sources::manifests(root, table::RAW_CORP_ACTIONS)? {
-        for segment in &manifest.segments {
-            // Damage is reported where the actions themselves are merged.
-            let Ok(rows) = sources::read(root, segment)? else { continue };
-            if frame::require(&rows, &["new_symbol", "ex_date", "event_type"]).is_err() {
-                continue;
-            }
-            let (symbol, kind, date) = (frame::texts(&rows, "symbol")?, frame::texts(&rows, "event_type")?, frame::days(&rows, "ex_date")?);
-            let new_symbol = frame::texts(&rows, "new_symbol")?;
-            for i in 0..rows.height() {
-                if let (Some(old), Some("name_change"), Some(date), Some(new)) = (symbol[i], kind[i], date[i], new_symbol[i])
-                    && old != new
-                {
-                    out.insert(TickerChange { date, old_symbol: old.into(), new_symbol: new.into() });
-                }
-            }
-        }
-    }
-    Ok(out.into_iter().collect())
+/// Every change of ticker that a source tells, once.
+pub(super) fn ticker_changes(told: &Told) -> Vec<TickerChange> {
+    let change = |a: &CorpAction| {
+        let new = a.new_symbol.as_ref().filter(|new| a.event_type == "name_change" && **new != a.symbol)?;
+        Some(TickerChange { date: a.ex_date, old_symbol: a.symbol.clone(), new_symbol: new.clone() })
+    };
+    told.live.iter().filter_map(|s| change(&s.action)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The changes of ticker of the reference table; none on a drive that knows of none.
@@ -150,25 +118,27 @@ pub(super) fn changes_frame(rows: &[TickerChange]) -> Result<DataFrame> {
     ])
 }
 
-fn from_frame(rows: &DataFrame) -> Result<Vec<CorpAction>> {
+/// The actions of a raw or a reference table, row by row; a row that names no symbol, type or ex-date is none.
+pub(super) fn from_frame(rows: &DataFrame) -> Result<Vec<Option<CorpAction>>> {
     let (symbol, kind, ex_date) = (frame::texts(rows, "symbol")?, frame::texts(rows, "event_type")?, frame::days(rows, "ex_date")?);
     let (record, pay) = (frame::days(rows, "record_date")?, frame::days(rows, "pay_date")?);
     let (ratio, cash, priority) = (frame::floats(rows, "ratio")?, frame::floats(rows, "cash")?, frame::floats(rows, "source_priority")?);
-    let mut out = Vec::with_capacity(symbol.len());
-    for i in 0..symbol.len() {
-        let (Some(symbol), Some(kind), Some(ex_date)) = (symbol[i], kind[i], ex_date[i]) else { continue };
-        out.push(CorpAction {
-            symbol: symbol.into(),
-            event_type: kind.to_ascii_lowercase(),
-            ex_date,
+    // Tables of earlier versions have no such column.
+    let new_symbol = frame::texts(rows, "new_symbol").unwrap_or_else(|_| vec![None; rows.height()]);
+    let row = |i: usize| {
+        Some(CorpAction {
+            symbol: symbol[i]?.into(),
+            event_type: kind[i]?.to_ascii_lowercase(),
+            ex_date: ex_date[i]?,
             record_date: record[i],
             pay_date: pay[i],
             ratio: ratio[i],
             cash: cash[i],
             source_priority: priority[i].unwrap_or(1.0) as i64,
-        });
-    }
-    Ok(out)
+            new_symbol: new_symbol[i].map(str::to_string),
+        })
+    };
+    Ok((0..rows.height()).map(row).collect())
 }
 
 pub(super) fn frame(rows: &[CorpAction]) -> Result<DataFrame> {
@@ -181,6 +151,7 @@ pub(super) fn frame(rows: &[CorpAction]) -> Result<DataFrame> {
         frame::float_column("ratio", &rows.iter().map(|a| a.ratio).collect::<Vec<_>>()),
         frame::float_column("cash", &rows.iter().map(|a| a.cash).collect::<Vec<_>>()),
         frame::int_column("source_priority", &rows.iter().map(|a| Some(a.source_priority)).collect::<Vec<_>>()),
+        frame::text_column("new_symbol", &rows.iter().map(|a| a.new_symbol.as_deref()).collect::<Vec<_>>()),
     ])
 }
 
@@ -192,7 +163,7 @@ pub fn load_actions(root: &DataRoot) -> Result<BTreeMap<String, Vec<CorpAction>>
 /// The rows of a `reference/corp_actions` table by symbol, in order of the ex-date.
 pub fn actions_of(rows: &DataFrame) -> Result<BTreeMap<String, Vec<CorpAction>>> {
     let mut out: BTreeMap<String, Vec<CorpAction>> = BTreeMap::new();
-    for action in from_frame(rows)? {
+    for action in from_frame(rows)?.into_iter().flatten() {
         out.entry(action.symbol.clone()).or_default().push(action);
     }
     out.values_mut().for_each(|list| list.sort_by_key(|a| a.ex_date));

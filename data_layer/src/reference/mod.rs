@@ -11,7 +11,9 @@ use crate::schema::table;
 use crate::{stage, store, vouch};
 use polars::prelude::DataFrame;
 
+mod action_partitions;
 mod actions;
+mod agreement;
 mod fundamentals;
 mod listings;
 mod companies;
@@ -23,8 +25,12 @@ mod macros;
 mod membership;
 mod partitions;
 pub(crate) mod sources;
+mod spans;
+mod spun;
+mod statements;
 
-pub use actions::{CorpAction, TickerChange, actions_of, load_actions, load_ticker_changes};
+pub use actions::{CorpAction, TickerChange, actions_known_at, actions_of, load_actions, load_ticker_changes};
+pub use agreement::{Doubt, load_doubts};
 pub use companies::{Tenure, holder, load_companies, tenures_of};
 pub use company_partitions::{days_asked, report_days};
 pub use earnings::{EarningsDate, earnings_of, load_earnings};
@@ -35,6 +41,8 @@ pub use macros::{Macros, Vintage};
 pub use membership::{Membership, SP500, load_membership};
 pub use partitions::audit_partitions;
 pub use shares::{ShareCount, load_shares, of_symbol as shares_of_symbol, shares_of, splits_by_company};
+pub(crate) use spans::Spans;
+pub use statements::AHEAD_DAYS;
 
 /// Table of listing intervals; its sources are the same as the delistings'.
 pub const REF_LISTINGS: &str = "reference/listings";
@@ -57,8 +65,10 @@ pub struct ReferenceReport {
     pub share_counts: usize,
     /// Days on which companies report.
     pub earnings: usize,
-    /// Splits about which two sources disagree: symbol, ex-date and both ratios in words.
+    /// Actions about which two sources disagree: symbol, ex-date and what each says.
     pub disagreements: Vec<String>,
+    /// Actions that are not certain, these included.
+    pub doubts: usize,
     /// Tables whose bytes changed.
     pub rewritten: Vec<String>,
     /// Raw segments that could not be used; the sessions they vouch for are not GREEN.
@@ -77,7 +87,9 @@ pub fn path_of(table: &str) -> Result<DataPath> {
 pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     let mut report = ReferenceReport::default();
     let listings = listings::build(root, &mut report)?;
-    let actions = actions::build(root, &mut report)?;
+    let told = statements::read(root, None)?;
+    let (actions, doubts) = actions::build(root, &told, &mut report)?;
+    report.doubts = doubts.len();
     let staged = stage::load_optional(root)?.map(|s| s.universe.symbols).unwrap_or_default();
     let members = membership::build(root, &mut report)?;
     let universe = listings::universe_frame(&listings, &staged)?;
@@ -100,7 +112,7 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     if !reported.is_empty() {
         tables.push((table::REF_FUNDAMENTALS, fundamentals::frame(&reported)?));
     }
-    let changes = actions::ticker_changes(root)?;
+    let changes = actions::ticker_changes(&told);
     let companies = companies::build(root, &listings, &changes, &mut report)?;
     let counts = shares::build(&reported);
     let dates = earnings::build(root, &companies, &mut report)?;
@@ -113,6 +125,10 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
         if found > 0 {
             tables.push((name, rows));
         }
+    }
+    // A doubt that is gone leaves an empty table, not the one that told of it.
+    if !doubts.is_empty() || store::read(root, &path_of(table::REF_ACTION_DOUBTS)?)?.is_some() {
+        tables.push((table::REF_ACTION_DOUBTS, agreement::frame(&doubts)?));
     }
     if !changes.is_empty() {
         tables.push((table::REF_TICKER_CHANGES, actions::changes_frame(&changes)?));

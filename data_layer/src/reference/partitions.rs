@@ -2,7 +2,7 @@
 //! completely, and the answer is still readable: by the making of the tables, which reads every answer before each audit, and by
 //! this audit where something changed or all is read.
 
-use super::{REF_LISTINGS, SP500, company_partitions, sources};
+use super::{REF_LISTINGS, SP500, action_partitions, company_partitions, sources};
 use crate::control::Db;
 use crate::error::Result;
 use crate::ledger::{self, Change, Key, Row, Verdict};
@@ -101,7 +101,9 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
         (dataset::INDEX_MEMBERSHIP, table::RAW_INDEX_MEMBERSHIP, "finnhub", &[table::REF_INDEX_MEMBERSHIP]),
     ];
     for (lane, raw, usual_vendor, tables) in plan {
-        let Some(answers) = task.news(lane, raw, "", &mut found)? else { continue };
+        let actions = if lane == dataset::CORP_ACTIONS { Some(action_partitions::Known::load(root, stage)?) } else { None };
+        let more = actions.as_ref().map(action_partitions::Known::words).unwrap_or_default();
+        let Some(answers) = task.news(lane, raw, &more, &mut found)? else { continue };
         // What is optional is expected only once it was asked for.
         let optional = matches!(lane, dataset::MACROS_FRED | dataset::INDEX_MEMBERSHIP);
         let active = stage.is_active(lane) && (!optional || !answers.is_empty());
@@ -111,7 +113,11 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
             _ => stage.universe.symbols.clone(),
         };
         for table in tables {
-            let want = if active { rows(table, usual_vendor, &answers, &asked, sessions) } else { Vec::new() };
+            let want = match &actions {
+                _ if !active => Vec::new(),
+                Some(known) => known.rows(&answers, &asked, sessions)?,
+                None => rows(table, usual_vendor, &answers, &asked, sessions),
+            };
             found.say(db, table, want)?;
         }
     }
@@ -158,43 +164,57 @@ fn readable(root: &DataRoot, manifest: &Manifest) -> Result<bool> {
     }
     Ok(true)
 }
+/// How many of the stage's symbols a session was answered for, and when that was first and last said.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub answered: u64,
+    pub first: Option<UtcTime>,
+    pub last: Option<UtcTime>,
+    pub vendor: Option<String>,
+}
 
-/// A row for each session: GREEN where all of `symbols` were answered for.
-pub(super) fn rows(table: &str, usual_vendor: &str, answers: &[Answer], symbols: &[String], sessions: &[TradingDay]) -> Vec<Row> {
-    // How many of the stage's symbols each session was answered for, and when that was first and last said.
-    struct Tally {
-        answered: u64,
-        first: Option<UtcTime>,
-        last: Option<UtcTime>,
-        vendor: Option<String>,
-    }
-    let mut tallies: Vec<Tally> = sessions.iter().map(|_| Tally { answered: 0, first: None, last: None, vendor: None }).collect();
-    let span = |a: &Answer| (sessions.partition_point(|d| *d < a.from), sessions.partition_point(|d| *d < a.to));
+fn span(a: &Answer, sessions: &[TradingDay]) -> (usize, usize) {
+    (sessions.partition_point(|d| *d < a.from), sessions.partition_point(|d| *d < a.to))
+}
+
+/// Who spoke of each session, and when.
+pub(super) fn tallies(answers: &[Answer], sessions: &[TradingDay]) -> Vec<Tally> {
+    let mut tallies: Vec<Tally> = sessions.iter().map(|_| Tally::default()).collect();
     for a in answers {
-        let (from, to) = span(a);
+        let (from, to) = span(a, sessions);
         for tally in tallies.get_mut(from..to).unwrap_or_default() {
             tally.first = Some(tally.first.map_or(a.at, |t| t.min(a.at)));
             tally.last = Some(tally.last.map_or(a.at, |t| t.max(a.at)));
             tally.vendor = Some(a.vendor.clone());
         }
     }
+    tallies
+}
+
+/// The same with how many of the symbols each session was answered for.
+pub(super) fn counted(answers: &[Answer], symbols: &[String], sessions: &[TradingDay], mut tallies: Vec<Tally>) -> Vec<Tally> {
     let mut covered = vec![false; sessions.len()];
     for symbol in symbols {
         covered.iter_mut().for_each(|c| *c = false);
         for a in answers.iter().filter(|a| a.symbols.as_ref().is_none_or(|s| s.contains(symbol))) {
-            let (from, to) = span(a);
+            let (from, to) = span(a, sessions);
             covered.get_mut(from..to).unwrap_or_default().iter_mut().for_each(|c| *c = true);
         }
         for (tally, yes) in tallies.iter_mut().zip(&covered) {
             tally.answered += u64::from(*yes);
         }
     }
+    tallies
+}
+
+/// A row for each session: GREEN where all of `symbols` were answered for.
+pub(super) fn rows(table: &str, usual_vendor: &str, answers: &[Answer], symbols: &[String], sessions: &[TradingDay]) -> Vec<Row> {
     let wanted = symbols.len() as u64;
     let row = |(dt, t): (&TradingDay, Tally)| {
         let code = if t.vendor.is_some() && t.answered == wanted { QcCode::Ok } else { QcCode::Missing };
         row(table, t.vendor.as_deref().unwrap_or(usual_vendor), *dt, code, (t.answered, wanted), (t.first, t.last))
     };
-    sessions.iter().zip(tallies).map(row).collect()
+    sessions.iter().zip(counted(answers, symbols, sessions, tallies(answers, sessions))).map(row).collect()
 }
 
 /// What is said of one session of a reference table: how many of how many answers are there, and when they first and last came.

@@ -82,15 +82,17 @@ fn a_session_is_green_only_when_all_symbols_were_answered_and_the_answer_is_read
     kit.stage(&["AAA", "BBB"]);
     let stage = crate::stage::load(&kit.root).unwrap();
     let sessions = crate::calendar::Calendar::xnys().sessions(range("2017-01-01", "2017-01-11"));
-    kit.actions(&["AAA", "BBB"], range("2017-01-01", "2017-01-06"), &[]);
-    kit.actions(&["AAA"], range("2017-01-06", "2017-01-11"), &[]);
+    // What is asked by the day of processing must reach weeks beyond a session to know of its dividends.
+    kit.actions(&["AAA", "BBB"], range("2017-01-01", "2017-03-06"), &[]);
+    kit.actions(&["AAA"], range("2017-03-06", "2017-05-01"), &[]);
     let listed = kit.listings("2017-01-05", &[("AAA", Some("2010-01-04"), None)]);
     audit_partitions(&kit.root, &kit.db, &stage, sessions, &[], false).unwrap();
     let colours = |table: &str| -> Vec<Status> {
         ledger::all_rows(&kit.db).unwrap().into_iter().filter(|r| r.key.table_name == table).map(|r| r.verdict.status).collect()
     };
     let (g, r) = (Status::Green, Status::Red);
-    assert_eq!(colours("reference/corp_actions"), [g, g, g, r, r, r]);
+    let a = Status::Amber;
+    assert_eq!(colours("reference/corp_actions"), [g, g, g, a, a, a]);
     assert_eq!(colours("reference/delistings"), [g, g, g, r, r, r]);
     assert_eq!(audit_partitions(&kit.root, &kit.db, &stage, sessions, &[], false).unwrap(), 0, "nothing changes twice");
     std::fs::remove_file(kit.place(&listed.segments[0].path)).unwrap();
@@ -105,7 +107,8 @@ fn an_answer_that_was_changed_without_changing_its_length_is_red_until_it_is_as_
     let stage = crate::stage::load(&kit.root).unwrap();
     let window = range("2017-01-03", "2017-01-06");
     let sessions = crate::calendar::Calendar::xnys().sessions(window);
-    let actions = kit.actions(&["AAA"], window, &[("AAA", "forward_split", "2017-01-04", Some(2.0), None)]);
+    let asked = range("2017-01-03", "2017-03-08");
+    let actions = kit.actions(&["AAA"], asked, &[("AAA", "forward_split", "2017-01-04", Some(2.0), None)]);
     let listed = kit.listings("2017-01-05", &[("AAA", Some("2010-01-04"), None)]);
     // As a node does it: the tables are made, then the sessions are judged.
     let audit = |afresh: bool| {

@@ -58,7 +58,7 @@ pub fn events(world: &World, symbols: &BTreeSet<&str>, from: UtcTime, until: Utc
             out.push(Event { symbol: symbol.to_string(), day, at, what });
         }
     };
-    for a in world.actions.iter().filter(|a| symbols.contains(a.symbol.as_str())) {
+    for a in world.actions.iter().filter(|a| a.happens() && symbols.contains(a.symbol.as_str())) {
         let what = match a.kind.as_str() {
             "split" => split(a),
             "dividend" => a.cash.map(|cash| What::Dividend(cash, a.process_date())),

@@ -2,7 +2,7 @@
 
 use super::extras;
 use super::synth;
-use super::world::{About, Action, Listing, MacroValue, Series, Stay, World};
+use super::world::{About, Action, Listing, MacroValue, Series, Stay, Telling, World};
 use crate::calendar::Calendar;
 use crate::error::{Error, Result, code};
 use crate::store;
@@ -251,13 +251,14 @@ fn listings(bytes: &[u8]) -> Result<Vec<Listing>> {
         .collect()
 }
 
-const KINDS: &[&str] = &["split", "dividend", "name_change", "cash_merger", "worthless_removal"];
+const KINDS: &[&str] = &["split", "dividend", "name_change", "cash_merger", "worthless_removal", "spin_off"];
 
 fn actions(bytes: &[u8]) -> Result<Vec<Action>> {
     table(bytes, "corp_actions.csv")?
         .iter()
         .map(|row| {
             let number = |name: &str| cell(row, name).parse::<f64>().ok();
+            let word = |name: &str| Some(cell(row, name).to_string()).filter(|s| !s.is_empty());
             let kind = cell(row, "event_type").to_string();
             if !KINDS.contains(&kind.as_str()) {
                 return Err(Error::new(code::CFG_VALUE, format!("corp_actions.csv: event_type '{kind}' is none of {}", KINDS.join(", "))));
@@ -270,7 +271,13 @@ fn actions(bytes: &[u8]) -> Result<Vec<Action>> {
                 pay_date: optional_day(cell(row, "pay_date"))?,
                 ratio: number("ratio"),
                 cash: number("cash"),
-                new_symbol: Some(cell(row, "new_symbol").to_string()).filter(|s| !s.is_empty()),
+                new_symbol: word("new_symbol"),
+                telling: Telling {
+                    id: word("id"),
+                    from: optional_day(cell(row, "told_from"))?,
+                    until: optional_day(cell(row, "told_until"))?,
+                    by: word("told_by"),
+                },
             })
         })
         .collect()

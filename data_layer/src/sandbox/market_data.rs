@@ -272,6 +272,7 @@ fn container(a: &Action) -> (&'static str, &'static str) {
         ("name_change", _) => ("name_changes", "name_change"),
         ("cash_merger", _) => ("cash_mergers", "cash_merger"),
         ("worthless_removal", _) => ("worthless_removals", "worthless_removal"),
+        ("spin_off", _) => ("spin_offs", "spin_off"),
         _ => ("cash_dividends", "cash_dividend"),
     }
 }
@@ -281,13 +282,15 @@ fn corporate_actions(world: &World, now: UtcTime, call: &Call) -> std::result::R
     let day = |name: &str| -> std::result::Result<TradingDay, Reply> {
         call.arg(name).map_or(Ok(today), |t| t.get(..10).unwrap_or(t).parse().map_err(|_| Reply::message(400, &format!("invalid {name}: {t}"))))
     };
-    let (start, end) = (day("start")?, day("end")?.min(today));
+    // By the day an event is processed, which of a dividend is the day it is paid: one that is announced stands under a day to come.
+    let (start, end) = (day("start")?, day("end")?);
     let limit = call.number("limit", 100, 1000).map_err(|_| Reply::message(400, "invalid limit"))?;
     let skip = call.arg("page_token").map_or(Some(0), |t| t.strip_prefix("ca").and_then(|n| n.parse::<usize>().ok()));
     let skip = skip.ok_or_else(|| Reply::message(400, "invalid page_token"))?;
     let (symbols, types) = (call.list("symbols"), call.list("types"));
     let wanted = |a: &&Action| {
-        (start..=end).contains(&a.process_date())
+        a.is_told("alpaca", today)
+            && (start..=end).contains(&a.process_date())
             && (symbols.is_empty() || symbols.contains(&a.symbol))
             && (types.is_empty() || types.iter().any(|t| t == container(a).1))
     };
@@ -305,7 +308,8 @@ fn corporate_actions(world: &World, now: UtcTime, call: &Call) -> std::result::R
 
 /// One event in the field names of its container.
 fn action_json(a: &Action) -> Result<Value> {
-    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("corporate action {} {} {}", a.symbol, a.kind, a.ex_date).as_bytes());
+    let name = a.telling.id.clone().unwrap_or_else(|| format!("{} {} {}", a.symbol, a.kind, a.ex_date));
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("corporate action {name}").as_bytes());
     let mut v = match a.kind.as_str() {
         "split" => {
             let ratio = a.ratio.unwrap_or(1.0);
@@ -315,12 +319,14 @@ fn action_json(a: &Action) -> Result<Value> {
         "name_change" => json!({"old_symbol": a.symbol, "new_symbol": a.new_symbol, "old_cusip": "", "new_cusip": ""}),
         "cash_merger" => json!({"acquiree_symbol": a.symbol, "acquiree_cusip": "", "effective_date": a.ex_date, "rate": a.cash.unwrap_or(0.0)}),
         "worthless_removal" => json!({"symbol": a.symbol, "cusip": ""}),
+        "spin_off" => json!({"source_symbol": a.symbol, "source_cusip": "", "source_rate": 1.0, "new_symbol": a.new_symbol, "new_cusip": "",
+            "new_rate": a.ratio.unwrap_or(1.0), "ex_date": a.ex_date}),
         _ => json!({"symbol": a.symbol, "cusip": "", "ex_date": a.ex_date, "rate": a.cash.unwrap_or(0.0), "special": false, "foreign": false}),
     };
     if let Some(map) = v.as_object_mut() {
         map.insert("id".into(), json!(id.to_string()));
         map.insert("process_date".into(), serde_json::to_value(a.process_date())?);
-        if matches!(a.kind.as_str(), "split" | "dividend") {
+        if matches!(a.kind.as_str(), "split" | "dividend" | "spin_off") {
             map.insert("record_date".into(), serde_json::to_value(a.record_date.unwrap_or(a.ex_date))?);
             map.insert("payable_date".into(), serde_json::to_value(a.pay_date.unwrap_or(a.ex_date))?);
         }

@@ -158,7 +158,7 @@ fn fill(body: &mut Map<String, Value>, rows: Vec<Value>) {
 /// New shares over old after a day, for splits that have happened.
 fn split_after(world: &World, symbol: &str, day: TradingDay, now: UtcTime) -> f64 {
     let today = now.day_in(&new_york());
-    let of = world.actions.iter().filter(|a| a.symbol == symbol && a.kind == "split" && a.ex_date > day && a.ex_date <= today);
+    let of = world.actions.iter().filter(|a| a.symbol == symbol && a.kind == "split" && a.ex_date > day && a.ex_date <= today && a.happens());
     if world.about.adjusted == "raw" { of.filter_map(|a| a.ratio).product() } else { 1.0 }
 }
 

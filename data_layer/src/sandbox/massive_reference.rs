@@ -87,7 +87,13 @@ fn passes(call: &Call, name: &str, day: TradingDay) -> bool {
 fn events(world: &World, now: UtcTime, call: &Call, kind: &str, date: &str, row: fn(&Action) -> Value) -> Answer {
     let (whole, skip) = asked(call)?;
     let today = now.day_in(&new_york());
-    let wanted = |a: &&Action| a.kind == kind && a.ex_date <= today && whole.arg("ticker").is_none_or(|t| t == a.symbol) && passes(&whole, date, a.ex_date);
+    let wanted = |a: &&Action| {
+        a.kind == kind
+            && a.ex_date <= today
+            && a.is_told("massive", today)
+            && whole.arg("ticker").is_none_or(|t| t == a.symbol)
+            && passes(&whole, date, a.ex_date)
+    };
     let mut all: Vec<&Action> = world.actions.iter().filter(wanted).collect();
     all.sort_by(|a, b| (a.ex_date, &a.symbol).cmp(&(b.ex_date, &b.symbol)));
     if whole.arg("order") != Some("asc") {

@@ -82,7 +82,7 @@ struct Events {
 impl Events {
     fn of(world: &World, symbol: &str, now: UtcTime) -> Self {
         let today = now.day_in(&new_york());
-        let known = || world.actions.iter().filter(|a| a.symbol == symbol && a.ex_date <= today);
+        let known = || world.actions.iter().filter(|a| a.symbol == symbol && a.ex_date <= today && a.is_told("tiingo", today));
         // Prices that are split-adjusted already have no splits to show.
         let raw = world.about.adjusted == "raw";
         Self {

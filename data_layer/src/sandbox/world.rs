@@ -80,25 +80,49 @@ impl Listing {
     }
 }
 
-/// A corporate action; `ratio` is new shares over old.
+/// A corporate action; `ratio` is new shares over old, of a spin-off the child's over the parent's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Action {
     pub symbol: String,
-    /// `split`, `dividend`, `name_change`, `cash_merger` or `worthless_removal`.
+    /// `split`, `dividend`, `name_change`, `cash_merger`, `worthless_removal` or `spin_off`.
     pub kind: String,
     pub ex_date: TradingDay,
     pub record_date: Option<TradingDay>,
     pub pay_date: Option<TradingDay>,
     pub ratio: Option<f64>,
     pub cash: Option<f64>,
-    /// The ticker that goes on after a name change.
+    /// The ticker that goes on after a name change, or that a spin-off lists.
     pub new_symbol: Option<String>,
+    /// What is told of it by whom and when, where that is not the ex-date by everybody.
+    pub telling: Telling,
+}
+
+/// How vendors tell of an action: a statement that is moved has a row for each date, with one id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Telling {
+    /// The vendor's number of the event; without it one is made of symbol, kind and ex-date.
+    pub id: Option<String>,
+    /// The first day on which it is told: before the ex-date if it is announced, after it if it is late.
+    pub from: Option<TradingDay>,
+    /// The first day on which it is no longer told.
+    pub until: Option<TradingDay>,
+    /// The only vendor that tells it.
+    pub by: Option<String>,
 }
 
 impl Action {
     /// The day it takes effect in an account: splits on the ex-date, dividends when paid.
     pub fn process_date(&self) -> TradingDay {
         if self.kind == "dividend" { self.pay_date.unwrap_or(self.ex_date) } else { self.ex_date }
+    }
+    /// Whether a vendor tells of it on a day.
+    pub fn is_told(&self, vendor: &str, today: TradingDay) -> bool {
+        let t = &self.telling;
+        t.by.as_ref().is_none_or(|by| by == vendor) && t.from.unwrap_or(self.ex_date) <= today && t.until.is_none_or(|until| today < until)
+    }
+    /// Whether it comes to pass: what was taken back never does.
+    pub fn happens(&self) -> bool {
+        self.telling.until.is_none()
     }
 }
 

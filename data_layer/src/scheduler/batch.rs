@@ -45,7 +45,7 @@ impl Tally {
 
 /// What asking brought.
 enum Gathered {
-    Rows(Rows, Vec<RequestRecord>),
+    Rows(Rows, Option<Rows>, Vec<RequestRecord>),
     Refused(Request, Refusal),
     Malformed(Request, u16, Vec<u8>, String),
 }
@@ -78,7 +78,7 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
             Err(e) => return Err(e),
         };
         match gathered {
-            Gathered::Rows(rows, records) => total.add(commit_off_thread(ctx, vendor, group, batch, rows, records).await?),
+            Gathered::Rows(rows, beside, records) => total.add(commit_off_thread(ctx, vendor, group, batch, (rows, beside), records).await?),
             Gathered::Malformed(request, http, body, why) => {
                 let why = recognise::shape(&body).map_or_else(|| why.clone(), |what| text!("{why} (the body looks like {what})"));
                 ctx.fetcher.quarantine(&ctx.root, &request, http, &body, &why)?;
@@ -96,7 +96,7 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
 /// Ask every question of the plan and every question that its answers give rise to, every page of each. Absence is known
 /// only after the last page.
 async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, leases: &[Lease]) -> Result<Gathered> {
-    let mut all: Option<Rows> = None;
+    let (mut all, mut beside): (Option<Rows>, Option<Rows>) = (None, None);
     let mut records = Vec::new();
     let kind = leases.first().map_or(queue::Kind::Gap, |l| l.kind);
     let mut renewed = ctx.host().now();
@@ -120,6 +120,9 @@ async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, l
                 Ok(decoded) => decoded,
                 Err(why) => return Ok(Gathered::Malformed(page, body.http, body.bytes, why)),
             };
+            if let Some(more) = connector.actions_beside(batch, &page, &body.bytes) {
+                beside = Some(super::beside::joined(beside, more));
+            }
             http = body.http.max(http);
             if !decoded.rows.is_empty() && decoded.next.is_some() && digests.contains(&body.sha256) {
                 return Ok(Gathered::Malformed(page, body.http, body.bytes, "the pages go in a circle: one came twice under two numbers".into()));
@@ -153,7 +156,7 @@ async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, l
     // A window without a session has nothing to ask: an answer of no rows.
     let mut rows = all.unwrap_or(Rows::Bars(Vec::new()));
     match rows.settle() {
-        Ok(()) => Ok(Gathered::Rows(rows, records)),
+        Ok(()) => Ok(Gathered::Rows(rows, beside, records)),
         Err(why) => {
             let request = first.ok_or_else(|| Error::bug("rows without a request"))?;
             Ok(Gathered::Malformed(request, 200, Vec::new(), why))
@@ -172,14 +175,22 @@ fn renew(ctx: &IngestContext, leases: &[Lease], last: UtcTime) -> Result<UtcTime
 }
 
 /// Encoding and synchronous writes leave the asynchronous threads alone.
-async fn commit_off_thread(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>, batch: Batch, rows: Rows, records: Vec<RequestRecord>) -> Result<Tally> {
+async fn commit_off_thread(
+    ctx: &IngestContext,
+    vendor: Vendor,
+    leases: Vec<Lease>,
+    batch: Batch,
+    (rows, beside): (Rows, Option<Rows>),
+    records: Vec<RequestRecord>,
+) -> Result<Tally> {
     let ctx = ctx.clone();
-    let work = tokio::task::spawn_blocking(move || commit(&ctx, vendor, &leases, &batch, &rows, records));
+    let work = tokio::task::spawn_blocking(move || commit(&ctx, vendor, &leases, &batch, (&rows, beside), records));
     work.await.map_err(|e| Error::bug("a commit died").cause(e.to_string()))?
 }
 
 /// Segments, manifest, transaction.
-fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, rows: &Rows, requests: Vec<RequestRecord>) -> Result<Tally> {
+fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, brought: (&Rows, Option<Rows>), requests: Vec<RequestRecord>) -> Result<Tally> {
+    let (rows, beside) = brought;
     if !still_ours(ctx, leases)? {
         return Ok(Tally::default());
     }
@@ -208,6 +219,7 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
         code: concat!("trademl ", env!("CARGO_PKG_VERSION")).to_string(),
         world: ctx.root.drive().dataset.clone(),
     };
+    let beside = beside.map(|actions| super::beside::write(ctx, vendor, &manifest, actions)).transpose()?;
     let path = segment::write_manifest(&ctx.root, &manifest)?;
     let now = host.now();
     let counts = rows.counts();
@@ -221,6 +233,9 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
             if queue::complete(tx, now, lease, outcome)? {
                 let key = bookmarks::Key { vendor: vendor.as_str(), dataset: &lease.dataset, symbol: &lease.symbol, range: lease.range };
                 bookmarks::put(tx, &key, &Bookmark { cursor: None, pages, rows, complete: true, updated_at: manifest.ingested_at })?;
+                if beside.is_some() {
+                    super::beside::remember(tx, vendor, lease, &manifest)?;
+                }
                 done.push(lease.id);
             }
         }
@@ -228,12 +243,16 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
             return Ok(None);
         }
         let fresh = segment::register(tx, &path, &manifest)?;
+        super::beside::enter(tx, beside.as_ref())?;
         queue::count(tx, "rows.raw", fresh)?;
         Ok(Some(fresh))
     })?;
     let Some(fresh) = fresh else {
         // The leases went to somebody else while this worker was held up: theirs is the answer, and this one is withdrawn.
         crate::store::remove(&ctx.root, &path)?;
+        if let Some((path, _)) = &beside {
+            crate::store::remove(&ctx.root, path)?;
+        }
         return Ok(Tally::default());
     };
     for id in &done {

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 mod batch;
+mod beside;
 pub mod probe;
 pub mod tasks;
 pub use probe::{KeyCheck, KeyVerdict, probe_key, probe_lanes};

@@ -112,6 +112,10 @@ pub trait Connector: Send + Sync {
     fn plan(&self, batch: &Batch) -> Result<Vec<Request>>;
     /// Bytes of one page to rows; the reason when they do not have the lane's shape.
     fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String>;
+    /// Corporate actions that an answer about bars holds as well; `None` where the vendor's answers hold none.
+    fn actions_beside(&self, _batch: &Batch, _request: &Request, _body: &[u8]) -> Option<Rows> {
+        None
+    }
     /// Whether a complete answer about something that exists may hold no row at all.
     fn may_be_empty(&self, dataset: &str) -> bool;
 }

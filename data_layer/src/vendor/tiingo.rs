@@ -24,6 +24,13 @@ impl Connector for Tiingo {
         }
     }
 
+    fn actions_beside(&self, batch: &Batch, request: &Request, body: &[u8]) -> Option<Rows> {
+        let asked_for_actions = Batch { dataset: dataset::CORP_ACTIONS.into(), ..batch.clone() };
+        let wanted = batch.dataset == dataset::EQUITIES_EOD;
+        // What cannot be decoded here could not be decoded as bars either.
+        wanted.then(|| self.decode(&asked_for_actions, request, body).ok()).flatten().map(|page| page.rows)
+    }
+
     fn decode(&self, batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
         let list: Vec<Row> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
         let symbol = asked(batch, request).ok_or("an answer to a question that was not asked")?;

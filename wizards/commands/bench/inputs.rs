@@ -143,7 +143,7 @@ impl Inputs {
         let mut out: BTreeMap<String, Vec<Action>> = BTreeMap::new();
         for (i, symbol) in symbols.into_iter().enumerate() {
             let (factor, cash) = if kinds[i] == "split" { (ratios[i], 0.0) } else { (1.0, ratios[i]) };
-            out.entry(symbol).or_default().push(Action { ex_date: days[i], factor, cash });
+            out.entry(symbol).or_default().push(Action { ex_date: days[i], factor, cash, in_kind: false });
         }
         Ok(out)
     }

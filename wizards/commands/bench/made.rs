@@ -69,10 +69,10 @@ pub fn daily(scale: Scale) -> Result<BTreeMap<String, Vec<Bar>>> {
 pub fn events(late: bool) -> BTreeMap<String, Vec<Action>> {
     let day = |n: i32| TradingDay(14_613 + n); // from 2010-01-04
     if late {
-        return BTreeMap::from([("S0000".to_string(), vec![Action { ex_date: day(350), factor: 2.0, cash: 0.0 }])]);
+        return BTreeMap::from([("S0000".to_string(), vec![Action::split(day(350), 2.0)])]);
     }
-    let splits = (0..500).step_by(10).map(|s| (s, Action { ex_date: day(100 + s % 200), factor: 2.0, cash: 0.0 }));
-    let dividends = (0..500).step_by(3).map(|s| (s, Action { ex_date: day(50 + s % 300), factor: 1.0, cash: 0.25 }));
+    let splits = (0..500).step_by(10).map(|s| (s, Action::split(day(100 + s % 200), 2.0)));
+    let dividends = (0..500).step_by(3).map(|s| (s, Action::dividend(day(50 + s % 300), 0.25)));
     let mut out: BTreeMap<String, Vec<Action>> = BTreeMap::new();
     splits.chain(dividends).for_each(|(s, action)| out.entry(format!("S{s:04}")).or_default().push(action));
     out

@@ -98,7 +98,17 @@ pub fn plan(names: &[&str], days: &[TradingDay], seed: u64) -> Plan {
 
 /// An event that takes effect on one day.
 pub fn action(symbol: &str, kind: &str, day: TradingDay, ratio: Option<f64>) -> Action {
-    Action { symbol: symbol.into(), kind: kind.into(), ex_date: day, record_date: None, pay_date: None, ratio, cash: None, new_symbol: None }
+    Action {
+        symbol: symbol.into(),
+        kind: kind.into(),
+        ex_date: day,
+        record_date: None,
+        pay_date: None,
+        ratio,
+        cash: None,
+        new_symbol: None,
+        telling: super::super::world::Telling::default(),
+    }
 }
 
 fn listing(life: &Life, days: &[TradingDay]) -> Listing {

@@ -1,5 +1,6 @@
 //! The sandbox from outside: by calls on its state, and over HTTP where connections matter.
 
+mod actions;
 mod broker;
 mod companies;
 mod data;

@@ -36,13 +36,13 @@ fn told(b: &Bench) -> Node {
     node
 }
 
-fn serve(b: &Bench, node: Node) -> Service {
+pub(super) fn serve(b: &Bench, node: Node) -> Service {
     let times = Times::new(&Loops { forward_minutes: 240, planner_hours: 12, maintenance: "02:00".into() }, None, TimeZone::UTC).unwrap();
     Service::new(node, &b.host, times, TimeZone::UTC).unwrap()
 }
 
 /// Rounds until the world's clock has passed `end`.
-fn live(b: &Bench, service: &mut Service, end: UtcTime, mut look: impl FnMut(&Service, &Round)) {
+pub(super) fn live(b: &Bench, service: &mut Service, end: UtcTime, mut look: impl FnMut(&Service, &Round)) {
     while b.host.now() < end {
         b.host.block_on(client::advance(&b.host, &b.sandbox.base(), b.host.now())).unwrap().unwrap();
         let round = service.round(&Quiet).unwrap();
