@@ -89,7 +89,7 @@ pub struct ExportReport {
 /// nothing new; with one, what changed is an export of its own.
 pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport> {
     ledger::export(root, db)?;
-    let (newest, held) = held_before(root)?;
+    let (newest, since, held) = held_before(root)?;
     let mut now = BTreeMap::new();
     for part in PARTS {
         for path in store::list(root, &DataPath::new(part)?)? {
@@ -99,7 +99,7 @@ pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport
     }
     let files: Vec<FileInfo> = now.values().filter(|f| held.get(&f.path) != Some(&f.sha256)).cloned().collect();
     let removed: Vec<DataPath> = held.keys().filter(|p| !now.contains_key(p)).cloned().collect();
-    if let Some(newest) = newest.filter(|n| n.day >= day && files.is_empty() && removed.is_empty()) {
+    if let Some(newest) = since.filter(|n| n.day >= day && files.is_empty() && removed.is_empty()) {
         return Ok(report_of(&manifest_of(root, newest)?));
     }
     let night = match newest.filter(|n| n.day >= day) {
@@ -122,7 +122,7 @@ pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport
         store::remove(root, &stray)?;
     }
     let state = Some(state_of(&now.into_values().map(|f| (f.path, f.sha256)).collect())?);
-    let (since, full, drive) = (newest, newest.is_none(), root.drive());
+    let (full, drive) = (since.is_none(), root.drive());
     let (drive_id, dataset) = (drive.drive_id.clone(), drive.dataset.clone());
     let manifest = ExportManifest { v: 1, day: night, drive_id, dataset, since, full, files, removed, state };
     ledger::store_if_changed(root, &folder.join(MANIFEST)?, store::signed_json(&manifest)?)?;
@@ -148,20 +148,25 @@ fn state_of(held: &BTreeMap<DataPath, String>) -> Result<String> {
     store::digest_of(&held.iter().map(|(path, sha256)| (path.as_str(), sha256.as_str())).collect::<BTreeMap<_, _>>())
 }
 
-/// What all exports together hold, and the newest of them. A night whose list was never written, because the process died, is
-/// none yet.
-fn held_before(root: &DataRoot) -> Result<(Option<Night>, BTreeMap<DataPath, String>)> {
-    let (mut newest, mut held) = (None, BTreeMap::new());
+/// The newest export, the one to build on, and what all of them together hold. A night whose list was never written, because the
+/// process died, is none yet.
+fn held_before(root: &DataRoot) -> Result<(Option<Night>, Option<Night>, BTreeMap<DataPath, String>)> {
+    let (mut newest, mut held, mut whole) = (None, BTreeMap::new(), false);
     for night in nights(root)? {
         if !root.locate(&folder_of(night)?.join(MANIFEST)?).exists() {
             continue;
         }
+        newest = Some(night);
         // A night whose list is damaged is the end of the chain: what comes next is a full export.
-        let Ok(manifest) = manifest_of(root, night) else { return Ok((None, BTreeMap::new())) };
+        let Ok(manifest) = manifest_of(root, night) else {
+            (held, whole) = (BTreeMap::new(), false);
+            continue;
+        };
         fold(&mut held, &manifest);
-        newest = Some(manifest.day);
+        whole |= manifest.full;
     }
-    Ok((newest, held))
+    // Without its beginning, which somebody removed to make room, a chain is of use to nobody.
+    Ok(if whole { (newest, newest, held) } else { (newest, None, BTreeMap::new()) })
 }
 
 /// The nights that have a folder, in order.

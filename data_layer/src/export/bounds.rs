@@ -28,7 +28,7 @@ pub(super) fn keep_some(root: &DataRoot, kept: Kept) -> Result<()> {
     // Damage is mended first.
     let Ok(lists) = lists else { return Ok(()) };
     let size = |m: &ExportManifest| m.files.iter().map(|f| f.bytes).sum::<u64>();
-    let after_the_full = lists.iter().rposition(|m| m.full).map_or(0, |at| at + 1);
+    let Some(after_the_full) = lists.iter().rposition(|m| m.full).map(|at| at + 1) else { return Ok(()) };
     let total: u64 = lists[after_the_full..].iter().map(size).sum();
     let Some(base) = (if lists.len() - after_the_full > kept.nights + SLACK || total > kept.bytes {
         // Half the bytes, so that this is not due again tomorrow.

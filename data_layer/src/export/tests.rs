@@ -160,7 +160,7 @@ fn old_nights_become_one_full_export_and_nobody_misses_them() {
         }
     }
     let kept: Vec<String> = nights(&node.root).unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(kept, ["2017-03-08", "2017-03-09", "2017-03-10", "2017-03-11", "2017-03-12"], "the tenth night after the full one folded eight");
+    assert_eq!(kept, ["2017-03-09", "2017-03-10", "2017-03-11", "2017-03-12"], "the tenth night after the full one folded nine");
     assert!(damaged(&node.root).unwrap().is_empty());
     let fresh = Kit::new();
     for desk in [&early, &late, &fresh] {

@@ -324,9 +324,9 @@ impl Node {
         curate::curate(self.root(), self.db(), depth)
     }
 
-    /// The ledger's export and the nightly one of `day`.
-    pub fn export(&self, day: TradingDay) -> Result<()> {
+    /// The ledger's export and the nightly one of `day`; the folder of the latter.
+    pub fn export(&self, day: TradingDay) -> Result<String> {
         ledger::export(self.root(), self.db())?;
-        export::nightly(self.root(), self.db(), day).map(drop)
+        Ok(export::nightly(self.root(), self.db(), day)?.folder)
     }
 }

@@ -252,7 +252,8 @@ fn a_first_vendor_that_leaves_the_plan_is_stood_in_for_and_comes_back() {
     live(&b, &mut service, t("2017-12-12T00:00:00Z"), |_, round| said.extend(round.notices.iter().map(|n| n.body().what.clone())));
     assert_eq!(said, ["the alpaca key's plan does not include equities_eod"]);
     let c = coverage(&service).1;
-    assert_eq!(c.green, c.expected, "{:?}", c.codes);
+    // Every session has its bar; where the other vendor's stands among the first one's, the series says so.
+    assert!(c.codes.keys().all(|code| code == "OK" || code == "FEED_CHANGED") && c.codes["OK"] * 100 > c.expected * 99, "{:?}", c.codes);
     let served = |day: &str| {
         let all = crate::segment::manifests_for(service.node().root(), table::RAW_EQUITIES_BARS).unwrap();
         let of = all.iter().filter(|(_, m)| m.asked.t0 == self::day(day) && !m.segments.is_empty()).map(|(_, m)| m.vendor.clone());
@@ -274,7 +275,8 @@ fn a_session_that_the_first_vendor_does_not_have_is_asked_of_the_second() {
     let healed = node.heal(node.window().unwrap(), crate::audit::AuditScope::Incremental, &Quiet).unwrap();
     assert_eq!((healed.healed, healed.still_missing), (NAMES.len() as u64, 0));
     let (_, c) = ledger::coverage_held(node.db(), table::RAW_EQUITIES_BARS, timeframe::DAY).unwrap().unwrap();
-    assert_eq!(c.green, c.expected, "{:?}", c.codes);
+    // Every session has its bar; where the other vendor's stands among the first one's, the series says so.
+    assert!(c.codes.keys().all(|code| code == "OK" || code == "FEED_CHANGED") && c.codes["OK"] * 100 > c.expected * 99, "{:?}", c.codes);
     let all = crate::segment::manifests_for(node.root(), table::RAW_EQUITIES_BARS).unwrap();
     let asked = |vendor: &str| all.iter().filter(|(_, m)| m.vendor == vendor && m.asked.t0 == day("2017-11-14")).count();
     assert_eq!((asked("alpaca"), asked("tiingo")), (1, NAMES.len()), "once again of the first, once of the second");
