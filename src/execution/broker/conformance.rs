@@ -210,7 +210,7 @@ fn a_short_pays_its_lender_every_night_and_a_long_pays_nothing() {
     let nights = |broker: &SimulatedBroker<'_>| broker.activities_since(None).unwrap().into_iter().map(|a| (a.kind, a.symbol, a.amount)).collect::<Vec<_>>();
     let one = (ActivityKind::Borrow, Some("GME".to_string()), -0.5);
     at("2017-12-01T20:00:00Z", true, &|broker| assert!(nights(broker).is_empty(), "the first session is not over"));
-    at("2017-12-01T21:00:30Z", true, &|broker| assert_eq!(nights(broker), [one.clone()]));
+    at("2017-12-01T21:00:30Z", true, &|broker| assert_eq!(nights(broker), std::slice::from_ref(&one)));
     // One more by the close of Monday; bought back on Tuesday, it costs nothing that night.
     at("2017-12-05T15:00:00Z", true, &|broker| {
         assert_eq!(nights(broker), [one.clone(), one.clone()]);

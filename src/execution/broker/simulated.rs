@@ -230,7 +230,7 @@ impl<'a> SimulatedBroker<'a> {
         }
         out.retain(|(day, _)| *day <= today);
         // Names in order, trades as they happened.
-        out.sort_by(|a, b| (a.0, a.1.rank()).cmp(&(b.0, b.1.rank())));
+        out.sort_by_key(|a| (a.0, a.1.rank()));
         Ok(out)
     }
 
