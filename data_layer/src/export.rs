@@ -8,7 +8,11 @@ use crate::store::{self, FileInfo};
 use crate::time::TradingDay;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
+
+mod bounds;
 
 /// Folder of the exports.
 pub const FOLDER: &str = "exports/nightly";
@@ -16,19 +20,59 @@ const MANIFEST: &str = "manifest.json";
 /// What is exported.
 const PARTS: [&str; 3] = ["curated", "reference", "qc"];
 
+/// One export: a day, and how often something was exported for it before. `2017-02-01`, `2017-02-01.2`: what is exported stays as
+/// it is, and what came later the same night has a name of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Night {
+    pub day: TradingDay,
+    /// From 1.
+    pub nth: u32,
+}
+
+impl fmt::Display for Night {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nth == 1 { write!(f, "{}", self.day) } else { write!(f, "{}.{}", self.day, self.nth) }
+    }
+}
+
+impl FromStr for Night {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let (day, nth) = text.split_once('.').unwrap_or((text, "1"));
+        let nth = nth.parse().ok().filter(|n| *n > 0 && (*n > 1) == text.contains('.'));
+        let nth = nth.ok_or_else(|| Error::new(code::CFG_VALUE, text!("'{text}' is not the name of an export")))?;
+        Ok(Self { day: day.parse()?, nth })
+    }
+}
+
+impl Serialize for Night {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Night {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(|e: Error| serde::de::Error::custom(e.to_string()))
+    }
+}
+
 /// `manifest.json` of one night, written last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportManifest {
     pub v: u32,
-    pub day: TradingDay,
+    pub day: Night,
     pub drive_id: String,
     pub dataset: String,
     /// The export that this one builds on; null for a full one.
-    pub since: Option<TradingDay>,
+    pub since: Option<Night>,
     pub full: bool,
     pub files: Vec<FileInfo>,
     /// Files of earlier exports that are gone.
     pub removed: Vec<DataPath>,
+    /// Digest of all that is exported up to and with this night: what a root that imported it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 /// What an export or an import did.
@@ -41,10 +85,11 @@ pub struct ExportReport {
     pub removed: u64,
 }
 
-/// Export what changed since the newest earlier export (all of it, the first time). Repeating a night gives the same folder.
+/// Export what changed since the newest earlier export (all of it, the first time). Repeating a night without a change gives
+/// nothing new; with one, what changed is an export of its own.
 pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport> {
     ledger::export(root, db)?;
-    let (since, held) = held_before(root, day)?;
+    let (newest, since, held) = held_before(root)?;
     let mut now = BTreeMap::new();
     for part in PARTS {
         for path in store::list(root, &DataPath::new(part)?)? {
@@ -54,7 +99,14 @@ pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport
     }
     let files: Vec<FileInfo> = now.values().filter(|f| held.get(&f.path) != Some(&f.sha256)).cloned().collect();
     let removed: Vec<DataPath> = held.keys().filter(|p| !now.contains_key(p)).cloned().collect();
-    let folder = DataPath::new(format!("{FOLDER}/{day}"))?;
+    if let Some(newest) = since.filter(|n| n.day >= day && files.is_empty() && removed.is_empty()) {
+        return Ok(report_of(&manifest_of(root, newest)?));
+    }
+    let night = match newest.filter(|n| n.day >= day) {
+        Some(n) => Night { nth: n.nth + 1, ..n },
+        None => Night { day, nth: 1 },
+    };
+    let folder = folder_of(night)?;
     let mut wanted = BTreeSet::from([folder.join(MANIFEST)?]);
     for file in &files {
         let target = folder.join(file.path.as_str())?;
@@ -65,42 +117,66 @@ pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport
         ledger::store_if_changed(root, &target, bytes)?;
         wanted.insert(target);
     }
+    // What a process that died in the middle of this very night left behind.
     for stray in store::list(root, &folder)?.into_iter().filter(|p| !wanted.contains(p)) {
         store::remove(root, &stray)?;
     }
-    let report = ExportReport {
-        folder: folder.to_string(),
-        full: since.is_none(),
-        files: files.len() as u64,
-        bytes: files.iter().map(|f| f.bytes).sum(),
-        removed: removed.len() as u64,
-    };
-    let drive = root.drive();
-    let manifest = ExportManifest { v: 1, day, drive_id: drive.drive_id.clone(), dataset: drive.dataset.clone(), since, full: since.is_none(), files, removed };
+    let state = Some(state_of(&now.into_values().map(|f| (f.path, f.sha256)).collect())?);
+    let (full, drive) = (since.is_none(), root.drive());
+    let (drive_id, dataset) = (drive.drive_id.clone(), drive.dataset.clone());
+    let manifest = ExportManifest { v: 1, day: night, drive_id, dataset, since, full, files, removed, state };
     ledger::store_if_changed(root, &folder.join(MANIFEST)?, store::signed_json(&manifest)?)?;
-    Ok(report)
+    bounds::keep_some(root, bounds::KEPT)?;
+    Ok(report_of(&manifest))
 }
 
-/// What all exports before `day` together hold, and the newest of them.
-fn held_before(root: &DataRoot, day: TradingDay) -> Result<(Option<TradingDay>, BTreeMap<DataPath, String>)> {
-    let (mut newest, mut held) = (None, BTreeMap::new());
-    for night in nights(root)?.into_iter().filter(|n| *n < day) {
-        // A night whose list is damaged is the end of the chain: what comes next is a full export.
-        let Ok(manifest) = manifest_of(root, night) else { return Ok((None, BTreeMap::new())) };
-        fold(&mut held, &manifest);
-        newest = Some(manifest.day);
+fn report_of(manifest: &ExportManifest) -> ExportReport {
+    ExportReport {
+        folder: format!("{FOLDER}/{}", manifest.day),
+        full: manifest.full,
+        files: manifest.files.len() as u64,
+        bytes: manifest.files.iter().map(|f| f.bytes).sum(),
+        removed: manifest.removed.len() as u64,
     }
-    Ok((newest, held))
+}
+
+fn folder_of(night: Night) -> Result<DataPath> {
+    DataPath::new(format!("{FOLDER}/{night}"))
+}
+
+fn state_of(held: &BTreeMap<DataPath, String>) -> Result<String> {
+    store::digest_of(&held.iter().map(|(path, sha256)| (path.as_str(), sha256.as_str())).collect::<BTreeMap<_, _>>())
+}
+
+/// The newest export, the one to build on, and what all of them together hold. A night whose list was never written, because the
+/// process died, is none yet.
+fn held_before(root: &DataRoot) -> Result<(Option<Night>, Option<Night>, BTreeMap<DataPath, String>)> {
+    let (mut newest, mut held, mut whole) = (None, BTreeMap::new(), false);
+    for night in nights(root)? {
+        if !root.locate(&folder_of(night)?.join(MANIFEST)?).exists() {
+            continue;
+        }
+        newest = Some(night);
+        // A night whose list is damaged is the end of the chain: what comes next is a full export.
+        let Ok(manifest) = manifest_of(root, night) else {
+            (held, whole) = (BTreeMap::new(), false);
+            continue;
+        };
+        fold(&mut held, &manifest);
+        whole |= manifest.full;
+    }
+    // Without its beginning, which somebody removed to make room, a chain is of use to nobody.
+    Ok(if whole { (newest, newest, held) } else { (newest, None, BTreeMap::new()) })
 }
 
 /// The nights that have a folder, in order.
-fn nights(root: &DataRoot) -> Result<BTreeSet<TradingDay>> {
+fn nights(root: &DataRoot) -> Result<BTreeSet<Night>> {
     let all = store::list(root, &DataPath::new(FOLDER)?)?;
     Ok(all.iter().filter_map(|p| p.as_str().strip_prefix(FOLDER)?.trim_start_matches('/').split('/').next()?.parse().ok()).collect())
 }
 
-fn manifest_of(root: &DataRoot, night: TradingDay) -> Result<ExportManifest> {
-    let path = DataPath::new(format!("{FOLDER}/{night}/{MANIFEST}"))?;
+fn manifest_of(root: &DataRoot, night: Night) -> Result<ExportManifest> {
+    let path = folder_of(night)?.join(MANIFEST)?;
     let damaged = |what: String| Error::new(code::SSD_DAMAGED, what).fix("trademl node audit --full");
     let manifest: ExportManifest = store::read_signed(root, &path)?.ok_or_else(|| damaged(text!("{path} is not there")))?;
     // A whole list under the name of another night is damage too.
@@ -114,7 +190,7 @@ fn manifest_of(root: &DataRoot, night: TradingDay) -> Result<ExportManifest> {
 pub fn damaged(root: &DataRoot) -> Result<Vec<(DataPath, Option<FileInfo>)>> {
     let mut out = Vec::new();
     for night in nights(root)? {
-        let folder = DataPath::new(format!("{FOLDER}/{night}"))?;
+        let folder = folder_of(night)?;
         let Ok(manifest) = manifest_of(root, night) else {
             out.push((folder.join(MANIFEST)?, None));
             continue;
@@ -166,7 +242,13 @@ pub fn import(root: &DataRoot, db: &Db, folder: &Path) -> Result<ExportReport> {
         return Err(Error::new(code::SSD_DAMAGED, text!("two folders hold the export of {}", one.day)).fix("import each night from one folder"));
     }
     let mut report = ExportReport { folder: folder.display().to_string(), ..ExportReport::default() };
-    let mut last = last_imported(root)?;
+    // What stands there now under the name of the night that was imported last may be something else: then all of it is taken
+    // again, from the newest full export on.
+    let known = last_imported(root)?;
+    let mut last = known.clone().filter(|last| {
+        let now = nights.iter().find(|(_, m)| m.drive_id == last.drive_id && m.day == last.day);
+        now.is_none_or(|(_, m)| m.state == last.state)
+    });
     for (dir, manifest) in nights {
         root.require_dataset(&manifest.dataset)?;
         if last.as_ref().is_some_and(|l| l.drive_id == manifest.drive_id && l.day >= manifest.day) {
@@ -178,7 +260,10 @@ pub fn import(root: &DataRoot, db: &Db, folder: &Path) -> Result<ExportReport> {
                 .fix("import the whole exports/nightly folder"));
         }
         apply_night(root, &dir, &manifest, &mut report)?;
-        last = Some(Imported { drive_id: manifest.drive_id.clone(), day: manifest.day });
+        if manifest.full && known.as_ref().is_some_and(|k| k.drive_id == manifest.drive_id) {
+            remove_others(root, &manifest, &mut report)?;
+        }
+        last = Some(Imported { drive_id: manifest.drive_id.clone(), day: manifest.day, state: manifest.state.clone() });
         store::write_atomic(root, &DataPath::new(IMPORTED)?, store::canonical_json(&last)?.as_bytes())?;
     }
     adopt_ledger(root, db)?;
@@ -190,7 +275,9 @@ const IMPORTED: &str = "control/imported.json";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Imported {
     drive_id: String,
-    day: TradingDay,
+    day: Night,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
 }
 
 fn last_imported(root: &DataRoot) -> Result<Option<Imported>> {
@@ -205,7 +292,7 @@ fn find_nights(folder: &Path) -> Result<Vec<(std::path::PathBuf, ExportManifest)
             Err(e) => return Err(e.into()),
         };
         // The list of another night would leave this one out, and nobody would miss it.
-        let named: Option<TradingDay> = dir.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let named: Option<Night> = dir.file_name().and_then(|name| name.to_str()?.parse().ok());
         match named.filter(|night| *night != manifest.day) {
             Some(night) => Err(Error::new(code::SSD_DAMAGED, text!("the export of {night} has the list of {}", manifest.day)).fix("copy the export again")),
             None => Ok(Some(manifest)),
@@ -251,6 +338,18 @@ fn apply_night(root: &DataRoot, dir: &Path, manifest: &ExportManifest, report: &
         report.removed += 1;
     }
     report.full |= manifest.full;
+    Ok(())
+}
+
+/// What this drive exported once and a full export does not hold is gone there.
+fn remove_others(root: &DataRoot, full: &ExportManifest, report: &mut ExportReport) -> Result<()> {
+    let held: BTreeSet<&DataPath> = full.files.iter().map(|f| &f.path).collect();
+    for part in PARTS {
+        for path in store::list(root, &DataPath::new(part)?)?.into_iter().filter(|p| !held.contains(p)) {
+            store::remove(root, &path)?;
+            report.removed += 1;
+        }
+    }
     Ok(())
 }
 

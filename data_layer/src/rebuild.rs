@@ -130,8 +130,11 @@ pub struct Adopted {
 }
 
 /// Bring the `segments` table in line with the manifests and the files: a file that a manifest vouches for gets its row,
-/// a file that none names is removed (its task was not finished and is fetched again), a row without a manifest goes.
+/// a file that none names is removed (its task was not finished and is fetched again), a row without a manifest goes. Others may
+/// be committing meanwhile: what is theirs stays.
 pub fn adopt(root: &DataRoot, db: &Db) -> Result<Adopted> {
+    // The files first, then who vouches for them: what is committed in between is vouched for.
+    let files = store::list(root, &DataPath::new("raw")?)?;
     let manifests = segment::all_manifests(root)?;
     for (path, manifest) in &manifests {
         root.require_dataset(&manifest.world).map_err(|e| e.during(path.as_str()))?;
@@ -143,38 +146,52 @@ pub fn adopt(root: &DataRoot, db: &Db) -> Result<Adopted> {
             named.entry(&segment.path).or_insert((path, manifest, segment));
         }
     }
-    let mut there = BTreeSet::new();
-    for path in store::list(root, &DataPath::new("raw")?)? {
-        if path.as_str().starts_with("raw/_quarantine/") {
-            continue;
-        }
-        if named.contains_key(&path) {
-            there.insert(path);
-        } else if path.as_str().ends_with(".parquet") {
-            store::remove(root, &path)?;
-            out.removed.push(path.to_string());
-        }
-    }
+    let unnamed = files.iter().filter(|p| p.as_str().ends_with(".parquet") && !p.as_str().starts_with("raw/_quarantine/") && !named.contains_key(p));
+    out.removed = remove_garbage(root, db, &unnamed.collect::<Vec<_>>())?;
+    let files: BTreeSet<&DataPath> = files.iter().collect();
+    let there: BTreeSet<&DataPath> = named.keys().copied().filter(|p| files.contains(p) || root.locate(p).exists()).collect();
     out.lost = named.keys().filter(|p| !there.contains(**p)).map(ToString::to_string).collect();
     out.segments = there.len() as u64;
     out.adopted = db.write(|tx| {
-        let known: BTreeSet<String> = tx.prepare("SELECT path FROM segments")?.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let known: BTreeMap<String, String> =
+            tx.prepare("SELECT path, manifest FROM segments")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
         let mut put = tx.prepare_cached(
             "INSERT INTO segments (path, table_name, source_name, partition_key, t0, t1, rows, bytes, sha256, manifest) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
         )?;
         let mut adopted = 0;
-        for (path, (manifest_path, m, s)) in named.iter().filter(|(p, _)| there.contains(**p) && !known.contains(p.as_str())) {
+        for (path, (manifest_path, m, s)) in named.iter().filter(|(p, _)| there.contains(**p) && !known.contains_key(p.as_str())) {
             let (t0, t1) = (s.t0.to_string(), s.t1.to_string());
             let (rows, bytes) = (i64::try_from(s.rows).unwrap_or(0), i64::try_from(s.bytes).unwrap_or(0));
             put.execute(params![path.as_str(), m.table, m.vendor, m.tf, t0, t1, rows, bytes, s.sha256, manifest_path.as_str()])?;
             adopted += 1;
         }
-        for path in known.iter().filter(|p| !DataPath::new(p.as_str()).is_ok_and(|p| named.contains_key(&p))) {
-            tx.execute("DELETE FROM segments WHERE path=?1", [path])?;
+        for (path, manifest) in known.iter().filter(|(p, _)| !DataPath::new(p.as_str()).is_ok_and(|p| named.contains_key(&p))) {
+            // One that was written since the list was read vouches for its row.
+            if !DataPath::new(manifest.as_str()).is_ok_and(|m| root.locate(&m).exists()) {
+                tx.execute("DELETE FROM segments WHERE path=?1", [path])?;
+            }
         }
         Ok(adopted)
     })?;
     Ok(out)
+}
+
+/// Remove files that no manifest names, unless somebody is at work. Between a segment and its manifest a commit looks like
+/// garbage, but whoever commits holds a row of the queue: while none is held, and while this transaction lasts, nobody does.
+fn remove_garbage(root: &DataRoot, db: &Db, unnamed: &[&DataPath]) -> Result<Vec<String>> {
+    if unnamed.is_empty() {
+        return Ok(Vec::new());
+    }
+    db.write(|tx| {
+        if tx.prepare("SELECT 1 FROM backfill_queue WHERE status = 'LEASED' LIMIT 1")?.exists([])? {
+            return Ok(Vec::new());
+        }
+        let manifests = segment::all_manifests(root)?;
+        let named: BTreeSet<&DataPath> = manifests.iter().flat_map(|(_, m)| m.segments.iter().map(|s| &s.path)).collect();
+        let garbage: Vec<&DataPath> = unnamed.iter().copied().filter(|p| !named.contains(p)).collect();
+        garbage.iter().try_for_each(|path| store::remove(root, path))?;
+        Ok(garbage.iter().map(ToString::to_string).collect())
+    })
 }
 
 #[cfg(test)]

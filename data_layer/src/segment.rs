@@ -166,7 +166,8 @@ pub fn scan(root: &DataRoot, folder: &str) -> Result<(Vec<(DataPath, Manifest)>,
         if path.as_str().starts_with("manifests/snapshots/") || !path.as_str().ends_with(".json") {
             continue;
         }
-        match read_one(root, &path)? {
+        let Some(read) = read_one(root, &path)? else { continue };
+        match read {
             Ok(manifest) => {
                 root.require_dataset(&manifest.world)?;
                 out.push((path, manifest));
@@ -190,15 +191,16 @@ pub fn set_aside(root: &DataRoot, path: &DataPath) -> Result<()> {
     store::remove(root, path)
 }
 
-/// A manifest's name ends in the digest of its bytes; the inner error is the damage.
-fn read_one(root: &DataRoot, path: &DataPath) -> Result<std::result::Result<Manifest, Error>> {
-    let bytes = store::read(root, path)?.unwrap_or_default();
+/// A manifest's name ends in the digest of its bytes; the inner error is the damage. `None`: a worker whose lease had gone to
+/// another has just withdrawn it.
+fn read_one(root: &DataRoot, path: &DataPath) -> Result<Option<std::result::Result<Manifest, Error>>> {
+    let Some(bytes) = store::read(root, path)? else { return Ok(None) };
     let damaged = |why: String| Error::new(code::SSD_DAMAGED, text!("{path} cannot be read")).cause(why).fix("trademl node audit --full");
     let digest = path.file_name().trim_end_matches(".json").rsplit('-').next().unwrap_or_default().to_string();
     if store::sha256_hex(&bytes).get(..16) != Some(digest.as_str()) {
-        return Ok(Err(damaged("its bytes do not match its name".into())));
+        return Ok(Some(Err(damaged("its bytes do not match its name".into()))));
     }
-    Ok(serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string())))
+    Ok(Some(serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))))
 }
 
 #[cfg(test)]

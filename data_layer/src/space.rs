@@ -4,6 +4,8 @@ use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
 use crate::sourcing::settings::Disk;
 use crate::store;
+use crate::time::TradingDay;
+use std::collections::BTreeMap;
 
 /// The file that is given up when the drive is full.
 pub const RESERVE: &str = "control/reserve.bin";
@@ -82,10 +84,58 @@ pub fn release_reserve(root: &DataRoot) -> Result<()> {
     store::remove(root, &DataPath::new(RESERVE)?)
 }
 
+/// Where bodies are kept that could not be used, a folder a day.
+const BODIES: &str = "raw/_quarantine";
+/// For so many days …
+const BODIES_DAYS: i32 = 90;
+/// … and so many bytes, the oldest day going first.
+const BODIES_BYTES: u64 = 1 << 30;
+
+/// Forget bodies that were kept for inspection and that nobody inspected; how many files. What was set aside because a manifest
+/// vouched for it lies beside these folders and stays.
+pub fn tidy_bodies(root: &DataRoot, today: TradingDay) -> Result<u64> {
+    tidy_bodies_to(root, today, BODIES_BYTES)
+}
+
+fn tidy_bodies_to(root: &DataRoot, today: TradingDay, most: u64) -> Result<u64> {
+    let mut days: BTreeMap<TradingDay, Vec<(DataPath, u64)>> = BTreeMap::new();
+    for path in store::list(root, &DataPath::new(BODIES)?)? {
+        let day = path.as_str().strip_prefix(BODIES).and_then(|rest| rest.trim_start_matches('/').split_once('/')?.0.parse().ok());
+        let Some(day) = day else { continue };
+        let bytes = std::fs::metadata(root.locate(&path)).map_or(0, |m| m.len());
+        days.entry(day).or_default().push((path, bytes));
+    }
+    let mut held: u64 = days.values().flatten().map(|(_, bytes)| bytes).sum();
+    let mut removed = 0;
+    for (day, files) in days {
+        if today.0 - day.0 <= BODIES_DAYS && held <= most {
+            break;
+        }
+        held -= files.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        removed += files.len() as u64;
+        store::remove_folder(root, &DataPath::new(format!("{BODIES}/{day}"))?)?;
+    }
+    Ok(removed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testkit::Kit;
+
+    #[test]
+    fn bodies_that_nobody_inspected_are_forgotten_and_what_was_vouched_for_is_not() {
+        let kit = Kit::new();
+        let put = |path: &str| store::write_atomic(&kit.root, &DataPath::new(path).unwrap(), &[0; 100]).map(drop).unwrap();
+        for path in ["2017-01-02/a.gz", "2017-01-02/a.json", "2017-06-01/b.gz", "2017-06-02/c.gz", "raw~equities_bars~x.parquet~0123"] {
+            put(&format!("{BODIES}/{path}"));
+        }
+        let left = || store::list(&kit.root, &DataPath::new(BODIES).unwrap()).unwrap().len();
+        let today: TradingDay = "2017-06-03".parse().unwrap();
+        assert_eq!((tidy_bodies(&kit.root, today).unwrap(), left()), (2, 3), "older than ninety days");
+        assert_eq!((tidy_bodies_to(&kit.root, today, 150).unwrap(), left()), (1, 2), "the older of two days that are too much together");
+        assert_eq!((tidy_bodies_to(&kit.root, today, 0).unwrap(), left()), (1, 1));
+    }
 
     #[test]
     fn lesson_040_levels_follow_the_share_in_use_and_the_reserve_comes_and_goes() {

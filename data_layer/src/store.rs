@@ -240,6 +240,25 @@ pub fn keep(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<()> {
     write_atomic(root, &target, &bytes).map(drop)
 }
 
+/// Give a file's bytes a second name; a copy where the file system knows no such thing.
+pub fn name_again(root: &DataRoot, from: &DataPath, to: &DataPath) -> Result<()> {
+    // A file of that name may be what a process that died wrote half of.
+    remove(root, to)?;
+    if disk::link(&root.locate(from), &root.locate(to))? {
+        return Ok(());
+    }
+    let bytes = read(root, from)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{from} is not on the drive")))?;
+    write_atomic(root, to, &bytes).map(drop)
+}
+
+/// Remove a folder with all that is in it.
+pub fn remove_folder(root: &DataRoot, folder: &DataPath) -> Result<()> {
+    match fs::remove_dir_all(root.locate(folder)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Whether [`keep`] was done for a digest.
 pub fn is_kept(root: &DataRoot, sha256: &str) -> Result<bool> {
     Ok(root.locate(&kept(sha256)?).exists())

@@ -219,9 +219,9 @@ pub fn curate(act: &Act<'_>) -> Result<Curated> {
 /// The nightly export of the newest session.
 pub fn export(act: &Act<'_>) -> Result<String> {
     let day = node::newest_due(act.host)?;
-    open(act.host, act.root)?.export(day)?;
+    let folder = open(act.host, act.root)?.export(day)?;
     control::nightly_backup(act.root, &day.to_string())?;
-    Ok(format!("exports/nightly/{day}"))
+    Ok(folder)
 }
 
 /// Coverage in a sentence; nothing missing goes unexplained.

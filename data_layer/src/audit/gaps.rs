@@ -8,7 +8,7 @@ use crate::ledger::{self, Row, Status};
 use crate::root::DataRoot;
 use crate::schema::{dataset, table, timeframe};
 use crate::time::{DateRange, TradingDay, UtcTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A window of one symbol to fetch again; the caller makes it a GAP task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,24 @@ pub struct Gap {
     pub vendor: String,
     /// The ledger's code of the first day.
     pub qc_code: String,
+    /// Where another vendor is to be asked: those that have answered already.
+    pub answered: BTreeSet<String>,
+}
+
+/// What is worth asking for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// Of whoever is asked first.
+    pub again: Vec<Gap>,
+    /// Of another vendor: one has said it twice that there is nothing, or nothing that can be used.
+    pub elsewhere: Vec<Gap>,
+}
+
+impl Gaps {
+    pub(super) fn extend(&mut self, other: Self) {
+        self.again.extend(other.again);
+        self.elsewhere.extend(other.elsewhere);
+    }
 }
 
 /// After a second fruitless answer a gap rests this long …
@@ -30,10 +48,9 @@ const LAST_WORD: usize = 4;
 
 /// The gaps of a dataset in a window, sorted by symbol and day. Days that follow each other are one gap, as far as one row of
 /// the queue reaches.
-pub fn gaps(root: &DataRoot, db: &Db, catalogue: &Catalogue, name: &str, window: DateRange) -> Result<Vec<Gap>> {
+pub fn gaps(root: &DataRoot, db: &Db, catalogue: &Catalogue, name: &str, window: DateRange) -> Result<Gaps> {
     let minutes = name == dataset::EQUITIES_MINUTE;
     let key = if minutes { timeframe::MINUTE } else { timeframe::DAY };
-    let period = |day: TradingDay| if minutes { day.0 - i32::from(day.weekday()) } else { i32::from(day.year()) };
     let mut rows = ledger::troubled(db, table::RAW_EQUITIES_BARS, window.start, window.end)?;
     rows.retain(|row| row.key.partition_key == key);
     let mut by_symbol: BTreeMap<String, BTreeMap<TradingDay, Row>> = BTreeMap::new();
@@ -43,31 +60,58 @@ pub fn gaps(root: &DataRoot, db: &Db, catalogue: &Catalogue, name: &str, window:
     let wanted: BTreeMap<String, DateRange> = by_symbol.keys().map(|s| (s.clone(), window)).collect();
     let asks = catalogue.asks(&wanted);
     let now = root.host().now();
-    let mut out = Vec::new();
+    let mut out = Gaps::default();
     for (symbol, days) in by_symbol {
         let asks = asks.get(symbol.as_str()).map_or(&[][..], Vec::as_slice);
-        let mut run: Option<(usize, Gap)> = None;
-        for (day, row) in days.into_iter().filter(|(_, row)| is_worth_asking(row, asks, now)) {
-            let Some(index) = Calendar::xnys().index(day) else { continue };
-            match &mut run {
-                Some((last, gap)) if *last + 1 == index && period(gap.range.start) == period(day) => {
-                    *last = index;
-                    gap.range.end = day.plus_days(1);
-                }
-                _ => {
-                    let range = DateRange { start: day, end: day.plus_days(1) };
-                    let (vendor, qc_code) = (row.key.source_name, row.verdict.qc_code);
-                    let gap = Gap { dataset: name.to_string(), symbol: symbol.clone(), range, vendor, qc_code };
-                    out.extend(run.replace((index, gap)).map(|(_, gap)| gap));
-                }
+        let (mut again, mut elsewhere) = (Joined::new(name), Joined::new(name));
+        for row in days.into_values() {
+            let answers: Vec<&Ask<'_>> = asks.iter().filter(|a| a.days.contains(row.key.dt)).collect();
+            if is_worth_asking(&row, &answers, now) {
+                again.add(&row, BTreeSet::new());
+            }
+            if let Some(answered) = was_said_twice(&row, &answers) {
+                elsewhere.add(&row, answered);
             }
         }
-        out.extend(run.map(|(_, gap)| gap));
+        out.again.extend(again.gaps);
+        out.elsewhere.extend(elsewhere.gaps);
     }
     Ok(out)
 }
 
-fn is_worth_asking(row: &Row, asks: &[Ask<'_>], now: UtcTime) -> bool {
+/// Days of one symbol, as gaps.
+struct Joined<'a> {
+    dataset: &'a str,
+    /// The session that the last gap ends with.
+    last: Option<usize>,
+    gaps: Vec<Gap>,
+}
+
+impl<'a> Joined<'a> {
+    fn new(dataset: &'a str) -> Self {
+        Self { dataset, last: None, gaps: Vec::new() }
+    }
+    fn add(&mut self, row: &Row, answered: BTreeSet<String>) {
+        let day = row.key.dt;
+        let Some(index) = Calendar::xnys().index(day) else { return };
+        let period = |day: TradingDay| if self.dataset == dataset::EQUITIES_MINUTE { day.0 - i32::from(day.weekday()) } else { i32::from(day.year()) };
+        let follows = self.last.is_some_and(|last| last + 1 == index);
+        self.last = Some(index);
+        match self.gaps.last_mut().filter(|gap| follows && period(gap.range.start) == period(day) && gap.answered == answered) {
+            Some(gap) => gap.range.end = day.plus_days(1),
+            None => self.gaps.push(Gap {
+                dataset: self.dataset.to_string(),
+                symbol: row.key.symbol.clone(),
+                range: DateRange { start: day, end: day.plus_days(1) },
+                vendor: row.key.source_name.clone(),
+                qc_code: row.verdict.qc_code.clone(),
+                answered,
+            }),
+        }
+    }
+}
+
+fn is_worth_asking(row: &Row, answers: &[&Ask<'_>], now: UtcTime) -> bool {
     let code = row.verdict.qc_code.as_str();
     match row.verdict.status {
         Status::Green => return false,
@@ -76,9 +120,19 @@ fn is_worth_asking(row: &Row, asks: &[Ask<'_>], now: UtcTime) -> bool {
         Status::Amber if !matches!(code, "SUSPICIOUS_EMPTY" | "NULL_CELLS" | "SHORT_SESSION") => return false,
         _ => {}
     }
-    let answers: Vec<&Ask<'_>> = asks.iter().filter(|a| a.days.contains(row.key.dt)).collect();
     match (answers.len(), answers.iter().map(|a| a.at).max()) {
         (0 | 1, _) | (_, None) => true,
         (n, Some(newest)) => n < LAST_WORD && now.seconds_since(newest) >= REST_SECONDS,
     }
+}
+
+/// The vendors that have answered, where one of them has said it twice that it has nothing for a session, or nothing that can be
+/// used; what another vendor says may then serve.
+fn was_said_twice(row: &Row, answers: &[&Ask<'_>]) -> Option<BTreeSet<String>> {
+    if !matches!(row.verdict.qc_code.as_str(), "SUSPICIOUS_EMPTY" | "VENDOR_EMPTY" | "NULL_CELLS" | "OHLC" | "SCHEMA" | "DUPLICATES" | "MISSING_ROWS") {
+        return None;
+    }
+    let mut said: BTreeMap<&str, usize> = BTreeMap::new();
+    answers.iter().for_each(|a| *said.entry(a.vendor).or_default() += 1);
+    said.values().any(|n| *n > 1).then(|| said.keys().map(ToString::to_string).collect())
 }

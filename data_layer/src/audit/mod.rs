@@ -29,7 +29,7 @@ mod verdict;
 
 pub use compare::{Apart, Compared, Distance, Pair, compare};
 pub use config::AuditConfig;
-pub use gaps::{Gap, gaps};
+pub use gaps::{Gap, Gaps, gaps};
 pub use plan::AuditScope;
 
 /// What an audit found and changed.
@@ -61,6 +61,8 @@ pub struct AuditReport {
     pub gaps: Vec<Gap>,
     /// Corporate actions that are in doubt.
     pub doubts: usize,
+    /// What is worth asking another vendor for.
+    pub elsewhere: Vec<Gap>,
 }
 
 /// Audit: read what is new (or everything), bring `partition_status` in line, and list the gaps. `refreshed` is what the making of
@@ -105,8 +107,9 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
     report.changed += reference::audit_partitions(root, db, &stage, calendar.sessions(whole.window()), &refreshed.damaged, scope == AuditScope::Full)?;
     report.coverage = ledger::coverage_kept(db, table::RAW_EQUITIES_BARS, timeframe::DAY, window)?;
     report.minutes = ledger::coverage_kept(db, table::RAW_EQUITIES_BARS, timeframe::MINUTE, window)?;
-    report.gaps = gaps(root, db, &catalogue, dataset::EQUITIES_EOD, window)?;
-    report.gaps.extend(gaps(root, db, &minutes, dataset::EQUITIES_MINUTE, window)?);
+    let mut gaps = gaps::gaps(root, db, &catalogue, dataset::EQUITIES_EOD, window)?;
+    gaps.extend(gaps::gaps(root, db, &minutes, dataset::EQUITIES_MINUTE, window)?);
+    (report.gaps, report.elsewhere) = (gaps.again, gaps.elsewhere);
     Ok(report)
 }
 

@@ -97,5 +97,80 @@ fn an_import_meets_each_night_once_and_under_its_own_name() {
     refused(&exports, "2017-02-01");
     std::fs::remove_dir_all(exports.join("copy")).unwrap();
     import(&desk.root, &desk.db, &exports).unwrap();
-    assert_eq!(last_imported(&desk.root).unwrap().map(|l| l.day), Some(day("2017-02-02")));
+    assert_eq!(last_imported(&desk.root).unwrap().map(|l| l.day.day), Some(day("2017-02-02")));
+}
+
+/// Every file that is exported, with its digest.
+fn contents(kit: &Kit) -> BTreeMap<DataPath, String> {
+    let of = |part: &str| store::list(&kit.root, &DataPath::new(part).unwrap()).unwrap();
+    let digest = |path: &DataPath| store::sha256_hex(&store::read(&kit.root, path).unwrap().unwrap());
+    PARTS.iter().flat_map(|part| of(part)).map(|path| (path.clone(), digest(&path))).collect()
+}
+
+fn change(node: &Kit, month: u32) {
+    let window = range(&format!("2017-02-{month:02}"), &format!("2017-02-{:02}", month + 1));
+    node.commit("alpaca", &["AAA", "BBB"], window, &good_bars(&["AAA", "BBB"], window));
+    refresh(node);
+}
+
+#[test]
+fn a_night_that_is_exported_twice_is_two_exports_and_both_arrive() {
+    let node = filled();
+    let friday = day("2017-02-03");
+    let first = nightly(&node.root, &node.db, friday).unwrap();
+    let exports = node.place(&DataPath::new(FOLDER).unwrap());
+    let (desk, bytes) = (Kit::new(), std::fs::read(exports.join("2017-02-03").join(MANIFEST)).unwrap());
+    import(&desk.root, &desk.db, &exports).unwrap();
+    // A gap is healed on Sunday, and the same night is exported again.
+    change(&node, 1);
+    let second = nightly(&node.root, &node.db, friday).unwrap();
+    assert_eq!((first.folder.as_str(), second.folder.as_str()), ("exports/nightly/2017-02-03", "exports/nightly/2017-02-03.2"));
+    assert_eq!(std::fs::read(exports.join("2017-02-03").join(MANIFEST)).unwrap(), bytes, "what was exported stays as it is");
+    change(&node, 2);
+    let third = nightly(&node.root, &node.db, day("2017-02-06")).unwrap();
+    assert!(!second.full && !third.full && damaged(&node.root).unwrap().is_empty());
+    import(&desk.root, &desk.db, &exports).unwrap();
+    assert_eq!(contents(&desk), contents(&node));
+    let fresh = Kit::new();
+    import(&fresh.root, &fresh.db, &exports).unwrap();
+    assert_eq!(contents(&fresh), contents(&node));
+    // All nights are lost and one full export has the name of a night that was imported: it is not taken for that.
+    store::remove_folder(&node.root, &DataPath::new(FOLDER).unwrap()).unwrap();
+    change(&node, 3);
+    nightly(&node.root, &node.db, day("2017-02-06")).unwrap();
+    assert!(import(&desk.root, &desk.db, &exports).unwrap().files > 0);
+    assert_eq!(contents(&desk), contents(&node));
+}
+
+#[test]
+fn old_nights_become_one_full_export_and_nobody_misses_them() {
+    let node = filled();
+    let exports = node.place(&DataPath::new(FOLDER).unwrap());
+    let (early, late) = (Kit::new(), Kit::new());
+    let few = bounds::Kept { nights: 2, bytes: u64::MAX };
+    for n in 1..=12u32 {
+        change(&node, n);
+        nightly(&node.root, &node.db, day(&format!("2017-03-{n:02}"))).unwrap();
+        bounds::keep_some(&node.root, few).unwrap();
+        if n == 2 {
+            import(&early.root, &early.db, &exports).unwrap();
+        }
+        if n > 9 {
+            import(&late.root, &late.db, &exports).unwrap();
+        }
+    }
+    let kept: Vec<String> = nights(&node.root).unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(kept, ["2017-03-09", "2017-03-10", "2017-03-11", "2017-03-12"], "the tenth night after the full one folded nine");
+    assert!(damaged(&node.root).unwrap().is_empty());
+    let fresh = Kit::new();
+    for desk in [&early, &late, &fresh] {
+        import(&desk.root, &desk.db, &exports).unwrap();
+        assert_eq!(contents(desk), contents(&node));
+    }
+    // By bytes all are folded but the newest two, which hold no file.
+    bounds::keep_some(&node.root, bounds::Kept { nights: 30, bytes: 1 }).unwrap();
+    assert_eq!(nights(&node.root).unwrap().len(), 3);
+    let again = Kit::new();
+    import(&again.root, &again.db, &exports).unwrap();
+    assert_eq!(contents(&again), contents(&node));
 }

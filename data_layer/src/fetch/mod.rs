@@ -262,8 +262,8 @@ impl Fetcher {
         let sha = crate::store::sha256_hex(body);
         let folder = DataPath::new(format!("raw/_quarantine/{}", self.host.now().utc_day()))?;
         let path = folder.join(&format!("{sha}.gz"))?;
-        // A refusal may repeat the key: what is kept is redacted first when it is text.
-        let kept = std::str::from_utf8(body).map_or_else(|_| body.to_vec(), |text| self.vendors.redact(text).into_bytes());
+        // A refusal may repeat the key, and a proxy's page need not be UTF-8: what is kept is redacted as bytes.
+        let kept = self.vendors.redact_bytes(body);
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gz.write_all(&kept)?;
         crate::store::write_atomic(root, &path, &gz.finish()?)?;

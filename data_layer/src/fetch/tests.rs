@@ -168,6 +168,8 @@ async fn lesson_021_no_key_in_a_refusal_a_quarantined_body_or_a_note() {
     assert!(seen.lock().unwrap().concat().contains("apikey=CANARYKEY-AV"), "the vendor takes it in the query");
     assert!(!format!("{refusal:?}").contains("CANARYKEY"), "{refusal:?}");
     r.fetcher.quarantine(&r.root, &request, 200, body.as_bytes(), body).unwrap();
+    let latin = b"<p>Acc\xe8s refus\xe9: http://proxy/?apikey=CANARYKEY-AV&b=1";
+    r.fetcher.quarantine(&r.root, &request, 403, latin, "a page in Latin-1").unwrap();
     for path in crate::store::list(&r.root, &DataPath::new("raw").unwrap()).unwrap() {
         let mut bytes = crate::store::read(&r.root, &path).unwrap().unwrap();
         if path.as_str().ends_with(".gz") {

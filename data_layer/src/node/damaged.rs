@@ -31,7 +31,10 @@ pub fn set_aside(root: &DataRoot, db: &Db) -> Result<u64> {
     let still_named: BTreeSet<&DataPath> = right.iter().flat_map(|(_, m)| m.segments.iter().map(|s| &s.path)).collect();
     for (path, manifest) in wrong {
         for segment in manifest.segments.iter().filter(|s| !still_named.contains(&s.path)) {
-            segment::set_aside(root, &segment.path)?;
+            // One that was damaged may have come again meanwhile: a commit writes the same bytes under the same name.
+            if !bad.contains(&segment.path) || !is_whole(root, segment)? {
+                segment::set_aside(root, &segment.path)?;
+            }
         }
         // Last: a crash before this finds the same manifest again.
         segment::set_aside(root, path)?;

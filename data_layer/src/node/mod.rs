@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 mod actions;
 mod companies;
 mod damaged;
+mod forward;
 mod runs;
 mod schedule;
 mod service;
@@ -184,10 +185,17 @@ impl Node {
         Ok(DateRange { start: held.start.min(asked.start), end: held.end.max(asked.end) })
     }
 
-    /// Rows for every session since the newest one that the ledger answers for.
+    /// Rows for every session since the last for which there are some, or that the ledger does not answer for. A session that an
+    /// audit found missing before it was asked for is asked for all the same: its list of names and its calendar of reports
+    /// are to be had on that day only.
     pub fn seed_forward(&self) -> Result<SeedReport> {
-        let asof = newest_due(self.host())?;
-        let Ok(missed) = DateRange::new(self.held()?.end, asof.plus_days(1)) else { return Ok(SeedReport::default()) };
+        let (asof, held, known) = (newest_due(self.host())?, self.held()?.end, forward::seeded_until(self.db())?);
+        let Ok(missed) = DateRange::new(known.map_or(held, |until| until.min(held)), asof.plus_days(1)) else {
+            if known.is_none() {
+                self.db().write(|tx| forward::seeded(tx, held))?;
+            }
+            return Ok(SeedReport::default());
+        };
         let stage = stage::load(self.root())?;
         let symbols = &stage.universe.symbols;
         let mut tasks = scheduler::listing_tasks(self.endpoints(), &[asof], Kind::Forward, None)?;
@@ -200,10 +208,15 @@ impl Node {
         }
         tasks.extend(actions::again(self.endpoints(), &stage, missed));
         tasks.extend(beside_the_prices(self.root(), self.endpoints(), &stage, with_revisions(missed)?, Kind::Forward, None)?);
-        self.seed(&tasks)
+        let now = self.host().now();
+        self.db().write(|tx| {
+            forward::seeded(tx, missed.end)?;
+            queue::seed(tx, now, &tasks)
+        })
     }
 
-    /// Ask again for what an audit missed, unless it is on its way: a row that waits covers the window.
+    /// Ask again for what an audit missed, unless it is on its way: a row that waits covers the window. What a vendor has said
+    /// twice that it does not have is asked of the next one.
     pub fn seed_gaps(&self, audited: &AuditReport) -> Result<SeedReport> {
         let waiting = self.waiting()?;
         let on_its_way = |gap: &&Gap| {
@@ -218,6 +231,13 @@ impl Node {
                 let symbol = std::slice::from_ref(&gap.symbol);
                 scheduler::bootstrap_tasks(self.endpoints(), &gap.dataset, symbol, gap.range, Kind::Gap, None).tasks
             })
+            .chain(
+                audited
+                    .elsewhere
+                    .iter()
+                    .filter(|gap| !on_its_way(gap))
+                    .filter_map(|gap| scheduler::second_opinion(self.endpoints(), &gap.dataset, &gap.symbol, gap.range, &gap.answered, self.host().now())),
+            )
             .collect();
         self.seed(&tasks)
     }
@@ -255,8 +275,7 @@ impl Node {
     /// names is decided by the week. Nothing where no second vendor has a key.
     pub fn seed_probes(&self) -> Result<SeedReport> {
         let asof = newest_due(self.host())?;
-        let second = self.endpoints().routes(dataset::EQUITIES_EOD, asof).into_iter().skip(1).find(|e| self.ctx.vendors().missing_keys(e.vendor).is_empty());
-        let Some(entry) = second else { return Ok(SeedReport::default()) };
+        let Some(entry) = self.endpoints().open_routes(dataset::EQUITIES_EOD, asof).into_iter().nth(1) else { return Ok(SeedReport::default()) };
         let range = DateRange::new(asof.plus_days(1 - PROBED.1), asof.plus_days(1))?;
         let mut names = stage::load(self.root())?.universe.symbols;
         let week = asof.0.div_euclid(7);
@@ -311,6 +330,8 @@ impl Node {
     /// What is damaged is moved to `raw/_quarantine`, and what is lost is asked again in the same words; exports and
     /// backups that are not what they were are made again or removed. How many files that were.
     pub fn mend(&self) -> Result<u64> {
+        // Rows of workers that are gone hold nothing back.
+        self.db().write(|tx| queue::expire(tx, self.host().now(), &self.ctx.worker))?;
         let aside = damaged::set_aside(self.root(), self.db())?;
         self.seed(&damaged::to_ask_again(self.root(), self.db())?)?;
         Ok(aside + export::mend(self.root())?)
@@ -320,10 +341,10 @@ impl Node {
         curate::curate(self.root(), self.db(), depth)
     }
 
-    /// The ledger's export and the nightly one of `day`.
-    pub fn export(&self, day: TradingDay) -> Result<()> {
+    /// The ledger's export and the nightly one of `day`; the folder of the latter.
+    pub fn export(&self, day: TradingDay) -> Result<String> {
         ledger::export(self.root(), self.db())?;
-        export::nightly(self.root(), self.db(), day).map(drop)
+        Ok(export::nightly(self.root(), self.db(), day)?.folder)
     }
 }
 

@@ -74,15 +74,21 @@ pub fn record<T>(db: &Db, host: &Host, pipeline: &str, params: &Value, f: impl F
     done.map(|(value, _)| value)
 }
 
-/// Runs that a process before this one left behind are over; very old ones are forgotten. Called when a service begins.
+/// Runs that a process before this one left behind are over. Called when a service begins.
 pub fn settle(db: &Db, now: UtcTime) -> Result<()> {
-    let (now, old) = (now.to_string(), now.plus_seconds(-KEPT_DAYS * 86_400).to_string());
+    let at = now.to_string();
     db.write(|tx| {
         let words = r#"{"error":"the process ended before the run did"}"#;
-        tx.execute("UPDATE pipeline_runs SET status = 'FAILED', finished_at = ?1, metrics_json = ?2 WHERE status = 'RUNNING'", params![now, words])?;
-        tx.execute("DELETE FROM pipeline_runs WHERE finished_at < ?1", [old])?;
+        tx.execute("UPDATE pipeline_runs SET status = 'FAILED', finished_at = ?1, metrics_json = ?2 WHERE status = 'RUNNING'", params![at, words])?;
         Ok(())
-    })
+    })?;
+    forget(db, now)
+}
+
+/// Very old runs are forgotten; a service that is never started anew does this nightly.
+pub fn forget(db: &Db, now: UtcTime) -> Result<()> {
+    let old = now.plus_seconds(-KEPT_DAYS * 86_400).to_string();
+    db.write(|tx| Ok(tx.execute("DELETE FROM pipeline_runs WHERE finished_at < ?1", [old]).map(drop)?))
 }
 
 /// The newest run of each pipeline, by name.

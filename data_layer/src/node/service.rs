@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::ledger;
 use crate::queue;
 use crate::reference::{ListingSpans, load_membership};
-use crate::scheduler::{DrainProgress, DrainReport, DrainUntil};
+use crate::scheduler::{self, DrainProgress, DrainReport, DrainUntil};
 use crate::schema::{dataset, table, timeframe};
 use crate::sourcing::BackfillConfig;
 use crate::space;
@@ -32,6 +32,8 @@ use std::time::Duration;
 const ROWS_KEPT_DAYS: i64 = 30;
 /// Days between two weekly looks: cross-vendor probes and a full curation.
 const WEEK: i32 = 7;
+/// A large and a mid-size name, to see what a key may ask for.
+const CANARIES: [&str; 2] = ["AAPL", "ADBE"];
 /// After a loop failed it is tried again this much later, not at once and not only tomorrow.
 const RETRY_SECONDS: i64 = 300;
 
@@ -95,12 +97,13 @@ impl Service {
     /// fails, are notices; a drive that cannot be used any more is an error.
     pub fn round(&mut self, progress: &dyn DrainProgress) -> Result<Round> {
         let mut round = Round { said: Vec::new(), drained: DrainReport::default(), notices: Vec::new(), next: self.machine.now() };
+        scheduler::know_lanes(&self.node.ctx)?;
         for which in Loop::ALL {
             self.machine.check_cancelled()?;
             if self.due(which)? > self.machine.now() {
                 continue;
             }
-            match self.run_or_mend(which) {
+            match self.run_or_mend(which, &mut round.notices) {
                 Ok(said) => {
                     self.retry.retain(|(l, _)| *l != which);
                     self.beat(which, &said)?;
@@ -158,20 +161,20 @@ impl Service {
     }
 
     /// A loop that meets damage on the drive mends what can be mended, and runs once more.
-    fn run_or_mend(&self, which: Loop) -> Result<String> {
-        match self.run(which) {
-            Err(e) if e.is(code::SSD_DAMAGED) && self.node.mend()? > 0 => self.run(which),
+    fn run_or_mend(&self, which: Loop, notices: &mut Vec<Error>) -> Result<String> {
+        match self.run(which, notices) {
+            Err(e) if e.is(code::SSD_DAMAGED) && self.node.mend()? > 0 => self.run(which, notices),
             done => done,
         }
     }
 
-    fn run(&self, which: Loop) -> Result<String> {
+    fn run(&self, which: Loop, notices: &mut Vec<Error>) -> Result<String> {
         runs::record(self.node.db(), &self.machine, which.as_str(), &json!({}), || {
             let said = match which {
                 Loop::Forward => self.forward(),
                 Loop::Light => self.plan(AuditScope::Incremental),
                 Loop::Heavy => self.heavy(),
-                Loop::Maintenance => self.maintain(),
+                Loop::Maintenance => self.maintain(notices),
             }?;
             Ok((said.clone(), json!({"said": said})))
         })
@@ -186,6 +189,11 @@ impl Service {
     }
 
     fn plan(&self, scope: AuditScope) -> Result<String> {
+        // A session that is due is asked for as today's before it is found missing. Where that fails, the forward loop says why.
+        match self.node.seed_forward() {
+            Err(e) if ends_the_service(&e) => return Err(e),
+            _ => {}
+        }
         let window = self.node.window()?;
         let audited = self.node.audit(window, scope)?;
         let seeded = self.node.seed_gaps(&audited)?;
@@ -210,6 +218,9 @@ impl Service {
         let before = self.node.host().now().plus_seconds(-ROWS_KEPT_DAYS * 86_400);
         let purged = self.node.db().write(|tx| queue::purge(tx, before))?;
         space::keep_reserve(self.node.root(), &BackfillConfig::load(self.node.root())?.disk)?;
+        // What is kept for people only does not grow for ever.
+        space::tidy_bodies(self.node.root(), self.node.host().now().utc_day())?;
+        runs::forget(self.node.db(), self.machine.now())?;
         let damaged = if aside > 0 { text!("; {aside} damaged files set aside") } else { String::new() };
         Ok(text!("{planned}{damaged}; {}; {purged} old rows removed", self.weigh_the_stage()?))
     }
@@ -236,15 +247,20 @@ impl Service {
         }
     }
 
-    fn maintain(&self) -> Result<String> {
+    fn maintain(&self, notices: &mut Vec<Error>) -> Result<String> {
         let today = self.machine.now().day_in(&self.zone);
         let weekly = self.week_is_over(today)?;
+        let looked = self.look_at_lanes(notices)?;
         let curated = self.node.curate(if weekly { Depth::Full } else { Depth::Incremental })?;
         let probes = if weekly { self.node.seed_probes()? } else { queue::SeedReport::default() };
         // What last week's probes brought is compared before it is exported with the rest.
         let compared = audit::compare(self.node.root(), &audit::AuditConfig::builtin()?)?;
         let asof = newest_due(self.node.host())?;
-        self.node.export(asof)?;
+        // The last of the room is for the databases: a workstation gets its files when there is room again.
+        let full = space::room(self.node.root())?.level(&self.node.ctx.disk) == space::Level::Stop;
+        if !full {
+            self.node.export(asof)?;
+        }
         coverage::write(self.node.root(), self.node.db(), asof)?;
         control::nightly_backup(self.node.root(), &today.to_string())?;
         if weekly {
@@ -252,7 +268,22 @@ impl Service {
         }
         let probed = if weekly { text!(", {} cross-vendor probes asked", probes.inserted + probes.revived) } else { String::new() };
         let compared = if compared.pairs.is_empty() { String::new() } else { format!(", {}", compared.sentence()) };
-        Ok(text!("{} files made again{probed}{compared}, exported {asof}, backed up {today}", curated.rewritten))
+        let exported = if full { text!("not exported: the drive is nearly full") } else { text!("exported {asof}") };
+        Ok(text!("{} files made again{probed}{compared}{looked}, {exported}, backed up {today}", curated.rewritten))
+    }
+
+    /// What the keys may ask for changes with the vendors' plans: looked at weekly, and daily at first after a refusal.
+    fn look_at_lanes(&self, notices: &mut Vec<Error>) -> Result<String> {
+        let names = stage::load(self.node.root())?.universe.symbols;
+        let mut some: Vec<String> = CANARIES.iter().map(ToString::to_string).filter(|name| names.contains(name)).collect();
+        if some.is_empty() {
+            some = names.first().into_iter().chain(names.last()).cloned().collect();
+        }
+        let host = self.node.host();
+        let again = host.block_on(scheduler::probe_again(&self.node.ctx, &some))??;
+        notices.extend(again.notices);
+        let opened = if again.opened > 0 { text!(", {} of them open again", again.opened) } else { String::new() };
+        Ok(if again.looked_at > 0 { text!(", {} lanes looked at again{opened}", again.looked_at) } else { String::new() })
     }
 
     fn week_is_over(&self, today: TradingDay) -> Result<bool> {

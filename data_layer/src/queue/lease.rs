@@ -329,6 +329,17 @@ pub fn close_lane(tx: &Transaction<'_>, now: UtcTime, vendor: &str, dataset: &st
     Ok(n as u64)
 }
 
+/// Rows that [`close_lane`] closed wait again: the plan holds the lane after all.
+pub fn reopen_lane(tx: &Transaction<'_>, now: UtcTime, vendor: &str, dataset: &str) -> Result<u64> {
+    let n = tx.execute(
+        "UPDATE backfill_queue SET status = 'PENDING', outcome = NULL, last_error = NULL, attempts = 0, next_not_before = NULL, updated_at = ?3
+         WHERE vendor = ?1 AND dataset = ?2 AND status = 'DONE' AND outcome = ?4",
+        params![vendor, dataset, now.to_string(), NOT_ENTITLED],
+    )?;
+    count(tx, "queue.revived", n as u64)?;
+    Ok(n as u64)
+}
+
 /// What a vendor's rows are waiting for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {

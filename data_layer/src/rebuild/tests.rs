@@ -1,5 +1,6 @@
 use super::*;
 use crate::ledger;
+use crate::queue;
 use crate::testkit::{Kit, day, good_bars, range};
 
 fn filled() -> Kit {
@@ -111,4 +112,73 @@ fn lesson_038_a_damaged_database_is_kept_aside_and_made_again_or_was_good() {
         assert_eq!(ledger::all_rows(&db).unwrap(), before, "damage {i}");
         db.close_for_unplug().unwrap();
     }
+}
+
+/// A row of the queue that a worker holds.
+fn leased(kit: &Kit, worker: &queue::Worker, start: &str) -> queue::Lease {
+    let now = kit.root.host().now();
+    let range = crate::time::DateRange::new(day(start), day(start).plus_days(1)).unwrap();
+    let (dataset, kind, vendor) = ("equities_eod".to_string(), queue::Kind::Gap, "alpaca".to_string());
+    let task = queue::NewTask { dataset, symbol: "AAA".into(), range, kind, priority: 1, vendor, not_before: None, run_id: None };
+    let wanted = queue::Wanted { vendor: "alpaca", datasets: &["equities_eod".to_string()], max: &1 };
+    let leases = kit.db.write(|tx| {
+        queue::seed(tx, now, &[task])?;
+        queue::lease_batch(tx, now, worker, &wanted)
+    });
+    leases.unwrap().remove(0)
+}
+
+#[test]
+fn what_somebody_commits_is_no_garbage_until_nobody_is_at_work() {
+    let kit = filled();
+    let worker = queue::Worker::new(kit.root.host(), "other", std::time::Duration::from_secs(600));
+    let lease = leased(&kit, &worker, "2017-03-01");
+    let path = DataPath::new("raw/equities_bars/src=alpaca/tf=1d/y=2017/2017-03-01_2017-03-02_AAA_0123456789abcdef.parquet").unwrap();
+    store::write_atomic(&kit.root, &path, b"its manifest follows").unwrap();
+    assert_eq!(adopt(&kit.root, &kit.db).unwrap().removed, Vec::<String>::new());
+    assert!(kit.place(&path).exists(), "the worker's manifest will name it");
+    kit.db.write(|tx| queue::fail(tx, kit.root.host().now(), &lease, &queue::Failure::Release)).unwrap();
+    assert_eq!(adopt(&kit.root, &kit.db).unwrap().removed, [path.to_string()], "nobody is coming for it");
+}
+
+#[test]
+fn two_that_commit_and_one_that_tidies_up_lose_nothing() {
+    let kit = filled();
+    let (root, template) = (kit.root.clone(), segment::all_manifests(&kit.root).unwrap().pop().unwrap().1);
+    let commits = |name: &'static str| {
+        let (root, template) = (root.clone(), template.clone());
+        move || {
+            let db = Db::open(&root, Which::Node).unwrap();
+            let worker = queue::Worker::new(root.host(), name, std::time::Duration::from_secs(600));
+            for n in 0..50 {
+                let start = day("2016-06-01").plus_days(n);
+                let range = crate::time::DateRange::new(start, start.plus_days(1)).unwrap();
+                let (dataset, kind, vendor) = ("equities_eod".to_string(), queue::Kind::Gap, name.to_string());
+                let task = queue::NewTask { dataset, symbol: name.to_uppercase(), range, kind, priority: 1, vendor, not_before: None, run_id: None };
+                let wanted = queue::Wanted { vendor: name, datasets: &["equities_eod".to_string()], max: &1 };
+                let now = root.host().now();
+                let lease = db.write(|tx| queue::seed(tx, now, &[task]).and_then(|_| queue::lease_batch(tx, now, &worker, &wanted)));
+                let Some(lease) = lease.unwrap().pop() else { continue };
+                let path = DataPath::new(format!("raw/equities_bars/src={name}/tf=1d/y=2016/{start}_AAA.parquet")).unwrap();
+                let file = store::write_atomic(&root, &path, format!("{name} {n}").as_bytes()).unwrap();
+                std::thread::yield_now();
+                let mut manifest = Manifest { vendor: name.into(), ..template.clone() };
+                manifest.segments.truncate(1);
+                let one = &mut manifest.segments[0];
+                (one.path, one.sha256, one.bytes) = (path, file.sha256, file.bytes);
+                let place = segment::write_manifest(&root, &manifest).unwrap();
+                db.write(|tx| segment::register(tx, &place, &manifest).and_then(|_| queue::complete(tx, now, &lease, "OK"))).unwrap();
+            }
+        }
+    };
+    let threads = [std::thread::spawn(commits("tiingo")), std::thread::spawn(commits("massive"))];
+    while threads.iter().any(|t| !t.is_finished()) {
+        assert_eq!(adopt(&kit.root, &kit.db).unwrap().lost, Vec::<String>::new());
+    }
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    let adopted = adopt(&kit.root, &kit.db).unwrap();
+    assert_eq!((adopted.lost.len(), adopted.removed.len(), adopted.adopted), (0, 0, 0));
+    let known: i64 = kit.db.lock().unwrap().query_row("SELECT count(*) FROM segments", [], |r| r.get(0)).unwrap();
+    assert_eq!(known as u64, adopted.segments);
+    assert!(adopted.segments >= 100, "{adopted:?}");
 }

@@ -1,6 +1,7 @@
 //! One batch: clamp, ask, decode, write, finish. Everything a batch brought is committed in one transaction, or nothing.
 
 use super::IngestContext;
+use super::probe::{know_lanes, outside_the_plan};
 use super::tasks::{Clamp, clamp};
 use crate::bookmarks::{self, Bookmark};
 use crate::error::{Error, Result, code};
@@ -10,14 +11,17 @@ use crate::schema::{dataset, table, timeframe};
 use crate::segment::{self, Asked, Manifest, Place, RequestRecord};
 use crate::sourcing::entitlement::{self, LiveStatus};
 use crate::sourcing::{Entry, Vendor};
-use crate::time::UtcTime;
+use crate::time::{DateRange, UtcTime};
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, Connector, Request, Rows, connector, recognise};
+use crate::vendor::{Batch, Connector, Page, Request, Rows, connector, recognise};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// First wait after an attempt that failed; doubles each time.
 const RETRY_BASE: Duration = Duration::from_secs(15);
+
+/// Outcome of a row whose symbol the vendor does not know.
+const UNKNOWN_SYMBOL: &str = "UNKNOWN_SYMBOL";
 
 /// What a batch came to.
 #[derive(Debug, Default)]
@@ -75,17 +79,24 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
                 total.add(put_back(ctx, &group, &Failure::Release)?);
                 continue;
             }
+            Err(e) if is_of_the_answer(&e) => {
+                total.add(put_back_with_notice(ctx, &group, e)?);
+                continue;
+            }
             Err(e) => return Err(e),
         };
         match gathered {
-            Gathered::Rows(rows, beside, records) => total.add(commit_off_thread(ctx, vendor, group, batch, (rows, beside), records).await?),
+            Gathered::Rows(rows, beside, records) => match commit_off_thread(ctx, vendor, group.clone(), batch, (rows, beside), records).await {
+                Err(e) if is_of_the_answer(&e) => total.add(put_back_with_notice(ctx, &group, e)?),
+                done => total.add(done?),
+            },
             Gathered::Malformed(request, http, body, why) => {
                 let why = recognise::shape(&body).map_or_else(|| why.clone(), |what| text!("{why} (the body looks like {what})"));
                 ctx.fetcher.quarantine(&ctx.root, &request, http, &body, &why)?;
                 total.add(put_back(ctx, &group, &Failure::Attempt { error: text!("malformed answer: {why}"), base: RETRY_BASE })?);
             }
             Gathered::Refused(_, Refusal::Vendor { class: Class::UnknownSymbol, words, .. }) => {
-                total.add(without_unknown(ctx, group, &words, &mut groups)?);
+                total.add(without_unknown(ctx, &entry, range, group, &words, &mut groups)?);
             }
             Gathered::Refused(request, refusal) => total.add(refused(ctx, &entry, &group, &request, refusal)?),
         }
@@ -116,7 +127,8 @@ async fn gather(ctx: &IngestContext, connector: &dyn Connector, batch: &Batch, l
                 Ok(body) => body,
                 Err(refusal) => return Ok(Gathered::Refused(page, refusal)),
             };
-            let decoded = match connector.decode(batch, &page, &body.bytes) {
+            let named = |page: Page| if batch.symbols.is_empty() { Ok(page) } else { page.rows.check_names().map(|()| page) };
+            let decoded = match connector.decode(batch, &page, &body.bytes).and_then(named) {
                 Ok(decoded) => decoded,
                 Err(why) => return Ok(Gathered::Malformed(page, body.http, body.bytes, why)),
             };
@@ -229,7 +241,11 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
         bookmarks::exact_from(tx, manifest.ingested_at)?;
         for lease in leases {
             let rows = if lease.symbol.is_empty() { rows.len() as u64 } else { counts.get(lease.symbol.as_str()).copied().unwrap_or(0) };
-            let outcome = if rows == 0 && table == table::RAW_EQUITIES_BARS { "EMPTY" } else { "OK" };
+            let outcome = match () {
+                () if manifest.requests.iter().any(|r| r.http == 404) => UNKNOWN_SYMBOL,
+                () if rows == 0 && table == table::RAW_EQUITIES_BARS => "EMPTY",
+                () => "OK",
+            };
             if queue::complete(tx, now, lease, outcome)? {
                 let key = bookmarks::Key { vendor: vendor.as_str(), dataset: &lease.dataset, symbol: &lease.symbol, range: lease.range };
                 bookmarks::put(tx, &key, &Bookmark { cursor: None, pages, rows, complete: true, updated_at: manifest.ingested_at })?;
@@ -301,6 +317,18 @@ fn put_back(ctx: &IngestContext, leases: &[Lease], failure: &Failure) -> Result<
     Ok(Tally { failed, ..Tally::default() })
 }
 
+/// Trouble with what was asked or answered, not with the drive, the keys or the host: it is the row's, and the others go on.
+fn is_of_the_answer(e: &Error) -> bool {
+    let id = e.body().code.id;
+    e.is(code::SSD_PATH) || ["TML-BUG", "TML-DATA", "TML-QC"].iter().any(|family| id.starts_with(family))
+}
+
+fn put_back_with_notice(ctx: &IngestContext, leases: &[Lease], e: Error) -> Result<Tally> {
+    let mut tally = put_back(ctx, leases, &Failure::Attempt { error: e.to_string(), base: RETRY_BASE })?;
+    tally.notices.push(e);
+    Ok(tally)
+}
+
 fn finish_without_rows(ctx: &IngestContext, leases: &[Lease], outcome: &str) -> Result<Tally> {
     let now = ctx.host().now();
     let done = ctx.db.write(|tx| queue::complete_all(tx, now, leases, outcome))?;
@@ -309,20 +337,34 @@ fn finish_without_rows(ctx: &IngestContext, leases: &[Lease], outcome: &str) -> 
 
 /// One unknown symbol must not spoil the batch it shares a request with: it is finished, or the batch is halved until it
 /// stands alone.
-fn without_unknown(ctx: &IngestContext, mut group: Vec<Lease>, words: &str, groups: &mut Vec<Vec<Lease>>) -> Result<Tally> {
+fn without_unknown(ctx: &IngestContext, entry: &Entry, range: DateRange, mut group: Vec<Lease>, words: &str, groups: &mut Vec<Vec<Lease>>) -> Result<Tally> {
     if group.len() == 1 {
-        return finish_without_rows(ctx, &group, "UNKNOWN_SYMBOL");
+        return not_known(ctx, entry, &group, range);
     }
     let named = |l: &Lease| words.split(|c: char| !(c.is_ascii_alphanumeric() || "./-".contains(c))).any(|w| w.trim_matches(['.', '-']) == l.symbol);
     let (unknown, rest): (Vec<Lease>, Vec<Lease>) = group.iter().cloned().partition(named);
     if unknown.len() == 1 {
         groups.push(rest);
-        return finish_without_rows(ctx, &unknown, "UNKNOWN_SYMBOL");
+        return not_known(ctx, entry, &unknown, range);
     }
     let half = group.split_off(group.len() / 2);
     groups.push(half);
     groups.push(group);
     Ok(Tally::default())
+}
+
+/// Of bars it is an answer that the vendor knows no such symbol: it is kept like one, so that the audit asks the next vendor, and
+/// this one no more often than one that has nothing.
+fn not_known(ctx: &IngestContext, entry: &Entry, leases: &[Lease], range: DateRange) -> Result<Tally> {
+    if place_of(&entry.dataset).0 != table::RAW_EQUITIES_BARS {
+        return finish_without_rows(ctx, leases, UNKNOWN_SYMBOL);
+    }
+    let symbols: Vec<String> = leases.iter().map(|l| l.symbol.clone()).collect();
+    let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows };
+    let request = connector(entry.vendor).plan(&batch)?.into_iter().next().ok_or_else(|| Error::bug("an answer without a request"))?;
+    let (body_sha256, api_version) = (crate::store::sha256_hex(b""), request.api_version.to_string());
+    let record = RequestRecord { source_uri: request.source_uri(), http: 404, pages: 1, rows: 0, body_sha256, api_version };
+    commit(ctx, entry.vendor, leases, &batch, (&Rows::Bars(Vec::new()), None), vec![record])
 }
 
 /// What a refusal means for the rows, the lane and the vendor.
@@ -346,8 +388,8 @@ fn refused(ctx: &IngestContext, entry: &Entry, leases: &[Lease], request: &Reque
                 entitlement::record(tx, entry, LiveStatus::EntitlementBlocked, &words, now)?;
                 Ok(done + queue::close_lane(tx, now, vendor.as_str(), &entry.dataset, &words)?)
             })?;
-            let notice = Error::new(code::KEY_NOT_ENTITLED, text!("the {vendor} key's plan does not include {}", entry.dataset)).cause(words);
-            Ok(Tally { tasks_done: done, halt_lane: true, notices: vec![notice], ..Tally::default() })
+            know_lanes(ctx)?;
+            Ok(Tally { tasks_done: done, halt_lane: true, notices: vec![outside_the_plan(entry, words)], ..Tally::default() })
         }
         Class::BadKey => {
             let mut tally = put_back(ctx, leases, &Failure::Release)?;

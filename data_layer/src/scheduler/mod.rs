@@ -26,8 +26,8 @@ mod batch;
 mod beside;
 pub mod probe;
 pub mod tasks;
-pub use probe::{KeyCheck, KeyVerdict, probe_key, probe_lanes};
-pub use tasks::{Planned, bootstrap_tasks, forward_tasks, listing_tasks, macro_tasks, market_task};
+pub use probe::{Again, KeyCheck, KeyVerdict, know_lanes, probe_again, probe_key, probe_lanes};
+pub use tasks::{Planned, bootstrap_tasks, forward_tasks, listing_tasks, macro_tasks, market_task, second_opinion};
 
 /// Longest wait that `DrainUntil::Empty` sits through (a minute's freeze, a back-off); longer ones are reported.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
@@ -68,7 +68,9 @@ impl IngestContext {
         };
         // Practice on a crowded machine is nobody's harm: there only a full drive stops.
         let disk = if root.is_world() { Disk { warn: 1.0, stop: 1.0, ..wish.disk } } else { wish.disk };
-        Ok(Self { root: root.clone(), db, fetcher, worker, disk })
+        let ctx = Self { root: root.clone(), db, fetcher, worker, disk };
+        know_lanes(&ctx)?;
+        Ok(ctx)
     }
 
     pub fn host(&self) -> &Host {

@@ -99,18 +99,81 @@ fn judge(vendor: Vendor, answer: std::result::Result<Body, Refusal>, good: &str)
 pub async fn probe_lanes(ctx: &IngestContext, symbols: &[String]) -> Result<Vec<Entitlement>> {
     let entries: Vec<Entry> = ctx.vendors().endpoints.entries().iter().filter(|e| e.enabled()).cloned().collect();
     for entry in entries.iter().filter(|e| is_probed(e) && ctx.vendors().missing_keys(e.vendor).is_empty()) {
-        let Some((live, words)) = probe_lane(ctx, entry, symbols).await? else { continue };
-        let now = ctx.host().now();
-        ctx.db.write(|tx| {
-            entitlement::record(tx, entry, live, &words, now)?;
-            if live == LiveStatus::EntitlementBlocked {
-                queue::close_lane(tx, now, entry.vendor.as_str(), &entry.dataset, &words)?;
-            }
-            Ok(())
-        })?;
+        if let Some((live, words)) = probe_lane(ctx, entry, symbols).await? {
+            keep(ctx, entry, live, &words)?;
+        }
     }
     let conn = ctx.db.lock()?;
     Ok(entitlement::all(&conn)?.into_values().collect())
+}
+
+/// What looking again at lanes showed.
+#[derive(Debug, Default)]
+pub struct Again {
+    pub looked_at: u64,
+    /// Lanes that serve again.
+    pub opened: u64,
+    /// A lane that was refused for the first time, a key that is rejected, a vendor that is away.
+    pub notices: Vec<Error>,
+}
+
+/// Look again at the lanes that were ever looked at or refused and are due: one that serves weekly, one that was refused daily at
+/// first. One that serves again is asked again for all that it was refused.
+pub async fn probe_again(ctx: &IngestContext, symbols: &[String]) -> Result<Again> {
+    let known = entitlement::all(&*ctx.db.lock()?)?;
+    let mut out = Again::default();
+    for entry in ctx.vendors().endpoints.entries().iter().filter(|e| e.enabled() && ctx.vendors().missing_keys(e.vendor).is_empty()) {
+        let before = known.get(&(entry.vendor.as_str().to_string(), entry.dataset.clone()));
+        let Some(before) = before.filter(|b| b.lane == entry.lane && (b.blocked() || is_probed(entry)) && b.is_due(ctx.host().now())) else { continue };
+        out.looked_at += 1;
+        // Of a lane that is closed one name tells enough.
+        let some = if before.blocked() { &symbols[..symbols.len().min(1)] } else { symbols };
+        let (live, words) = match probe_lane(ctx, entry, some).await {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(e) if e.is(code::KEY_REJECTED) || e.is(code::NET_UNREACHABLE) => {
+                out.notices.push(e);
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        // An answer that says nothing of the plan opens nothing.
+        let live = if before.blocked() && live != LiveStatus::LiveVerified { LiveStatus::EntitlementBlocked } else { live };
+        keep(ctx, entry, live, &words)?;
+        out.opened += u64::from(before.blocked() && live == LiveStatus::LiveVerified);
+        if !before.blocked() && live == LiveStatus::EntitlementBlocked {
+            out.notices.push(outside_the_plan(entry, words));
+        }
+    }
+    Ok(out)
+}
+
+/// What a person is told once when a vendor refuses a lane.
+pub(super) fn outside_the_plan(entry: &Entry, words: String) -> Error {
+    Error::new(code::KEY_NOT_ENTITLED, text!("the {} key's plan does not include {}", entry.vendor, entry.dataset)).cause(words)
+}
+
+/// Record what a lane showed; its rows go, or come back, with it.
+fn keep(ctx: &IngestContext, entry: &Entry, live: LiveStatus, words: &str) -> Result<()> {
+    let now = ctx.host().now();
+    ctx.db.write(|tx| {
+        entitlement::record(tx, entry, live, words, now)?;
+        match live {
+            LiveStatus::EntitlementBlocked => queue::close_lane(tx, now, entry.vendor.as_str(), &entry.dataset, words)?,
+            LiveStatus::LiveVerified => queue::reopen_lane(tx, now, entry.vendor.as_str(), &entry.dataset)?,
+            LiveStatus::Unprobed | LiveStatus::LiveFailed => 0,
+        };
+        Ok(())
+    })?;
+    know_lanes(ctx)
+}
+
+/// Tell the registry which lanes the keys were found not to hold, by this process or another: no plan counts on them.
+pub fn know_lanes(ctx: &IngestContext) -> Result<()> {
+    let found = entitlement::all(&*ctx.db.lock()?)?;
+    let shut = found.into_values().filter(Entitlement::blocked).filter_map(|e| Some((Vendor::parse(&e.vendor).ok()?, e.dataset)));
+    ctx.vendors().endpoints.set_shut(shut.collect());
+    Ok(())
 }
 
 fn is_probed(entry: &Entry) -> bool {

@@ -7,6 +7,7 @@ use crate::queue::{Kind, NewTask};
 use crate::schema::dataset;
 use crate::sourcing::{Endpoints, Entry};
 use crate::time::{DateRange, TradingDay, UtcTime};
+use std::collections::BTreeSet;
 
 /// Rows, and the windows that no enabled lane reaches back to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,6 +39,14 @@ pub fn bootstrap_tasks(endpoints: &Endpoints, dataset_name: &str, symbols: &[Str
         out.tasks.extend(symbols.iter().map(|s| task(entry, s, range, kind, None, run_id)));
     }
     out
+}
+
+/// A row for the best vendor that can be asked, reaches back to the window, and is none of those that have answered already.
+pub fn second_opinion(endpoints: &Endpoints, dataset_name: &str, symbol: &str, range: DateRange, answered: &BTreeSet<String>, now: UtcTime) -> Option<NewTask> {
+    let reaches = |e: &&Entry| endpoints.depth_on(e, now.utc_day()).is_none_or(|from| from <= range.start);
+    let routes = endpoints.open_routes(dataset_name, range.end.plus_days(-1));
+    let entry = routes.into_iter().find(|e| reaches(e) && !answered.contains(e.vendor.as_str()))?;
+    Some(task(entry, symbol, range, Kind::Gap, None, None))
 }
 
 /// Today's row for every symbol: day bars or minutes of one session, not due before the vendor has them.

@@ -46,12 +46,27 @@ pub struct Entitlement {
     /// The vendor's words, redacted.
     pub detail: String,
     pub checked_at: UtcTime,
+    /// How often in a row the lane was found refused.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refusals: u32,
 }
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// Days after which a lane is looked at again: one that serves weekly, one that was refused after 1, 2, 4 and then weekly.
+const AGAIN_DAYS: [i32; 4] = [7, 1, 2, 4];
 
 impl Entitlement {
     /// Whether the lane must not be asked until the next audit.
     pub fn blocked(&self) -> bool {
         self.live == LiveStatus::EntitlementBlocked
+    }
+    /// Whether it is time to look again.
+    pub fn is_due(&self, now: UtcTime) -> bool {
+        let days = AGAIN_DAYS.get(self.refusals as usize).copied().unwrap_or(AGAIN_DAYS[0]);
+        now.utc_day().0 - self.checked_at.utc_day().0 >= days
     }
 }
 
@@ -64,7 +79,12 @@ pub fn record(tx: &Transaction<'_>, entry: &Entry, live: LiveStatus, detail: &st
         (_, EnableStatus::Supplemental) => "supplemental",
         (_, EnableStatus::ResearchOnly) => "research_only",
     };
-    let evidence = crate::store::canonical_json(&serde_json::json!({ "words": detail }))?;
+    let before = all(tx)?.remove(&(entry.vendor.as_str().to_string(), entry.dataset.clone())).map_or(0, |e| e.refusals);
+    let mut evidence = serde_json::json!({ "words": detail });
+    if live == LiveStatus::EntitlementBlocked {
+        evidence["refusals"] = (before + 1).into();
+    }
+    let evidence = crate::store::canonical_json(&evidence)?;
     tx.execute(
         "INSERT OR REPLACE INTO entitlements (vendor, dataset, lane, doc_status, live_status, enable_status, evidence_json, checked_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -84,8 +104,9 @@ pub fn all(conn: &Connection) -> Result<BTreeMap<(String, String), Entitlement>>
         let (vendor, dataset, lane, live, evidence, at) = row?;
         let words: serde_json::Value = serde_json::from_str(&evidence)?;
         let detail = words.get("words").and_then(|w| w.as_str()).unwrap_or_default().to_string();
-        let found =
-            Entitlement { vendor: vendor.clone(), dataset: dataset.clone(), lane, live: LiveStatus::parse(&live), detail, checked_at: UtcTime::parse(&at)? };
+        let refusals = words.get("refusals").and_then(serde_json::Value::as_u64).map_or(0, |n| u32::try_from(n).unwrap_or(u32::MAX));
+        let (live, checked_at) = (LiveStatus::parse(&live), UtcTime::parse(&at)?);
+        let found = Entitlement { vendor: vendor.clone(), dataset: dataset.clone(), lane, live, detail, checked_at, refusals };
         out.insert((vendor, dataset), found);
     }
     Ok(out)

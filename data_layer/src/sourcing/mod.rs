@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub mod entitlement;
 pub mod settings;
@@ -181,6 +182,19 @@ pub struct Endpoints {
     ignore_depth: bool,
     /// Vendors whose key this host holds: only theirs and the core lanes are routed to.
     keyed: BTreeSet<Vendor>,
+    /// What those keys were found not to hold.
+    shut: Shut,
+}
+
+/// Lanes that a vendor has refused, known to all copies of a registry: what one worker learns, every plan of the process knows.
+#[derive(Clone, Debug, Default)]
+struct Shut(Arc<RwLock<BTreeSet<(Vendor, String)>>>);
+
+impl PartialEq for Shut {
+    /// Not what a registry says, but what became of it.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 const BUILT_IN: &str = include_str!("../../../configs/endpoints.yml");
@@ -227,7 +241,7 @@ impl Endpoints {
                 return bad("all lanes of a vendor share one key, so they must state the same windows and reset".into());
             }
         }
-        Ok(Self { entries: file.entries, ignore_depth: false, keyed: BTreeSet::new() })
+        Ok(Self { entries: file.entries, ignore_depth: false, keyed: BTreeSet::new(), shut: Shut::default() })
     }
 
     pub fn entries(&self) -> &[Entry] {
@@ -254,11 +268,26 @@ impl Endpoints {
         out
     }
 
-    /// The vendor that is asked first; a refusal names the dataset and the day.
+    /// Those of [`Self::routes`] that can be asked now: the key is here, and the vendor has not refused the lane.
+    pub fn open_routes(&self, dataset: &str, asof: TradingDay) -> Vec<&Entry> {
+        let shut = self.shut.0.read().unwrap_or_else(PoisonError::into_inner);
+        // A registry that was given no keys knows of none.
+        let open = |e: &&Entry| (self.keyed.is_empty() || self.keyed.contains(&e.vendor)) && !shut.contains(&(e.vendor, e.dataset.clone()));
+        self.routes(dataset, asof).into_iter().filter(open).collect()
+    }
+
+    /// Which lanes the vendors have refused; the others are open.
+    pub fn set_shut(&self, lanes: BTreeSet<(Vendor, String)>) {
+        *self.shut.0.write().unwrap_or_else(PoisonError::into_inner) = lanes;
+    }
+
+    /// The vendor that is asked first: the best that can be asked now. Where none can, the best there is: its rows wait for a key,
+    /// or for a plan that holds the lane again. A refusal names the dataset and the day.
     pub fn route(&self, dataset: &str, asof: TradingDay) -> Result<&Entry> {
-        self.routes(dataset, asof)
+        self.open_routes(dataset, asof)
             .into_iter()
             .next()
+            .or_else(|| self.routes(dataset, asof).into_iter().next())
             .ok_or_else(|| Error::new(code::DATA_MISSING, text!("no enabled vendor lane serves {dataset} on {asof}")).fix("trademl status"))
     }
 

@@ -83,6 +83,8 @@ fn keys_are_redacted_plain_and_encoded() {
     let env = BTreeMap::from([("ALPACA_API_KEY".to_string(), "CANARY+KEY/1".to_string())]);
     let v = vendors_from(&host, &root, &env).unwrap();
     assert_eq!(v.redact("key CANARY+KEY/1 and CANARY%2BKEY/1"), "key *** and ***");
+    assert_eq!(v.redact("CANARY%2BKEY%2F1 CANARY%2bKEY%2f1 CANARY+KEY\\/1"), "*** *** ***");
+    assert_eq!(v.redact_bytes(b"<p>\xe9 http://x/?apikey=CANARY%2BKEY/1&a=b\xff CANARY+KEY/1"), b"<p>\xe9 http://x/?apikey=***&a=b\xff ***");
     assert!(!format!("{v:?}").contains("CANARY"));
     assert_eq!(v.missing_keys(Vendor::Alpaca), ["ALPACA_API_SECRET"]);
 }

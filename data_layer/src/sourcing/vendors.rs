@@ -137,20 +137,50 @@ impl Vendors {
     }
     /// Replace every known key in a text by `***`: the last thing done to anything that a person or a file will see.
     pub fn redact(&self, text: &str) -> String {
-        let mut out = text.to_string();
-        for (name, key) in &self.keys {
-            let plain = key.expose_secret();
-            // SEC's contact is no secret; a very short "key" would blank out innocent text.
-            if name != "SEC_CONTACT" && plain.len() >= 4 {
-                out = out.replace(plain, "***");
-                let encoded = encode_query(plain);
-                if encoded != plain {
-                    out = out.replace(&encoded, "***");
-                }
-            }
+        self.spellings().iter().fold(text.to_string(), |out, spelling| out.replace(spelling, "***"))
+    }
+    /// The same of bytes, whatever encoding they are in: keys are plain ASCII in all that a proxy's page may have.
+    pub fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.spellings().iter().fold(bytes.to_vec(), |out, spelling| replace_bytes(&out, spelling.as_bytes()))
+    }
+    /// Every way in which a key may be written: as it is, in a URL, in JSON. The longest first.
+    fn spellings(&self) -> Vec<String> {
+        let mut out = BTreeSet::new();
+        // SEC's contact is no secret; a very short "key" would blank out innocent text.
+        for plain in self.keys.iter().filter(|(name, _)| *name != "SEC_CONTACT").map(|(_, key)| key.expose_secret()).filter(|key| key.len() >= 4) {
+            let encoded = encode_query(plain);
+            let strict = encoded.replace(',', "%2C").replace(':', "%3A").replace('/', "%2F");
+            let quoted = serde_json::Value::from(plain).to_string();
+            let json = quoted[1..quoted.len() - 1].to_string();
+            let slashed = json.replace('/', "\\/");
+            out.extend([plain.to_string(), lower_escapes(&encoded), lower_escapes(&strict), encoded, strict, json, slashed]);
         }
+        let mut out: Vec<String> = out.into_iter().collect();
+        out.sort_by_key(|spelling| std::cmp::Reverse(spelling.len()));
         out
     }
+}
+
+/// `%2f` for `%2F`.
+fn lower_escapes(text: &str) -> String {
+    let mut parts = text.split('%');
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |out, part| match part.split_at_checked(2) {
+        Some((hex, rest)) => format!("{out}%{}{rest}", hex.to_ascii_lowercase()),
+        None => format!("{out}%{part}"),
+    })
+}
+
+fn replace_bytes(bytes: &[u8], what: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(what.len()).position(|window| window == what) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(b"***");
+        rest = &rest[at + what.len()..];
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// Plain HTTP to loopback only; never Alpaca's live trading host.

@@ -231,9 +231,11 @@ fn refusal(a: &Answer<'_>, json: Option<&Top>) -> Class {
         return class;
     }
     match a.status {
-        402 | 403 if plan_words(&lower) => Class::NotEntitled,
+        402 | 403 if refused_by_plan(a, json, &lower) => Class::NotEntitled,
         404 => Class::UnknownSymbol,
         500..=599 | 408 => Class::Transient,
+        // Only public services refuse with a page: others' is a gateway's between us, whatever words are on it.
+        _ if is_html(a.body) && !matches!(a.vendor, Vendor::SecEdgar | Vendor::Treasury) => Class::Transient,
         _ => Class::Unclassified,
     }
 }
@@ -288,20 +290,21 @@ fn special(a: &Answer<'_>, json: Option<&Top>, lower: &str) -> Option<Class> {
     }
 }
 
-fn plan_words(lower: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "subscription",
-        "not entitled",
-        "upgrade",
-        "your plan",
-        "premium",
-        "special endpoint",
-        "don't have access",
-        "do not have permission",
-        "not authorized",
-        "exclusively",
-    ];
-    WORDS.iter().any(|w| lower.contains(w))
+/// What this vendor says, and no other, when the plan does not hold a lane. Anybody's page may say "not authorized" or "upgrade",
+/// and a lane that is taken for refused stays closed for a day at least.
+fn refused_by_plan(a: &Answer<'_>, json: Option<&Top>, lower: &str) -> bool {
+    let says = |words: &[&str]| words.iter().any(|w| lower.contains(w));
+    match a.vendor {
+        Vendor::Alpaca => json.is_some() && says(&["subscription does not permit"]),
+        Vendor::Tiingo => json.is_some() && says(&["do not have permission"]),
+        Vendor::Massive => json.is_some_and(|v| v.get("status").and_then(Field::as_str) == Some("NOT_AUTHORIZED")) || json.is_some() && says(&["not entitled"]),
+        Vendor::Finnhub => json.is_some() && says(&["don't have access to this resource"]),
+        // In plain words as often as in JSON.
+        Vendor::Fmp => !is_html(a.body) && says(&["premium", "special endpoint", "exclusive endpoint", "current subscription", "exclusively"]),
+        Vendor::AlphaVantage => json.is_some() && says(&["premium endpoint"]),
+        // Public services have no plans.
+        Vendor::Fred | Vendor::SecEdgar | Vendor::Treasury => false,
+    }
 }
 
 #[cfg(test)]

@@ -121,3 +121,23 @@ fn lesson_010_a_success_is_never_searched_for_refusal_words() {
     assert_eq!(class(Vendor::AlphaVantage, 200, r#"{"Information":"25 requests per day","data":[]}"#), Class::Ok, "a second key: not a refusal");
     assert_eq!(class(Vendor::AlphaVantage, 200, "symbol,name\nPLAN,premium endpoint per day\n"), Class::Ok);
 }
+
+#[test]
+fn only_the_vendors_own_words_close_a_lane() {
+    let page = "<html><body>403: You are not authorized to access this page. Please upgrade your plan, premium subscription.</body></html>";
+    for vendor in Vendor::ALL {
+        for status in [400, 402, 403, 407, 451] {
+            let class = class(*vendor, status, page);
+            let want = match (vendor, status) {
+                // The SEC turns those away with a page whom it takes for too busy.
+                (Vendor::SecEdgar, 403) => Class::RateLimited { per: None, seconds: Some(600.0) },
+                (Vendor::SecEdgar | Vendor::Treasury, _) => Class::Unclassified,
+                _ => Class::Transient,
+            };
+            assert_eq!(class, want, "{vendor} {status}");
+        }
+        // The same words of a proxy that speaks JSON are nobody's plan, except where the vendor is known to use them.
+        let proxy = r#"{"message":"access denied by policy: not authorized, please upgrade"}"#;
+        assert_eq!(class(*vendor, 403, proxy), Class::Unclassified, "{vendor}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::frames;
 use crate::error::Result;
+use crate::root::encode_symbol;
 use crate::sourcing::Vendor;
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
@@ -248,6 +249,14 @@ impl Rows {
             Self::Companies(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Filings(v) => v.iter().map(|r| r.cik.as_str()).collect(),
         }
+    }
+    /// Symbols name files: an answer about one that cannot be a name is not the lane's format.
+    pub fn check_names(&self) -> std::result::Result<(), String> {
+        let bad = self.symbols().into_iter().find(|symbol| encode_symbol(symbol).is_err());
+        bad.map_or(Ok(()), |symbol| {
+            let begins: String = symbol.chars().take(20).collect();
+            Err(text!("a symbol of {} bytes: '{begins}'", symbol.len()))
+        })
     }
     /// How many rows each symbol has.
     pub fn counts(&self) -> BTreeMap<&str, u64> {

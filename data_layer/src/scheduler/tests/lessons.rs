@@ -81,3 +81,26 @@ async fn lesson_022_a_lane_that_works_for_a_famous_name_only_is_no_lane() {
     let lane = found.iter().find(|e| e.vendor == "tiingo" && e.dataset == "equities_eod").unwrap();
     assert!(lane.blocked() && lane.detail.contains("AAPL") && lane.detail.contains("ADBE"), "{}", lane.detail);
 }
+
+#[tokio::test]
+async fn an_answer_about_a_symbol_that_cannot_be_one_fails_its_row_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = "X".repeat(10_000);
+    let script = move |_: usize, call: &Call| {
+        let dividend = format!(r#"{{"symbol":"{long}","ex_date":"2017-01-10","process_date":"2017-01-11","rate":0.5,"id":"1"}}"#);
+        let body = format!(r#"{{"corporate_actions":{{"cash_dividends":[{dividend}]}},"next_page_token":null}}"#);
+        call.url.ends_with("/v1/corporate-actions").then(|| raw(200, body))
+    };
+    let vendor = FakeVendor::new(10_000, Box::new(script));
+    let ctx = context(dir.path(), Arc::clone(&vendor), None).unwrap();
+    let planned = bootstrap_tasks(&ctx.vendors().endpoints, dataset::CORP_ACTIONS, &names(1), window(), Kind::Forward, None);
+    ctx.db.write(|tx| seed(tx, ctx.host().now(), &planned.tasks)).unwrap();
+    seed_eod(&ctx, &names(2)).unwrap();
+    let report = drain(&ctx, DrainUntil::Empty, &Quiet).await.unwrap();
+    assert_eq!((report.tasks_done, report.failed), (4, 2), "{report:?}");
+    let words: String = {
+        let conn = ctx.db.lock().unwrap();
+        conn.query_row("SELECT last_error FROM backfill_queue WHERE status = 'FAILED'", [], |r| r.get(0)).unwrap()
+    };
+    assert!(words.contains("a symbol of 10000 bytes") && words.len() < 200, "{words}");
+}
