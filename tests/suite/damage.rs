@@ -96,9 +96,11 @@ impl Drive {
         let mut service = rig.service(node);
         rig.live(&mut service, t(until), |_, _| {});
         drop(service);
-        // FRED answers with what is public when it is asked. All of it is asked again now, so that whatever is asked again later, at
-        // the same moment of this world, has the same answer.
-        for path in files(&rig.place).keys().filter(|p| p.starts_with("raw/macros_fred/") || p.starts_with("manifests/macros_fred/")) {
+        // FRED answers with what is public when it is asked, and actions are told as they are announced. All of it is asked again now, so that
+        // whatever is asked again later, at the same moment of this world, has the same answer.
+        let by_its_moment =
+            |p: &&String| ["macros_fred/", "corp_actions/"].iter().any(|of| ["raw/", "manifests/"].iter().any(|a| p.starts_with(&format!("{a}{of}"))));
+        for path in files(&rig.place).keys().filter(by_its_moment) {
             std::fs::remove_file(rig.place.join(path)).unwrap();
         }
         audit_full(&rig, || ()).unwrap();

@@ -147,7 +147,7 @@ fn a_session_that_was_judged_before_it_was_asked_for_is_asked_for_as_todays() {
     assert_eq!(audited.gaps.len(), NAMES.len());
     let asked = |dataset: &str| {
         let conn = node.db().lock().unwrap();
-        let sql = "SELECT count(*) FROM backfill_queue WHERE kind = 'FORWARD' AND dataset = ?1 AND start_date = '2017-12-01'";
+        let sql = "SELECT count(*) FROM backfill_queue WHERE kind = 'FORWARD' AND dataset = ?1 AND start_date <= '2017-12-01' AND end_date > '2017-12-01'";
         conn.query_row(sql, [dataset], |r| r.get::<_, i64>(0)).unwrap() as usize
     };
     node.seed_forward().unwrap();
