@@ -241,12 +241,7 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
         bookmarks::exact_from(tx, manifest.ingested_at)?;
         for lease in leases {
             let rows = if lease.symbol.is_empty() { rows.len() as u64 } else { counts.get(lease.symbol.as_str()).copied().unwrap_or(0) };
-            let outcome = match () {
-                () if manifest.requests.iter().any(|r| r.http == 404) => UNKNOWN_SYMBOL,
-                () if rows == 0 && table == table::RAW_EQUITIES_BARS => "EMPTY",
-                () => "OK",
-            };
-            if queue::complete(tx, now, lease, outcome)? {
+            if queue::complete(tx, now, lease, outcome_of(&manifest, rows))? {
                 let key = bookmarks::Key { vendor: vendor.as_str(), dataset: &lease.dataset, symbol: &lease.symbol, range: lease.range };
                 bookmarks::put(tx, &key, &Bookmark { cursor: None, pages, rows, complete: true, updated_at: manifest.ingested_at })?;
                 if beside.is_some() {
@@ -275,6 +270,15 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
         host.ack("task", &id.to_string());
     }
     Ok(Tally { tasks_done: done.len() as u64, rows: fresh, ..Tally::default() })
+}
+
+/// What a row of the queue came to, by the answer and its own rows in it.
+fn outcome_of(manifest: &Manifest, rows: u64) -> &'static str {
+    match () {
+        () if manifest.requests.iter().any(|r| r.http == 404) => UNKNOWN_SYMBOL,
+        () if rows == 0 && manifest.table == table::RAW_EQUITIES_BARS => "EMPTY",
+        () => "OK",
+    }
 }
 
 /// Whether at least one lease is still held: a worker that slept through all of them writes nothing.
