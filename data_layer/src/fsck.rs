@@ -63,6 +63,9 @@ pub fn is_sound(findings: &[Finding]) -> bool {
     findings.iter().all(|f| f.status != Level::Fail)
 }
 
+/// Findings of one kind that are named one by one.
+const NAMED: usize = 20;
+
 /// Check everything that can be checked without a vendor. Errors are findings; `Err` means that nothing could be checked.
 pub fn run(root: &DataRoot) -> Result<Vec<Finding>> {
     let mut out = Vec::new();
@@ -159,12 +162,14 @@ fn stray_files(root: &DataRoot, manifests: &[(DataPath, Manifest)], out: &mut Ve
     let named: BTreeSet<&DataPath> = manifests.iter().flat_map(|(_, m)| m.segments.iter().map(|s| &s.path)).collect();
     let orphans: Vec<DataPath> =
         store::list(root, &DataPath::new("raw")?)?.into_iter().filter(|p| p.as_str().ends_with(".parquet") && !set_aside(p) && !named.contains(p)).collect();
-    match orphans.first() {
-        Some(first) => {
-            let found = text!("{} files, the first is {first}", orphans.len());
-            out.push(Finding::warn("orphans", "every raw file has a manifest", found, "nothing: the unfinished task writes it again"));
-        }
-        None => out.push(Finding::pass("orphans", "every raw file has a manifest")),
+    let what = "every raw file has a manifest";
+    let mut warn = |found: String| out.push(Finding::warn("orphans", what, found, "nothing: the unfinished task writes it again"));
+    orphans.iter().take(NAMED).for_each(|path| warn(text!("{path} has none")));
+    if orphans.len() > NAMED {
+        warn(text!("{} more have none either", orphans.len() - NAMED));
+    }
+    if orphans.is_empty() {
+        out.push(Finding::pass("orphans", what));
     }
     let temps = temporary(root.base())?;
     if temps > 0 {

@@ -1,6 +1,6 @@
 //! The control databases: whole, and in agreement with the files.
 
-use super::Finding;
+use super::{Finding, NAMED};
 use crate::control::{Db, Which, seal};
 use crate::error::Result;
 use crate::ledger::digests;
@@ -30,9 +30,6 @@ pub(super) fn databases(root: &DataRoot, out: &mut Vec<Finding>) {
         }
     }
 }
-
-/// Findings of one kind that are named one by one.
-const NAMED: usize = 20;
 
 /// Rows of `segments` against the manifests. A manifest without its rows is only work left over: it is adopted at the next start.
 pub(super) fn segment_rows(db: &Db, manifests: &[(DataPath, Manifest)], out: &mut Vec<Finding>) -> Result<()> {
