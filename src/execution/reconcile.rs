@@ -35,7 +35,8 @@ const OVERLAP_S: i64 = 60;
 const LATE_FILLS_S: i64 = 7 * 86_400;
 /// After this long and two clean runs, an order that the broker never saw is closed.
 const NEVER_REACHED_AFTER_S: f64 = 300.0;
-const TOLERANCE_SHARES: f64 = 1e-9;
+/// Shares closer than this are the same number.
+pub(super) const TOLERANCE_SHARES: f64 = 1e-9;
 /// Of the average price.
 const TOLERANCE_AVERAGE: f64 = 1e-4;
 

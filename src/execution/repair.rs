@@ -3,12 +3,10 @@
 use super::broker::Broker;
 use super::log::{FillRow, OrderLog};
 use super::positions::{self, EXTERNAL, Holding};
+use super::reconcile::TOLERANCE_SHARES;
 use crate::types::Side;
 use data_layer::error::{Error, Result, code};
 use data_layer::time::UtcTime;
-
-/// Shares closer than this are the same number.
-const TOLERANCE_SHARES: f64 = 1e-9;
 
 /// What is repaired, by whom and why.
 #[derive(Clone, Copy, Debug)]

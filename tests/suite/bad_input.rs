@@ -334,11 +334,11 @@ fn what_stops_the_orders_is_said_everywhere_and_wrong_words_lift_nothing() {
     book.ok(&["paper-trade", "--yes", "--confirm", "PAPER SIMLOCAL 2017-12-01"]);
     book.ok(&["paper", "stop"]);
     let stop = book.place().join("control/STOP");
-    for words in ["wrong", "", "RESET XXX"] {
+    for words in ["wrong", "", "RESET NOBODY"] {
         let (status, text) = book.run(&["paper", "reset", "--account", "SIMLOCAL", "--reason", "x", "--confirm", words]);
         assert!(status == 3 && stop.exists() && text.contains("--confirm \"RESET SIMLOCAL\""), "{words}: {text}");
     }
-    assert_eq!(book.run(&["paper", "reset", "--account", "XXX", "--reason", "x", "--confirm", "RESET XXX"]).0, 2, "no such account");
+    assert_eq!(book.run(&["paper", "reset", "--account", "NOBODY", "--reason", "x", "--confirm", "RESET NOBODY"]).0, 2, "no such account");
     assert_eq!(book.run(&["paper", "release", "ZZZZ", "--reason", "x"]).0, 2, "was never in quarantine");
     // Only the file is taken away: the journal's row still stops, and everybody says so.
     std::fs::remove_file(&stop).unwrap();

@@ -247,12 +247,37 @@ impl Tally {
     }
 }
 
+/// An answer about actions, as its manifest has it.
+struct Asked {
+    symbols: BTreeSet<String>,
+    from: String,
+    until: String,
+    segments: Vec<String>,
+}
+
+fn actions_answered(files: &Files) -> Vec<Asked> {
+    let read = |bytes: &Vec<u8>| {
+        let m: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        let text = |v: &serde_json::Value| v.as_str().map(str::to_string);
+        let segments = m["segments"].as_array()?.iter().filter_map(|s| text(&s["path"])).collect();
+        let symbols = m["asked"]["symbols"].as_array()?.iter().filter_map(text).collect();
+        Some(Asked { symbols, from: text(&m["asked"]["t0"])?, until: text(&m["asked"]["t1"])?, segments })
+    };
+    files.iter().filter(|(p, _)| p.starts_with("manifests/corp_actions/")).filter_map(|(_, bytes)| read(bytes)).collect()
+}
+
 /// What is not as it was, except what tells when something was asked. An answer about actions that a newer one contains is not asked for
 /// again: what is made of all of them must be the same without it.
 fn differences(drive: &Drive) -> Vec<String> {
     let now = files(&drive.rig.place);
     let same = |p: &str| p.starts_with("raw/") || p.starts_with("curated/") || p.starts_with("reference/");
-    let contained = |p: &str| p.starts_with("raw/corp_actions/") && !now.contains_key(p);
+    let (before, after) = (actions_answered(&drive.pristine), actions_answered(&now));
+    let contained = |p: &str| {
+        let of_it = |a: &&Asked| a.segments.iter().any(|s| s == p);
+        let by =
+            |b: &Asked, a: &Asked| b.from <= a.from && a.until <= b.until && a.symbols.is_subset(&b.symbols) && b.segments.iter().all(|s| now.contains_key(s));
+        !now.contains_key(p) && before.iter().filter(of_it).all(|a| after.iter().any(|b| by(b, a))) && before.iter().any(|a| of_it(&a))
+    };
     let changed = |(p, bytes): &(&String, &_)| same(p) && !contained(p) && now.get(*p) != Some(*bytes);
     let mut out: Vec<String> = drive.pristine.iter().filter(changed).map(|(p, _)| format!("{p} is not as it was")).collect();
     out.extend(now.keys().filter(|p| same(p) && !p.starts_with("raw/_quarantine/") && !drive.pristine.contains_key(*p)).map(|p| format!("{p} is new")));

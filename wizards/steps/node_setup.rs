@@ -300,12 +300,12 @@ mod tests {
     fn names_without_a_bar_are_said_and_not_trained_on() {
         let (dir, host) = (tempfile::tempdir().unwrap(), Host::fake(data_layer::host::FakeHost::default()));
         let root = DataRoot::create(&host, dir.path(), "replay@1", data_layer::root::FsFacts::default(), None).unwrap();
-        let names = ["AAPL", "XXXX"].map(String::from);
+        let names = ["AAPL", "GONE"].map(String::from);
         let universe = Universe::new("file:list.txt", names.to_vec());
         let setup = Setup { node_id: "n".into(), universe, maintenance: "02:00".into(), service: "none".into() };
         assert_eq!(filled(&root, &setup, &[]).summary, "the drive is filled, audited and curated");
         let some = filled(&root, &setup, &names[1..]);
-        assert!(some.summary.ends_with("no bar at all for 1 of 2 names: XXXX") && some.next[0].0.contains("train"), "{some:?}");
+        assert!(some.summary.ends_with("no bar at all for 1 of 2 names: GONE") && some.next[0].0.contains("train"), "{some:?}");
         assert!(!filled(&root, &setup, &names).next.iter().any(|(command, _)| command.contains("train")));
     }
 }

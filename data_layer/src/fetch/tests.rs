@@ -159,6 +159,31 @@ async fn lesson_002_a_call_that_waited_stays_booked_and_a_day_that_slides_holds_
 }
 
 #[tokio::test]
+async fn lesson_002_a_call_that_waited_past_a_reset_is_counted_where_the_vendor_counts_it() {
+    let r = rig("http://127.0.0.1:9");
+    let windows = vec![budget::WindowSpec { per: budget::Per::Day, calls: 25 }];
+    let limits = budget::Limits { vendor: "v".into(), windows, reset: budget::Reset::UtcMidnight, slices: budget::Slices::default() };
+    let (request, host) = (alpaca::clock(), r.fetcher.host.clone());
+    let midnight = UtcTime::from_micros((i64::from(host.now().utc_day().0) + 1) * 86_400_000_000);
+    host.sleep(Duration::from_secs_f64(midnight.seconds_since(host.now()) - 10.0)).await;
+    let booked = host.now();
+    let spend = || r.db.write(|tx| budget::spend(tx, host.now(), &limits, Kind::Forward, 1)).unwrap();
+    assert_eq!(spend(), Grant::Granted);
+    let again = || r.fetcher.after_the_wait(&r.db, &limits, (&request, Kind::Forward), booked).unwrap();
+    let days = || {
+        ledger(&r.db.lock().unwrap())
+            .unwrap()
+            .into_iter()
+            .filter(|((v, window, start), _)| v == "v" && window == "day" && !start.is_empty())
+            .map(|(_, n)| n.0)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((again(), days()), (Grant::Granted, vec![1]), "its day goes on");
+    host.sleep(Duration::from_secs(20)).await;
+    assert_eq!((again(), days()), (Grant::Granted, vec![1, 1]), "booked before the wait, and again in the day that has begun since");
+}
+
+#[tokio::test]
 async fn lesson_021_no_key_in_a_refusal_a_quarantined_body_or_a_note() {
     let body = r#"{"Information":"We have detected your API key as CANARYKEY-AV and our standard API rate limit is 25 requests per day."}"#;
     let (url, _, seen) = server(Some(http("200 OK", "", body))).await;
