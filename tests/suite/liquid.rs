@@ -4,13 +4,17 @@
 use crate::journey::Machine;
 use crate::rig::t;
 use data_layer::calendar::Calendar;
+use data_layer::control::{Db, Which};
 use data_layer::error::{Error, code};
 use data_layer::host::Host;
 use data_layer::root::{DataRoot, FsFacts};
 use data_layer::sandbox::{self, Sandbox, SandboxConfig};
+use data_layer::schema::{dataset, table};
+use data_layer::stage::{self, Lane, LaneState};
 use data_layer::time::{DateRange, TradingDay};
-use data_layer::{ledger, reference, schema::table, stage, store};
+use data_layer::{ledger, reference, store};
 use polars::prelude::{Column, DataFrame};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use trademl::kit::Outcome;
 use trademl::kit::report::{Reporter, Voice};
@@ -58,7 +62,12 @@ struct Market {
 }
 
 impl Market {
+    /// With the keys that a practice drive is given.
     fn new() -> Self {
+        Self::with(|sandbox| sandbox.env.clone())
+    }
+
+    fn with(env: impl Fn(&Sandbox) -> BTreeMap<String, String>) -> Self {
         let machine = Machine::new("00000000000000aa");
         let outer = machine.host(None);
         write_world(&machine.home.path().join("market"));
@@ -66,7 +75,7 @@ impl Market {
         let config =
             SandboxConfig { data_dir: Some(machine.home.path().join("market")), now: Some(now), ..SandboxConfig::replay(machine.home.path().join("street")) };
         let sandbox = outer.block_on(sandbox::start(&outer, config)).unwrap().unwrap();
-        let (host, place) = (outer.in_world(&sandbox.env, now), machine.home.path().join("drive"));
+        let (host, place) = (outer.in_world(&env(&sandbox), now), machine.home.path().join("drive"));
         DataRoot::create(&host, &place, &sandbox.dataset, FsFacts::default(), None).unwrap();
         Self { machine, _sandbox: sandbox, host, place }
     }
@@ -112,7 +121,7 @@ fn what_trades_enough_is_kept_and_what_is_gone_is_not_forgotten() {
     assert_eq!(told, [("BIG", "2017-09-01".to_string(), None), ("DEAD", "2017-09-01".into(), Some("2017-11-07".into()))]);
     assert!(stays.iter().all(|s| s.min_adv_usd == 1e6 && s.adv_60_usd > 49e6));
     // The drive judges the chosen alone from now on, the one that is gone up to the day on which it was delisted.
-    let db = data_layer::control::Db::open(&root, data_layer::control::Which::Node).unwrap();
+    let db = Db::open(&root, Which::Node).unwrap();
     let judged = |symbol: &str| ledger::rows_of(&db, "alpaca", table::RAW_EQUITIES_BARS, symbol, "1d", TradingDay(0), TradingDay(40_000)).unwrap();
     assert_eq!(judged("DEAD").last().map(|r| r.key.dt.to_string()).as_deref(), Some("2017-11-06"));
     assert!(judged("DEAD").iter().chain(&judged("BIG")).all(|r| r.verdict.status == ledger::Status::Green) && judged("THIN").is_empty());
@@ -120,4 +129,18 @@ fn what_trades_enough_is_kept_and_what_is_gone_is_not_forgotten() {
     // The month's choice stands: said again, nothing of it changes.
     market.node_wizard(&liquid).unwrap();
     assert_eq!(stage::load(&market.root()).unwrap().universe, chosen);
+}
+
+/// A market outside without minutes: the first vendor refuses them, the second answers for the two large names and has none.
+#[test]
+fn minutes_that_no_vendor_showed_are_not_asked_for_by_the_year() {
+    let market = Market::with(Sandbox::env_of_all);
+    market.fill();
+    let root = market.root();
+    let lane = stage::load(&root).unwrap().lanes[dataset::EQUITIES_MINUTE].clone();
+    let Lane::Explained(lane) = lane else { panic!("{lane:?}") };
+    assert_eq!((lane.state, lane.reason.as_str()), (LaneState::Off, "answered, without rows for AAPL, ADBE"));
+    let db = Db::open(&root, Which::Node).unwrap();
+    let asked: i64 = db.lock().unwrap().query_row("SELECT count(*) FROM backfill_queue WHERE dataset = 'equities_minute'", [], |r| r.get(0)).unwrap();
+    assert_eq!(asked, 0);
 }

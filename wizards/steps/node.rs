@@ -18,7 +18,7 @@ use data_layer::root::DataRoot;
 use data_layer::sandbox;
 use data_layer::scheduler::{self, DrainProgress, DrainReport, DrainTick, DrainUntil, IngestContext, KeyVerdict};
 use data_layer::schema::{dataset, table, timeframe};
-use data_layer::sourcing::entitlement::LiveStatus;
+use data_layer::sourcing::entitlement::{Entitlement, LiveStatus};
 use data_layer::sourcing::{self, Vendor};
 use data_layer::stage::{self, ExplainedLane, Lane, LaneState, Stage};
 use data_layer::time::{DateRange, TradingDay};
@@ -95,17 +95,26 @@ pub fn probe_lanes(act: &Act<'_>) -> Result<BTreeMap<String, Lane>> {
         if !LANES.contains(&found.dataset.as_str()) || !first || silent {
             continue;
         }
-        let lane = match found.blocked() {
-            false if found.dataset == dataset::EQUITIES_MINUTE => minute_lane(act, today)?,
-            false => Lane::Plain(LaneState::Active),
-            true => Lane::Explained(ExplainedLane { state: LaneState::NotEntitled, reason: found.detail.clone(), on: today, from: None }),
-        };
-        if found.blocked() {
-            act.note(&text!("{}: not entitled ({})", found.dataset, found.detail));
-        }
+        let lane = lane(act, &found, today)?;
         lanes.insert(found.dataset, lane);
     }
     Ok(lanes)
+}
+
+/// What one vendor's answer to its canary says of a dataset.
+fn lane(act: &Act<'_>, found: &Entitlement, today: TradingDay) -> Result<Lane> {
+    let minutes = found.dataset == dataset::EQUITIES_MINUTE;
+    let closed = |state| Lane::Explained(ExplainedLane { state, reason: found.detail.clone(), on: today, from: None });
+    if found.blocked() {
+        act.note(&text!("{}: not entitled ({})", found.dataset, found.detail));
+        return Ok(closed(LaneState::NotEntitled));
+    }
+    // Minutes are the most calls by far: a vendor that had none of two large names on a whole session is not asked for years of them.
+    if minutes && found.live == LiveStatus::Unprobed {
+        act.note(&text!("{}: off ({} {})", found.dataset, found.vendor, found.detail));
+        return Ok(closed(LaneState::Off));
+    }
+    if minutes { minute_lane(act, today) } else { Ok(Lane::Plain(LaneState::Active)) }
 }
 
 /// Minutes that the keys open. A synthetic world says itself how far back its minutes reach; of a real vendor the registry
