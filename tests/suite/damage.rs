@@ -3,8 +3,10 @@
 //!
 //! What is true is decided here, from the bytes of the undamaged drive, and not by the code under test.
 
+pub mod answers;
 pub mod truth;
 
+use self::answers::{about_actions, ask_again, is_told};
 use self::truth::{Files, Session, TABLES, Truth, lying_in, truth_of};
 use crate::rig::{Dice, Rig, day, files, names, rounds, t};
 use data_layer::audit::AuditScope;
@@ -100,9 +102,11 @@ impl Drive {
         // whatever is asked again later, at the same moment of this world, has the same answer.
         let by_its_moment =
             |p: &&String| ["macros_fred/", "corp_actions/"].iter().any(|of| ["raw/", "manifests/"].iter().any(|a| p.starts_with(&format!("{a}{of}"))));
-        for path in files(&rig.place).keys().filter(by_its_moment) {
+        let lived = files(&rig.place);
+        for path in lived.keys().filter(by_its_moment) {
             std::fs::remove_file(rig.place.join(path)).unwrap();
         }
+        ask_again(&rig, &about_actions(&lived));
         audit_full(&rig, || ()).unwrap();
         // Both other databases exist on a drive that wizards have used.
         drop(Db::open(&rig.root(), Which::Registry).unwrap());
@@ -247,36 +251,19 @@ impl Tally {
     }
 }
 
-/// An answer about actions, as its manifest has it.
-struct Asked {
-    symbols: BTreeSet<String>,
-    from: String,
-    until: String,
-    segments: Vec<String>,
-}
-
-fn actions_answered(files: &Files) -> Vec<Asked> {
-    let read = |bytes: &Vec<u8>| {
-        let m: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-        let text = |v: &serde_json::Value| v.as_str().map(str::to_string);
-        let segments = m["segments"].as_array()?.iter().filter_map(|s| text(&s["path"])).collect();
-        let symbols = m["asked"]["symbols"].as_array()?.iter().filter_map(text).collect();
-        Some(Asked { symbols, from: text(&m["asked"]["t0"])?, until: text(&m["asked"]["t1"])?, segments })
-    };
-    files.iter().filter(|(p, _)| p.starts_with("manifests/corp_actions/")).filter_map(|(_, bytes)| read(bytes)).collect()
-}
-
-/// What is not as it was, except what tells when something was asked. An answer about actions that a newer one contains is not asked for
-/// again: what is made of all of them must be the same without it.
+/// What is not as it was, except what tells when something was asked. An answer about actions of which others tell every day of every symbol
+/// is not asked for again: what is made of all of them must be the same without it.
 fn differences(drive: &Drive) -> Vec<String> {
     let now = files(&drive.rig.place);
     let same = |p: &str| p.starts_with("raw/") || p.starts_with("curated/") || p.starts_with("reference/");
-    let (before, after) = (actions_answered(&drive.pristine), actions_answered(&now));
+    let (before, after) = (about_actions(&drive.pristine), about_actions(&now));
+    // What is announced for days to come is asked for again with every session.
+    let today = drive.rig.host.now().utc_day().to_string();
+    let told =
+        |a: &answers::Asked| a.symbols.iter().all(|symbol| is_told(symbol, a, &today, after.iter().filter(|b| b.segments.iter().all(|s| now.contains_key(s)))));
     let contained = |p: &str| {
-        let of_it = |a: &&Asked| a.segments.iter().any(|s| s == p);
-        let by =
-            |b: &Asked, a: &Asked| b.from <= a.from && a.until <= b.until && a.symbols.is_subset(&b.symbols) && b.segments.iter().all(|s| now.contains_key(s));
-        !now.contains_key(p) && before.iter().filter(of_it).all(|a| after.iter().any(|b| by(b, a))) && before.iter().any(|a| of_it(&a))
+        let of_it: Vec<_> = before.iter().filter(|a| a.segments.iter().any(|s| s == p)).collect();
+        !now.contains_key(p) && !of_it.is_empty() && of_it.into_iter().all(&told)
     };
     let changed = |(p, bytes): &(&String, &_)| same(p) && !contained(p) && now.get(*p) != Some(*bytes);
     let mut out: Vec<String> = drive.pristine.iter().filter(changed).map(|(p, _)| format!("{p} is not as it was")).collect();
