@@ -94,36 +94,44 @@ pub fn replace_all(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
 }
 
 fn replace_some(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
+    let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
+    // Written side by side: a folder of its own for each file, or a first name in the one where it belongs, would be written to the drive
+    // twice, once with the first name and once with the second.
+    let common = |place: &&Path| folders.iter().all(|folder| folder.starts_with(place));
+    let Some(beside) = folders.first().and_then(|first| first.ancestors().find(common)) else { return Ok(0) };
+    create_folder(beside)?;
     let mut temps: Vec<Temporary> = Vec::with_capacity(files.len());
-    let written = stage_all(host, files, &mut temps);
+    let written = stage_all(host, files, beside, &mut temps);
     if let Err(error) = written {
         temps.iter().for_each(|temp| drop(fs::remove_file(&temp.place)));
         return Err(error);
     }
     let mut waits = written?;
-    let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
     // Opened before the renames: what fails to reach the drive after that is said to this handle.
-    let before = folders.first().map(File::open).transpose()?;
+    let before = File::open(beside)?;
+    for folder in &folders {
+        if cfg!(target_os = "linux") {
+            fs::create_dir_all(folder)?;
+        } else {
+            create_folder(folder)?;
+        }
+    }
     for ((target, _), temp) in files.iter().zip(&temps) {
         host.failpoint("store.rename.before")?;
         fs::rename(&temp.place, target)?;
     }
-    waits += sync_together(before.as_ref(), folders.into_iter())?;
+    waits += sync_together(Some(&before), folders.into_iter())?;
     files.iter().try_for_each(|_| host.failpoint("store.rename.after"))?;
     Ok(waits)
 }
 
-/// Write all temporary files, wait for them together, read each back.
-fn stage_all(host: &Host, files: &[(PathBuf, &[u8])], temps: &mut Vec<Temporary>) -> Result<u64> {
-    for (target, bytes) in files {
+/// Write all temporary files into one folder, wait for them together, read each back.
+fn stage_all(host: &Host, files: &[(PathBuf, &[u8])], beside: &Path, temps: &mut Vec<Temporary>) -> Result<u64> {
+    for (n, (target, bytes)) in files.iter().enumerate() {
         host.failpoint("store.write.before")?;
-        let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else { return Err(Error::bug("a file without a folder or a name")) };
-        if cfg!(target_os = "linux") {
-            fs::create_dir_all(folder)?
-        } else {
-            create_folder(folder)?
-        }
-        let temp = Temporary::of(folder, &name.to_string_lossy())?;
+        let Some(name) = target.file_name() else { return Err(Error::bug("a file without a name")) };
+        // Files of many folders have the same name.
+        let temp = Temporary::of(beside, &format!("{n}.{}", name.to_string_lossy()))?;
         temp.file.set_len(0)?;
         (&temp.file).write_all(bytes)?;
         temps.push(temp);
@@ -238,6 +246,18 @@ mod tests {
             assert_eq!((few, write(300)), (2, 2));
         }
         assert_eq!(replace_all(&host, &[]).unwrap(), 0);
+    }
+
+    #[test]
+    fn many_files_that_a_killed_process_began_are_written_over_and_no_first_name_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let files: Vec<(PathBuf, &[u8])> = (0..9).map(|i| (dir.path().join(format!("all/{i}/part-0")), &b"bytes"[..])).collect();
+        let killed = Host::fake(crate::host::FakeHost { crash_at: Some(("store.rename.before".into(), 4)), ..crate::host::FakeHost::default() });
+        assert!(replace_all(&killed, &files).is_err());
+        let names = || fs::read_dir(dir.path().join("all")).unwrap().filter(|e| e.as_ref().unwrap().path().is_file()).count();
+        assert_eq!((names(), files.iter().filter(|(place, _)| place.exists()).count()), (6, 3), "side by side, until each has its own name");
+        replace_all(&Host::fake(crate::host::FakeHost::default()), &files).unwrap();
+        assert!(names() == 0 && files.iter().all(|(place, bytes)| fs::read(place).unwrap() == *bytes));
     }
 
     #[test]

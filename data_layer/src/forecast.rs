@@ -1,24 +1,20 @@
 //! When what is asked for will be there: the waiting rows of the queue, laid against the vendors' limits.
 //!
-//! Calls are counted as the runners pack them, then sent in thought: at the pace of the second and minute windows, no more
-//! an hour and a day than is left of those windows in this kind of work's slice, from the end of a freeze on, and begun
-//! again at each reset. The answer is as good as the limits are; what a vendor lacks is not foreseen.
+//! Calls are counted as the runners pack them, then sent in thought, as [`Departures`] tells: each when the windows, as they stand, have
+//! room for it, no more an hour and a day than this kind of work may have, from the end of a freeze on. The answer is as good as the
+//! limits are; what a vendor lacks is not foreseen.
 
-use crate::budget::{self, Limits, Per, Slices};
+use crate::budget::{self, Departures, Limits, Per, Slices};
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
-use crate::queue::Kind;
 use crate::schema::dataset;
 use crate::sourcing::{Endpoints, Entry, Vendor};
 use crate::stage::Stage;
 use crate::time::{DateRange, TradingDay, UtcTime};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-/// Seconds that one call takes, where nothing better is known: it bounds the pace by the calls in flight.
-const LATENCY_SECONDS: f64 = 0.3;
 /// Beyond this nothing is foretold.
 const HORIZON_DAYS: i64 = 2 * 365;
 
@@ -33,8 +29,8 @@ pub struct Outlook {
     pub calls: u64,
     /// When the last of them is answered; `None`: beyond two years, or never at these limits.
     pub ready_at: Option<UtcTime>,
-    /// The window that holds it up longest: `second`, `minute`, `hour`, `day`, `unique_symbols_month`, or a row's own
-    /// earliest time (`not due`).
+    /// What holds it up longest: a window (`second`, `minute`, `hour`, `day`, `unique_symbols_month`), the calls before it that are
+    /// under way (`latency`), or a row's own earliest time (`not due`).
     pub held_by: String,
 }
 
@@ -61,12 +57,15 @@ pub fn forecast(db: &Db, endpoints: &Endpoints, slices: Slices, inflight: Inflig
     let mut stage_1 = Some(now);
     for vendor in Vendor::ALL {
         let Some(limits) = endpoints.limits(*vendor, slices) else { continue };
-        let pace = Pace::of(db, &limits, endpoints, *vendor, inflight(*vendor), now)?;
+        let pace = Pace::of(db, &limits, inflight(*vendor), now)?;
+        let here = || waiting.iter().filter(|((_, v), _)| v == vendor);
+        // Rows that are being worked on still count as waiting; a call of theirs that is under way need not leave again.
+        let gone = pace.departures.under_way().min(here().map(|(_, w)| w.leased).sum());
         let mut before = 0;
-        for ((name, _), w) in waiting.iter().filter(|((_, v), _)| v == vendor) {
+        for ((name, _), w) in here() {
             // Rows of one vendor share its calls; those of a dataset end when all before them have.
             before += w.calls;
-            let (sent, held_by) = pace.answered(before, w.symbols);
+            let (sent, held_by) = pace.answered(before.saturating_sub(gone), w.symbols);
             let late = w.not_before.filter(|t| sent.is_some_and(|s| *t > s));
             let ready_at = late.or(sent);
             let held_by = if late.is_some() { "not due".to_string() } else { held_by };
@@ -75,7 +74,7 @@ pub fn forecast(db: &Db, endpoints: &Endpoints, slices: Slices, inflight: Inflig
         }
         let (more, symbols) = beyond(endpoints, *vendor, stage, now)?;
         if more > 0 {
-            stage_1 = stage_1.zip(pace.answered(before + more, symbols).0).map(|(a, b)| a.max(b));
+            stage_1 = stage_1.zip(pace.answered((before + more).saturating_sub(gone), symbols).0).map(|(a, b)| a.max(b));
         }
     }
     datasets.sort_by(|a, b| (&a.dataset, a.vendor).cmp(&(&b.dataset, b.vendor)));
@@ -87,6 +86,8 @@ pub fn forecast(db: &Db, endpoints: &Endpoints, slices: Slices, inflight: Inflig
 struct Waiting {
     tasks: u64,
     calls: u64,
+    /// Those of them that belong to rows at work.
+    leased: u64,
     symbols: u64,
     not_before: Option<UtcTime>,
 }
@@ -94,20 +95,21 @@ struct Waiting {
 fn waiting(db: &Db, endpoints: &Endpoints) -> Result<BTreeMap<(String, Vendor), Waiting>> {
     let conn = db.lock()?;
     let mut st = conn.prepare(
-        "SELECT dataset, vendor, start_date, end_date, count(*), max(next_not_before) FROM backfill_queue
+        "SELECT dataset, vendor, start_date, end_date, count(*), sum(status = 'LEASED'), max(next_not_before) FROM backfill_queue
          WHERE status IN ('PENDING', 'LEASED') GROUP BY 1, 2, 3, 4, kind",
     )?;
-    type Group = (String, String, String, String, i64, Option<String>);
+    type Group = (String, String, String, String, i64, i64, Option<String>);
     let groups: Vec<Group> =
-        st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?.collect::<std::result::Result<_, _>>()?;
+        st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?)))?.collect::<std::result::Result<_, _>>()?;
     let mut out: BTreeMap<(String, Vendor), Waiting> = BTreeMap::new();
-    for (name, vendor, start, end, n, not_before) in groups {
-        let (Ok(vendor), rows) = (Vendor::parse(&vendor), n.unsigned_abs()) else { continue };
+    for (name, vendor, start, end, n, leased, not_before) in groups {
+        let (Ok(vendor), rows, leased) = (Vendor::parse(&vendor), n.unsigned_abs(), leased.unsigned_abs()) else { continue };
         let Some(entry) = endpoints.entry(vendor, &name) else { continue };
         let range = DateRange::new(start.parse::<TradingDay>()?, end.parse::<TradingDay>()?)?;
         let w = out.entry((name, vendor)).or_default();
         w.tasks += rows;
         w.calls += calls(entry, rows, range);
+        w.leased += if leased > 0 { calls(entry, leased, range) } else { 0 };
         w.symbols = w.symbols.max(rows);
         w.not_before = w.not_before.max(not_before.map(|t| UtcTime::parse(&t)).transpose()?);
     }
@@ -153,97 +155,36 @@ fn beyond(endpoints: &Endpoints, vendor: Vendor, stage: &Stage, now: UtcTime) ->
     Ok((more, symbols))
 }
 
-/// A vendor's limits as a pace from now on.
+/// A vendor's limits from now on.
 struct Pace {
-    from: UtcTime,
-    /// Calls a second.
-    rate: f64,
-    rate_window: &'static str,
-    /// Left in this hour, and in each later one.
-    hour: Option<(u64, u64)>,
-    /// Left today in the slice of ordinary work, in each later day, and when a day begins again.
-    day: Option<(u64, u64, UtcTime)>,
+    departures: Departures,
+    now: UtcTime,
     /// Symbols left this month, and in each later one.
     symbols: Option<(u64, u64)>,
 }
 
 impl Pace {
-    fn of(db: &Db, limits: &Limits, endpoints: &Endpoints, vendor: Vendor, inflight: usize, now: UtcTime) -> Result<Self> {
+    fn of(db: &Db, limits: &Limits, inflight: usize, now: UtcTime) -> Result<Self> {
         let conn = db.lock()?;
-        let (mut rate, mut rate_window) = (inflight as f64 / LATENCY_SECONDS, "latency");
-        for spec in endpoints.short_windows(vendor) {
-            let cap = budget::effective_cap(&conn, now, vendor.as_str(), spec)?;
-            let each = cap as f64 / spec.per.seconds() as f64;
-            if each < rate {
-                (rate, rate_window) = (each, spec.per.as_str());
-            }
+        let mut symbols = None;
+        if let Some(spec) = limits.windows.iter().find(|w| w.per == Per::UniqueSymbolsMonth) {
+            let cap = budget::effective_cap(&conn, now, &limits.vendor, *spec)?;
+            symbols = Some((cap.saturating_sub(budget::symbols_this_month(&conn, now, &limits.vendor)?), cap));
         }
-        let mut out = Self { from: now, rate, rate_window, hour: None, day: None, symbols: None };
-        for spec in &limits.windows {
-            let cap = budget::effective_cap(&conn, now, vendor.as_str(), *spec)?;
-            match spec.per {
-                Per::Hour => out.hour = Some((cap.saturating_sub(budget::spent(&conn, now, limits, Per::Hour)?.0), cap)),
-                Per::Day => {
-                    let share = limits.slices.allowance(cap, Kind::Bootstrap);
-                    let (spent, resets) = budget::spent(&conn, now, limits, Per::Day)?;
-                    out.day = Some((share.saturating_sub(spent), share, resets));
-                }
-                Per::UniqueSymbolsMonth => out.symbols = Some((cap.saturating_sub(budget::symbols_this_month(&conn, now, vendor.as_str())?), cap)),
-                _ => {}
-            }
-        }
-        if let Some((until, _)) = budget::frozen(&conn, now, vendor.as_str())? {
-            out.from = until;
-        }
-        Ok(out)
+        Ok(Self { departures: Departures::of(&conn, db.root(), limits, inflight, now)?, now, symbols })
     }
 
     /// When `n` calls are answered, and which window held them up.
     fn answered(&self, n: u64, symbols: u64) -> (Option<UtcTime>, String) {
-        let (mut left, mut t, mut held) = (n, self.from, self.rate_window);
-        let mut day = self.day;
-        let mut hour_left = self.hour.map(|h| h.0);
-        let end = self.from.plus_seconds(HORIZON_DAYS * 86_400);
-        while left > 0 && t < end {
-            let next_hour = t.plus_seconds(3_600);
-            let by_rate = (self.rate * 3_600.0) as u64;
-            let room = by_rate.min(hour_left.unwrap_or(u64::MAX)).min(day.map_or(u64::MAX, |d| d.0));
-            if left <= room {
-                t = t.plus(Duration::from_secs_f64(left as f64 / self.rate));
-                left = 0;
-                continue;
+        let (at, held_by) = self.departures.answered(n);
+        let (at, held_by) = match self.symbols {
+            Some((left, each)) if symbols > left => {
+                let months = (symbols - left).div_ceil(each.max(1));
+                (at.max(month_after(self.now, months)), Per::UniqueSymbolsMonth.as_str())
             }
-            left -= room;
-            held = if day.is_some_and(|d| room == d.0) {
-                "day"
-            } else if hour_left == Some(room) {
-                "hour"
-            } else {
-                self.rate_window
-            };
-            hour_left = self.hour.map(|h| h.1);
-            t = next_hour;
-            if let Some((today, whole, resets)) = day.as_mut() {
-                *today = today.saturating_sub(room);
-                if *today == 0 && t < *resets {
-                    t = *resets;
-                }
-                while t >= *resets {
-                    *today = *whole;
-                    *resets = resets.plus_seconds(86_400);
-                }
-            }
-        }
-        if left > 0 {
-            return (None, held.to_string());
-        }
-        match self.symbols {
-            Some((now, _)) if symbols > now => {
-                let months = (symbols - now).div_ceil(self.symbols.map_or(1, |s| s.1).max(1));
-                (Some(t.max(month_after(self.from, months))), "unique_symbols_month".into())
-            }
-            _ => (Some(t), held.to_string()),
-        }
+            _ => (at, held_by),
+        };
+        (Some(at).filter(|at| *at < self.now.plus_seconds(HORIZON_DAYS * 86_400)), held_by.to_string())
     }
 }
 

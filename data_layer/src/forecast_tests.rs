@@ -1,5 +1,5 @@
 use super::*;
-use crate::queue::seed;
+use crate::queue::{Kind, seed};
 use crate::scheduler::{bootstrap_tasks, listing_tasks};
 use crate::testkit::{Kit, day, range};
 use std::collections::BTreeSet;

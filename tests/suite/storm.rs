@@ -361,6 +361,16 @@ fn a_storm_of_five_days_costs_no_bar_no_limit_and_no_time() {
 }
 
 #[test]
+#[ignore = "takes a minute: part of make storm"]
+fn a_long_queue_is_foretold_to_a_fifth() {
+    for calls in [900, 3_600] {
+        let queue = long_queue(calls);
+        println!("{queue}");
+        assert!(is_foretold(&queue), "{queue}");
+    }
+}
+
+#[test]
 #[ignore = "takes minutes: make storm"]
 fn thirty_days_of_storm() {
     let mut line =

@@ -12,9 +12,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod departures;
 mod pacer;
 mod turnstile;
 mod view;
+pub use departures::Departures;
 pub use pacer::{Pacer, Ticket};
 pub use view::{Standing, standings};
 
@@ -223,12 +225,6 @@ fn month_of(now: UtcTime) -> String {
 pub fn symbols_this_month(conn: &rusqlite::Connection, now: UtcTime, vendor: &str) -> Result<u64> {
     let n: i64 = conn.query_row("SELECT count(*) FROM budget_symbols WHERE vendor = ?1 AND month = ?2", params![vendor, month_of(now)], |r| r.get(0))?;
     Ok(n.unsigned_abs())
-}
-
-/// Calls spent in the window that `now` falls into, and when it ends.
-pub fn spent(conn: &rusqlite::Connection, now: UtcTime, limits: &Limits, per: Per) -> Result<(u64, UtcTime)> {
-    let window = active(conn, now, limits, per)?;
-    Ok((window.spent, window.end))
 }
 
 /// `floor(cap * share)`, but never nothing out of something.

@@ -362,6 +362,6 @@ fn rows_of_windows_that_slide_are_bounded_and_outlive_a_clock_that_jumped() {
         assert!(ledger(&db.lock().unwrap()).unwrap().len() < 3_600);
         let last = at("2026-11-20T10:00:00Z").plus_seconds(60 * 3_999);
         take(db, "2029-01-01T00:00:00Z", &l, Kind::Forward);
-        assert_eq!(spent(&db.lock().unwrap(), last, &l, Per::Hour).unwrap().0, 61, "an hour, and the minute that is counted together");
+        assert_eq!(active(&db.lock().unwrap(), last, &l, Per::Hour).unwrap().spent, 61, "an hour, and the minute that is counted together");
     });
 }

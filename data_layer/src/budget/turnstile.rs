@@ -43,7 +43,7 @@ pub(super) async fn pass(host: &Host, drive: &DataRoot, vendor: &str, specs: &[W
     if specs.is_empty() {
         return Ok(false);
     }
-    let path = DataPath::new(format!("control/locks/calls-{vendor}"))?;
+    let path = path_of(vendor)?;
     let place = drive.locate(&path);
     if let Some(folder) = place.parent().filter(|f| !f.exists()) {
         crate::store::create_folder(folder)?;
@@ -71,6 +71,17 @@ pub(super) async fn pass(host: &Host, drive: &DataRoot, vendor: &str, specs: &[W
             }
         }
     }
+}
+
+fn path_of(vendor: &str) -> Result<DataPath> {
+    DataPath::new(format!("control/locks/calls-{vendor}"))
+}
+
+/// What the file holds at this moment, for somebody who only looks: nobody is held up, and what another process is writing just then
+/// may be seen half.
+pub(super) fn stored(drive: &DataRoot, vendor: &str) -> Vec<(UtcTime, u64)> {
+    let bytes = path_of(vendor).ok().and_then(|path| std::fs::read(drive.locate(&path)).ok()).unwrap_or_default();
+    bytes.chunks_exact(BYTES).map(call).collect()
 }
 
 fn attempt(host: &Host, place: &Path, specs: &[WindowSpec], weight: u64) -> std::io::Result<Pass> {
