@@ -29,6 +29,8 @@ enum Clock {
 struct Inner {
     env: BTreeMap<String, String>,
     clock: Clock,
+    /// By how much a simulated clock is set wrong, in microseconds.
+    wrong: AtomicI64,
     machine_id: String,
     boot_id: String,
     host_label: String,
@@ -124,6 +126,7 @@ impl Host {
         Ok(Self::assemble(Inner {
             env,
             clock,
+            wrong: AtomicI64::new(0),
             machine_id,
             boot_id,
             host_label,
@@ -140,6 +143,7 @@ impl Host {
         Self::assemble(Inner {
             env: fake.env,
             clock: Clock::Pinned(AtomicI64::new(fake.now.micros())),
+            wrong: AtomicI64::new(0),
             machine_id: fake.machine_id,
             boot_id: fake.boot_id,
             host_label: "test".into(),
@@ -159,6 +163,7 @@ impl Host {
         Self::assemble(Inner {
             env,
             clock: Clock::World(AtomicI64::new(now.micros())),
+            wrong: AtomicI64::new(0),
             machine_id: self.0.machine_id.clone(),
             boot_id: self.0.boot_id.clone(),
             host_label: self.0.host_label.clone(),
@@ -179,12 +184,12 @@ impl Host {
     pub fn now(&self) -> UtcTime {
         match &self.0.clock {
             Clock::System => UtcTime::from_micros(system_micros()),
-            Clock::Pinned(at) | Clock::World(at) => UtcTime::from_micros(at.load(Ordering::SeqCst)),
+            Clock::Pinned(at) | Clock::World(at) => UtcTime::from_micros(at.load(Ordering::SeqCst) + self.0.wrong.load(Ordering::SeqCst)),
         }
     }
 
     /// A moment for measuring spans: counted since this machine started, its sleep included, so that no setting of the clock
-    /// makes a span longer or shorter. It says nothing about the date. A simulated clock serves for both.
+    /// makes a span longer or shorter. It says nothing about the date. A simulated clock serves for both, as long as it is right.
     pub fn steady(&self) -> UtcTime {
         match &self.0.clock {
             Clock::System => {
@@ -195,13 +200,30 @@ impl Host {
                 let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
                 UtcTime::from_micros(t.tv_sec * 1_000_000 + t.tv_nsec / 1_000)
             }
-            Clock::Pinned(_) | Clock::World(_) => self.now(),
+            Clock::Pinned(at) | Clock::World(at) => UtcTime::from_micros(at.load(Ordering::SeqCst)),
         }
+    }
+
+    /// Set a simulated clock wrong by so many seconds, for tests of what a wrong clock does: spans stay right. 0 sets it right. No
+    /// effect on the machine's clock.
+    pub fn set_wrong_by(&self, seconds: i64) {
+        self.0.wrong.store(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// When this program was made: no clock that is right is before it. Unknown where the source has no history.
+    pub fn built(&self) -> Option<UtcTime> {
+        let seconds: i64 = option_env!("TRADEML_BUILT_AT")?.parse().ok()?;
+        Some(UtcTime::from_micros(seconds * 1_000_000))
     }
 
     /// Whether this clock stands still unless moved (pinned, or a world's).
     pub fn clock_is_simulated(&self) -> bool {
         !matches!(self.0.clock, Clock::System)
+    }
+
+    /// Whether the clock was given and not told by anybody: then it is what it is.
+    pub fn clock_is_pinned(&self) -> bool {
+        matches!(self.0.clock, Clock::Pinned(_))
     }
 
     /// Whether the clock follows a sandbox's world clock.

@@ -34,6 +34,7 @@ pub mod space;
 pub mod vendor;
 pub mod segment;
 pub mod lost;
+pub mod clock;
 pub mod fetch;
 pub mod scheduler;
 pub mod ledger;

@@ -4,12 +4,13 @@
 //! without a manifest is garbage; a manifest without rows is adopted by the rebuild. Names hold symbols, window and a
 //! digest of the bytes, so nothing is ever overwritten by something else, and the same answers make the same files.
 
+use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot, encode_symbol};
 use crate::store;
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 /// One immutable Parquet file of raw rows.
@@ -117,6 +118,7 @@ pub fn write_manifest(root: &DataRoot, manifest: &Manifest) -> Result<DataPath> 
 
 /// Enter a manifest's segments into `segments`; the number of rows that were not known before.
 pub fn register(tx: &Transaction<'_>, path: &DataPath, manifest: &Manifest) -> Result<u64> {
+    remember_newest(tx, manifest.ingested_at)?;
     let mut fresh = 0;
     let mut st = tx.prepare_cached(
         "INSERT OR IGNORE INTO segments (path, table_name, source_name, partition_key, t0, t1, rows, bytes, sha256, manifest)
@@ -139,6 +141,30 @@ pub fn register(tx: &Transaction<'_>, path: &DataPath, manifest: &Manifest) -> R
         fresh += if new == 1 { s.rows } else { 0 };
     }
     Ok(fresh)
+}
+
+/// The newest stamp of a manifest, in microseconds.
+const NEWEST: &str = "manifests.newest";
+
+/// The newest stamp of a manifest that was registered; of a database that does not know it yet, of those on the drive.
+pub fn newest(root: &DataRoot, db: &Db) -> Result<Option<UtcTime>> {
+    if let Some(known) = newest_in(&*db.lock()?)? {
+        return Ok(Some(known));
+    }
+    let newest = scan(root, "manifests")?.0.last().map(|(_, m)| m.ingested_at);
+    newest.map(|t| db.write(|tx| remember_newest(tx, t))).transpose()?;
+    Ok(newest)
+}
+
+fn newest_in(conn: &Connection) -> Result<Option<UtcTime>> {
+    let micros: Option<i64> = conn.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([NEWEST], |r| r.get(0)).optional()?;
+    Ok(micros.map(UtcTime::from_micros))
+}
+
+fn remember_newest(tx: &Transaction<'_>, stamp: UtcTime) -> Result<()> {
+    let put = "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = max(value, ?2)";
+    tx.prepare_cached(put)?.execute(params![NEWEST, stamp.micros()])?;
+    Ok(())
 }
 
 /// Every manifest on the drive, sorted by (ingested_at, path). One of another world is refused.

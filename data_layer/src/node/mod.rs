@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 mod actions;
+mod clock;
 mod companies;
 mod damaged;
 mod forward;
@@ -30,6 +31,7 @@ mod schedule;
 mod service;
 mod stages;
 
+pub use clock::Belief;
 pub use runs::{Run, RunState, newest as newest_runs};
 pub use schedule::{Loop, Times};
 pub use service::{LoopBeat, Round, Service, beats};

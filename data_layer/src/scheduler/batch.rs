@@ -79,6 +79,11 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
                 total.add(put_back(ctx, &group, &Failure::Release)?);
                 continue;
             }
+            Err(e) if e.is(code::HOST_CLOCK) => {
+                total.add(put_back(ctx, &group, &Failure::Release)?);
+                total.add(Tally { stop_vendor: true, notices: vec![e], ..Tally::default() });
+                continue;
+            }
             Err(e) if is_of_the_answer(&e) => {
                 total.add(put_back_with_notice(ctx, &group, e)?);
                 continue;
