@@ -99,7 +99,7 @@ impl ClockWatch {
             state.own = Reading { time: now, steady };
             return Judgement::Told;
         }
-        if let Some((vendor, ahead)) = told.iter().min_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) {
+        if let Some((vendor, ahead)) = told.first() {
             let by = in_words(ahead.abs());
             return Judgement::Wrong(wrong(if *ahead > 0.0 { text!("it is {by} ahead of {vendor}'s") } else { text!("it is {by} behind {vendor}'s") }));
         }

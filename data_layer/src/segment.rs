@@ -4,6 +4,7 @@
 //! without a manifest is garbage; a manifest without rows is adopted by the rebuild. Names hold symbols, window and a
 //! digest of the bytes, so nothing is ever overwritten by something else, and the same answers make the same files.
 
+use crate::clock::STEP_SECONDS;
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot, encode_symbol};
@@ -154,6 +155,21 @@ pub fn newest(root: &DataRoot, db: &Db) -> Result<Option<UtcTime>> {
     let newest = scan(root, "manifests")?.0.last().map(|(_, m)| m.ingested_at);
     newest.map(|t| db.write(|tx| remember_newest(tx, t))).transpose()?;
     Ok(newest)
+}
+
+/// The stamp of an answer that came now. Of two answers the later one revises the earlier, so a clock that was corrected by minutes
+/// between them goes on from the newest stamp until it has caught up: a stamp is at most those minutes later than its answer, never
+/// earlier, and nothing counts as known before it was. A stamp farther ahead is of a clock that was wrong, and is not followed.
+pub fn stamp(root: &DataRoot, db: &Db) -> Result<UtcTime> {
+    let now = root.host().now();
+    let follows = |newest: &UtcTime| now < *newest && *newest <= now.plus_seconds(STEP_SECONDS);
+    Ok(newest(root, db)?.filter(follows).map_or(now, |newest| UtcTime::from_micros(newest.micros() + 1)))
+}
+
+/// Forget the newest stamp: it is looked for on the drive again.
+pub fn forget_newest(tx: &Transaction<'_>) -> Result<()> {
+    tx.execute("DELETE FROM counters WHERE name = ?1", [NEWEST])?;
+    Ok(())
 }
 
 fn newest_in(conn: &Connection) -> Result<Option<UtcTime>> {
