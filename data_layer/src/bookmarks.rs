@@ -57,6 +57,12 @@ pub fn exact_from(tx: &Transaction<'_>, at: UtcTime) -> Result<()> {
     Ok(())
 }
 
+/// A clock that ran ahead may have written that moment too: it is not after `latest`.
+pub fn exact_not_after(tx: &Transaction<'_>, latest: UtcTime) -> Result<()> {
+    tx.execute("UPDATE counters SET value = ?2 WHERE name = ?1 AND value > ?2", params![EXACT_SINCE, latest.micros()])?;
+    Ok(())
+}
+
 /// Since when bookmarks carry the moment of their answer; `None` = they do not yet.
 pub fn exact_since(conn: &Connection) -> Result<Option<UtcTime>> {
     let micros: Option<i64> = conn.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([EXACT_SINCE], |r| r.get(0)).optional()?;

@@ -4,6 +4,7 @@
 //! `Host` (usually through [`crate::root::DataRoot`]); `clippy.toml` bans the back doors.
 
 mod fail;
+mod time;
 
 pub use fail::FAILPOINTS;
 
@@ -29,6 +30,8 @@ enum Clock {
 struct Inner {
     env: BTreeMap<String, String>,
     clock: Clock,
+    /// By how much a simulated clock is set wrong, in microseconds.
+    wrong: AtomicI64,
     machine_id: String,
     boot_id: String,
     host_label: String,
@@ -124,6 +127,7 @@ impl Host {
         Ok(Self::assemble(Inner {
             env,
             clock,
+            wrong: AtomicI64::new(0),
             machine_id,
             boot_id,
             host_label,
@@ -140,6 +144,7 @@ impl Host {
         Self::assemble(Inner {
             env: fake.env,
             clock: Clock::Pinned(AtomicI64::new(fake.now.micros())),
+            wrong: AtomicI64::new(0),
             machine_id: fake.machine_id,
             boot_id: fake.boot_id,
             host_label: "test".into(),
@@ -159,6 +164,7 @@ impl Host {
         Self::assemble(Inner {
             env,
             clock: Clock::World(AtomicI64::new(now.micros())),
+            wrong: AtomicI64::new(0),
             machine_id: self.0.machine_id.clone(),
             boot_id: self.0.boot_id.clone(),
             host_label: self.0.host_label.clone(),
@@ -171,68 +177,6 @@ impl Host {
 
     fn assemble(inner: Inner) -> Self {
         Self(Arc::new(inner))
-    }
-
-    // --- time -------------------------------------------------------------------------------------------------------
-
-    /// The present moment by this host's clock.
-    pub fn now(&self) -> UtcTime {
-        match &self.0.clock {
-            Clock::System => UtcTime::from_micros(system_micros()),
-            Clock::Pinned(at) | Clock::World(at) => UtcTime::from_micros(at.load(Ordering::SeqCst)),
-        }
-    }
-
-    /// A moment for measuring spans: counted since this machine started, its sleep included, so that no setting of the clock
-    /// makes a span longer or shorter. It says nothing about the date. A simulated clock serves for both.
-    pub fn steady(&self) -> UtcTime {
-        match &self.0.clock {
-            Clock::System => {
-                // Elsewhere the monotonic clock goes on in a machine's sleep; on Linux it is this one.
-                #[cfg(target_os = "linux")]
-                let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-                #[cfg(not(target_os = "linux"))]
-                let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-                UtcTime::from_micros(t.tv_sec * 1_000_000 + t.tv_nsec / 1_000)
-            }
-            Clock::Pinned(_) | Clock::World(_) => self.now(),
-        }
-    }
-
-    /// Whether this clock stands still unless moved (pinned, or a world's).
-    pub fn clock_is_simulated(&self) -> bool {
-        !matches!(self.0.clock, Clock::System)
-    }
-
-    /// Whether the clock follows a sandbox's world clock.
-    pub fn follows_world_clock(&self) -> bool {
-        matches!(self.0.clock, Clock::World(_))
-    }
-
-    /// Tell a world-following clock what the sandbox says. No effect on other clocks.
-    pub fn set_world_time(&self, t: UtcTime) {
-        if let Clock::World(at) = &self.0.clock {
-            at.store(t.micros(), Ordering::SeqCst);
-        }
-    }
-
-    /// Wait. A simulated clock moves on at once; a real one sleeps, and wakes early when cancelled.
-    pub async fn sleep(&self, d: Duration) {
-        match &self.0.clock {
-            Clock::Pinned(at) | Clock::World(at) => {
-                at.fetch_add(i64::try_from(d.as_micros()).unwrap_or(0), Ordering::SeqCst);
-                tokio::task::yield_now().await;
-            }
-            Clock::System => self.wait_for_others(d).await,
-        }
-    }
-
-    /// Wait for another process: it takes its time in the real world, whatever this clock says. Wakes early when cancelled.
-    pub async fn wait_for_others(&self, d: Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(d) => {}
-            () = self.cancelled() => {}
-        }
     }
 
     // --- environment ------------------------------------------------------------------------------------------------

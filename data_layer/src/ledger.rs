@@ -208,6 +208,25 @@ pub fn symbols_apart(db: &Db, table: &str, other: (&str, &str), key: &str) -> Re
     Ok(out)
 }
 
+/// Remove the rows of a table and key from a day on; how many there were.
+pub fn forget_from(db: &Db, table: &str, key: &str, from: TradingDay) -> Result<u64> {
+    let mut gone = Vec::new();
+    {
+        let conn = db.lock()?;
+        let mut statement = conn.prepare(
+            "SELECT source_name, table_name, symbol, quarter, partition_key, days, verdicts FROM ledger_blocks
+             WHERE table_name=?1 AND quarter >= ?2 AND partition_key=?3",
+        )?;
+        let (first, _) = quarters_of(DateRange { start: from, end: from.plus_days(1) });
+        each_block(statement.query(params![table, first, key])?, |place, block| {
+            gone.extend(block.iter().filter(|(day, _)| *day >= from).map(|(day, v)| Change::Remove(place.row(day, v).key)));
+            Ok(())
+        })?;
+    }
+    apply(db, &gone)?;
+    Ok(gone.len() as u64)
+}
+
 /// Go through blocks: the columns of a place, then `days` and `verdicts`.
 fn each_block(mut rows: rusqlite::Rows<'_>, mut look: impl FnMut(Place, Block) -> Result<()>) -> Result<()> {
     while let Some(r) = rows.next()? {

@@ -32,6 +32,7 @@ pub mod bookmarks;
 pub mod sourcing;
 pub mod space;
 pub mod vendor;
+pub mod clock;
 pub mod segment;
 pub mod lost;
 pub mod fetch;

@@ -4,12 +4,14 @@
 //! without a manifest is garbage; a manifest without rows is adopted by the rebuild. Names hold symbols, window and a
 //! digest of the bytes, so nothing is ever overwritten by something else, and the same answers make the same files.
 
+use crate::clock::STEP_SECONDS;
+use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot, encode_symbol};
 use crate::store;
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 /// One immutable Parquet file of raw rows.
@@ -117,6 +119,7 @@ pub fn write_manifest(root: &DataRoot, manifest: &Manifest) -> Result<DataPath> 
 
 /// Enter a manifest's segments into `segments`; the number of rows that were not known before.
 pub fn register(tx: &Transaction<'_>, path: &DataPath, manifest: &Manifest) -> Result<u64> {
+    remember_newest(tx, manifest.ingested_at)?;
     let mut fresh = 0;
     let mut st = tx.prepare_cached(
         "INSERT OR IGNORE INTO segments (path, table_name, source_name, partition_key, t0, t1, rows, bytes, sha256, manifest)
@@ -139,6 +142,45 @@ pub fn register(tx: &Transaction<'_>, path: &DataPath, manifest: &Manifest) -> R
         fresh += if new == 1 { s.rows } else { 0 };
     }
     Ok(fresh)
+}
+
+/// The newest stamp of a manifest, in microseconds.
+const NEWEST: &str = "manifests.newest";
+
+/// The newest stamp of a manifest that was registered; of a database that does not know it yet, of those on the drive.
+pub fn newest(root: &DataRoot, db: &Db) -> Result<Option<UtcTime>> {
+    if let Some(known) = newest_in(&*db.lock()?)? {
+        return Ok(Some(known));
+    }
+    let newest = scan(root, "manifests")?.0.last().map(|(_, m)| m.ingested_at);
+    newest.map(|t| db.write(|tx| remember_newest(tx, t))).transpose()?;
+    Ok(newest)
+}
+
+/// The stamp of an answer that came now. Of two answers the later one revises the earlier, so a clock that was corrected by minutes
+/// between them goes on from the newest stamp until it has caught up: a stamp is at most those minutes later than its answer, never
+/// earlier, and nothing counts as known before it was. A stamp farther ahead is of a clock that was wrong, and is not followed.
+pub fn stamp(root: &DataRoot, db: &Db) -> Result<UtcTime> {
+    let now = root.host().now();
+    let follows = |newest: &UtcTime| now < *newest && *newest <= now.plus_seconds(STEP_SECONDS);
+    Ok(newest(root, db)?.filter(follows).map_or(now, |newest| UtcTime::from_micros(newest.micros() + 1)))
+}
+
+/// Forget the newest stamp: it is looked for on the drive again.
+pub fn forget_newest(tx: &Transaction<'_>) -> Result<()> {
+    tx.execute("DELETE FROM counters WHERE name = ?1", [NEWEST])?;
+    Ok(())
+}
+
+fn newest_in(conn: &Connection) -> Result<Option<UtcTime>> {
+    let micros: Option<i64> = conn.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([NEWEST], |r| r.get(0)).optional()?;
+    Ok(micros.map(UtcTime::from_micros))
+}
+
+fn remember_newest(tx: &Transaction<'_>, stamp: UtcTime) -> Result<()> {
+    let put = "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = max(value, ?2)";
+    tx.prepare_cached(put)?.execute(params![NEWEST, stamp.micros()])?;
+    Ok(())
 }
 
 /// Every manifest on the drive, sorted by (ingested_at, path). One of another world is refused.

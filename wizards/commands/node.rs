@@ -29,7 +29,10 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
     let held = steps::preamble::hold(&root, "node", false)?;
     let (root, world) = steps::world::of_root(host, &root)?;
     let report = Reporter::new(&world.host, Voice::Plain, "node", Some(log.shown(host)));
-    steps::preamble::believe_clock(&world.host, &root)?;
+    // The service judges the clock before each round, and waits until it is right.
+    if !matches!(args.command, NodeCommand::Run) {
+        steps::preamble::believe_clock(&world.host, &root)?;
+    }
     if let Some(made) = rebuild::ensure_node_db(&root)? {
         report.note(&text!("control/node.sqlite was damaged: made again from the files, the old one is {}", made.set_aside.unwrap_or_default()));
     }
@@ -55,6 +58,7 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
 
 /// Ask the vendor that serves a dataset, wait for what comes, and make the reference tables again.
 fn fetch(node: &Node, report: &Reporter, dataset: &str, symbols: &[String], window: DateRange) -> Result<()> {
+    node.believe_clock()?;
     node.seed(&node.wanted(dataset, symbols, window)?)?;
     let done = node.work(DrainUntil::Empty, &Quiet)?;
     done.notices.iter().for_each(|e| report.note(&error_text(e.body(), None)));

@@ -146,13 +146,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home").display().to_string();
         let host = Host::fake(FakeHost { env: [("HOME".to_string(), home)].into(), ..FakeHost::default() });
-        let config = SandboxConfig::of_dataset(super::super::world::PRACTICE, dir.path().join("sandbox"));
+        let now = UtcTime::parse(super::super::world::PRACTICE_NOW).unwrap();
+        let config = SandboxConfig { now: Some(now), ..SandboxConfig::of_dataset(super::super::world::PRACTICE, dir.path().join("sandbox")) };
         let sandbox = host.block_on(sandbox::start(&host, config)).unwrap().unwrap();
         let (mut env, mut keys) = (sandbox.env.clone(), Vec::new());
         for var in ["ALPACA_API_KEY", "ALPACA_API_SECRET"] {
             keys.push((var, env.remove(var).expect("the world's key")));
         }
-        let now = UtcTime::parse(super::super::world::PRACTICE_NOW).unwrap();
         let host = host.in_world(&env, now);
         let fs = FsFacts::default();
         DataRoot::create(&host, &dir.path().join("drive"), super::super::world::PRACTICE, fs, None).unwrap();

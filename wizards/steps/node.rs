@@ -255,6 +255,7 @@ pub fn without_bars(root: &DataRoot, symbols: &[String], window: DateRange) -> R
 /// Judge what is stored, over everything that the ledger answers for, and ask again for what is missing.
 pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope) -> Result<Audited> {
     let node = open(host, root)?;
+    node.believe_clock()?;
     let held = node.held()?;
     if scope == AuditScope::Full {
         let bad = node.mend()?;
@@ -272,6 +273,7 @@ pub fn audit(host: &Host, root: &DataRoot, report: &Reporter, scope: AuditScope)
 /// One round of the node's work up to now: ask for the sessions since the last one, audit, heal, curate, export.
 pub fn once(host: &Host, root: &DataRoot, report: &Reporter, exports: bool) -> Result<TradingDay> {
     let node = open(host, root)?;
+    node.believe_clock()?;
     node.held()?;
     node.seed_forward()?;
     drain_with(host, root, report, "forward")?;

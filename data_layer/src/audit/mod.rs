@@ -73,9 +73,13 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
     let stage = stage::load(root)?;
     let calendar = Calendar::xnys();
     let asked = Scope { start: window.start, asof: asof.min(window.end.plus_days(-1)) };
-    let known = ledger::scope::in_db(&*db.lock()?)?;
-    let whole = asked.join(known).join(ledger::scope::on_drive(root)?);
+    // What was judged while a clock ran ahead is not expected yet: the scope comes back, and the rows beyond it go.
+    let over = calendar.last_closed(root.host().now())?.max(asked.asof);
+    let judged = ledger::scope::in_db(&*db.lock()?)?;
+    let known = judged.map(|s| s.up_to(over));
+    let whole = asked.join(known).join(ledger::scope::on_drive(root)?.map(|s| s.up_to(over)));
     ledger::scope::set_on_drive(root, whole)?;
+    let too_far = judged.is_some_and(|s| s.asof > whole.asof);
 
     let mut report = AuditReport { scope: Some(whole), doubts: refreshed.doubts, ..AuditReport::default() };
     let pending = DateRange { start: asof.plus_days(1).max(window.start), end: window.end };
@@ -88,6 +92,9 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
     let plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
 
     judge(root, db, &catalogue, &facts, &plan, config, &mut report)?;
+    if too_far {
+        report.changed += ledger::forget_from(db, table::RAW_EQUITIES_BARS, timeframe::DAY, whole.window().end)?;
+    }
     plan::finish(db, &catalogue, &plan, whole)?;
     let minute_window = minutes::window_of(root, &stage, whole.window())?;
     let task = minutes::Task {

@@ -125,8 +125,8 @@ const TABLE: &[(Code, &str, &str)] = &[
     ),
     (
         code::HOST_CLOCK,
-        "The clock is before this program was built, or before what the drive already holds: a Pi without a network after a power cut.",
-        "`timedatectl` shows whether the clock is synchronised.",
+        "The clock differs from what vendors say, was set while the program ran, or is before this program was made or what the drive holds: a Pi without a network after a power cut.",
+        "`timedatectl` shows whether the clock is synchronised; the node's service goes on by itself when it is.",
     ),
     (
         code::HOST_TERMINAL,

@@ -1,10 +1,11 @@
 //! The only caller of vendors: budget, send, retry, classification, quarantine of bad bodies.
 //!
-//! The order is: offline? stopped? short windows, then the durable budget (which counts the call), then the wire. What
+//! The order is: offline? stopped? the clock believed? short windows, then the durable budget (which counts the call), then the wire. What
 //! comes back is either a body worth decoding or a refusal with a class; trouble that may pass is retried here with a
 //! jittered back-off. No key, host or port is in anything this module returns or writes.
 
 use crate::budget::{self, Grant, Pacer, Per, Slices};
+use crate::clock::{ClockWatch, Judgement};
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::host::Host;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+mod time_of_day;
 pub mod transport;
 pub use transport::{Broken, Call, Network, Raw, Room, Transport};
 
@@ -55,6 +57,8 @@ pub struct Fetcher {
     pub deadline: Duration,
     /// Requests that left this process.
     pub calls: Arc<AtomicU64>,
+    /// What is thought of this machine's clock: no call leaves, and no answer is taken, while it is not believed.
+    pub clock: Arc<ClockWatch>,
 }
 
 /// A body worth decoding. Another large one of the same vendor waits until this one is dropped.
@@ -82,6 +86,7 @@ impl Fetcher {
         let mut attempt = 0;
         loop {
             self.host.check_cancelled()?;
+            self.believed()?;
             let call = self.call(request)?;
             if let Some(refusal) = self.admit(request, kind).await? {
                 return Ok(Err(refusal));
@@ -92,6 +97,9 @@ impl Fetcher {
                 Err(Broken::TooLong) => (Class::Malformed, Broken::TooLong.to_string(), 0, None),
                 Err(broken) => (Class::Transient, broken.to_string(), 0, None),
                 Ok(raw) => {
+                    self.clock.hear(&self.host, request.vendor, &raw.headers);
+                    // What was asked with a wrong day in mind was the wrong question, and its answer would carry a wrong stamp.
+                    self.believed()?;
                     let answer = Answer { vendor: request.vendor, status: raw.status, headers: &raw.headers, body: &raw.body };
                     let verdict = classify(&answer);
                     let now = self.host.now();
@@ -117,6 +125,14 @@ impl Fetcher {
             attempt += 1;
             let wait = wait.filter(|d| *d <= Duration::from_secs(60)).unwrap_or_else(|| self.backoff(attempt));
             self.host.sleep(wait).await;
+        }
+    }
+
+    /// `Err` (`HOST_CLOCK`) while the clock of this machine is not believed.
+    pub fn believed(&self) -> Result<()> {
+        match self.clock.judge(&self.host) {
+            Judgement::Wrong(why) => Err(why),
+            Judgement::Told | Judgement::Untold => Ok(()),
         }
     }
 

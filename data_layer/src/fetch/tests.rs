@@ -70,6 +70,7 @@ fn rig(url: &str) -> Rig {
         edge: Arc::new(EdgeConfig::built_in().unwrap()),
         deadline: Duration::from_millis(80),
         calls: Arc::default(),
+        clock: Arc::new(ClockWatch::new(&host)),
     };
     Rig { fetcher, db, root, _dir: dir }
 }

@@ -22,6 +22,11 @@ impl Scope {
     pub fn window(&self) -> DateRange {
         DateRange { start: self.start, end: self.asof.plus_days(1) }
     }
+    /// The part of the scope up to a day: later sessions are not over, whatever a clock that ran ahead once said.
+    #[must_use]
+    pub fn up_to(self, day: TradingDay) -> Self {
+        Self { asof: self.asof.min(day).max(self.start.plus_days(-1)), ..self }
+    }
     /// The smallest scope that holds both.
     #[must_use]
     pub fn join(self, other: Option<Self>) -> Self {

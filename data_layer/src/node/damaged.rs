@@ -12,11 +12,12 @@ use crate::rebuild;
 use crate::root::{DataPath, DataRoot};
 use crate::segment::{self, Manifest, Segment};
 use crate::store;
-use crate::time::DateRange;
+use crate::time::{DateRange, UtcTime};
 use std::collections::BTreeSet;
 
-/// Set aside what is damaged or missing: raw files, manifests, backups; how many.
-pub fn set_aside(root: &DataRoot, db: &Db) -> Result<u64> {
+/// Set aside what is damaged or missing: raw files, manifests, backups; how many. So are answers that carry a stamp after `latest`, the
+/// moment that no right clock has reached yet.
+pub fn set_aside(root: &DataRoot, db: &Db, latest: Option<UtcTime>) -> Result<u64> {
     let dropped = seal::drop_broken_backups(root)?;
     let (manifests, damaged) = segment::scan(root, "manifests")?;
     damaged.iter().try_for_each(|(path, _)| segment::set_aside(root, path))?;
@@ -27,7 +28,8 @@ pub fn set_aside(root: &DataRoot, db: &Db) -> Result<u64> {
             bad.insert(&segment.path);
         }
     }
-    let (wrong, right): (Vec<_>, Vec<_>) = manifests.iter().partition(|(_, m)| m.segments.iter().any(|s| bad.contains(&s.path)));
+    let ahead = |m: &Manifest| latest.is_some_and(|t| m.ingested_at > t);
+    let (wrong, right): (Vec<_>, Vec<_>) = manifests.iter().partition(|(_, m)| ahead(m) || m.segments.iter().any(|s| bad.contains(&s.path)));
     let still_named: BTreeSet<&DataPath> = right.iter().flat_map(|(_, m)| m.segments.iter().map(|s| &s.path)).collect();
     for (path, manifest) in wrong {
         for segment in manifest.segments.iter().filter(|s| !still_named.contains(&s.path)) {

@@ -15,6 +15,12 @@ pub(super) fn seeded_until(db: &Db) -> Result<Option<TradingDay>> {
     Ok(day.map(TradingDay))
 }
 
+/// Take back what a clock that ran ahead had seeded: sessions from `end` on are not over.
+pub(super) fn not_beyond(tx: &Transaction<'_>, end: TradingDay) -> Result<()> {
+    tx.execute("UPDATE counters SET value = ?2 WHERE name = ?1 AND value > ?2", params![COUNTER, end.0])?;
+    Ok(())
+}
+
 /// Remember it, in the transaction that seeds.
 pub(super) fn seeded(tx: &Transaction<'_>, until: TradingDay) -> Result<()> {
     tx.execute("INSERT OR REPLACE INTO counters (name, value) VALUES (?1, ?2)", params![COUNTER, until.0])?;

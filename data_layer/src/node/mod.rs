@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 mod actions;
+mod clock;
 mod companies;
 mod damaged;
 mod forward;
@@ -30,6 +31,7 @@ mod schedule;
 mod service;
 mod stages;
 
+pub use clock::Belief;
 pub use runs::{Run, RunState, newest as newest_runs};
 pub use schedule::{Loop, Times};
 pub use service::{LoopBeat, Round, Service, beats};
@@ -152,8 +154,14 @@ impl Node {
     }
 
     /// What the ledger answers for; before the first audit, what the bootstrap was told to fetch. A drive that knows
-    /// neither has nothing to go on from.
+    /// neither has nothing to go on from. Sessions that are not over are not held, whatever a clock that ran ahead once said.
     pub fn held(&self) -> Result<DateRange> {
+        let DateRange { start, end } = self.answered_for()?;
+        let over = newest_due(self.host())?.plus_days(1);
+        Ok(DateRange { start, end: end.min(over).max(start.plus_days(1)) })
+    }
+
+    fn answered_for(&self) -> Result<DateRange> {
         if let Some(held) = ledger::held(self.db(), table::RAW_EQUITIES_BARS)? {
             return Ok(held);
         }
@@ -332,7 +340,7 @@ impl Node {
     pub fn mend(&self) -> Result<u64> {
         // Rows of workers that are gone hold nothing back.
         self.db().write(|tx| queue::expire(tx, self.host().now(), &self.ctx.worker))?;
-        let aside = damaged::set_aside(self.root(), self.db())?;
+        let aside = damaged::set_aside(self.root(), self.db(), None)?;
         self.seed(&damaged::to_ask_again(self.root(), self.db())?)?;
         Ok(aside + export::mend(self.root())?)
     }

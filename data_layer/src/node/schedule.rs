@@ -68,6 +68,11 @@ impl Times {
         }
     }
 
+    /// Seconds after which some loop is due, whatever the clock says.
+    pub fn longest_rest(&self) -> f64 {
+        self.forward_seconds.min(self.light_seconds) as f64
+    }
+
     /// The first maintenance time after `t`. A time that the clocks skip in spring is the moment they jump to.
     fn nightly_after(&self, t: UtcTime) -> UtcTime {
         let wall = self.zone.to_datetime(t.timestamp()).date();

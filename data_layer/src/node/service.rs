@@ -6,7 +6,7 @@
 
 use super::schedule::{Loop, Times};
 use super::stages::{Decision, decide};
-use super::{Node, newest_due, runs};
+use super::{Belief, Node, newest_due, runs};
 use crate::audit::{self, AuditScope};
 use crate::control::{self, Db};
 use crate::coverage;
@@ -78,15 +78,16 @@ pub struct Service {
     zone: TimeZone,
     /// Loops that failed, and when they are tried again.
     retry: Vec<(Loop, UtcTime)>,
+    /// Whether runs of a process before this one are over in the books.
+    settled: bool,
 }
 
 impl Service {
     /// Refused on a drive that was never filled.
     pub fn new(node: Node, machine: &Host, times: Times, zone: TimeZone) -> Result<Self> {
         node.held()?;
-        runs::settle(node.db(), machine.now())?;
         space::keep_reserve(node.root(), &BackfillConfig::load(node.root())?.disk)?;
-        Ok(Self { node, machine: machine.clone(), times, zone, retry: Vec::new() })
+        Ok(Self { node, machine: machine.clone(), times, zone, retry: Vec::new(), settled: false })
     }
 
     pub fn node(&self) -> &Node {
@@ -94,12 +95,22 @@ impl Service {
     }
 
     /// Run the loops that are due, then work the queue off until the next one is. Trouble with a vendor, and a loop that
-    /// fails, are notices; a drive that cannot be used any more is an error.
+    /// fails, are notices; a drive that cannot be used any more is an error. While the clock is not believed nothing is run, asked or
+    /// written, and the round says so.
     pub fn round(&mut self, progress: &dyn DrainProgress) -> Result<Round> {
         let mut round = Round { said: Vec::new(), drained: DrainReport::default(), notices: Vec::new(), next: self.machine.now() };
+        if let Belief::Wrong(why) | Belief::Unsure(why) = self.node.weigh_the_clock()? {
+            return Ok(self.paused(round, why));
+        }
+        if !std::mem::replace(&mut self.settled, true) {
+            runs::settle(self.node.db(), self.machine.now())?;
+        }
         scheduler::know_lanes(&self.node.ctx)?;
         for which in Loop::ALL {
             self.machine.check_cancelled()?;
+            if let Err(why) = self.node.ctx.fetcher.believed() {
+                return Ok(self.paused(round, why));
+            }
             if self.due(which)? > self.machine.now() {
                 continue;
             }
@@ -123,6 +134,9 @@ impl Service {
         round.drained = self.node.work(until, progress)?;
         round.notices.extend(round.drained.notices.iter().cloned());
         self.machine.check_cancelled()?;
+        if let Err(why) = self.node.ctx.fetcher.believed() {
+            return Ok(self.paused(round, why));
+        }
         let over = queue::counts(self.node.db())?.keys().all(|(_, _, status)| status == "DONE" || status == "FAILED");
         if round.drained.tasks_done > 0 && (over || self.forward_done()? > forward) {
             // What a session or the end of a bootstrap brought is judged and made usable now, not at night.
@@ -131,9 +145,19 @@ impl Service {
         Ok(round)
     }
 
-    /// Wait until the next loop is due, or until asked to stop.
+    /// The rest of a round whose clock is not believed: the next one looks again.
+    fn paused(&self, mut round: Round, why: Error) -> Round {
+        // Each runner met it by itself, in the words of the vendor that it had heard.
+        round.notices.retain(|notice| !notice.is(code::HOST_CLOCK));
+        round.notices.push(why);
+        round.next = self.machine.now().plus_seconds(RETRY_SECONDS);
+        round
+    }
+
+    /// Wait until the next loop is due, or until asked to stop. Never longer than the loop that is due most often waits: the clock may
+    /// be set back meanwhile.
     pub fn rest(&self, round: &Round) -> Result<()> {
-        let left = round.next.seconds_since(self.machine.now());
+        let left = round.next.seconds_since(self.machine.now()).min(self.times.longest_rest());
         if left > 0.0 { self.machine.block_on(self.machine.sleep(Duration::from_secs_f64(left))) } else { Ok(()) }
     }
 

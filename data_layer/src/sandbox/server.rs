@@ -4,6 +4,7 @@ use super::State;
 use super::inject::Outcome;
 use super::wire::{Call, Reply};
 use crate::error::Result;
+use crate::time::UtcTime;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::connect_info::Connected;
@@ -45,7 +46,8 @@ async fn handle(Shared(state): Shared<Arc<State>>, ConnectInfo(tap): ConnectInfo
     let outcome = match read(request).await {
         Ok(call) => {
             // The book writes to disk: keep that off the threads that serve connections.
-            let answered = tokio::task::spawn_blocking(move || state.answer(&call)).await;
+            let world = Arc::clone(&state);
+            let answered = tokio::task::spawn_blocking(move || world.answer(&call)).await;
             answered.unwrap_or_else(|_| Outcome::plain(Reply::message(500, "the sandbox failed; this is a bug")))
         }
         Err(reply) => Outcome::plain(reply),
@@ -60,7 +62,7 @@ async fn handle(Shared(state): Shared<Arc<State>>, ConnectInfo(tap): ConnectInfo
     let pieces = outcome.reply.body.len().div_ceil(DRIP_BYTES).max(1);
     let pause = outcome.drip.map_or(0, |whole| i64::try_from(whole.as_micros()).unwrap_or(i64::MAX) / i64::try_from(pieces).unwrap_or(1));
     tap.pause_micros.store(pause, Ordering::SeqCst);
-    respond(outcome.reply)
+    respond(outcome.reply, state.now())
 }
 
 async fn read(request: Request) -> std::result::Result<Call, Reply> {
@@ -93,8 +95,12 @@ fn decoded(path: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|_| path.to_string())
 }
 
-fn respond(reply: Reply) -> Response<Body> {
+/// Vendors say when they answered: here it is the world's time, not the machine's.
+fn respond(reply: Reply, now: UtcTime) -> Response<Body> {
     let mut response = Response::builder().status(reply.status).header("content-type", reply.content_type);
+    if let Ok(date) = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now.timestamp()) {
+        response = response.header("date", date);
+    }
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }

@@ -79,6 +79,11 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
                 total.add(put_back(ctx, &group, &Failure::Release)?);
                 continue;
             }
+            Err(e) if e.is(code::HOST_CLOCK) => {
+                total.add(put_back(ctx, &group, &Failure::Release)?);
+                total.add(Tally { stop_vendor: true, notices: vec![e], ..Tally::default() });
+                continue;
+            }
             Err(e) if is_of_the_answer(&e) => {
                 total.add(put_back_with_notice(ctx, &group, e)?);
                 continue;
@@ -226,7 +231,7 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
         requests,
         asked: Asked { symbols: batch.symbols.clone(), t0: batch.range.start, t1: batch.range.end },
         complete: true,
-        ingested_at: host.now(),
+        ingested_at: segment::stamp(&ctx.root, &ctx.db)?,
         node_id: ctx.worker.node_id.clone(),
         code: concat!("trademl ", env!("CARGO_PKG_VERSION")).to_string(),
         world: ctx.root.drive().dataset.clone(),

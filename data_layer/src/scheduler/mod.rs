@@ -4,6 +4,7 @@
 //! which there is work again. Any number of drains may run on one root; leases keep them apart.
 
 use crate::budget::{self, Pacer};
+use crate::clock::ClockWatch;
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::fetch::{DEADLINE, Fetcher, Network, Transport};
@@ -65,6 +66,7 @@ impl IngestContext {
             edge,
             deadline: DEADLINE,
             calls: Arc::new(AtomicU64::new(0)),
+            clock: Arc::new(ClockWatch::new(host)),
         };
         // Practice on a crowded machine is nobody's harm: there only a full drive stops.
         let disk = if root.is_world() { Disk { warn: 1.0, stop: 1.0, ..wish.disk } } else { wish.disk };
@@ -134,6 +136,15 @@ pub struct DrainReport {
     pub notices: Vec<Error>,
 }
 
+impl DrainReport {
+    /// Keep a notice, once.
+    fn note(&mut self, notice: Error) {
+        if !self.notices.iter().any(|n| n.body() == notice.body()) {
+            self.notices.push(notice);
+        }
+    }
+}
+
 /// Work the queue off. `Err` is trouble of ours (the drive, a bug); vendors' trouble is in the report.
 pub async fn drain(ctx: &IngestContext, stop: DrainUntil, progress: &dyn DrainProgress) -> Result<DrainReport> {
     let stop = if ctx.host().clock_is_simulated() { DrainUntil::Empty } else { stop };
@@ -164,7 +175,7 @@ pub async fn drain(ctx: &IngestContext, stop: DrainUntil, progress: &dyn DrainPr
                 report.tasks_done += part.tasks_done;
                 report.rows += part.rows;
                 report.failed += part.failed;
-                report.notices.extend(part.notices);
+                part.notices.into_iter().for_each(|notice| report.note(notice));
                 report.waiting_until = match (report.waiting_until, part.waiting_until) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
@@ -208,6 +219,11 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
     let mut flying: JoinSet<Result<(String, batch::Tally)>> = JoinSet::new();
     let mut stopped = false;
     loop {
+        if let Err(doubt) = ctx.fetcher.believed() {
+            // Nothing new is begun by a wrong clock, and what waits for a moment would wait for the wrong one.
+            stopped = true;
+            out.note(doubt);
+        }
         let over = matches!(stop, DrainUntil::Moment(t) if ctx.host().now() >= t);
         while flying.len() < ctx.fetcher.edge.inflight(vendor) && !stopped && !over && !ctx.host().is_cancelled() {
             let leases = lease(&ctx, vendor, &halted)?;
@@ -226,11 +242,7 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
             if tally.halt_lane {
                 halted.insert(dataset.clone());
             }
-            for notice in tally.notices {
-                if !out.notices.iter().any(|n| n.body() == notice.body()) {
-                    out.notices.push(notice);
-                }
-            }
+            tally.notices.into_iter().for_each(|notice| out.note(notice));
             // From the kept counts: what this costs does not depend on how much is waiting.
             let open = queue::open(&*ctx.db.lock()?, &dataset)?;
             let calls = ctx.fetcher.calls.load(Ordering::SeqCst) - before;

@@ -3,6 +3,7 @@
 use super::IngestContext;
 use crate::budget::{Pacer, Slices};
 use crate::calendar::Calendar;
+use crate::clock::ClockWatch;
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::fetch::{Body, Fetcher, Network, Refusal};
@@ -70,6 +71,7 @@ pub async fn probe_key(host: &Host, vendors: &Vendors, vendor: Vendor, db: Optio
         edge: Arc::new(EdgeConfig::load(host)?),
         deadline: Duration::from_secs(20),
         calls: Arc::default(),
+        clock: Arc::new(ClockWatch::new(host)),
     };
     let (verdict, detail) = match fetcher.get(&request, Kind::Forward).await {
         Ok(answer) => judge(vendor, answer, good),

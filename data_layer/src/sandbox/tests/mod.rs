@@ -2,6 +2,7 @@
 
 mod actions;
 mod broker;
+mod clock;
 mod companies;
 mod data;
 mod dialects;

@@ -23,7 +23,7 @@ fn set_up(b: &Bench) -> Service {
     serve(b, told(b))
 }
 
-fn told(b: &Bench) -> Node {
+pub(super) fn told(b: &Bench) -> Node {
     let node = Node::new(b.ctx.clone());
     let universe = Universe::new("test", NAMES.map(String::from).to_vec());
     let lanes = BTreeMap::from([(dataset::EQUITIES_EOD.to_string(), Lane::Plain(LaneState::Active))]);
