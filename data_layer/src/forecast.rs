@@ -13,7 +13,7 @@ use crate::sourcing::{Endpoints, Entry, Vendor};
 use crate::stage::Stage;
 use crate::time::{DateRange, TradingDay, UtcTime};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Beyond this nothing is foretold.
 const HORIZON_DAYS: i64 = 2 * 365;
@@ -89,28 +89,39 @@ struct Waiting {
     /// Those of them that belong to rows at work.
     leased: u64,
     symbols: u64,
+    /// Who these symbols are, where each has a pack of its own in every kind of row.
+    names: BTreeSet<String>,
     not_before: Option<UtcTime>,
 }
 
 fn waiting(db: &Db, endpoints: &Endpoints) -> Result<BTreeMap<(String, Vendor), Waiting>> {
     let conn = db.lock()?;
+    // Rows that share calls: those of one window, or, where the lane packs windows, those of one symbol.
+    let packs: Vec<String> = endpoints.entries().iter().filter(|e| e.batch_windows > 1).map(|e| format!("{}/{}", e.vendor, e.dataset)).collect();
     let mut st = conn.prepare(
-        "SELECT dataset, vendor, start_date, end_date, count(*), sum(status = 'LEASED'), max(next_not_before) FROM backfill_queue
-         WHERE status IN ('PENDING', 'LEASED') GROUP BY 1, 2, 3, 4, kind",
+        "WITH waiting AS (SELECT *, vendor || '/' || dataset IN (SELECT value FROM json_each(?1)) AS packs FROM backfill_queue WHERE status IN ('PENDING', 'LEASED'))
+         SELECT dataset, vendor, iif(packs, symbol, ''), min(start_date), max(end_date), count(*), sum(status = 'LEASED'), max(next_not_before) FROM waiting
+         GROUP BY 1, 2, 3, iif(packs, '', start_date), iif(packs, '', end_date), kind",
     )?;
-    type Group = (String, String, String, String, i64, i64, Option<String>);
-    let groups: Vec<Group> =
-        st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?)))?.collect::<std::result::Result<_, _>>()?;
+    type Group = (String, String, String, String, String, i64, i64, Option<String>);
+    let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?, r.get(6)?, r.get(7)?));
+    let groups: Vec<Group> = st.query_map([serde_json::to_string(&packs)?], read)?.collect::<std::result::Result<_, _>>()?;
     let mut out: BTreeMap<(String, Vendor), Waiting> = BTreeMap::new();
-    for (name, vendor, start, end, n, leased, not_before) in groups {
+    for (name, vendor, symbol, start, end, n, leased, not_before) in groups {
         let (Ok(vendor), rows, leased) = (Vendor::parse(&vendor), n.unsigned_abs(), leased.unsigned_abs()) else { continue };
         let Some(entry) = endpoints.entry(vendor, &name) else { continue };
         let range = DateRange::new(start.parse::<TradingDay>()?, end.parse::<TradingDay>()?)?;
         let w = out.entry((name, vendor)).or_default();
+        let packed = |rows: u64| if symbol.is_empty() { calls(entry, rows, range) } else { rows.div_ceil(entry.batch_windows as u64) * calls(entry, 1, range) };
         w.tasks += rows;
-        w.calls += calls(entry, rows, range);
-        w.leased += if leased > 0 { calls(entry, leased, range) } else { 0 };
-        w.symbols = w.symbols.max(rows);
+        w.calls += packed(rows);
+        w.leased += if leased > 0 { packed(leased) } else { 0 };
+        if symbol.is_empty() {
+            w.symbols = w.symbols.max(rows);
+        } else {
+            w.names.insert(symbol);
+            w.symbols = w.names.len() as u64;
+        }
         w.not_before = w.not_before.max(not_before.map(|t| UtcTime::parse(&t)).transpose()?);
     }
     Ok(out)
@@ -144,13 +155,21 @@ fn beyond(endpoints: &Endpoints, vendor: Vendor, stage: &Stage, now: UtcTime) ->
         if !stage.is_active(name) {
             continue;
         }
+        let mut packed = 0;
         for back in 0..i16::try_from(years).unwrap_or(0) {
             let range = DateRange { start: today.minus_years(back + 1), end: today.minus_years(back) };
             let Some(entry) = endpoints.routes(name, range.end.plus_days(-1)).into_iter().next().filter(|e| e.vendor == vendor) else { continue };
             let known = if back < i16::try_from(held).unwrap_or(0) { u64::from(have.symbols) } else { 0 };
-            more += calls(entry, u64::from(one.symbols).saturating_sub(known), range);
+            let rows = u64::from(one.symbols).saturating_sub(known);
+            if entry.batch_windows > 1 {
+                // The years of a symbol share a call, and are never so many that they need two.
+                packed = packed.max(rows * calls(entry, 1, range));
+            } else {
+                more += calls(entry, rows, range);
+            }
             symbols = u64::from(one.symbols);
         }
+        more += packed;
     }
     Ok((more, symbols))
 }

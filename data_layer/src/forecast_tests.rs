@@ -75,3 +75,21 @@ fn a_limit_on_distinct_symbols_reaches_into_the_next_month() {
     assert_eq!((tiingo.vendor, tiingo.calls, tiingo.held_by.as_str()), (Vendor::Tiingo, 700, "unique_symbols_month"));
     assert_eq!(tiingo.ready_at, Some(at("2026-12-01T00:00:00Z")));
 }
+
+#[test]
+fn windows_that_share_a_call_are_foretold_as_one() {
+    let kit = Kit::new();
+    kit.stage(&["S000"]);
+    let endpoints = Endpoints::built_in().unwrap().with_keys(BTreeSet::from([Vendor::Tiingo]));
+    let now = at("2026-11-20T10:00:00Z");
+    let tasks = bootstrap_tasks(&endpoints, "equities_eod", &names(500), range("2011-01-01", "2016-01-01"), Kind::Bootstrap, None).tasks;
+    kit.db.write(|tx| seed(tx, now, &tasks)).unwrap();
+    let f = foretold(&kit, &endpoints, "2026-11-20T10:00:00Z");
+    let tiingo = one(&f, "equities_eod");
+    assert_eq!((tiingo.vendor, tiingo.tasks, tiingo.calls), (Vendor::Tiingo, 2_500, 500));
+    let hours = tiingo.ready_at.unwrap().seconds_since(now) / 3_600.0;
+    assert!((9.0..11.0).contains(&hours), "five hundred calls at fifty an hour: {hours}");
+    // Of those at work the call that is under way is not to leave again.
+    let packed = kit.db.lock().unwrap().execute("UPDATE backfill_queue SET status = 'LEASED' WHERE symbol = 'S000'", []).unwrap();
+    assert_eq!((packed, one(&foretold(&kit, &endpoints, "2026-11-20T10:00:00Z"), "equities_eod").calls), (5, 500));
+}

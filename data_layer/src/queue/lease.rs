@@ -125,13 +125,18 @@ pub struct Wanted<'a> {
     pub vendor: &'a str,
     /// Datasets whose lane is open.
     pub datasets: &'a [String],
-    /// Most rows of a batch, by dataset.
+    /// What fits a batch, by dataset.
     pub max: &'a dyn BatchSize,
 }
 
-/// How many rows of a dataset fit one batch.
+/// How much of a dataset fits one batch.
 pub trait BatchSize: std::fmt::Debug {
+    /// Rows of one window.
     fn rows(&self, dataset: &str) -> usize;
+    /// Windows of one symbol, where a call takes any range of days at one price.
+    fn windows(&self, _dataset: &str) -> usize {
+        1
+    }
 }
 
 impl BatchSize for usize {
@@ -141,7 +146,8 @@ impl BatchSize for usize {
 }
 
 /// Lease the next batch: the first due row of the vendor (FORWARD before all else, then priority, age, id) and the rows
-/// that share its dataset, kind and window, in the same order. Empty when nothing is due.
+/// that share its dataset, kind and window, in the same order; where windows are packed, those that share its dataset, kind and symbol.
+/// Empty when nothing is due.
 pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>) -> Result<Vec<Lease>> {
     expire(tx, now, worker)?;
     next_batch(tx, now, worker, wanted, usize::MAX)
@@ -168,13 +174,18 @@ fn next_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Want
     let at = now.to_string();
     let head = tx.prepare_cached(&head_sql(wanted.datasets.len()))?.query_row(params_from_iter(due_params(wanted, &at)), Raw::read).optional()?;
     let Some(head) = head else { return Ok(Vec::new()) };
-    let [dataset, _, start, end, kind, _] = &head.text;
-    let limit = wanted.max.rows(dataset).clamp(1, room.max(1));
-    let rows: Vec<Raw> = if limit == 1 {
+    let [dataset, symbol, start, end, kind, _] = &head.text;
+    let fits = |most: usize| i64::try_from(most.clamp(1, room.max(1))).unwrap_or(1);
+    let (limit, windows) = (fits(wanted.max.rows(dataset)), fits(wanted.max.windows(dataset)));
+    let rows: Vec<Raw> = if windows > 1 && head.attempts < LAST_ATTEMPT {
+        tx.prepare_cached(WINDOWS_SQL)?
+            .query_map(params![wanted.vendor, at, dataset, kind, symbol, LAST_ATTEMPT, windows], Raw::read)?
+            .collect::<std::result::Result<_, _>>()?
+    } else if limit == 1 {
         vec![head]
     } else {
         tx.prepare_cached(BATCH_SQL)?
-            .query_map(params![wanted.vendor, at, dataset, kind, start, end, i64::try_from(limit).unwrap_or(1)], Raw::read)?
+            .query_map(params![wanted.vendor, at, dataset, kind, start, end, limit], Raw::read)?
             .collect::<std::result::Result<_, _>>()?
     };
     let expires = now.plus(worker.ttl).to_string();
@@ -204,6 +215,15 @@ pub(super) fn head_sql(datasets: usize) -> String {
 pub(super) const BATCH_SQL: &str = "SELECT id, lease_token, dataset, symbol, start_date, end_date, kind, vendor, attempts, run_id FROM backfill_queue
  WHERE vendor = ?1 AND status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?2)
    AND dataset = ?3 AND kind = ?4 AND start_date = ?5 AND end_date = ?6 ORDER BY priority, created_at, id LIMIT ?7";
+
+/// From so many attempts on a row is asked alone: if it is what spoils the answer, the other windows of its symbol need not fail with it.
+const LAST_ATTEMPT: i64 = MAX_ATTEMPTS - 1;
+
+/// The due rows that share a dataset, kind and symbol. The table's own key leads to them: a symbol has few rows however long the queue is.
+/// The plus keeps the indexes that begin with the vendor, and hold all its rows, out of it.
+pub(super) const WINDOWS_SQL: &str = "SELECT id, lease_token, dataset, symbol, start_date, end_date, kind, vendor, attempts, run_id FROM backfill_queue
+ WHERE +vendor = ?1 AND +status = 'PENDING' AND (next_not_before IS NULL OR next_not_before <= ?2)
+   AND dataset = ?3 AND kind = ?4 AND symbol = ?5 AND attempts < ?6 ORDER BY priority, created_at, id LIMIT ?7";
 
 /// Whether a vendor has a row that is due, or one that somebody holds. Costs a step through an index, and a look at what is held.
 pub fn is_open(conn: &Connection, now: UtcTime, vendor: &str, datasets: &[String]) -> Result<bool> {

@@ -152,6 +152,8 @@ fn a_lease_reads_a_few_rows_however_long_the_queue() {
     }
     let batch = plan(lease::BATCH_SQL, 7);
     assert!(batch[0].contains("idx_queue_batch") && batch.len() == 1, "{batch:?}");
+    let windows = plan(lease::WINDOWS_SQL, 7);
+    assert!(windows[0].contains("sqlite_autoindex_backfill_queue_1 (dataset=? AND symbol=?)"), "{windows:?}");
 }
 
 #[test]
@@ -178,6 +180,88 @@ fn sixty_four_windows_are_finished_and_the_next_taken_with_one_commit() {
     }
     assert_eq!((done, commits), (640, 11));
     assert_eq!(host.failpoints_passed() - before, 2 * 11, "one commit each, with a point before and after");
+}
+
+/// Up to three windows of one symbol.
+#[derive(Debug)]
+struct Windows;
+
+impl BatchSize for Windows {
+    fn rows(&self, _: &str) -> usize {
+        1
+    }
+    fn windows(&self, _: &str) -> usize {
+        3
+    }
+}
+
+fn year(symbol: &str, year: i16, kind: Kind) -> NewTask {
+    let first = |year| TradingDay::ymd(year, 1, 1).unwrap();
+    NewTask { range: DateRange::new(first(year), first(year + 1)).unwrap(), ..task(symbol, kind) }
+}
+
+/// The next rows, as symbol and year.
+fn lease_windows(db: &Db, now: UtcTime, worker: &Worker) -> (Vec<Lease>, Vec<String>) {
+    let datasets = ["equities_eod".to_string()];
+    let taken = db.write(|tx| lease_batch(tx, now, worker, &Wanted { vendor: "alpaca", datasets: &datasets, max: &Windows })).unwrap();
+    let told = taken.iter().map(|l| format!("{} {} {}", l.symbol, l.range.start.year(), l.kind.as_str())).collect();
+    (taken, told)
+}
+
+#[test]
+fn windows_of_a_symbol_are_leased_together_and_only_those_of_its_kind() {
+    let (_dir, db, host) = db();
+    let worker = Worker::new(&host, "n", TTL);
+    let years: Vec<NewTask> = (2013..2017).flat_map(|y| ["A", "B"].map(|s| year(s, y, Kind::Bootstrap))).collect();
+    let other = |symbol: &str, y, kind, vendor: &str, not_before| NewTask { vendor: vendor.into(), not_before, ..year(symbol, y, kind) };
+    let others = [
+        other("A", 2017, Kind::Gap, "alpaca", None),
+        other("A", 2018, Kind::Bootstrap, "tiingo", None),
+        other("B", 2012, Kind::Bootstrap, "alpaca", Some(at(1_000))),
+        NewTask { dataset: "macros_fred".into(), ..year("A", 2011, Kind::Bootstrap) },
+        other("B", 2019, Kind::Forward, "alpaca", Some(at(2))),
+        other("B", 2020, Kind::Forward, "alpaca", Some(at(2))),
+    ];
+    db.write(|tx| seed(tx, at(0), &[&years[..], &others[..]].concat())).unwrap();
+    let next = |now| lease_windows(&db, at(now), &worker).1;
+    assert_eq!(next(1), ["A 2013 BOOTSTRAP", "A 2014 BOOTSTRAP", "A 2015 BOOTSTRAP"], "no more than fit");
+    assert_eq!(next(2), ["B 2019 FORWARD", "B 2020 FORWARD"], "today's work goes first, and nothing older rides along");
+    assert_eq!(next(2), ["B 2013 BOOTSTRAP", "B 2014 BOOTSTRAP", "B 2015 BOOTSTRAP"], "what is not due stays");
+    assert_eq!((next(2), next(2), next(2)), (vec!["A 2016 BOOTSTRAP".into()], vec!["B 2016 BOOTSTRAP".into()], vec!["A 2017 GAP".into()]));
+    assert!(next(2).is_empty());
+}
+
+#[test]
+fn windows_that_are_leased_together_change_hands_together() {
+    let (_dir, db, host) = db();
+    let (slow, quick) = (Worker::new(&host, "a", TTL), Worker::new(&host, "b", TTL));
+    let years: Vec<NewTask> = (2013..2016).flat_map(|y| ["A", "B"].map(|s| year(s, y, Kind::Bootstrap))).collect();
+    db.write(|tx| seed(tx, at(0), &years)).unwrap();
+    let (old, _) = lease_windows(&db, at(0), &slow);
+    let (beside, told) = lease_windows(&db, at(0), &quick);
+    assert!(told.iter().all(|t| t.starts_with('B')), "{told:?}");
+    assert_eq!(db.write(|tx| complete_all(tx, at(1), &beside, "OK")).unwrap(), 3);
+    assert!(lease_windows(&db, at(299), &quick).0.is_empty(), "the leases still hold");
+    let (new, _) = lease_windows(&db, at(900), &quick);
+    assert_eq!(new.iter().map(|l| (l.id, l.token)).collect::<Vec<_>>(), old.iter().map(|l| (l.id, l.token + 1)).collect::<Vec<_>>());
+    assert_eq!(db.write(|tx| complete_all(tx, at(901), &old, "OK")).unwrap(), 0, "none of them is its own any more");
+    assert_eq!(db.write(|tx| complete_all(tx, at(902), &new, "OK")).unwrap(), 3);
+}
+
+#[test]
+fn a_window_before_its_last_attempt_is_asked_alone() {
+    let (_dir, db, host) = db();
+    let worker = Worker::new(&host, "n", TTL);
+    db.write(|tx| seed(tx, at(0), &[2013, 2014, 2015].map(|y| year("A", y, Kind::Bootstrap)))).unwrap();
+    let (mut now, failure) = (at(0), Failure::Attempt { error: "malformed".into(), base: Duration::from_secs(15) });
+    for _ in 1..MAX_ATTEMPTS {
+        let (taken, _) = lease_windows(&db, now, &worker);
+        assert_eq!(taken.len(), 3);
+        taken.iter().for_each(|l| assert!(!db.write(|tx| fail(tx, now, l, &failure)).unwrap()));
+        now = now.plus_seconds(3_600);
+    }
+    let alone: Vec<Vec<String>> = (0..3).map(|_| lease_windows(&db, now, &worker).1).collect();
+    assert_eq!(alone, [2013, 2014, 2015].map(|y| vec![format!("A {y} BOOTSTRAP")]), "the two that are sound do not fail with the third");
 }
 
 proptest::proptest! {

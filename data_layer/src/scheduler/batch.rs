@@ -1,27 +1,24 @@
 //! One batch: clamp, ask, decode, write, finish. Everything a batch brought is committed in one transaction, or nothing.
 
 use super::IngestContext;
+use super::commit::{UNKNOWN_SYMBOL, commit, commit_off_thread, place_of};
 use super::probe::{know_lanes, outside_the_plan};
 use super::tasks::{Clamp, clamp};
-use crate::bookmarks::{self, Bookmark};
 use crate::error::{Error, Result, code};
 use crate::fetch::Refusal;
 use crate::queue::{self, Failure, Lease};
-use crate::schema::{dataset, table, timeframe};
-use crate::segment::{self, Asked, Manifest, Place, RequestRecord};
+use crate::schema::table;
+use crate::segment::RequestRecord;
 use crate::sourcing::entitlement::{self, LiveStatus};
 use crate::sourcing::{Entry, Vendor};
 use crate::time::{DateRange, UtcTime};
 use crate::vendor::classify::Class;
 use crate::vendor::{Batch, Connector, Page, Request, Rows, connector, recognise};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// First wait after an attempt that failed; doubles each time.
 const RETRY_BASE: Duration = Duration::from_secs(15);
-
-/// Outcome of a row whose symbol the vendor does not know.
-const UNKNOWN_SYMBOL: &str = "UNKNOWN_SYMBOL";
 
 /// What a batch came to.
 #[derive(Debug, Default)]
@@ -47,6 +44,13 @@ impl Tally {
     }
 }
 
+/// Rows that share a window, and what of it is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub leases: Vec<Lease>,
+    pub range: DateRange,
+}
+
 /// What asking brought.
 enum Gathered {
     Rows(Rows, Option<Rows>, Vec<RequestRecord>),
@@ -54,24 +58,17 @@ enum Gathered {
     Malformed(Request, u16, Vec<u8>, String),
 }
 
-/// Run leases that share vendor, dataset, kind and window to their end.
+/// Run leases that share vendor, dataset, kind, and either a window or a symbol, to their end.
 pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>) -> Result<Tally> {
     let mut total = Tally::default();
     let Some(first) = leases.first() else { return Ok(total) };
     let entry = ctx.vendors().endpoints.entry(vendor, &first.dataset).cloned();
     let entry = entry.ok_or_else(|| Error::bug(text!("{vendor} has no lane for {}", first.dataset)))?;
     let connector = connector(vendor);
-    let now = ctx.host().now();
-    let range = match clamp(&ctx.vendors().endpoints, &entry, first.range, now)? {
-        Clamp::Ask(range) => range,
-        Clamp::TooEarly(until) => return put_back(ctx, &leases, &Failure::Postpone { error: "not due yet".into(), until }),
-        Clamp::BeforeDepth => return finish_without_rows(ctx, &leases, "BEFORE_DEPTH"),
-    };
-    let mut groups = vec![leases];
-    while let Some(group) = groups.pop() {
-        let mut symbols: Vec<String> = group.iter().map(|l| l.symbol.clone()).filter(|s| !s.is_empty()).collect();
-        symbols.sort();
-        let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows };
+    let mut groups = vec![due(ctx, &entry, leases, &mut total)?];
+    while let Some(parts) = groups.pop() {
+        let Some(batch) = batch_of(&entry, &parts) else { continue };
+        let group: Vec<Lease> = parts.iter().flat_map(|p| p.leases.iter().cloned()).collect();
         let gathered = match gather(ctx, connector, &batch, &group).await {
             Ok(gathered) => gathered,
             Err(e) if ctx.host().is_cancelled() => {
@@ -91,7 +88,7 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
             Err(e) => return Err(e),
         };
         match gathered {
-            Gathered::Rows(rows, beside, records) => match commit_off_thread(ctx, vendor, group.clone(), batch, (rows, beside), records).await {
+            Gathered::Rows(rows, beside, records) => match commit_off_thread(ctx, vendor, parts, batch, (rows, beside), records).await {
                 Err(e) if is_of_the_answer(&e) => total.add(put_back_with_notice(ctx, &group, e)?),
                 done => total.add(done?),
             },
@@ -101,12 +98,43 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
                 total.add(put_back(ctx, &group, &Failure::Attempt { error: text!("malformed answer: {why}"), base: RETRY_BASE })?);
             }
             Gathered::Refused(_, Refusal::Vendor { class: Class::UnknownSymbol, words, .. }) => {
-                total.add(without_unknown(ctx, &entry, range, group, &words, &mut groups)?);
+                total.add(without_unknown(ctx, &entry, parts, &words, &mut groups)?);
+            }
+            // That may be true of one window only: each is asked alone.
+            Gathered::Refused(_, Refusal::Vendor { class: Class::BeyondDepth | Class::WindowTooFresh, .. }) if parts.len() > 1 => {
+                groups.extend(parts.into_iter().map(|part| vec![part]));
             }
             Gathered::Refused(request, refusal) => total.add(refused(ctx, &entry, &group, &request, refusal)?),
         }
     }
     Ok(total)
+}
+
+/// The windows of a batch and what of them may be asked for now. Rows of a window of which nothing may are put back, or finished.
+fn due(ctx: &IngestContext, entry: &Entry, leases: Vec<Lease>, total: &mut Tally) -> Result<Vec<Part>> {
+    let now = ctx.host().now();
+    let by_window = |leases: Vec<(DateRange, Lease)>| {
+        let mut out: BTreeMap<DateRange, Vec<Lease>> = BTreeMap::new();
+        leases.into_iter().for_each(|(range, lease)| out.entry(range).or_default().push(lease));
+        out
+    };
+    let mut asked = Vec::new();
+    for (window, leases) in by_window(leases.into_iter().map(|l| (l.range, l)).collect()) {
+        match clamp(&ctx.vendors().endpoints, entry, window, now)? {
+            Clamp::Ask(range) => asked.extend(leases.into_iter().map(|l| (range, l))),
+            Clamp::TooEarly(until) => total.add(put_back(ctx, &leases, &Failure::Postpone { error: "not due yet".into(), until })?),
+            Clamp::BeforeDepth => total.add(finish_without_rows(ctx, &leases, "BEFORE_DEPTH")?),
+        }
+    }
+    Ok(by_window(asked).into_iter().map(|(range, leases)| Part { leases, range }).collect())
+}
+
+/// What is asked: the symbols of all rows, from the first day of their windows to the last. `None` without a row.
+fn batch_of(entry: &Entry, parts: &[Part]) -> Option<Batch> {
+    let symbols: BTreeSet<&str> = parts.iter().flat_map(|p| &p.leases).map(|l| l.symbol.as_str()).filter(|s| !s.is_empty()).collect();
+    let range = DateRange { start: parts.iter().map(|p| p.range.start).min()?, end: parts.iter().map(|p| p.range.end).max()? };
+    let symbols = symbols.into_iter().map(str::to_string).collect();
+    Some(Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows })
 }
 
 /// Ask every question of the plan and every question that its answers give rise to, every page of each. Absence is known
@@ -191,129 +219,6 @@ fn renew(ctx: &IngestContext, leases: &[Lease], last: UtcTime) -> Result<UtcTime
     Ok(now)
 }
 
-/// Encoding and synchronous writes leave the asynchronous threads alone.
-async fn commit_off_thread(
-    ctx: &IngestContext,
-    vendor: Vendor,
-    leases: Vec<Lease>,
-    batch: Batch,
-    (rows, beside): (Rows, Option<Rows>),
-    records: Vec<RequestRecord>,
-) -> Result<Tally> {
-    let ctx = ctx.clone();
-    let work = tokio::task::spawn_blocking(move || commit(&ctx, vendor, &leases, &batch, (&rows, beside), records));
-    work.await.map_err(|e| Error::bug("a commit died").cause(e.to_string()))?
-}
-
-/// Segments, manifest, transaction.
-fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, brought: (&Rows, Option<Rows>), requests: Vec<RequestRecord>) -> Result<Tally> {
-    let (rows, beside) = brought;
-    if !still_ours(ctx, leases)? {
-        return Ok(Tally::default());
-    }
-    let (table, tf) = place_of(&batch.dataset);
-    let host = ctx.host();
-    let mut segments = Vec::new();
-    rows.each_frame(vendor, batch.range, &mut |range, mut frame, symbols| {
-        let place = Place { table, vendor: vendor.as_str(), tf, range, symbols: if batch.symbols.is_empty() { &[] } else { &symbols } };
-        let segment = segment::write(&ctx.root, &place, &mut frame)?;
-        host.ack("segment", &segment.sha256);
-        segments.push(segment);
-        Ok(())
-    })?;
-    let manifest = Manifest {
-        v: 1,
-        dataset: batch.dataset.clone(),
-        table: table.to_string(),
-        tf: tf.to_string(),
-        vendor: vendor.as_str().to_string(),
-        segments,
-        requests,
-        asked: Asked { symbols: batch.symbols.clone(), t0: batch.range.start, t1: batch.range.end },
-        complete: true,
-        ingested_at: segment::stamp(&ctx.root, &ctx.db)?,
-        node_id: ctx.worker.node_id.clone(),
-        code: concat!("trademl ", env!("CARGO_PKG_VERSION")).to_string(),
-        world: ctx.root.drive().dataset.clone(),
-    };
-    let beside = beside.map(|actions| super::beside::write(ctx, vendor, &manifest, actions)).transpose()?;
-    let path = segment::write_manifest(&ctx.root, &manifest)?;
-    let now = host.now();
-    let counts = rows.counts();
-    let pages: u64 = manifest.requests.iter().map(|r| u64::from(r.pages)).sum();
-    let mut done = Vec::new();
-    let fresh = ctx.db.write(|tx| {
-        bookmarks::exact_from(tx, manifest.ingested_at)?;
-        for lease in leases {
-            let rows = if lease.symbol.is_empty() { rows.len() as u64 } else { counts.get(lease.symbol.as_str()).copied().unwrap_or(0) };
-            if queue::complete(tx, now, lease, outcome_of(&manifest, rows))? {
-                let key = bookmarks::Key { vendor: vendor.as_str(), dataset: &lease.dataset, symbol: &lease.symbol, range: lease.range };
-                bookmarks::put(tx, &key, &Bookmark { cursor: None, pages, rows, complete: true, updated_at: manifest.ingested_at })?;
-                if beside.is_some() {
-                    super::beside::remember(tx, vendor, lease, &manifest)?;
-                }
-                done.push(lease.id);
-            }
-        }
-        if done.is_empty() {
-            return Ok(None);
-        }
-        let fresh = segment::register(tx, &path, &manifest)?;
-        super::beside::enter(tx, beside.as_ref())?;
-        queue::count(tx, "rows.raw", fresh)?;
-        Ok(Some(fresh))
-    })?;
-    let Some(fresh) = fresh else {
-        // The leases went to somebody else while this worker was held up: theirs is the answer, and this one is withdrawn.
-        crate::store::remove(&ctx.root, &path)?;
-        if let Some((path, _)) = &beside {
-            crate::store::remove(&ctx.root, path)?;
-        }
-        return Ok(Tally::default());
-    };
-    for id in &done {
-        host.ack("task", &id.to_string());
-    }
-    Ok(Tally { tasks_done: done.len() as u64, rows: fresh, ..Tally::default() })
-}
-
-/// What a row of the queue came to, by the answer and its own rows in it.
-fn outcome_of(manifest: &Manifest, rows: u64) -> &'static str {
-    match () {
-        () if manifest.requests.iter().any(|r| r.http == 404) => UNKNOWN_SYMBOL,
-        () if rows == 0 && manifest.table == table::RAW_EQUITIES_BARS => "EMPTY",
-        () => "OK",
-    }
-}
-
-/// Whether at least one lease is still held: a worker that slept through all of them writes nothing.
-fn still_ours(ctx: &IngestContext, leases: &[Lease]) -> Result<bool> {
-    let conn = ctx.db.lock()?;
-    for lease in leases {
-        if queue::holds(&conn, lease)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Table and time frame of a dataset.
-fn place_of(name: &str) -> (&'static str, &'static str) {
-    match name {
-        dataset::CORP_ACTIONS => (table::RAW_CORP_ACTIONS, "none"),
-        dataset::LISTINGS | dataset::DELISTINGS => (table::RAW_LISTINGS, "none"),
-        dataset::MACROS_FRED | dataset::TREASURY => (table::RAW_MACROS, "none"),
-        dataset::INDEX_MEMBERSHIP => (table::RAW_INDEX_MEMBERSHIP, "none"),
-        dataset::FUNDAMENTALS | dataset::SHARES => (table::RAW_FUNDAMENTALS, "none"),
-        dataset::COMPANIES => (table::RAW_COMPANIES, "none"),
-        dataset::FILINGS => (table::RAW_FILINGS, "none"),
-        dataset::EARNINGS_CALENDAR => (table::RAW_EARNINGS, "none"),
-        dataset::OPTIONS_CHAINS => (table::RAW_OPTIONS, "none"),
-        dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),
-        _ => (table::RAW_EQUITIES_BARS, timeframe::DAY),
-    }
-}
-
 fn put_back(ctx: &IngestContext, leases: &[Lease], failure: &Failure) -> Result<Tally> {
     let now = ctx.host().now();
     let failed = ctx.db.write(|tx| {
@@ -346,34 +251,38 @@ fn finish_without_rows(ctx: &IngestContext, leases: &[Lease], outcome: &str) -> 
 
 /// One unknown symbol must not spoil the batch it shares a request with: it is finished, or the batch is halved until it
 /// stands alone.
-fn without_unknown(ctx: &IngestContext, entry: &Entry, range: DateRange, mut group: Vec<Lease>, words: &str, groups: &mut Vec<Vec<Lease>>) -> Result<Tally> {
-    if group.len() == 1 {
-        return not_known(ctx, entry, &group, range);
+fn without_unknown(ctx: &IngestContext, entry: &Entry, mut parts: Vec<Part>, words: &str, groups: &mut Vec<Vec<Part>>) -> Result<Tally> {
+    let Some(Part { leases: mut group, range }) = parts.pop() else { return Ok(Tally::default()) };
+    if !parts.is_empty() || group.len() == 1 {
+        // Several windows are those of one symbol.
+        parts.push(Part { leases: group, range });
+        return not_known(ctx, entry, &parts);
     }
+    let part = |leases: Vec<Lease>| vec![Part { leases, range }];
     let named = |l: &Lease| words.split(|c: char| !(c.is_ascii_alphanumeric() || "./-".contains(c))).any(|w| w.trim_matches(['.', '-']) == l.symbol);
     let (unknown, rest): (Vec<Lease>, Vec<Lease>) = group.iter().cloned().partition(named);
     if unknown.len() == 1 {
-        groups.push(rest);
-        return not_known(ctx, entry, &unknown, range);
+        groups.push(part(rest));
+        return not_known(ctx, entry, &part(unknown));
     }
     let half = group.split_off(group.len() / 2);
-    groups.push(half);
-    groups.push(group);
+    groups.push(part(half));
+    groups.push(part(group));
     Ok(Tally::default())
 }
 
 /// Of bars it is an answer that the vendor knows no such symbol: it is kept like one, so that the audit asks the next vendor, and
 /// this one no more often than one that has nothing.
-fn not_known(ctx: &IngestContext, entry: &Entry, leases: &[Lease], range: DateRange) -> Result<Tally> {
+fn not_known(ctx: &IngestContext, entry: &Entry, parts: &[Part]) -> Result<Tally> {
+    let Some(batch) = batch_of(entry, parts) else { return Ok(Tally::default()) };
     if place_of(&entry.dataset).0 != table::RAW_EQUITIES_BARS {
-        return finish_without_rows(ctx, leases, UNKNOWN_SYMBOL);
+        let leases: Vec<Lease> = parts.iter().flat_map(|p| p.leases.iter().cloned()).collect();
+        return finish_without_rows(ctx, &leases, UNKNOWN_SYMBOL);
     }
-    let symbols: Vec<String> = leases.iter().map(|l| l.symbol.clone()).collect();
-    let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows };
     let request = connector(entry.vendor).plan(&batch)?.into_iter().next().ok_or_else(|| Error::bug("an answer without a request"))?;
     let (body_sha256, api_version) = (crate::store::sha256_hex(b""), request.api_version.to_string());
     let record = RequestRecord { source_uri: request.source_uri(), http: 404, pages: 1, rows: 0, body_sha256, api_version };
-    commit(ctx, entry.vendor, leases, &batch, (&Rows::Bars(Vec::new()), None), vec![record])
+    commit(ctx, entry.vendor, parts, &batch, (&Rows::Bars(Vec::new()), None), vec![record])
 }
 
 /// What a refusal means for the rows, the lane and the vendor.

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 mod batch;
 mod beside;
+mod commit;
 pub mod probe;
 pub mod tasks;
 pub use probe::{Again, KeyCheck, KeyVerdict, know_lanes, probe_again, probe_key, probe_lanes};
@@ -203,13 +204,16 @@ fn lanes(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>) -> Vec<
     all.map(|e| e.dataset.clone()).filter(|d| open(d)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Rows that fit one batch, by dataset.
+/// Rows of one window, and windows of one symbol, that fit one batch, by dataset.
 #[derive(Debug)]
-struct Sizes(BTreeMap<String, usize>);
+struct Sizes(BTreeMap<String, (usize, usize)>);
 
 impl BatchSize for Sizes {
     fn rows(&self, dataset: &str) -> usize {
-        self.0.get(dataset).copied().unwrap_or(1)
+        self.0.get(dataset).map_or(1, |(rows, _)| *rows)
+    }
+    fn windows(&self, dataset: &str) -> usize {
+        self.0.get(dataset).map_or(1, |(_, windows)| *windows)
     }
 }
 
@@ -267,7 +271,8 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
 fn lease(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>) -> Result<Vec<queue::Lease>> {
     let datasets = lanes(ctx, vendor, halted);
     let endpoints = &ctx.vendors().endpoints;
-    let sizes = Sizes(datasets.iter().filter_map(|d| Some((d.clone(), endpoints.entry(vendor, d)?.batch_symbols))).collect());
+    let size = |d: &String| endpoints.entry(vendor, d).map(|e| (d.clone(), (e.batch_symbols, e.batch_windows)));
+    let sizes = Sizes(datasets.iter().filter_map(size).collect());
     let now = ctx.host().now();
     if space::room(&ctx.root)?.level(&ctx.disk) == space::Level::Stop {
         return Ok(Vec::new());

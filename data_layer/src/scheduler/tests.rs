@@ -16,6 +16,7 @@ use std::sync::Mutex;
 
 mod lessons;
 mod pacing;
+mod packing;
 
 /// What the fake vendor does with its n-th call (from 1) in place of answering.
 type Script = Box<dyn Fn(usize, &Call) -> Option<std::result::Result<Raw, Broken>> + Send + Sync>;

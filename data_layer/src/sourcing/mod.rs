@@ -6,6 +6,7 @@
 use crate::budget::{Limits, Per, Reset, Slices, WindowSpec};
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
+use crate::schema::dataset;
 use crate::time::TradingDay;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,9 @@ pub struct Entry {
     pub min_age_minutes: i64,
     #[serde(default = "one_usize")]
     pub batch_symbols: usize,
+    /// Windows of one symbol that share a call, where a call takes any range of days at one price.
+    #[serde(default = "one_usize")]
+    pub batch_windows: usize,
     #[serde(default = "one_usize")]
     pub page_rows: usize,
     pub doc_status: DocStatus,
@@ -230,8 +234,17 @@ impl Endpoints {
             if seen.insert((e.vendor, e.dataset.clone(), e.lane.clone()), ()).is_some() {
                 return bad("the lane is listed twice".into());
             }
-            if e.windows.is_empty() || e.windows.iter().any(|w| w.calls == 0) || e.weight == 0 || e.batch_symbols == 0 || e.page_rows == 0 {
+            if e.windows.is_empty()
+                || e.windows.iter().any(|w| w.calls == 0)
+                || e.weight == 0
+                || e.batch_symbols == 0
+                || e.batch_windows == 0
+                || e.page_rows == 0
+            {
                 return bad("limits must be at least 1, and there must be one".into());
+            }
+            if e.batch_windows > 1 && (e.batch_symbols > 1 || ![dataset::EQUITIES_EOD, dataset::CORP_ACTIONS].contains(&e.dataset.as_str())) {
+                return bad("windows share a call only where it asks for one symbol's day bars or corporate actions".into());
             }
             if e.source_note.is_empty() {
                 return bad("a number without its source is not accepted".into());

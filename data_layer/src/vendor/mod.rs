@@ -79,7 +79,8 @@ impl Request {
     }
 }
 
-/// Rows of the queue that share vendor, dataset and window, already clamped to what may be asked.
+/// Rows of the queue that share vendor and dataset, and either a window or a symbol, already clamped to what may be asked. Of several
+/// windows `range` is from the first day to the last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     pub dataset: String,

@@ -235,6 +235,14 @@ impl Rows {
         }
         Ok(())
     }
+    /// What of bars or actions falls into a window, by the day they are filed under. Nothing else is asked for by several windows at once.
+    pub fn within(&self, window: DateRange) -> Self {
+        match self {
+            Self::Bars(v) => Self::Bars(v.iter().filter(|b| window.contains(b.date)).cloned().collect()),
+            Self::Actions(v) => Self::Actions(v.iter().filter(|a| a.process_date.or(a.ex_date).is_none_or(|day| window.contains(day))).cloned().collect()),
+            other => other.clone(),
+        }
+    }
     /// What a row is counted under: the symbol, series or company that was asked for.
     fn symbols(&self) -> Vec<&str> {
         match self {
