@@ -28,6 +28,7 @@ pub(crate) mod sources;
 mod spans;
 mod spun;
 mod statements;
+mod tickers;
 
 pub use actions::{CorpAction, TickerChange, actions_known_at, actions_of, load_actions, load_ticker_changes};
 pub use agreement::{Doubt, load_doubts};
@@ -43,6 +44,7 @@ pub use partitions::audit_partitions;
 pub use shares::{ShareCount, load_shares, of_symbol as shares_of_symbol, shares_of, splits_by_company};
 pub(crate) use spans::Spans;
 pub use statements::AHEAD_DAYS;
+pub use tickers::{Held, Tickers, knows_tickers_by_day};
 
 /// Table of listing intervals; its sources are the same as the delistings'.
 pub const REF_LISTINGS: &str = "reference/listings";
@@ -86,8 +88,12 @@ pub fn path_of(table: &str) -> Result<DataPath> {
 /// membership, which is shipped.
 pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     let mut report = ReferenceReport::default();
-    let listings = listings::build(root, &mut report)?;
-    let told = statements::read(root, None)?;
+    let stated = listings::build(root, &mut report)?;
+    let mut told = statements::read(root, None)?;
+    let changes = actions::ticker_changes(&told);
+    let tickers = Tickers::of(&changes, &stated);
+    told.rename(&tickers);
+    let listings = tickers.restate(&stated);
     let (actions, doubts) = actions::build(root, &told, &mut report)?;
     report.doubts = doubts.len();
     let staged = stage::load_optional(root)?.map(|s| s.universe.symbols).unwrap_or_default();
@@ -112,8 +118,7 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     if !reported.is_empty() {
         tables.push((table::REF_FUNDAMENTALS, fundamentals::frame(&reported)?));
     }
-    let changes = actions::ticker_changes(&told);
-    let companies = companies::build(root, &listings, &changes, &mut report)?;
+    let companies = companies::build(root, &stated, &changes, &mut report)?;
     let counts = shares::build(&reported);
     let dates = earnings::build(root, &companies, &mut report)?;
     (report.companies, report.share_counts, report.earnings) = (companies.len(), counts.len(), dates.len());
@@ -129,6 +134,9 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     // A doubt that is gone leaves an empty table, not the one that told of it.
     if !doubts.is_empty() || store::read(root, &path_of(table::REF_ACTION_DOUBTS)?)?.is_some() {
         tables.push((table::REF_ACTION_DOUBTS, agreement::frame(&doubts)?));
+    }
+    if !tickers.is_empty() || store::read(root, &path_of(table::REF_TICKERS)?)?.is_some() {
+        tables.push((table::REF_TICKERS, tickers.frame()?));
     }
     if !changes.is_empty() {
         tables.push((table::REF_TICKER_CHANGES, actions::changes_frame(&changes)?));
