@@ -114,6 +114,11 @@ impl Tickers {
         // Of several the last in a chain of changes: the ones before it gave their tickers up themselves.
         self.0.iter().filter(went_on).max_by_key(later).map_or(ticker, |(symbol, _)| symbol)
     }
+    /// The symbol of the company that gave this ticker up and goes on under another one.
+    pub fn successor<'a>(&'a self, symbol: &'a str) -> Option<&'a str> {
+        let last = self.life(symbol)?.last().filter(|h| h.ticker.is_none())?;
+        Some(self.symbol_of(symbol, last.from?.plus_days(-1))).filter(|new| *new != symbol)
+    }
     /// Listings as the companies' and not the tickers': of a symbol whose company had another ticker before, the listing begins with
     /// the company, and the listings of whoever had the ticker before it are another company's.
     pub(super) fn restate(&self, listings: &[Listing]) -> Vec<Listing> {
@@ -195,10 +200,10 @@ fn life(symbol: &str, events: &[Event<'_>], listings: &[&Listing]) -> Vec<Held> 
     let again = |day: TradingDay| {
         let taken = events.iter().any(|e| e.new == Some(symbol) && day <= e.day);
         // A list that is newer than the change, and still names it, names its next holder.
-        let listed = |l: &&&Listing| {
+        let listed = |l: &&Listing| {
             l.ipo_date.is_some_and(|d| day < d) || (day.plus_days(NEAR_DAYS) < l.asof && l.delisting_date.is_none_or(|d| day.plus_days(NEAR_DAYS) < d))
         };
-        taken || listings.iter().any(|l| listed(&&l))
+        taken || listings.iter().any(listed)
     };
     let (mut out, mut ticker, mut end) = (Vec::new(), symbol.to_string(), None);
     if let Some(day) = given_up.filter(|day| !again(*day)) {
