@@ -9,12 +9,13 @@ use crate::error::Result;
 use crate::ledger::digests::Series;
 use crate::ledger::{self, Coverage, Row, Sheet, Trust, scope::Scope};
 use crate::qc::{Action, QcCode};
-use crate::reference::{self, ListingSpans, ReferenceReport, Tickers};
+use crate::reference::{self, ListingSpans, ReferenceReport};
 use crate::root::{DataPath, DataRoot};
 use crate::schema::{dataset, table, timeframe};
 use crate::segment;
 use crate::stage;
 use crate::store;
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 

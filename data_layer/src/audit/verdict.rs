@@ -5,8 +5,9 @@ use super::bars::{Ask, Damaged, Origin, Series};
 use crate::calendar::Calendar;
 use crate::ledger::{Key, Row, Verdict};
 use crate::qc::{self, Action, QcCode};
-use crate::reference::{Listed, ListingSpans, Tickers};
+use crate::reference::{Listed, ListingSpans};
 use crate::schema::{table, timeframe};
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 

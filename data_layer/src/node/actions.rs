@@ -6,12 +6,13 @@ use super::{Node, newest_due};
 use crate::calendar::Calendar;
 use crate::error::Result;
 use crate::queue::{Kind, NewTask, SeedReport};
-use crate::reference::{self, AHEAD_DAYS, Tickers};
+use crate::reference::{self, AHEAD_DAYS};
 use crate::scheduler;
 use crate::schema::{dataset, table};
 use crate::segment;
 use crate::sourcing::Endpoints;
 use crate::stage::{self, Stage};
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,9 @@
 //! From stage 0 to stage 1: when, and with which symbols and years.
 
 use crate::ledger::Coverage;
-use crate::reference::{IndexCoverage, Listed, ListingSpans, Membership, SP500, Tickers};
+use crate::reference::{IndexCoverage, Listed, ListingSpans, Membership, SP500};
 use crate::stage::{HistoryEntry, Stage, Universe};
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeSet;
 

@@ -4,7 +4,6 @@
 use super::agreement::{self, Doubt};
 use super::partitions::{Answer, Tally, counted, row, tallies};
 use super::statements::{Proof, known_by};
-use super::tickers::{Tickers, knows_tickers_by_day};
 use super::{Spans, load_actions};
 use crate::calendar::Calendar;
 use crate::error::Result;
@@ -13,6 +12,7 @@ use crate::qc::QcCode;
 use crate::root::DataRoot;
 use crate::schema::table;
 use crate::stage::Stage;
+use crate::tickers::{Tickers, knows_tickers_by_day};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,13 +3,13 @@
 
 use super::agreement::{self, Doubt};
 use super::statements::{self, Told};
-use super::tickers::Tickers;
 use super::{ReferenceReport, read_table, spun};
 use crate::error::Result;
 use crate::frame;
 use crate::qc::{Action, QcCode};
 use crate::root::DataRoot;
 use crate::schema::table;
+use crate::tickers::Tickers;
 use crate::time::{TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};

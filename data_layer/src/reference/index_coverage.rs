@@ -1,12 +1,13 @@
 //! Which share of an index's members a drive holds, by the day on which they were members: what is missing are mostly names that
 //! were taken over, went bankrupt or shrank, and results without them are those of survivors.
 
-use super::{Listed, ListingSpans, Membership, SP500, Tickers, load_membership};
+use super::{Listed, ListingSpans, Membership, SP500, load_membership};
 use crate::calendar::Calendar;
 use crate::error::Result;
 use crate::root::{DataPath, DataRoot, encode_symbol};
 use crate::schema::table;
 use crate::store;
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -46,7 +46,6 @@ pub use partitions::audit_partitions;
 pub use shares::{ShareCount, load_shares, of_symbol as shares_of_symbol, shares_of, splits_by_company};
 pub(crate) use spans::Spans;
 pub use statements::AHEAD_DAYS;
-pub use tickers::{Held, Tickers, knows_tickers_by_day};
 
 /// Table of listing intervals; its sources are the same as the delistings'.
 pub const REF_LISTINGS: &str = "reference/listings";
@@ -93,9 +92,9 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     let stated = listings::build(root, &mut report)?;
     let mut told = statements::read(root, None)?;
     let changes = actions::ticker_changes(&told);
-    let tickers = Tickers::of(&changes, &stated);
-    told.rename(&tickers);
-    let listings = tickers.restate(&stated);
+    let known_tickers = tickers::of(&changes, &stated);
+    told.rename(&known_tickers);
+    let listings = tickers::restate(&known_tickers, &stated);
     let (actions, doubts) = actions::build(root, &told, &mut report)?;
     report.doubts = doubts.len();
     let staged = stage::load_optional(root)?.map(|s| s.universe.symbols).unwrap_or_default();
@@ -137,8 +136,8 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     if !doubts.is_empty() || store::read(root, &path_of(table::REF_ACTION_DOUBTS)?)?.is_some() {
         tables.push((table::REF_ACTION_DOUBTS, agreement::frame(&doubts)?));
     }
-    if !tickers.is_empty() || store::read(root, &path_of(table::REF_TICKERS)?)?.is_some() {
-        tables.push((table::REF_TICKERS, tickers.frame()?));
+    if !known_tickers.is_empty() || store::read(root, &path_of(table::REF_TICKERS)?)?.is_some() {
+        tables.push((table::REF_TICKERS, known_tickers.frame()?));
     }
     if !changes.is_empty() {
         tables.push((table::REF_TICKER_CHANGES, actions::changes_frame(&changes)?));

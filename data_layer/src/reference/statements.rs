@@ -7,13 +7,13 @@
 use super::actions::CorpAction;
 use super::sources;
 use super::spans::Spans;
-use super::tickers::{Tickers, knows_tickers_by_day};
 use crate::calendar::Calendar;
 use crate::error::Result;
 use crate::frame;
 use crate::root::DataRoot;
 use crate::schema::table;
 use crate::segment::Manifest;
+use crate::tickers::{Tickers, knows_tickers_by_day};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};

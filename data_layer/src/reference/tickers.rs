@@ -1,52 +1,15 @@
-//! Under which ticker the company behind a symbol was traded on each day.
-//!
-//! A symbol names a company by the ticker that it has today. Before a change of ticker the company was traded under another one, and
-//! its present ticker was perhaps somebody else's: a vendor that answers about tickers as they were on the day has the company's bars
-//! under the old one, and another company's under the new one. What is known comes from changes of ticker, and from two listings of
-//! one ticker under different names that overlap. A symbol of which nothing is known was always its own ticker.
+//! Which changes of ticker the sources tell of, and what follows for listings: [`Tickers`] holds it.
 
 use super::actions::TickerChange;
 use super::listings::Listing;
-use super::read_table;
-use crate::error::Result;
-use crate::frame;
-use crate::root::DataRoot;
-use crate::schema::table;
-use crate::sourcing::Vendor;
-use crate::time::{DateRange, TradingDay};
-use polars::prelude::DataFrame;
+use crate::tickers::{Held, Tickers};
+use crate::time::TradingDay;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Changes of ticker that one company is followed through.
 const LONGEST: usize = 20;
 /// Days by which a listing's own dates may miss the change of ticker that they tell of.
 const NEAR_DAYS: i32 = 10;
-
-/// A stretch of a company's life, `[from, to)`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Held {
-    pub from: Option<TradingDay>,
-    pub to: Option<TradingDay>,
-    /// `None`: the ticker was another company's, and nobody has said under which one this company was traded.
-    pub ticker: Option<String>,
-}
-
-impl Held {
-    pub fn contains(&self, day: TradingDay) -> bool {
-        self.from.is_none_or(|from| from <= day) && self.to.is_none_or(|to| day < to)
-    }
-    fn within(&self, range: DateRange) -> Option<DateRange> {
-        let days = DateRange { start: self.from.map_or(range.start, |d| d.max(range.start)), end: self.to.map_or(range.end, |d| d.min(range.end)) };
-        (days.start < days.end).then_some(days)
-    }
-}
-
-/// The days of a question, and the ticker that was asked about.
-pub type Asked = (String, DateRange);
-
-/// The stretches of every symbol that was not always its own ticker, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tickers(BTreeMap<String, Vec<Held>>);
 
 /// A company gives a ticker up, and goes on under another one if that is known.
 struct Event<'a> {
@@ -55,119 +18,39 @@ struct Event<'a> {
     new: Option<&'a str>,
 }
 
-impl Tickers {
-    /// `reference/tickers`; a drive that knows of no change has no such table.
-    pub fn load(root: &DataRoot) -> Result<Self> {
-        read_table(root, table::REF_TICKERS)?.map_or_else(|| Ok(Self::default()), |rows| tickers_of(&rows))
+/// What changes of ticker and listings tell.
+pub(super) fn of(changes: &[TickerChange], listings: &[Listing]) -> Tickers {
+    let mut events: Vec<Event<'_>> = changes.iter().map(|c| Event { day: c.date, old: &c.old_symbol, new: Some(&c.new_symbol) }).collect();
+    let by_symbol = by_symbol(listings);
+    for (symbol, rows) in &by_symbol {
+        events.extend(handed_on(rows).map(|day| Event { day, old: symbol, new: None }));
     }
-
-    pub(super) fn of(changes: &[TickerChange], listings: &[Listing]) -> Self {
-        let mut events: Vec<Event<'_>> = changes.iter().map(|c| Event { day: c.date, old: &c.old_symbol, new: Some(&c.new_symbol) }).collect();
-        let by_symbol = by_symbol(listings);
-        for (symbol, rows) in &by_symbol {
-            events.extend(handed_on(rows).map(|day| Event { day, old: symbol, new: None }));
-        }
-        let names: BTreeSet<&str> = events.iter().flat_map(|e| [Some(e.old), e.new]).flatten().collect();
-        let rows_of = |symbol: &str| by_symbol.get(symbol).map_or(&[][..], Vec::as_slice);
-        let known = names.into_iter().map(|symbol| (symbol.to_string(), life(symbol, &events, rows_of(symbol))));
-        Self(known.filter(|(symbol, life)| !is_plain(symbol, life)).collect())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-    pub fn symbols(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-    /// The stretches of a symbol; `None` where it was always its own ticker, as far as is known.
-    pub fn life(&self, symbol: &str) -> Option<&[Held]> {
-        self.0.get(symbol).map(Vec::as_slice)
-    }
-    /// What a digest of files that are made under a symbol must hold of it; nothing for most.
-    pub fn words(&self, symbol: &str) -> String {
-        self.life(symbol).map_or_else(String::new, |life| format!("{life:?}"))
-    }
-    /// The ticker of a symbol's company on a day; `None` where nobody has said.
-    pub fn on<'a>(&'a self, symbol: &'a str, day: TradingDay) -> Option<&'a str> {
-        match self.life(symbol) {
-            None => Some(symbol),
-            Some(life) => life.iter().find(|h| h.contains(day)).and_then(|h| h.ticker.as_deref()),
-        }
-    }
-    /// What to ask a vendor that knows tickers as they were on the day: nothing for stretches without a ticker.
-    pub fn to_ask(&self, symbol: &str, range: DateRange) -> Vec<Asked> {
-        match self.life(symbol) {
-            None => vec![(symbol.to_string(), range)],
-            Some(life) => life.iter().filter_map(|h| Some((h.ticker.clone()?, h.within(range)?))).collect(),
-        }
-    }
-    /// The earlier tickers of a symbol and the days on which they were its company's.
-    pub fn earlier<'a>(&'a self, symbol: &'a str, range: DateRange) -> impl Iterator<Item = (&'a str, DateRange)> {
-        let life = self.life(symbol).unwrap_or_default();
-        life.iter().filter_map(move |h| Some((h.ticker.as_deref().filter(|t| *t != symbol)?, h.within(range)?)))
-    }
-    /// The symbol under which a company is kept that had a ticker on a day.
-    pub fn symbol_of<'a>(&'a self, ticker: &'a str, day: TradingDay) -> &'a str {
-        let went_on =
-            |(symbol, life): &(&String, &Vec<Held>)| symbol.as_str() != ticker && life.iter().any(|h| h.contains(day) && h.ticker.as_deref() == Some(ticker));
-        let later = |(symbol, life): &(&'a String, &'a Vec<Held>)| (life.last().map(|h| (h.ticker.is_some(), h.from)), symbol.as_str());
-        // Of several the last in a chain of changes: the ones before it gave their tickers up themselves.
-        self.0.iter().filter(went_on).max_by_key(later).map_or(ticker, |(symbol, _)| symbol)
-    }
-    /// The symbol of the company that gave this ticker up and goes on under another one.
-    pub fn successor<'a>(&'a self, symbol: &'a str) -> Option<&'a str> {
-        let last = self.life(symbol)?.last().filter(|h| h.ticker.is_none())?;
-        Some(self.symbol_of(symbol, last.from?.plus_days(-1))).filter(|new| *new != symbol)
-    }
-    /// Listings as the companies' and not the tickers': of a symbol whose company had another ticker before, the listing begins with
-    /// the company, and the listings of whoever had the ticker before it are another company's.
-    pub(super) fn restate(&self, listings: &[Listing]) -> Vec<Listing> {
-        let all = by_symbol(listings);
-        let mut out = Vec::with_capacity(listings.len());
-        for (symbol, rows) in &all {
-            let Some(life) = self.life(symbol) else {
-                out.extend(rows.iter().map(|l| (*l).clone()));
-                continue;
-            };
-            let own_from = life.iter().rfind(|h| h.ticker.as_deref() == Some(symbol)).and_then(|h| h.from);
-            let mut own: Vec<Listing> =
-                rows.iter().filter(|l| l.delisting_date.is_none_or(|to| own_from.is_none_or(|from| from < to))).map(|l| (*l).clone()).collect();
-            if let Some(first) = own.iter_mut().min_by_key(|l| l.ipo_date) {
-                first.ipo_date = began(life, &all, first.ipo_date);
-            }
-            out.extend(own);
-        }
-        out.sort_by(|a, b| (&a.symbol, a.ipo_date, a.delisting_date).cmp(&(&b.symbol, b.ipo_date, b.delisting_date)));
-        out
-    }
-
-    pub(super) fn frame(&self) -> Result<DataFrame> {
-        let rows: Vec<(&String, &Held)> = self.0.iter().flat_map(|(symbol, life)| life.iter().map(move |h| (symbol, h))).collect();
-        frame::assemble(vec![
-            frame::text_column("symbol", &rows.iter().map(|r| Some(r.0)).collect::<Vec<_>>()),
-            frame::text_column("ticker", &rows.iter().map(|r| r.1.ticker.as_deref()).collect::<Vec<_>>()),
-            frame::day_column("from", &rows.iter().map(|r| r.1.from).collect::<Vec<_>>())?,
-            frame::day_column("to", &rows.iter().map(|r| r.1.to).collect::<Vec<_>>())?,
-        ])
-    }
+    let names: BTreeSet<&str> = events.iter().flat_map(|e| [Some(e.old), e.new]).flatten().collect();
+    let rows_of = |symbol: &str| by_symbol.get(symbol).map_or(&[][..], Vec::as_slice);
+    let known = names.into_iter().map(|symbol| (symbol.to_string(), life(symbol, &events, rows_of(symbol))));
+    Tickers::new(known.filter(|(symbol, life)| !is_plain(symbol, life)).collect())
 }
 
-/// The rows of a `reference/tickers` table.
-fn tickers_of(rows: &DataFrame) -> Result<Tickers> {
-    let (symbol, ticker) = (frame::texts(rows, "symbol")?, frame::texts(rows, "ticker")?);
-    let (from, to) = (frame::days(rows, "from")?, frame::days(rows, "to")?);
-    let mut out: BTreeMap<String, Vec<Held>> = BTreeMap::new();
-    for i in 0..rows.height() {
-        let Some(symbol) = symbol[i] else { continue };
-        out.entry(symbol.to_string()).or_default().push(Held { from: from[i], to: to[i], ticker: ticker[i].map(str::to_string) });
+/// Listings as the companies' and not the tickers': of a symbol whose company had another ticker before, the listing begins with
+/// the company, and the listings of whoever had the ticker before it are another company's.
+pub(super) fn restate(tickers: &Tickers, listings: &[Listing]) -> Vec<Listing> {
+    let all = by_symbol(listings);
+    let mut out = Vec::with_capacity(listings.len());
+    for (symbol, rows) in &all {
+        let Some(life) = tickers.life(symbol) else {
+            out.extend(rows.iter().map(|l| (*l).clone()));
+            continue;
+        };
+        let own_from = life.iter().rfind(|h| h.ticker.as_deref() == Some(symbol)).and_then(|h| h.from);
+        let mut own: Vec<Listing> =
+            rows.iter().filter(|l| l.delisting_date.is_none_or(|to| own_from.is_none_or(|from| from < to))).map(|l| (*l).clone()).collect();
+        if let Some(first) = own.iter_mut().min_by_key(|l| l.ipo_date) {
+            first.ipo_date = began(life, &all, first.ipo_date);
+        }
+        out.extend(own);
     }
-    Ok(Tickers(out))
-}
-
-/// Whether a vendor answers about a ticker as it was on the day. The others answer about the company that has it now, whatever it was
-/// called before.
-pub fn knows_tickers_by_day(vendor: &str) -> bool {
-    [Vendor::Alpaca, Vendor::Massive].iter().any(|v| v.as_str() == vendor)
+    out.sort_by(|a, b| (&a.symbol, a.ipo_date, a.delisting_date).cmp(&(&b.symbol, b.ipo_date, b.delisting_date)));
+    out
 }
 
 fn by_symbol(listings: &[Listing]) -> BTreeMap<&str, Vec<&Listing>> {

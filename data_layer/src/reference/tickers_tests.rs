@@ -1,5 +1,6 @@
 use super::*;
 use crate::reference::{ListingSpans, load_listings, refresh_reference};
+use crate::sourcing::Vendor;
 use crate::testkit::{Kit, day, range};
 
 fn change(date: &str, old: &str, new: &str) -> TickerChange {
@@ -30,7 +31,7 @@ fn held(ticker: Option<&str>, from: &str, to: &str) -> (Option<String>, String, 
 
 #[test]
 fn lesson_048_a_company_is_followed_through_its_tickers_and_another_holder_of_one_is_not_it() {
-    let chain = Tickers::of(&[change("2015-03-02", "AA", "BB"), change("2022-06-09", "BB", "CC")], &[]);
+    let chain = of(&[change("2015-03-02", "AA", "BB"), change("2022-06-09", "BB", "CC")], &[]);
     assert_eq!(life(&chain, "CC"), [held(Some("AA"), "-", "2015-03-02"), held(Some("BB"), "2015-03-02", "2022-06-09"), held(Some("CC"), "2022-06-09", "-")]);
     assert_eq!((chain.on("CC", day("2015-03-01")), chain.on("CC", day("2015-03-02"))), (Some("AA"), Some("BB")));
     assert_eq!(life(&chain, "BB").last().unwrap(), &held(None, "2022-06-09", "-"), "who gave a ticker up does not have it");
@@ -43,18 +44,18 @@ fn lesson_048_a_company_is_followed_through_its_tickers_and_another_holder_of_on
     assert_eq!(asked, [("BB".into(), range("2022-01-01", "2022-06-09")), ("CC".into(), range("2022-06-09", "2023-01-01"))]);
 
     // Handed on within a day; and taken by a company of whose earlier ticker nobody tells.
-    let handed = Tickers::of(&[change("2020-01-06", "BB", "XX"), change("2020-01-06", "OO", "BB")], &[]);
+    let handed = of(&[change("2020-01-06", "BB", "XX"), change("2020-01-06", "OO", "BB")], &[]);
     assert_eq!(life(&handed, "BB"), [held(Some("OO"), "-", "2020-01-06"), held(Some("BB"), "2020-01-06", "-")]);
-    let taken = Tickers::of(&[change("2020-01-06", "BB", "XX")], &[listing("BB", "Later", Some("2012-05-18"), None)]);
+    let taken = of(&[change("2020-01-06", "BB", "XX")], &[listing("BB", "Later", Some("2012-05-18"), None)]);
     assert_eq!(life(&taken, "BB"), [held(None, "-", "2020-01-06"), held(Some("BB"), "2020-01-06", "-")]);
     assert!(taken.to_ask("BB", range("2019-01-01", "2020-01-01")).is_empty(), "nobody is asked about it");
 
     // Two listings of other names that overlap; one that was corrected is one.
     let fund = listing("NN", "Some Fund", Some("2021-06-30"), Some("2022-02-01"));
     let company = listing("NN", "The Company", Some("2012-05-18"), None);
-    let overlap = Tickers::of(&[], &[company.clone(), fund.clone()]);
+    let overlap = of(&[], &[company.clone(), fund.clone()]);
     assert_eq!(life(&overlap, "NN"), [held(None, "-", "2022-02-01"), held(Some("NN"), "2022-02-01", "-")]);
-    assert!(Tickers::of(&[], &[company, Listing { name: "THE COMPANY.".into(), ..fund }]).is_empty());
+    assert!(of(&[], &[company, Listing { name: "THE COMPANY.".into(), ..fund }]).is_empty());
 }
 
 #[test]
