@@ -11,9 +11,10 @@ use crate::schema::{dataset, table, timeframe};
 use crate::segment::{self, Asked, Manifest, Place, RequestRecord};
 use crate::sourcing::entitlement::{self, LiveStatus};
 use crate::sourcing::{Entry, Vendor};
+use crate::tickers::{Tickers, knows_tickers_by_day};
 use crate::time::{DateRange, UtcTime};
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, Connector, Page, Request, Rows, connector, recognise};
+use crate::vendor::{Batch, Connector, Page, Request, Rows, Under, connector, recognise};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -67,11 +68,13 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
         Clamp::TooEarly(until) => return put_back(ctx, &leases, &Failure::Postpone { error: "not due yet".into(), until }),
         Clamp::BeforeDepth => return finish_without_rows(ctx, &leases, "BEFORE_DEPTH"),
     };
+    let tickers = if is_by_ticker(&entry) { Tickers::load(&ctx.root)? } else { Tickers::default() };
     let mut groups = vec![leases];
     while let Some(group) = groups.pop() {
         let mut symbols: Vec<String> = group.iter().map(|l| l.symbol.clone()).filter(|s| !s.is_empty()).collect();
         symbols.sort();
-        let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows };
+        let under = under_tickers(&tickers, &entry, &symbols, range);
+        let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows, under };
         let gathered = match gather(ctx, connector, &batch, &group).await {
             Ok(gathered) => gathered,
             Err(e) if ctx.host().is_cancelled() => {
@@ -107,6 +110,18 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
         }
     }
     Ok(total)
+}
+
+/// Whether a lane answers with bars of whoever had a ticker on the day.
+fn is_by_ticker(entry: &Entry) -> bool {
+    place_of(&entry.dataset).0 == table::RAW_EQUITIES_BARS && knows_tickers_by_day(entry.vendor.as_str())
+}
+
+/// The tickers to ask under, of the symbols that were not always their own.
+fn under_tickers(tickers: &Tickers, entry: &Entry, symbols: &[String], range: DateRange) -> Under {
+    let renamed = symbols.iter().filter(|s| is_by_ticker(entry) && tickers.life(s).is_some());
+    let parts = renamed.map(|s| (s.clone(), tickers.to_ask(s, range)));
+    parts.filter(|(s, parts)| !matches!(parts.as_slice(), [(ticker, days)] if ticker == s && *days == range)).collect()
 }
 
 /// Ask every question of the plan and every question that its answers give rise to, every page of each. Absence is known
@@ -229,7 +244,7 @@ fn commit(ctx: &IngestContext, vendor: Vendor, leases: &[Lease], batch: &Batch, 
         vendor: vendor.as_str().to_string(),
         segments,
         requests,
-        asked: Asked { symbols: batch.symbols.clone(), t0: batch.range.start, t1: batch.range.end },
+        asked: Asked { symbols: batch.symbols.clone(), t0: batch.range.start, t1: batch.range.end, under: batch.under.clone() },
         complete: true,
         ingested_at: segment::stamp(&ctx.root, &ctx.db)?,
         node_id: ctx.worker.node_id.clone(),
@@ -369,7 +384,8 @@ fn not_known(ctx: &IngestContext, entry: &Entry, leases: &[Lease], range: DateRa
         return finish_without_rows(ctx, leases, UNKNOWN_SYMBOL);
     }
     let symbols: Vec<String> = leases.iter().map(|l| l.symbol.clone()).collect();
-    let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows };
+    let under = under_tickers(&Tickers::load(&ctx.root)?, entry, &symbols, range);
+    let batch = Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows, under };
     let request = connector(entry.vendor).plan(&batch)?.into_iter().next().ok_or_else(|| Error::bug("an answer without a request"))?;
     let (body_sha256, api_version) = (crate::store::sha256_hex(b""), request.api_version.to_string());
     let record = RequestRecord { source_uri: request.source_uri(), http: 404, pages: 1, rows: 0, body_sha256, api_version };

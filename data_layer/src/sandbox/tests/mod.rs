@@ -11,6 +11,7 @@ mod http;
 mod ingest;
 mod limits;
 mod node;
+mod renames;
 mod vendor_faults;
 
 use super::wire::{Call, Reply};
