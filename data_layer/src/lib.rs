@@ -31,6 +31,7 @@ pub mod budget;
 pub mod bookmarks;
 pub mod sourcing;
 pub mod space;
+pub mod tickers;
 pub mod vendor;
 pub mod clock;
 pub mod segment;

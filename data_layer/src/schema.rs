@@ -57,6 +57,7 @@ pub mod table {
     pub const REF_INDEX_MEMBERSHIP: &str = "reference/index_membership";
     pub const REF_MACROS: &str = "reference/macros";
     pub const REF_TICKER_CHANGES: &str = "reference/ticker_changes";
+    pub const REF_TICKERS: &str = "reference/tickers";
     pub const REF_FUNDAMENTALS: &str = "reference/fundamentals";
     pub const REF_COMPANIES: &str = "reference/companies";
     pub const REF_SHARES: &str = "reference/shares_outstanding";

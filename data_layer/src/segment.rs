@@ -13,6 +13,7 @@ use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One immutable Parquet file of raw rows.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -46,6 +47,20 @@ pub struct Asked {
     pub symbols: Vec<String>,
     pub t0: TradingDay,
     pub t1: TradingDay,
+    /// Symbols that were asked for under other tickers than their own, or partly so: each ticker and its days. No days: nothing could
+    /// be asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub under: BTreeMap<String, Vec<(String, DateRange)>>,
+}
+
+impl Asked {
+    /// The days of a symbol that were asked about under a ticker.
+    pub fn under(&self, symbol: &str) -> Vec<(&str, DateRange)> {
+        match self.under.get(symbol) {
+            None => self.symbols.iter().find(|s| *s == symbol).map(|s| (s.as_str(), DateRange { start: self.t0, end: self.t1 })).into_iter().collect(),
+            Some(parts) => parts.iter().map(|(ticker, days)| (ticker.as_str(), *days)).collect(),
+        }
+    }
 }
 
 /// One commit: what was asked, what came, whether that was everything.

@@ -47,7 +47,7 @@ fn names_hold_encoded_symbols_and_a_manifest_of_another_world_is_refused() {
         vendor: "alpaca".into(),
         segments: vec![segment],
         requests: Vec::new(),
-        asked: Asked { symbols: symbols.to_vec(), t0: range().start, t1: range().end },
+        asked: Asked { symbols: symbols.to_vec(), t0: range().start, t1: range().end, under: BTreeMap::new() },
         complete: true,
         ingested_at: UtcTime::parse("2026-11-20T10:00:00Z").unwrap(),
         node_id: "n".into(),

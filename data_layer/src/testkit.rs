@@ -231,7 +231,7 @@ impl Kit {
             vendor: vendor.into(),
             segments,
             requests: vec![RequestRecord { source_uri, http: 200, pages: 1, rows, body_sha256: "00".into(), api_version: "v2".into() }],
-            asked: Asked { symbols: asked.iter().map(ToString::to_string).collect(), t0: w.start, t1: w.end },
+            asked: Asked { symbols: asked.iter().map(ToString::to_string).collect(), t0: w.start, t1: w.end, under: BTreeMap::new() },
             complete,
             ingested_at: UtcTime::parse("2018-02-01T00:00:00Z").unwrap().plus_seconds(3600 * n),
             node_id: "node-1".into(),

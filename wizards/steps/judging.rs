@@ -3,6 +3,7 @@
 use crate::kit::report::Reporter;
 use crate::kit::{Act, Outcome, Question};
 use data_layer::error::{Error, Result, code};
+use data_layer::reference::IndexCoverage;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use engine::backtest;
@@ -179,10 +180,17 @@ fn aligned(r: &backtest::BacktestResult, days: &[data_layer::time::TradingDay]) 
     days.iter().map(|d| at(*d)).collect()
 }
 
-/// What is known against a world's prices.
+/// Below this share of the index's members on their days results are those of survivors.
+const ENOUGH_OF_THE_INDEX: f64 = 0.98;
+
+/// What is known against the prices: of a world what it is made of, of a market which of the index's members are missing.
 pub fn known_bias(root: &DataRoot) -> Option<String> {
-    root.is_world()
-        .then(|| "replayed prices: only names that were in the index in February 2018 (survivorship), split-adjusted, dividends left out".to_string())
+    if root.is_world() {
+        return Some(text!("replayed prices: only names that were in the index in February 2018 (survivorship), split-adjusted, dividends left out"));
+    }
+    // Reference tables that cannot be read stop the evaluation itself.
+    let held = IndexCoverage::of_root(root).ok().flatten().filter(|c| c.least() < ENOUGH_OF_THE_INDEX)?;
+    Some(text!("of the S&P 500's members on their days the prices hold {held}: the rest is survivorship"))
 }
 
 /// Record the verdict; promote only where the rule and the switch say so.

@@ -10,6 +10,7 @@ use crate::reference::sources;
 use crate::root::{DataPath, DataRoot};
 use crate::schema::{table, timeframe};
 use crate::segment::{self, Manifest, Segment};
+use crate::tickers::{Tickers, knows_tickers_by_day};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,6 +22,8 @@ const COLUMNS: &[&str] = &["date", "symbol", "open", "high", "low", "close", "vw
 /// The manifests of one raw table and timeframe, oldest first. A manifest is known by its position.
 pub struct Catalogue {
     pub manifests: Vec<(DataPath, Manifest)>,
+    /// Under which ticker each symbol's company was traded.
+    pub tickers: Tickers,
 }
 
 /// A complete answer about a symbol: this vendor was asked about `days` and sent all it has.
@@ -35,7 +38,7 @@ impl Catalogue {
     pub fn load(root: &DataRoot, table: &str, tf: &str) -> Result<Self> {
         let mut manifests = sources::manifests(root, table)?;
         manifests.retain(|(_, m)| m.tf == tf);
-        Ok(Self { manifests })
+        Ok(Self { manifests, tickers: Tickers::load(root)? })
     }
     /// Day bars and minute bars, with one look at the manifests.
     pub fn load_both(root: &DataRoot) -> Result<(Self, Self)> {
@@ -47,7 +50,8 @@ impl Catalogue {
                 _ => {}
             }
         }
-        Ok((Self { manifests: days }, Self { manifests: minutes }))
+        let tickers = Tickers::load(root)?;
+        Ok((Self { manifests: days, tickers: tickers.clone() }, Self { manifests: minutes, tickers }))
     }
     /// Answers of a dataset that were had and are gone, and would serve in the place of older ones.
     pub fn lost(&self, db: &Db, dataset: &str) -> Result<Vec<Damaged>> {
@@ -60,12 +64,42 @@ impl Catalogue {
         for (_, m) in self.manifests.iter().filter(|(_, m)| m.complete && m.asked.t0 < m.asked.t1) {
             let ask = Ask { days: DateRange { start: m.asked.t0, end: m.asked.t1 }, vendor: &m.vendor, at: m.ingested_at };
             for symbol in &m.asked.symbols {
-                if wanted.get(symbol).is_some_and(|days| days.intersect(&ask.days).is_some()) {
-                    out.entry(symbol).or_default().push(ask);
+                let Some(wanted) = wanted.get(symbol) else { continue };
+                for days in self.answered(m, symbol).into_iter().filter(|days| wanted.intersect(days).is_some()) {
+                    out.entry(symbol).or_default().push(Ask { days, ..ask });
                 }
             }
         }
         out
+    }
+    /// The days of a symbol for which an answer is about its company: what was asked under another company's ticker says nothing
+    /// about it, and has to be asked again.
+    fn answered(&self, m: &Manifest, symbol: &str) -> Vec<DateRange> {
+        let whole = DateRange { start: m.asked.t0, end: m.asked.t1 };
+        if !knows_tickers_by_day(&m.vendor) || (self.tickers.life(symbol).is_none() && !m.asked.under.contains_key(symbol)) {
+            return vec![whole];
+        }
+        let mut out = Vec::new();
+        for (ticker, asked) in m.asked.under(symbol) {
+            out.extend(self.tickers.to_ask(symbol, whole).iter().filter(|(t, _)| t == ticker).filter_map(|(_, days)| days.intersect(&asked)));
+        }
+        out
+    }
+    /// Symbols that were not always their own tickers, or were asked for as if they had not been.
+    fn renamed(&self) -> BTreeSet<&str> {
+        let asked = self.manifests.iter().flat_map(|(_, m)| m.asked.under.keys().map(String::as_str));
+        self.tickers.symbols().chain(asked).collect()
+    }
+    /// Whether a bar that an answer holds under a symbol is another company's.
+    pub(crate) fn is_of_another(&self, manifest: usize, symbol: &str, day: TradingDay) -> bool {
+        let Some((_, m)) = self.manifests.get(manifest) else { return false };
+        if !knows_tickers_by_day(&m.vendor) || (self.tickers.life(symbol).is_none() && !m.asked.under.contains_key(symbol)) {
+            return false;
+        }
+        let asked = m.asked.under(symbol);
+        // What came along in a question about others was asked for under its own name.
+        let under = asked.iter().find(|(_, days)| days.contains(day)).map_or(symbol, |(ticker, _)| ticker);
+        self.tickers.on(symbol, day) != Some(under)
     }
 }
 
@@ -121,6 +155,8 @@ impl Damaged {
 #[derive(Default)]
 pub struct Collected {
     pub rows: BTreeMap<String, Vec<Candidate>>,
+    /// Bars that are stored under a symbol and are another company's.
+    pub of_others: BTreeMap<String, Vec<Candidate>>,
     pub damaged: Vec<Damaged>,
     pub segments_read: u64,
     pub bytes_read: u64,
@@ -146,6 +182,14 @@ pub fn collect(root: &DataRoot, catalogue: &Catalogue, wanted: &BTreeMap<String,
                 Err(code) => code,
             };
             out.damaged.push(Damaged::of(manifest, index, segment, code));
+        }
+    }
+    for symbol in catalogue.renamed() {
+        let Some(rows) = out.rows.get_mut(symbol) else { continue };
+        let (theirs, own): (Vec<_>, Vec<_>) = std::mem::take(rows).into_iter().partition(|c| catalogue.is_of_another(c.manifest, symbol, c.bar.day));
+        *rows = own;
+        if !theirs.is_empty() {
+            out.of_others.insert(symbol.to_string(), theirs);
         }
     }
     Ok(out)

@@ -15,6 +15,7 @@ use crate::schema::{dataset, table, timeframe};
 use crate::segment;
 use crate::stage;
 use crate::store;
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
@@ -88,10 +89,10 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
     let gone = state::gone(root, db)?;
     let scope = if gone.is_empty() { scope } else { AuditScope::Full };
     let symbols = if stage.is_active(dataset::EQUITIES_EOD) { stage.universe.symbols.clone() } else { Vec::new() };
-    let facts = Facts { spans: ListingSpans::load(root)?, actions: effects(root)?, doubts: doubts(root)? };
-    let plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
+    let facts = Facts { spans: ListingSpans::load(root)?, tickers: catalogue.tickers.clone(), actions: effects(root)?, doubts: doubts(root)? };
+    let mut plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
 
-    judge(root, db, &catalogue, &facts, &plan, config, &mut report)?;
+    judge(root, db, &catalogue, &facts, &mut plan, config, &mut report)?;
     if too_far {
         report.changed += ledger::forget_from(db, table::RAW_EQUITIES_BARS, timeframe::DAY, whole.window().end)?;
     }
@@ -123,6 +124,7 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
 /// What the reference tables say.
 pub(crate) struct Facts {
     pub spans: ListingSpans,
+    pub tickers: Tickers,
     pub actions: BTreeMap<String, Vec<Action>>,
     /// Sessions of a symbol on which an action is in doubt.
     pub doubts: BTreeMap<String, BTreeMap<TradingDay, QcCode>>,
@@ -149,11 +151,12 @@ fn judge(
     db: &Db,
     catalogue: &bars::Catalogue,
     facts: &Facts,
-    plan: &plan::Plan,
+    plan: &mut plan::Plan,
     config: &AuditConfig,
     report: &mut AuditReport,
 ) -> Result<()> {
     let mut collected = bars::collect(root, catalogue, &plan.reach)?;
+    plan.reach_further(root, catalogue, &mut collected)?;
     (report.segments_read, report.bytes_read) = (collected.segments_read, collected.bytes_read);
     report.damaged = collected.damaged.iter().map(|d| (d.path.to_string(), d.code)).collect();
     let asks = catalogue.asks(&plan.dirty);
@@ -162,6 +165,7 @@ fn judge(
     for (symbol, days) in &plan.dirty {
         root.host().check_cancelled()?;
         let series = bars::resolve(collected.rows.remove(symbol).unwrap_or_default(), catalogue, &config.source_order);
+        let of_others = bars::resolve(collected.of_others.remove(symbol).unwrap_or_default(), catalogue, &config.source_order);
         let input = verdict::Input {
             symbol,
             days: *days,
@@ -172,6 +176,8 @@ fn judge(
             damaged: &collected.damaged,
             lost: &lost,
             series: &series,
+            of_others: &of_others,
+            tickers: &facts.tickers,
         };
         let judged = verdict::judge(&input, config);
         report.symbols_judged += 1;

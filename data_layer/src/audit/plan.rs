@@ -1,7 +1,8 @@
 //! Which (symbol, days) must be judged again: what changed since the last audit, and the sessions it can influence.
 
+use super::bars::{self, Catalogue, Collected};
 use super::minutes::Wanted;
-use super::{Facts, bars::Catalogue, state};
+use super::{Facts, state};
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
@@ -34,9 +35,44 @@ pub(super) struct Plan {
     pub dropped: Vec<String>,
     /// Days whose bars are new, without the sessions that they can influence.
     pub touched: Wanted,
+    /// All that the ledger answers for.
+    everything: DateRange,
     facts: BTreeMap<String, String>,
     seen: state::Seen,
 }
+
+impl Plan {
+    /// A bar is compared with the one before it however long ago that was. Where nothing near is held on one side of the days to judge,
+    /// what is far is read too: the bar before them, and the one after them, which may come after another bar now.
+    pub fn reach_further(&mut self, root: &DataRoot, catalogue: &Catalogue, collected: &mut Collected) -> Result<()> {
+        let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+        for (symbol, days) in &mut self.dirty {
+            let held: Vec<TradingDay> = collected.rows.get(symbol).into_iter().flatten().map(|c| c.bar.day).collect();
+            let reach = self.reach.get(symbol).map_or(days.start, |r| r.start);
+            if held.iter().any(|d| days.contains(*d)) && !held.iter().any(|d| *d < days.start) {
+                before.insert(symbol.clone(), DateRange { start: TradingDay(0), end: reach });
+            }
+            let last = Calendar::xnys().sessions(DateRange { start: days.end.plus_days(-2 * LOOKBACK_SESSIONS), end: days.end });
+            let near = last.get(last.len().saturating_sub(NEAR_THE_END)..).unwrap_or_default();
+            if days.end < self.everything.end && !held.iter().any(|d| near.contains(d)) {
+                after.insert(symbol.clone(), DateRange { start: days.end, end: self.everything.end });
+                days.end = self.everything.end;
+            }
+        }
+        for wanted in [before, after] {
+            let more = bars::collect(root, catalogue, &wanted)?;
+            collected.segments_read += more.segments_read;
+            collected.bytes_read += more.bytes_read;
+            collected.damaged.extend(more.damaged);
+            more.rows.into_iter().for_each(|(symbol, rows)| collected.rows.entry(symbol).or_default().extend(rows));
+            more.of_others.into_iter().for_each(|(symbol, rows)| collected.of_others.entry(symbol).or_default().extend(rows));
+        }
+        Ok(())
+    }
+}
+
+/// Sessions at the end of the days to judge that are certainly after all that is new.
+const NEAR_THE_END: usize = 8;
 
 /// `days` widened by the reach of a verdict, `before` and `after`.
 fn widen(days: DateRange, before: bool, after: bool) -> DateRange {
@@ -83,8 +119,16 @@ pub(super) fn make(
             }
         }
     }
-    let mut plan =
-        Plan { depth, dirty: BTreeMap::new(), reach: BTreeMap::new(), dropped: Vec::new(), touched, facts: BTreeMap::new(), seen: state::Seen::default() };
+    let mut plan = Plan {
+        depth,
+        dirty: BTreeMap::new(),
+        reach: BTreeMap::new(),
+        dropped: Vec::new(),
+        touched,
+        everything,
+        facts: BTreeMap::new(),
+        seen: state::Seen::default(),
+    };
     for symbol in &wanted {
         let digest = facts_digest(facts, symbol)?;
         let mut changed = spans.remove(symbol).unwrap_or_default();
@@ -113,10 +157,17 @@ pub(super) fn make(
 fn facts_digest(facts: &Facts, symbol: &str) -> Result<String> {
     let spans: Option<Vec<[Option<TradingDay>; 2]>> = facts.spans.spans(symbol).map(|s| s.iter().map(|(a, b)| [*a, *b]).collect());
     let actions: Option<Vec<(TradingDay, f64, f64)>> = facts.actions.get(symbol).map(|l| l.iter().map(|a| (a.ex_date, a.factor, a.cash)).collect());
-    match facts.doubts.get(symbol) {
-        None => store::digest_of(&(spans, actions)),
-        Some(doubts) => store::digest_of(&(spans, actions, doubts.iter().map(|(day, code)| (*day, code.as_str())).collect::<Vec<_>>())),
+    let doubts: Option<Vec<_>> = facts.doubts.get(symbol).map(|of| of.iter().map(|(day, code)| (*day, code.as_str())).collect());
+    match (doubts, told(facts, symbol)) {
+        (None, None) => store::digest_of(&(spans, actions)),
+        (Some(doubts), None) => store::digest_of(&(spans, actions, doubts)),
+        (doubts, Some(life)) => store::digest_of(&(spans, actions, doubts, life)),
     }
+}
+
+/// The tickers of a symbol that was not always its own.
+pub(super) fn told<'a>(facts: &'a Facts, symbol: &str) -> Option<Vec<(Option<TradingDay>, Option<TradingDay>, Option<&'a str>)>> {
+    facts.tickers.life(symbol).map(|life| life.iter().map(|h| (h.from, h.to, h.ticker.as_deref())).collect())
 }
 
 /// Remember what the ledger now reflects. Runs after its rows are committed, so that a crash in between repeats work, never skips it.

@@ -27,6 +27,28 @@ fn code_of(kit: &Kit, symbol: &str, on: &str) -> String {
     raw_rows(kit).into_iter().find(|r| r.key.symbol == symbol && r.key.dt == day(on)).map(|r| r.verdict.qc_code).unwrap_or_default()
 }
 
+#[test]
+fn a_bar_is_held_against_the_one_before_it_however_long_ago_and_whichever_came_first() {
+    let kit = kit();
+    let window = range("2016-01-01", "2017-07-01");
+    let of = |from: &str, to: &str, close: f64| {
+        let days = range(from, to);
+        let bars: Vec<RawBar> = Calendar::xnys().sessions(days).iter().map(|d| bar_at("AAA", *d, close + f64::from(d.0 % 5))).collect();
+        kit.commit("alpaca", &["AAA"], days, &bars);
+    };
+    of("2017-03-01", "2017-07-01", 180.0);
+    scan(&kit, AuditScope::Incremental, window);
+    assert_eq!(code_of(&kit, "AAA", "2017-03-01"), "OK");
+    of("2016-02-01", "2016-04-01", 20.0);
+    scan(&kit, AuditScope::Incremental, window);
+    assert_eq!(code_of(&kit, "AAA", "2017-03-01"), "BREAK_ACROSS_GAP", "what is before it came later");
+    assert_eq!(scan(&kit, AuditScope::Full, window).changed, 0);
+    of("2016-09-01", "2016-10-01", 170.0);
+    scan(&kit, AuditScope::Incremental, window);
+    assert_eq!([code_of(&kit, "AAA", "2016-09-01"), code_of(&kit, "AAA", "2017-03-01")], ["BREAK_ACROSS_GAP", "OK"]);
+    assert_eq!(scan(&kit, AuditScope::Full, window).changed, 0);
+}
+
 fn without(bars: &[RawBar], symbol: &str, on: &str) -> Vec<RawBar> {
     bars.iter().filter(|b| b.symbol != symbol || b.day != day(on)).cloned().collect()
 }

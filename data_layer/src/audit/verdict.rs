@@ -7,6 +7,7 @@ use crate::ledger::{Key, Row, Verdict};
 use crate::qc::{self, Action, QcCode};
 use crate::reference::{Listed, ListingSpans};
 use crate::schema::{table, timeframe};
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,28 @@ pub(super) struct Input<'a> {
     pub lost: &'a [Damaged],
     /// Bars of the days to judge and of the sessions before them.
     pub series: &'a Series,
+    /// Bars that are stored under the symbol and are another company's.
+    pub of_others: &'a Series,
+    pub tickers: &'a Tickers,
+}
+
+impl Input<'_> {
+    /// Where the bar of another company came from that is stored for a day.
+    fn of_another(&self, day: TradingDay) -> Option<&Origin> {
+        self.of_others.bars.binary_search_by_key(&day, |b| b.day).ok().and_then(|i| self.of_others.origins.get(i))
+    }
+    /// The session's row where there is no bar of the company: whoever was asked was perhaps asked about somebody else.
+    fn absent(&self, day: TradingDay, silence: &Silence<'_>) -> Row {
+        let theirs = self.of_another(day);
+        let vendor = || theirs.map_or(silence.usual, |o| o.vendor.as_str());
+        if self.tickers.on(self.symbol, day).is_none() {
+            return row(self.symbol, day, vendor(), QcCode::TickerUnknown, 0, DAY);
+        }
+        match theirs.filter(|o| !silence.asks.iter().any(|a| a.vendor == o.vendor && a.days.contains(day))) {
+            Some(origin) => present(self.symbol, day, origin, QcCode::Quarantined, DAY),
+            None => absent(self.symbol, day, silence, DAY),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -59,17 +82,27 @@ pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
             Some(i) => {
                 let origin = &input.series.origins[i];
                 out.revisions += u64::from(origin.revised);
-                let judged = with_second_source(codes[i], input, i, config, &mut out.close_notes);
+                let own = if codes[i] == QcCode::BreakAcrossGap && i > 0 && listed_anew(input.spans, input.series.bars[i - 1].day, *day) {
+                    QcCode::Ok
+                } else {
+                    codes[i]
+                };
+                let judged = with_second_source(own, input, i, config, &mut out.close_notes);
                 let doubt = input.doubts.and_then(|of| of.get(day)).copied();
                 let judged = doubt.filter(|_| judged == QcCode::Ok).unwrap_or(judged);
                 let judged = if origin.rows > 1 { QcCode::Duplicates } else { judged };
                 present(input.symbol, *day, origin, newest_damage(&superseding, origin, *day).unwrap_or(judged), DAY)
             }
-            None => absent(input.symbol, *day, &Silence { asks: input.asks, damaged: &damaged, first_bar, listed, usual }, DAY),
+            None => input.absent(*day, &Silence { asks: input.asks, damaged: &damaged, first_bar, listed, usual }),
         };
         out.rows.push(row);
     }
     out
+}
+
+/// Whether a listing began between two bars: then the later one is of another life of the symbol.
+fn listed_anew(spans: Option<&[(Option<TradingDay>, Option<TradingDay>)]>, before: TradingDay, day: TradingDay) -> bool {
+    spans.unwrap_or_default().iter().any(|(from, _)| from.is_some_and(|from| before < from && from <= day))
 }
 
 /// A bar that passed by itself may still disagree with another vendor's. Honest vendors differ by cents, and by percents now and then.
@@ -132,7 +165,7 @@ pub(super) fn absent(symbol: &str, day: TradingDay, silence: &Silence<'_>, size:
     row(symbol, day, newest.vendor, code, 0, size)
 }
 
-fn row(symbol: &str, day: TradingDay, vendor: &str, code: QcCode, rows: u64, (key, expected): Size) -> Row {
+pub(super) fn row(symbol: &str, day: TradingDay, vendor: &str, code: QcCode, rows: u64, (key, expected): Size) -> Row {
     Row {
         key: Key {
             source_name: vendor.to_string(),

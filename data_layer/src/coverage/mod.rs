@@ -153,7 +153,7 @@ pub fn meaning(code: &str) -> &'static str {
         "SCHEMA" => "the stored file does not hold what its manifest says",
         "OHLC" => "a price of zero or below, or outside the bar's own high and low",
         "DUPLICATES" => "the same stamp twice, or stamps out of order",
-        "QUARANTINED" => "the vendor's answer could not be read and is kept aside",
+        "QUARANTINED" => "the bar is of another company, which had the ticker on that day: asked again under the right one",
         "NOT_ENTITLED" => "the plan of the key does not hold it",
         "NOT_AUDITED" => "nobody has looked at these sessions yet",
         "SHORT_SESSION" => "45 to 90 % of the session's minutes",
@@ -164,6 +164,8 @@ pub fn meaning(code: &str) -> &'static str {
         "BEFORE_FIRST_BAR" => "before the first bar of a name without a listing date",
         "STALE_REPEAT" => "the same price and volume again and again",
         "MOVE_UNEXPLAINED" => "a move of more than 30 % that no corporate action explains",
+        "BREAK_ACROSS_GAP" => "after sessions without a bar the price is more than 30 % another one: perhaps another company's",
+        "TICKER_UNKNOWN" => "the ticker was another company's on that day, and nobody has said under which one this company was traded",
         "SOURCES_DISAGREE" => "two sources are more than 10 % apart",
         "NOT_SEEN" => {
             "nobody asked on that day, and the vendor tells only what stands today: it cannot be made up for; of corporate actions: no answer could know of that day's yet"

@@ -122,7 +122,10 @@ fn plan(catalogue: &Catalogue, deps: &Deps) -> Result<BTreeMap<Key, Planned>> {
     let mut out = BTreeMap::new();
     for ((month, symbol), own) in sources {
         let due: Vec<&Step> = deps.steps.get(&symbol).into_iter().flatten().filter(|s| s.ex_date > month).collect();
-        let inputs = store::digest_of(&("equities_minute_adj 1", own, due))?;
+        let inputs = match catalogue.tickers.words(&symbol) {
+            words if words.is_empty() => store::digest_of(&("equities_minute_adj 1", own, due))?,
+            words => store::digest_of(&("equities_minute_adj 1", own, due, words))?,
+        };
         let path = path_of(&symbol, month)?;
         out.insert((month, symbol), Planned { path, inputs });
     }

@@ -183,7 +183,8 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
             let others: Vec<_> = years.iter().filter_map(closes).collect();
             let own: Vec<&str> = own.iter().map(|(_, at)| line(at)).collect();
             // Lists have no keys to sort: they are canonical as they are written.
-            let inputs = store::sha256_hex(serde_json::to_string(&("equities_ohlcv_adj 1", own, &due, &others))?.as_bytes());
+            let parts = serde_json::to_string(&("equities_ohlcv_adj 1", own, &due, &others))?;
+            let inputs = store::sha256_hex((parts + &catalogue.tickers.words(symbol)).as_bytes());
             out.insert((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs });
         }
     }

@@ -158,7 +158,9 @@ fn other(code: &str) -> &'static str {
         "FEED_CHANGED" => "the feed changed",
         "ACTIONS_DISAGREE" => actions::DISAGREE,
         "ACTION_UNAPPLIED" => actions::UNAPPLIED,
-        "QUARANTINED" => "an answer that could not be used",
+        "QUARANTINED" => "a bar of another company",
+        "TICKER_UNKNOWN" => "a day whose ticker is not known",
+        "BREAK_ACROSS_GAP" => "a break of the price across a gap",
         _ => "of no known class",
     }
 }
@@ -203,7 +205,15 @@ fn why(class: &str) -> &'static str {
         "two bars for one session" => "One answer said two things about one session.",
         "outside the key's plan" => "The vendor's plan does not include these sessions.",
         "the feed changed" => "A part of the series comes from another feed: closes and volumes may step there.",
-        "an answer that could not be used" => "It is kept below raw/_quarantine with the reason.",
+        "a bar of another company" => {
+            "The ticker was another company's on that day: the bar is never curated, and the company's own is asked for under the ticker it had."
+        }
+        "a day whose ticker is not known" => {
+            "The listing has the company's date, and the ticker was another company's then. Nobody has said what this one was called, so nothing is asked."
+        }
+        "a break of the price across a gap" => {
+            "More than ten sessions without a bar, then a price more than 30 % away that no action accounts for: a long halt, or another company's bars."
+        }
         other => actions::why(other),
     }
 }

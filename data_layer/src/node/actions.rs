@@ -12,6 +12,7 @@ use crate::schema::{dataset, table};
 use crate::segment;
 use crate::sourcing::Endpoints;
 use crate::stage::{self, Stage};
+use crate::tickers::Tickers;
 use crate::time::{DateRange, TradingDay};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,13 +70,22 @@ impl Node {
             }
         }
         let (waiting, unknown) = (self.waiting()?, self.unknown_to_the_vendor()?);
+        let tickers = Tickers::load(self.root())?;
         let mut tasks: Vec<NewTask> = Vec::new();
         for symbol in stage.universe.symbols.iter().filter(|s| !unknown.contains(*s)) {
-            let mut known = answered.remove(symbol).unwrap_or_default();
+            let mut known = answered.get(symbol).cloned().unwrap_or_default();
             known.extend(waiting.get(&(dataset::CORP_ACTIONS.to_string(), symbol.clone())).into_iter().flatten());
-            for gap in uncovered(window, known) {
-                let one = std::slice::from_ref(symbol);
-                tasks.extend(scheduler::bootstrap_tasks(self.endpoints(), dataset::CORP_ACTIONS, one, gap, Kind::Gap, None).tasks);
+            // Under its earlier tickers a company acted too, and what is filed under the day it is paid comes weeks after the ticker's end.
+            let mut wanted = vec![(symbol.as_str(), window, known)];
+            for (ticker, days) in tickers.earlier(symbol, window) {
+                let mut known: Vec<DateRange> = answered.get(ticker).cloned().unwrap_or_default();
+                known.extend(waiting.get(&(dataset::CORP_ACTIONS.to_string(), ticker.to_string())).into_iter().flatten());
+                wanted.push((ticker, DateRange { start: days.start, end: days.end.plus_days(AHEAD_DAYS).min(window.end) }, known));
+            }
+            for (name, days, known) in wanted.into_iter().filter(|(name, ..)| !unknown.contains(*name)) {
+                for gap in uncovered(days, known) {
+                    tasks.extend(scheduler::bootstrap_tasks(self.endpoints(), dataset::CORP_ACTIONS, &[name.to_string()], gap, Kind::Gap, None).tasks);
+                }
             }
         }
         look_ahead(&mut tasks, window.end);

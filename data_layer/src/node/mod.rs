@@ -11,7 +11,7 @@ use crate::export;
 use crate::host::Host;
 use crate::ledger;
 use crate::queue::{self, Kind, NewTask, SeedReport};
-use crate::reference;
+use crate::reference::{self, ListingSpans};
 use crate::root::DataRoot;
 use crate::scheduler::{self, DrainProgress, DrainReport, DrainUntil, IngestContext};
 use crate::schema::{dataset, table};
@@ -35,7 +35,7 @@ pub use clock::Belief;
 pub use runs::{Run, RunState, newest as newest_runs};
 pub use schedule::{Loop, Times};
 pub use service::{LoopBeat, Round, Service, beats};
-pub use stages::{Decision, decide};
+pub use stages::{Decision, Names, decide};
 
 /// Rounds of "ask again for what is missing" before what is missing is reported.
 const HEALING_ROUNDS: usize = 2;
@@ -60,10 +60,13 @@ pub fn bootstrap(root: &DataRoot, endpoints: &Endpoints, stage: &Stage, window: 
     // The listing is asked for at the window's end only: one dated call tells who is listed and who has left.
     let asof = window.end.plus_days(-1);
     let mut tasks = scheduler::listing_tasks(endpoints, &[asof], Kind::Bootstrap, run)?;
+    let listings = ListingSpans::load(root)?;
     for name in [dataset::CORP_ACTIONS, dataset::EQUITIES_EOD, dataset::EQUITIES_MINUTE] {
         if stage.is_active(name) && (name != dataset::EQUITIES_MINUTE || stage.lanes.contains_key(name)) {
             let Some(window) = (if name == dataset::EQUITIES_MINUTE { minutes_of(endpoints, stage, window)? } else { Some(window) }) else { continue };
             let mut some = scheduler::bootstrap_tasks(endpoints, name, symbols, window, Kind::Bootstrap, run).tasks;
+            // Of a name that has left, or came later, no year is asked for in which it was not listed.
+            some.retain(|t| name == dataset::CORP_ACTIONS || listings.overlaps(&t.symbol, t.range));
             if name == dataset::CORP_ACTIONS {
                 actions::look_ahead(&mut some, window.end);
             }
@@ -205,7 +208,9 @@ impl Node {
             return Ok(SeedReport::default());
         };
         let stage = stage::load(self.root())?;
-        let symbols = &stage.universe.symbols;
+        let listings = ListingSpans::load(self.root())?;
+        // Names that are certainly not listed on any of these sessions have no bars to be asked for.
+        let symbols: &Vec<String> = &stage.universe.symbols.iter().filter(|s| listings.overlaps(s, missed)).cloned().collect();
         let mut tasks = scheduler::listing_tasks(self.endpoints(), &[asof], Kind::Forward, None)?;
         let minutes = minutes_of(self.endpoints(), &stage, missed)?;
         for session in Calendar::xnys().sessions(missed) {

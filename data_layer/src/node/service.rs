@@ -5,7 +5,7 @@
 //! row of `heartbeats` on the drive, so a node that was away catches up once, on whatever machine it wakes.
 
 use super::schedule::{Loop, Times};
-use super::stages::{Decision, decide};
+use super::stages::{self, Decision, Names, decide};
 use super::{Belief, Node, newest_due, runs};
 use crate::audit::{self, AuditScope};
 use crate::control::{self, Db};
@@ -21,6 +21,7 @@ use crate::schema::{dataset, table, timeframe};
 use crate::sourcing::BackfillConfig;
 use crate::space;
 use crate::stage;
+use crate::tickers::Tickers;
 use crate::time::{TradingDay, UtcTime};
 use jiff::tz::TimeZone;
 use rusqlite::params;
@@ -261,7 +262,13 @@ impl Service {
             };
             ledger::coverage_held(db, table, key).ok().flatten().map(|(_, c)| c).filter(|c| c.expected > 0)
         };
-        match decide(&stage, asof, covered, &load_membership(root)?, &ListingSpans::load(root)?) {
+        let (members, listings, tickers) = (load_membership(root)?, ListingSpans::load(root)?, Tickers::load(root)?);
+        let renamed = stages::follow(&stage, asof, &tickers);
+        if let Some(now) = &renamed {
+            stage::write(root, now)?;
+        }
+        let stage = renamed.unwrap_or(stage);
+        match decide(&stage, asof, covered, Names { members: &members, listings: &listings, tickers: &tickers }) {
             Decision::Stay(why) => Ok(text!("stage {} stays: {why}", stage.stage)),
             Decision::Promote(next) => {
                 stage::write(root, &next)?;

@@ -70,6 +70,10 @@ pub enum QcCode {
     /// A corporate action of that day could not be applied to the prices before it.
     ActionUnapplied,
     NotSeen,
+    /// Nobody has said under which ticker the company was traded on that day; its present one was another company's.
+    TickerUnknown,
+    /// After sessions without a bar the price is another one, and no corporate action says why: perhaps another company's.
+    BreakAcrossGap,
     Missing,
     MissingRows,
     ChecksumMismatch,
@@ -97,6 +101,8 @@ impl QcCode {
             Self::ActionsDisagree => "ACTIONS_DISAGREE",
             Self::ActionUnapplied => "ACTION_UNAPPLIED",
             Self::NotSeen => "NOT_SEEN",
+            Self::TickerUnknown => "TICKER_UNKNOWN",
+            Self::BreakAcrossGap => "BREAK_ACROSS_GAP",
             Self::Missing => "MISSING",
             Self::MissingRows => "MISSING_ROWS",
             Self::ChecksumMismatch => "CHECKSUM_MISMATCH",
@@ -124,7 +130,9 @@ impl QcCode {
             | Self::FeedChanged
             | Self::ActionsDisagree
             | Self::ActionUnapplied
-            | Self::NotSeen => Status::Amber,
+            | Self::NotSeen
+            | Self::TickerUnknown
+            | Self::BreakAcrossGap => Status::Amber,
             Self::Missing
             | Self::MissingRows
             | Self::ChecksumMismatch
@@ -140,10 +148,10 @@ impl QcCode {
     pub fn score(self) -> f64 {
         match self {
             Self::Ok => 1.0,
-            Self::FeedChanged | Self::SourcesDisagree | Self::ActionsDisagree | Self::ActionUnapplied | Self::MoveUnexplained => 0.8,
+            Self::FeedChanged | Self::SourcesDisagree | Self::ActionsDisagree | Self::ActionUnapplied | Self::MoveUnexplained | Self::BreakAcrossGap => 0.8,
             Self::StaleRepeat | Self::LongSession | Self::ShortSession => 0.7,
             Self::NullCells => 0.6,
-            Self::VendorEmpty | Self::BeforeFirstBar | Self::NotSeen => 0.5,
+            Self::VendorEmpty | Self::BeforeFirstBar | Self::NotSeen | Self::TickerUnknown => 0.5,
             Self::SuspiciousEmpty => 0.4,
             _ => 0.0,
         }

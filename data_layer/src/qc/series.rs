@@ -5,7 +5,8 @@ use crate::calendar::Calendar;
 use crate::time::TradingDay;
 use std::sync::Arc;
 
-/// How far back a bar's verdict may look. A fixed reach makes an incremental audit equal to a full one.
+/// How far back a bar's verdict looks, but for the bar before it, however long ago that was. A fixed reach makes an incremental audit
+/// equal to a full one.
 pub const LOOKBACK_SESSIONS: i32 = 10;
 
 /// Prices are compared with this relative slack: a vendor's decimal text and its float differ in the last place.
@@ -82,6 +83,8 @@ pub fn judge(bars: &[Bar], actions: &[Action], config: &QcConfig) -> Vec<QcCode>
             QcCode::ActionUnapplied
         } else if near.is_some_and(|b| unexplained(b, bar, actions, config)) {
             QcCode::MoveUnexplained
+        } else if near.is_none() && before.is_some_and(|b| unexplained(b, bar, actions, config)) {
+            QcCode::BreakAcrossGap
         } else if same >= config.stale_bars {
             QcCode::StaleRepeat
         } else if near.is_some_and(|b| b.feed.is_some() && bar.feed.is_some() && b.feed != bar.feed) {
@@ -172,7 +175,10 @@ mod tests {
         let codes = judge(&stale, &[], &config);
         assert_eq!(codes.iter().filter(|c| **c == QcCode::StaleRepeat).count(), 3);
         assert_eq!(codes[4], QcCode::StaleRepeat);
-        assert_eq!(judge(&[bar(0, 10.0), bar(30, 20.0)], &[], &config), [QcCode::Ok, QcCode::Ok], "too far apart to compare");
+        let apart = |actions: &[Action]| judge(&[bar(0, 10.0), bar(300, 20.0)], actions, &config);
+        assert_eq!(apart(&[]), [QcCode::Ok, QcCode::BreakAcrossGap], "however far apart");
+        assert_eq!(apart(&[Action::split(day(150), 0.5)]), [QcCode::Ok, QcCode::Ok], "an action of the days between says why");
+        assert_eq!(judge(&[bar(0, 10.0), bar(300, 12.0)], &[], &config), [QcCode::Ok, QcCode::Ok]);
         assert_eq!(judge(&[bar(1, 10.0), bar(1, 10.0)], &[], &config)[1], QcCode::Duplicates);
         assert_eq!(judge(&[bar(2, 10.0), bar(1, 10.0)], &[], &config)[1], QcCode::Duplicates);
     }

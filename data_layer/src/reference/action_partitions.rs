@@ -12,6 +12,7 @@ use crate::qc::QcCode;
 use crate::root::DataRoot;
 use crate::schema::table;
 use crate::stage::Stage;
+use crate::tickers::{Tickers, knows_tickers_by_day};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,10 @@ const PROVING_NAMES: usize = 20;
 pub(super) struct Known {
     doubts: Vec<Doubt>,
     proof: Proof,
+    tickers: Tickers,
 }
+
+const EVER: DateRange = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
 
 impl Known {
     pub fn load(root: &DataRoot, stage: &Stage) -> Result<Self> {
@@ -33,12 +37,13 @@ impl Known {
         doubts.retain(|d| names.contains(&d.symbol));
         let judged = !root.is_world() && names.len() >= PROVING_NAMES;
         let first = load_actions(root)?.values().flatten().filter(|a| a.source_priority == 1).map(|a| a.ex_date).min();
-        Ok(Self { doubts, proof: if judged { Proof::From(first) } else { Proof::NotNeeded } })
+        Ok(Self { tickers: Tickers::load(root)?, doubts, proof: if judged { Proof::From(first) } else { Proof::NotNeeded } })
     }
     /// What of it a digest of the rows' sources must hold.
     pub fn words(&self) -> String {
         let doubts: Vec<String> = self.doubts.iter().map(|d| format!("{} {} {} {}", d.symbol, d.ex_date, d.event_type, d.code.as_str())).collect();
-        format!("{:?} {}", self.proof, doubts.join(";"))
+        let renamed = if self.tickers.is_empty() { String::new() } else { format!(" {:?}", self.tickers) };
+        format!("{:?} {}{renamed}", self.proof, doubts.join(";"))
     }
 
     pub fn rows(&self, answers: &[Answer], symbols: &[String], sessions: &[TradingDay]) -> Result<Vec<Row>> {
@@ -70,14 +75,21 @@ impl Known {
         newest_first.sort_by_key(|a| std::cmp::Reverse(a.at));
         let mut out = vec![0; sessions.len()];
         for symbol in symbols {
-            let mut mine = newest_first.iter().filter(|a| a.symbols.as_ref().is_none_or(|s| s.contains(symbol))).peekable();
-            let mut days: BTreeMap<&str, Spans> = BTreeMap::new();
+            let names: BTreeSet<&str> = [symbol.as_str()].into_iter().chain(self.tickers.earlier(symbol, EVER).map(|(ticker, _)| ticker)).collect();
+            let about = |a: &Answer| names.iter().copied().filter(|name| a.symbols.as_ref().is_none_or(|s| s.contains(*name))).collect::<Vec<_>>();
+            let mut mine = newest_first.iter().map(|a| (a, about(a))).filter(|(_, names)| !names.is_empty()).peekable();
+            let mut days: BTreeMap<(&str, &str), Spans> = BTreeMap::new();
             for (i, dt) in sessions.iter().enumerate().rev() {
-                while let Some(a) = mine.next_if(|a| a.at >= closes[i]) {
-                    days.entry(&a.vendor).or_default().add(DateRange { start: a.from, end: a.to });
+                while let Some((a, about)) = mine.next_if(|(a, _)| a.at >= closes[i]) {
+                    about.iter().for_each(|name| days.entry((&a.vendor, name)).or_default().add(DateRange { start: a.from, end: a.to }));
                 }
-                let told =
-                    |(vendor, days): (&&str, &Spans)| self.proof.reaches(vendor, *dt) && days.covers(DateRange { start: *dt, end: known_by(vendor, *dt) });
+                let told = |((vendor, name), days): (&(&str, &str), &Spans)| {
+                    let then = if knows_tickers_by_day(vendor) { self.tickers.on(symbol, *dt) } else { Some(symbol.as_str()) };
+                    // Nobody can be asked about a day whose ticker is not known.
+                    then.is_none_or(|then| then == *name)
+                        && self.proof.reaches(vendor, *dt)
+                        && days.covers(DateRange { start: *dt, end: known_by(vendor, *dt) })
+                };
                 out[i] += u64::from(days.iter().any(told));
             }
         }

@@ -9,6 +9,7 @@ use crate::frame;
 use crate::qc::{Action, QcCode};
 use crate::root::DataRoot;
 use crate::schema::table;
+use crate::tickers::Tickers;
 use crate::time::{TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +80,9 @@ pub(super) fn build(root: &DataRoot, told: &Told, report: &mut ReferenceReport) 
 
 /// The actions that were known at a moment, by the answers that had come by then: what comes later never changes it.
 pub fn actions_known_at(root: &DataRoot, moment: UtcTime) -> Result<BTreeMap<String, Vec<CorpAction>>> {
-    let (actions, _) = agreement::settle(&statements::read(root, Some(moment))?);
+    let mut told = statements::read(root, Some(moment))?;
+    told.rename(&Tickers::load(root)?);
+    let (actions, _) = agreement::settle(&told);
     let mut out: BTreeMap<String, Vec<CorpAction>> = BTreeMap::new();
     actions.into_iter().for_each(|a| out.entry(a.symbol.clone()).or_default().push(a));
     Ok(out)

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::frame;
 use crate::root::DataRoot;
 use crate::schema::{columns, table};
-use crate::time::TradingDay;
+use crate::time::{DateRange, TradingDay};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,6 +95,11 @@ impl ListingSpans {
             }
         }
         verdict
+    }
+    /// Whether a symbol was listed on some day of a range, or nobody has said when it was.
+    pub fn overlaps(&self, symbol: &str, range: DateRange) -> bool {
+        let meets = |(from, to): &(Option<TradingDay>, Option<TradingDay>)| from.is_none_or(|from| from < range.end) && to.is_none_or(|to| range.start < to);
+        self.spans(symbol).is_none_or(|spans| spans.iter().any(meets))
     }
     /// `[listed, delisted)` intervals of a symbol; `None` when no snapshot names it.
     pub fn spans(&self, symbol: &str) -> Option<&[(Option<TradingDay>, Option<TradingDay>)]> {

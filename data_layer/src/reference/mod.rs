@@ -20,6 +20,7 @@ mod companies;
 mod company_partitions;
 mod shares;
 mod earnings;
+mod index_coverage;
 mod liquid;
 mod macros;
 mod membership;
@@ -28,6 +29,7 @@ pub(crate) mod sources;
 mod spans;
 mod spun;
 mod statements;
+mod tickers;
 
 pub use actions::{CorpAction, TickerChange, actions_known_at, actions_of, load_actions, load_ticker_changes};
 pub use agreement::{Doubt, load_doubts};
@@ -35,6 +37,7 @@ pub use companies::{Tenure, holder, load_companies, tenures_of};
 pub use company_partitions::{days_asked, report_days};
 pub use earnings::{EarningsDate, earnings_of, load_earnings};
 pub use fundamentals::{Fundamentals, Item, Reported};
+pub use index_coverage::IndexCoverage;
 pub use liquid::{ADV_SESSIONS, LiquidStay, MIN_ADV_USD, decided_adv, liquid_universe, refresh_liquid};
 pub use listings::{Delisting, Listed, Listing, ListingSpans, load_delistings, load_listings};
 pub use macros::{Macros, Vintage};
@@ -86,8 +89,12 @@ pub fn path_of(table: &str) -> Result<DataPath> {
 /// membership, which is shipped.
 pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     let mut report = ReferenceReport::default();
-    let listings = listings::build(root, &mut report)?;
-    let told = statements::read(root, None)?;
+    let stated = listings::build(root, &mut report)?;
+    let mut told = statements::read(root, None)?;
+    let changes = actions::ticker_changes(&told);
+    let known_tickers = tickers::of(&changes, &stated);
+    told.rename(&known_tickers);
+    let listings = tickers::restate(&known_tickers, &stated);
     let (actions, doubts) = actions::build(root, &told, &mut report)?;
     report.doubts = doubts.len();
     let staged = stage::load_optional(root)?.map(|s| s.universe.symbols).unwrap_or_default();
@@ -112,8 +119,7 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     if !reported.is_empty() {
         tables.push((table::REF_FUNDAMENTALS, fundamentals::frame(&reported)?));
     }
-    let changes = actions::ticker_changes(&told);
-    let companies = companies::build(root, &listings, &changes, &mut report)?;
+    let companies = companies::build(root, &stated, &changes, &mut report)?;
     let counts = shares::build(&reported);
     let dates = earnings::build(root, &companies, &mut report)?;
     (report.companies, report.share_counts, report.earnings) = (companies.len(), counts.len(), dates.len());
@@ -129,6 +135,9 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     // A doubt that is gone leaves an empty table, not the one that told of it.
     if !doubts.is_empty() || store::read(root, &path_of(table::REF_ACTION_DOUBTS)?)?.is_some() {
         tables.push((table::REF_ACTION_DOUBTS, agreement::frame(&doubts)?));
+    }
+    if !known_tickers.is_empty() || store::read(root, &path_of(table::REF_TICKERS)?)?.is_some() {
+        tables.push((table::REF_TICKERS, known_tickers.frame()?));
     }
     if !changes.is_empty() {
         tables.push((table::REF_TICKER_CHANGES, actions::changes_frame(&changes)?));

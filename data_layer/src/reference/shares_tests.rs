@@ -21,7 +21,7 @@ fn on(steps: &[(TradingDay, f64)], at: &str) -> Option<f64> {
 /// A drive that asked for Apple's shares in a window, with its listing, its ticker and its splits.
 fn apple(kit: &Kit, from: &str, to: &str) {
     let window = range(from, to);
-    let b = Batch { dataset: dataset::SHARES.into(), symbols: vec!["0000320193".into()], range: window, page_rows: 1 };
+    let b = Batch { dataset: dataset::SHARES.into(), symbols: vec!["0000320193".into()], range: window, page_rows: 1, under: Default::default() };
     let request = SecEdgar.plan(&b).unwrap().remove(0);
     let rows = SecEdgar.decode(&b, &request, APPLE.as_bytes()).unwrap().rows;
     kit.commit_rows(Vendor::SecEdgar, dataset::SHARES, &["0000320193"], window, &rows, "2026-02-02T22:00:00Z");

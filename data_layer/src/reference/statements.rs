@@ -13,6 +13,7 @@ use crate::frame;
 use crate::root::DataRoot;
 use crate::schema::table;
 use crate::segment::Manifest;
+use crate::tickers::{Tickers, knows_tickers_by_day};
 use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,8 @@ pub(super) struct Told {
     pub damaged: Vec<String>,
     /// Days that were answered, by vendor and symbol; no symbol is the whole market.
     answered: BTreeMap<String, BTreeMap<String, Spans>>,
+    /// Under which tickers companies were traded, once that is known.
+    tickers: Tickers,
     proof: Proof,
 }
 
@@ -81,12 +84,43 @@ impl Told {
     /// Whether a vendor was asked about a symbol in such a way that it could have told an action of `day`.
     pub fn could_tell(&self, vendor: &str, symbol: &str, day: TradingDay) -> bool {
         let wanted = DateRange { start: day, end: known_by(vendor, day) };
+        let symbol = if knows_tickers_by_day(vendor) { self.tickers.on(symbol, day).unwrap_or(symbol) } else { symbol };
         let asked = self.answered.get(vendor).is_some_and(|of| covers(of, symbol, wanted));
         asked && self.proof.reaches(vendor, day)
+    }
+    /// Put what is told of an earlier ticker under the symbol of the company that had it; what is told of whoever had a company's ticker
+    /// before it is not the company's.
+    pub fn rename(&mut self, tickers: &Tickers) {
+        for list in [&mut self.live, &mut self.taken_back, &mut self.unusable] {
+            list.retain_mut(|s| !knows_tickers_by_day(&s.vendor) || put_under(&mut s.action, tickers));
+            list.sort_by(order);
+        }
+        self.tickers = tickers.clone();
     }
     pub fn vendors(&self) -> impl Iterator<Item = &String> {
         self.answered.keys()
     }
+}
+
+fn order(a: &Statement, b: &Statement) -> std::cmp::Ordering {
+    (&a.action.symbol, a.action.ex_date, &a.action.event_type, &a.vendor).cmp(&(&b.action.symbol, b.action.ex_date, &b.action.event_type, &b.vendor))
+}
+
+/// Whose action it is; `false` where it is of no company that is kept. Only what changes prices is anybody's: the end of a ticker
+/// stays the ticker's.
+fn put_under(action: &mut CorpAction, tickers: &Tickers) -> bool {
+    if !(action.is_split() || action.is_cash() || action.is_in_kind()) {
+        return true;
+    }
+    // An action of the day of the change may be told of the old ticker still.
+    for day in [action.ex_date, action.ex_date.plus_days(-1)] {
+        let symbol = tickers.symbol_of(&action.symbol, day);
+        if tickers.on(symbol, day) == Some(action.symbol.as_str()) {
+            action.symbol = symbol.to_string();
+            return true;
+        }
+    }
+    false
 }
 
 fn covers(of: &BTreeMap<String, Spans>, symbol: &str, wanted: DateRange) -> bool {
@@ -125,9 +159,6 @@ pub(super) fn read(root: &DataRoot, until: Option<UtcTime>) -> Result<Told> {
             manifest.asked.symbols.iter().cloned().chain(whole).for_each(|s| of.entry(s).or_default().add(window));
         }
     }
-    let order = |a: &Statement, b: &Statement| {
-        (&a.action.symbol, a.action.ex_date, &a.action.event_type, &a.vendor).cmp(&(&b.action.symbol, b.action.ex_date, &b.action.event_type, &b.vendor))
-    };
     // The answers come newest first; what one of them says together stays together.
     [&mut out.live, &mut out.taken_back, &mut out.unusable].into_iter().for_each(|list| list.sort_by(order));
     if !root.is_world() {

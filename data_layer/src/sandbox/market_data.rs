@@ -291,7 +291,7 @@ fn corporate_actions(world: &World, now: UtcTime, call: &Call) -> std::result::R
     let wanted = |a: &&Action| {
         a.is_told("alpaca", today)
             && (start..=end).contains(&a.process_date())
-            && (symbols.is_empty() || symbols.contains(&a.symbol))
+            && (symbols.is_empty() || symbols.contains(&a.symbol) || a.kind == "name_change" && a.new_symbol.as_ref().is_some_and(|new| symbols.contains(new)))
             && (types.is_empty() || types.iter().any(|t| t == container(a).1))
     };
     let all: Vec<&Action> = world.actions.iter().filter(wanted).collect();

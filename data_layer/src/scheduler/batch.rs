@@ -11,9 +11,10 @@ use crate::schema::table;
 use crate::segment::RequestRecord;
 use crate::sourcing::entitlement::{self, LiveStatus};
 use crate::sourcing::{Entry, Vendor};
+use crate::tickers::{Tickers, knows_tickers_by_day};
 use crate::time::{DateRange, UtcTime};
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, Connector, Page, Request, Rows, connector, recognise};
+use crate::vendor::{Batch, Connector, Page, Request, Rows, Under, connector, recognise};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -65,9 +66,10 @@ pub(super) async fn run(ctx: &IngestContext, vendor: Vendor, leases: Vec<Lease>)
     let entry = ctx.vendors().endpoints.entry(vendor, &first.dataset).cloned();
     let entry = entry.ok_or_else(|| Error::bug(text!("{vendor} has no lane for {}", first.dataset)))?;
     let connector = connector(vendor);
+    let tickers = if is_by_ticker(&entry) { Tickers::load(&ctx.root)? } else { Tickers::default() };
     let mut groups = vec![due(ctx, &entry, leases, &mut total)?];
     while let Some(parts) = groups.pop() {
-        let Some(batch) = batch_of(&entry, &parts) else { continue };
+        let Some(batch) = batch_of(&entry, &tickers, &parts) else { continue };
         let group: Vec<Lease> = parts.iter().flat_map(|p| p.leases.iter().cloned()).collect();
         let gathered = match gather(ctx, connector, &batch, &group).await {
             Ok(gathered) => gathered,
@@ -130,11 +132,24 @@ fn due(ctx: &IngestContext, entry: &Entry, leases: Vec<Lease>, total: &mut Tally
 }
 
 /// What is asked: the symbols of all rows, from the first day of their windows to the last. `None` without a row.
-fn batch_of(entry: &Entry, parts: &[Part]) -> Option<Batch> {
+fn batch_of(entry: &Entry, tickers: &Tickers, parts: &[Part]) -> Option<Batch> {
     let symbols: BTreeSet<&str> = parts.iter().flat_map(|p| &p.leases).map(|l| l.symbol.as_str()).filter(|s| !s.is_empty()).collect();
     let range = DateRange { start: parts.iter().map(|p| p.range.start).min()?, end: parts.iter().map(|p| p.range.end).max()? };
-    let symbols = symbols.into_iter().map(str::to_string).collect();
-    Some(Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows })
+    let symbols: Vec<String> = symbols.into_iter().map(str::to_string).collect();
+    let under = under_tickers(tickers, entry, &symbols, range);
+    Some(Batch { dataset: entry.dataset.clone(), symbols, range, page_rows: entry.page_rows, under })
+}
+
+/// Whether a lane answers with bars of whoever had a ticker on the day.
+fn is_by_ticker(entry: &Entry) -> bool {
+    place_of(&entry.dataset).0 == table::RAW_EQUITIES_BARS && knows_tickers_by_day(entry.vendor.as_str())
+}
+
+/// The tickers to ask under, of the symbols that were not always their own.
+fn under_tickers(tickers: &Tickers, entry: &Entry, symbols: &[String], range: DateRange) -> Under {
+    let renamed = symbols.iter().filter(|s| is_by_ticker(entry) && tickers.life(s).is_some());
+    let parts = renamed.map(|s| (s.clone(), tickers.to_ask(s, range)));
+    parts.filter(|(s, parts)| !matches!(parts.as_slice(), [(ticker, days)] if ticker == s && *days == range)).collect()
 }
 
 /// Ask every question of the plan and every question that its answers give rise to, every page of each. Absence is known
@@ -274,11 +289,11 @@ fn without_unknown(ctx: &IngestContext, entry: &Entry, mut parts: Vec<Part>, wor
 /// Of bars it is an answer that the vendor knows no such symbol: it is kept like one, so that the audit asks the next vendor, and
 /// this one no more often than one that has nothing.
 fn not_known(ctx: &IngestContext, entry: &Entry, parts: &[Part]) -> Result<Tally> {
-    let Some(batch) = batch_of(entry, parts) else { return Ok(Tally::default()) };
     if place_of(&entry.dataset).0 != table::RAW_EQUITIES_BARS {
         let leases: Vec<Lease> = parts.iter().flat_map(|p| p.leases.iter().cloned()).collect();
         return finish_without_rows(ctx, &leases, UNKNOWN_SYMBOL);
     }
+    let Some(batch) = batch_of(entry, &Tickers::load(&ctx.root)?, parts) else { return Ok(Tally::default()) };
     let request = connector(entry.vendor).plan(&batch)?.into_iter().next().ok_or_else(|| Error::bug("an answer without a request"))?;
     let (body_sha256, api_version) = (crate::store::sha256_hex(b""), request.api_version.to_string());
     let record = RequestRecord { source_uri: request.source_uri(), http: 404, pages: 1, rows: 0, body_sha256, api_version };

@@ -9,8 +9,8 @@ use crate::root::DataPath;
 use crate::schema::{dataset, table, timeframe};
 use crate::segment::{self, Asked, Manifest, Place, RequestRecord};
 use crate::sourcing::Vendor;
-use crate::time::UtcTime;
-use crate::vendor::{Batch, Rows};
+use crate::time::{DateRange, UtcTime};
+use crate::vendor::{Batch, Rows, Under};
 use rusqlite::Transaction;
 
 /// Outcome of a row whose symbol the vendor does not know.
@@ -119,7 +119,7 @@ impl Answer<'_> {
             vendor: vendor.as_str().to_string(),
             segments,
             requests: self.requests.clone(),
-            asked: Asked { symbols: batch.symbols.clone(), t0: part.range.start, t1: part.range.end },
+            asked: Asked { symbols: batch.symbols.clone(), t0: part.range.start, t1: part.range.end, under: within(&batch.under, part.range) },
             complete: true,
             ingested_at: self.at,
             node_id: ctx.worker.node_id.clone(),
@@ -194,4 +194,10 @@ pub(super) fn place_of(name: &str) -> (&'static str, &'static str) {
         dataset::EQUITIES_MINUTE => (table::RAW_EQUITIES_BARS, timeframe::MINUTE),
         _ => (table::RAW_EQUITIES_BARS, timeframe::DAY),
     }
+}
+
+/// Under which tickers a window was asked for, of all that were asked for together.
+fn within(under: &Under, window: DateRange) -> Under {
+    let cut = |parts: &Vec<(String, DateRange)>| parts.iter().filter_map(|(ticker, days)| Some((ticker.clone(), days.intersect(&window)?))).collect();
+    under.iter().map(|(symbol, parts)| (symbol.clone(), cut(parts))).collect()
 }

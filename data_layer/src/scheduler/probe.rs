@@ -14,7 +14,7 @@ use crate::sourcing::entitlement::{self, Entitlement, LiveStatus};
 use crate::sourcing::{EdgeConfig, Entry, Vendor, Vendors};
 use crate::time::{DateRange, UtcTime, new_york};
 use crate::vendor::classify::Class;
-use crate::vendor::{Batch, alpaca, alpha_vantage, connector, finnhub, fmp, fred, massive, sec_edgar, tiingo, treasury};
+use crate::vendor::{Batch, Under, alpaca, alpha_vantage, connector, finnhub, fmp, fred, massive, sec_edgar, tiingo, treasury};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,7 +207,13 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
     let mut symbols = canary(entry, symbols);
     symbols.sort();
     symbols.dedup();
-    let batch = Batch { dataset: entry.dataset.clone(), symbols, range: DateRange::new(session, session.plus_days(1))?, page_rows: entry.page_rows };
+    let batch = Batch {
+        dataset: entry.dataset.clone(),
+        symbols,
+        range: DateRange::new(session, session.plus_days(1))?,
+        page_rows: entry.page_rows,
+        under: Under::new(),
+    };
     let connector = connector(entry.vendor);
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for request in connector.plan(&batch)? {

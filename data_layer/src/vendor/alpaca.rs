@@ -13,7 +13,7 @@ use crate::time::{DateRange, TradingDay, UtcTime, new_york};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Version of the data API, stored with every row.
@@ -29,15 +29,19 @@ impl Connector for Alpaca {
         let cal = Calendar::xnys();
         match batch.dataset.as_str() {
             dataset::EQUITIES_EOD => {
-                let sessions = cal.sessions(batch.range);
-                let Some(last) = sessions.last() else { return Ok(Vec::new()) };
                 // `end` is the last session's close: an instant that has passed, whatever the clock says, so that the same
                 // task always asks the same question.
-                Ok(vec![bars(batch, "1Day", midnight(batch.range.start), cal.close(*last))])
+                let one = |(days, tickers): (&DateRange, &Vec<String>)| {
+                    let last = cal.sessions(*days).last()?;
+                    Some(bars(batch, tickers, "1Day", midnight(days.start), cal.close(*last)))
+                };
+                Ok(batch.questions().iter().filter_map(one).collect())
             }
             dataset::EQUITIES_MINUTE => {
                 // By session, not by range: pre- and after-market bars cannot be filtered out by the server.
-                Ok(cal.sessions(batch.range).iter().map(|day| bars(batch, "1Min", cal.open(*day), cal.close(*day).plus_seconds(-60))).collect())
+                let minutes = |day: &TradingDay, tickers: &[String]| bars(batch, tickers, "1Min", cal.open(*day), cal.close(*day).plus_seconds(-60));
+                let of = |(days, tickers): (&DateRange, &Vec<String>)| cal.sessions(*days).iter().map(|day| minutes(day, tickers)).collect::<Vec<_>>();
+                Ok(batch.questions().iter().flat_map(of).collect())
             }
             dataset::CORP_ACTIONS => Ok(vec![request(
                 Base::AlpacaData,
@@ -102,19 +106,20 @@ fn request(base: Base, path: &str, query: Vec<(&str, String)>, api_version: &'st
     Request { vendor: Vendor::Alpaca, base, path: path.to_string(), query, auth: AUTH, api_version, weight: 1, unique: None }
 }
 
-fn bars(batch: &Batch, timeframe: &str, start: UtcTime, end: UtcTime) -> Request {
+fn bars(batch: &Batch, tickers: &[String], timeframe: &str, start: UtcTime, end: UtcTime) -> Request {
     request(
         Base::AlpacaData,
         "/v2/stocks/bars",
         vec![
-            ("symbols", batch.symbols.join(",")),
+            ("symbols", tickers.join(",")),
             ("timeframe", timeframe.to_string()),
             ("start", rfc3339(start)),
             ("end", rfc3339(end)),
             ("limit", batch.page_rows.min(10_000).to_string()),
             ("adjustment", "raw".to_string()),
             ("feed", "sip".to_string()),
-            // No symbol mapping: rows carry the ticker of their own day.
+            // No symbol mapping: a ticker is asked about for the days on which it was the company's, so that what comes does not
+            // depend on what the vendor knows of changes today.
             ("asof", "-".to_string()),
             ("sort", "asc".to_string()),
         ],
@@ -154,27 +159,28 @@ struct RawBar<'a> {
 
 fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Result<Page, String> {
     let parsed: BarsBody<'_> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    let asked: BTreeSet<&str> = batch.symbols.iter().map(String::as_str).collect();
     let feed: Arc<str> = request.query_value("feed").unwrap_or_default().into();
     let uri: Arc<str> = request.question().into();
     let mut dates = Dates::default();
     let bars = parsed.bars.unwrap_or_default();
     let mut rows = Vec::with_capacity(bars.values().map(Vec::len).sum());
-    for (symbol, list) in bars {
-        if !asked.contains(&*symbol) {
-            return Err(text!("bars of '{symbol}', which was not asked for"));
+    for (ticker, list) in bars {
+        let holders = batch.holders(&ticker);
+        if holders.is_empty() {
+            return Err(text!("bars of '{ticker}', which was not asked for"));
         }
-        let symbol: Arc<str> = symbol.into();
+        let ticker: Arc<str> = ticker.into();
         for raw in list {
             let (ts, vendor_ts) = match stamp(&raw.t) {
                 Some(ts) => (ts, Stamp::Start),
                 None => (UtcTime::parse(&raw.t).map_err(|e| e.to_string())?, Stamp::Words(raw.t.as_ref().into())),
             };
             let date = dates.of(ts);
-            if !batch.range.contains(date) {
-                return Err(text!("a bar of {symbol} at {}, outside {}", raw.t, batch.range));
+            let mut mine = holders.iter().filter(|(_, days)| days.contains(date)).peekable();
+            if mine.peek().is_none() {
+                return Err(text!("a bar of {ticker} at {}, outside {}", raw.t, batch.range));
             }
-            rows.push(Bar {
+            rows.extend(mine.map(|(symbol, _)| Bar {
                 date,
                 ts,
                 symbol: symbol.clone(),
@@ -183,10 +189,10 @@ fn decode_bars(batch: &Batch, request: &Request, body: &[u8]) -> std::result::Re
                 volume: raw.v,
                 trades: raw.n,
                 source_uri: uri.clone(),
-                vendor_ts,
+                vendor_ts: vendor_ts.clone(),
                 feed: feed.clone(),
-                asked_symbol: symbol.clone(),
-            });
+                asked_symbol: ticker.clone(),
+            }));
         }
     }
     Ok(Page { rows: Rows::Bars(rows), next: next_page(request, parsed.next_page_token), follow: Vec::new() })

@@ -5,7 +5,7 @@ fn day(text: &str) -> TradingDay {
 }
 fn batch(dataset: &str, symbols: &[&str], from: &str, to: &str) -> Batch {
     let range = DateRange::new(day(from), day(to)).unwrap();
-    Batch { dataset: dataset.into(), symbols: symbols.iter().map(ToString::to_string).collect(), range, page_rows: 10_000 }
+    Batch { dataset: dataset.into(), symbols: symbols.iter().map(ToString::to_string).collect(), range, page_rows: 10_000, under: Default::default() }
 }
 fn bars_of(page: Page) -> Vec<Bar> {
     match page.rows {

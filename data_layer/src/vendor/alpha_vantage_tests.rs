@@ -5,7 +5,13 @@ const CSV: &str = "symbol,name,exchange,assetType,ipoDate,delistingDate,status\n
 
 fn batch() -> Batch {
     let day: TradingDay = "2020-11-30".parse().unwrap();
-    Batch { dataset: "listings".into(), symbols: Vec::new(), range: DateRange::new(day, day.plus_days(1)).unwrap(), page_rows: 100_000 }
+    Batch {
+        dataset: "listings".into(),
+        symbols: Vec::new(),
+        range: DateRange::new(day, day.plus_days(1)).unwrap(),
+        page_rows: 100_000,
+        under: Default::default(),
+    }
 }
 
 #[test]

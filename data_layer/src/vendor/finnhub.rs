@@ -131,7 +131,7 @@ mod tests {
 
     fn batch(name: &str) -> Batch {
         let range = DateRange::new("2019-10-01".parse().unwrap(), "2020-07-01".parse().unwrap()).unwrap();
-        Batch { dataset: name.into(), symbols: Vec::new(), range, page_rows: 1_500 }
+        Batch { dataset: name.into(), symbols: Vec::new(), range, page_rows: 1_500, under: Default::default() }
     }
 
     #[test]

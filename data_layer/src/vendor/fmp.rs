@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn pages_follow_until_one_is_empty() {
         let range = DateRange::new("2026-06-01".parse().unwrap(), "2026-06-02".parse().unwrap()).unwrap();
-        let b = Batch { dataset: dataset::DELISTINGS.into(), symbols: Vec::new(), range, page_rows: 100 };
+        let b = Batch { dataset: dataset::DELISTINGS.into(), symbols: Vec::new(), range, page_rows: 100, under: Default::default() };
         let first = Fmp.plan(&b).unwrap().remove(0);
         let row = r#"{"symbol":"EDAP","companyName":"Edap","exchange":"NASDAQ","ipoDate":"1997-08-01","delistedDate":"2026-06-01"}"#;
         let full = format!("[{}]", vec![row; PAGE_ROWS].join(","));

@@ -3,7 +3,7 @@ use crate::time::DateRange;
 
 fn batch(page_rows: usize) -> Batch {
     let range = DateRange::new("2016-01-01".parse().unwrap(), "2017-01-01".parse().unwrap()).unwrap();
-    Batch { dataset: dataset::MACROS_FRED.into(), symbols: vec!["CPIAUCSL".into()], range, page_rows }
+    Batch { dataset: dataset::MACROS_FRED.into(), symbols: vec!["CPIAUCSL".into()], range, page_rows, under: Default::default() }
 }
 
 fn observed(rows: &str, count: usize, offset: usize) -> Vec<u8> {

@@ -9,10 +9,9 @@ use crate::calendar::Calendar;
 use crate::error::{Error, Result};
 use crate::schema::dataset;
 use crate::sourcing::{Base, Vendor};
-use crate::time::{TradingDay, UtcTime, new_york};
+use crate::time::{DateRange, TradingDay, UtcTime, new_york};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// The connector.
 pub struct Massive;
@@ -30,13 +29,20 @@ impl Connector for Massive {
         match batch.dataset.as_str() {
             dataset::EQUITIES_EOD if batch.symbols.len() > sessions.len() => Ok(sessions.iter().map(|d| grouped(*d)).collect()),
             dataset::EQUITIES_EOD => {
-                let (Some(first), Some(last)) = (sessions.first(), sessions.last()) else { return Ok(Vec::new()) };
-                Ok(batch.symbols.iter().map(|s| bars(s, "day", &first.to_string(), &last.to_string())).collect())
+                let one = |days: DateRange, ticker: &String| {
+                    let sessions = cal.sessions(days);
+                    Some(bars(ticker, "day", &sessions.first()?.to_string(), &sessions.last()?.to_string()))
+                };
+                Ok(batch.questions().iter().flat_map(|(days, tickers)| tickers.iter().filter_map(|t| one(*days, t))).collect())
             }
             dataset::EQUITIES_MINUTE => {
                 let ms = |t: UtcTime| (t.micros() / 1_000).to_string();
-                let ask = |s: &String| sessions.iter().map(|d| bars(s, "minute", &ms(cal.open(*d)), &ms(cal.close(*d).plus_seconds(-60)))).collect::<Vec<_>>();
-                Ok(batch.symbols.iter().flat_map(ask).collect())
+                let one = |ticker: &String, d: &TradingDay| bars(ticker, "minute", &ms(cal.open(*d)), &ms(cal.close(*d).plus_seconds(-60)));
+                let mut out = Vec::new();
+                for (days, tickers) in batch.questions() {
+                    tickers.iter().for_each(|ticker| out.extend(cal.sessions(days).iter().map(|d| one(ticker, d))));
+                }
+                Ok(out)
             }
             dataset::CORP_ACTIONS => {
                 Ok(batch.symbols.iter().flat_map(|s| [events(SPLITS, "execution_date", s, batch), events(DIVIDENDS, "ex_dividend_date", s, batch)]).collect())
@@ -146,14 +152,14 @@ fn decode_bars(batch: &Batch, request: &Request, results: Vec<Value>, uri: &str)
         vw: Option<f64>,
         n: Option<i64>,
     }
-    let asked: BTreeSet<&str> = batch.symbols.iter().map(String::as_str).collect();
     let whole_day = request.path.strip_prefix(GROUPED).map(|d| d.parse::<TradingDay>().map_err(|e| e.to_string())).transpose()?;
     let one = request.path.strip_prefix("/v2/aggs/ticker/").and_then(|p| p.split('/').next());
     let mut out = Vec::new();
     for value in results {
         let raw: Raw = serde_json::from_value(value).map_err(|e| e.to_string())?;
-        let Some(symbol) = one.or(raw.ticker.as_deref()) else { return Err("a bar without a ticker".into()) };
-        if !asked.contains(symbol) {
+        let Some(ticker) = one.or(raw.ticker.as_deref()) else { return Err("a bar without a ticker".into()) };
+        let holders = batch.holders(ticker);
+        if holders.is_empty() {
             // The rest of the market came along.
             continue;
         }
@@ -161,13 +167,15 @@ fn decode_bars(batch: &Batch, request: &Request, results: Vec<Value>, uri: &str)
         // A whole market's day says its date in the address; its stamps are the end of the window.
         let date = whole_day.unwrap_or_else(|| stamp.day_in(&new_york()));
         if !batch.range.contains(date) {
-            return Err(text!("a bar of {symbol} on {date}, outside {}", batch.range));
+            return Err(text!("a bar of {ticker} on {date}, outside {}", batch.range));
         }
         let ts = if whole_day.is_some() { super::midnight(date) } else { stamp };
-        out.push(Bar {
+        // Of a whole market's day the ticker may be somebody else's.
+        let mine = holders.iter().filter(|(_, days)| days.contains(date));
+        out.extend(mine.map(|(symbol, _)| Bar {
             date,
             ts,
-            symbol: symbol.into(),
+            symbol: symbol.clone(),
             ohlc: [raw.o, raw.h, raw.l, raw.c],
             vwap: raw.vw,
             volume: raw.v,
@@ -175,8 +183,8 @@ fn decode_bars(batch: &Batch, request: &Request, results: Vec<Value>, uri: &str)
             source_uri: uri.into(),
             vendor_ts: Stamp::Words(raw.t.to_string().into()),
             feed: "sip".into(),
-            asked_symbol: symbol.into(),
-        });
+            asked_symbol: ticker.into(),
+        }));
     }
     Ok(Rows::Bars(out))
 }

@@ -3,7 +3,7 @@ use crate::time::DateRange;
 
 fn batch(name: &str, symbols: &[&str], from: &str, to: &str) -> Batch {
     let range = DateRange::new(from.parse().unwrap(), to.parse().unwrap()).unwrap();
-    Batch { dataset: name.into(), symbols: symbols.iter().map(ToString::to_string).collect(), range, page_rows: 50_000 }
+    Batch { dataset: name.into(), symbols: symbols.iter().map(ToString::to_string).collect(), range, page_rows: 50_000, under: Default::default() }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::sourcing::vendors::encode_query;
 use crate::sourcing::{Base, Vendor};
 use crate::time::{DateRange, TradingDay, UtcTime, new_york};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub mod alpaca;
 pub mod alpha_vantage;
@@ -88,6 +90,36 @@ pub struct Batch {
     pub symbols: Vec<String>,
     pub range: DateRange,
     pub page_rows: usize,
+    /// Of symbols that were not always their own tickers, what to ask of a vendor that knows tickers as they were on the day.
+    pub under: Under,
+}
+
+/// Tickers to ask under, each with its days, by symbol. A symbol with none cannot be asked for.
+pub type Under = BTreeMap<String, Vec<(String, DateRange)>>;
+
+impl Batch {
+    /// The questions that bars are asked for with: days, and the tickers that share them. Nearly always one.
+    pub(crate) fn questions(&self) -> BTreeMap<DateRange, Vec<String>> {
+        let mut out: BTreeMap<DateRange, BTreeSet<String>> = BTreeMap::new();
+        for symbol in &self.symbols {
+            match self.under.get(symbol) {
+                None => out.entry(self.range).or_default().extend([symbol.clone()]),
+                Some(parts) => parts.iter().for_each(|(ticker, days)| out.entry(*days).or_default().extend([ticker.clone()])),
+            }
+        }
+        out.into_iter().map(|(days, tickers)| (days, tickers.into_iter().collect())).collect()
+    }
+    /// The symbols whose company had a ticker, and the days on which it did; none: it was not asked for.
+    pub(crate) fn holders(&self, ticker: &str) -> Vec<(Arc<str>, DateRange)> {
+        let mut out: Vec<(Arc<str>, DateRange)> = Vec::new();
+        if !self.under.contains_key(ticker) && self.symbols.iter().any(|s| s == ticker) {
+            out.push((ticker.into(), self.range));
+        }
+        for (symbol, parts) in &self.under {
+            out.extend(parts.iter().filter(|(t, _)| t == ticker).map(|(_, days)| (symbol.as_str().into(), *days)));
+        }
+        out
+    }
 }
 
 /// One decoded page.

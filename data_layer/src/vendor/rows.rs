@@ -246,7 +246,7 @@ impl Rows {
     /// What a row is counted under: the symbol, series or company that was asked for.
     fn symbols(&self) -> Vec<&str> {
         match self {
-            Self::Bars(v) => v.iter().map(|r| &*r.asked_symbol).collect(),
+            Self::Bars(v) => v.iter().map(|r| &*r.symbol).collect(),
             Self::Actions(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Listings(v) => v.iter().map(|r| r.symbol.as_str()).collect(),
             Self::Macros(v) => v.iter().map(|r| r.series.as_str()).collect(),

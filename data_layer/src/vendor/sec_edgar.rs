@@ -293,7 +293,7 @@ mod tests {
             list(3)
         );
         let decoded = |name: &str| {
-            let b = Batch { dataset: name.into(), symbols: vec!["1".into()], range, page_rows: 1 };
+            let b = Batch { dataset: name.into(), symbols: vec!["1".into()], range, page_rows: 1, under: Default::default() };
             let request = SecEdgar.plan(&b).unwrap().remove(0);
             let Rows::Facts(facts) = SecEdgar.decode(&b, &request, body.as_bytes()).unwrap().rows else { panic!("facts") };
             facts
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn facts_are_kept_by_the_day_they_were_filed() {
         let range = DateRange::new("2009-01-01".parse().unwrap(), "2009-10-01".parse().unwrap()).unwrap();
-        let b = Batch { dataset: dataset::FUNDAMENTALS.into(), symbols: vec!["320193".into()], range, page_rows: 1 };
+        let b = Batch { dataset: dataset::FUNDAMENTALS.into(), symbols: vec!["320193".into()], range, page_rows: 1, under: Default::default() };
         let request = SecEdgar.plan(&b).unwrap().remove(0);
         assert_eq!(request.path, "/api/xbrl/companyfacts/CIK0000320193.json");
         // Two real facts of Apple's filings: the second was filed after the window.

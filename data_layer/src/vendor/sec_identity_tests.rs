@@ -6,7 +6,7 @@ use crate::vendor::sec_edgar::SecEdgar;
 
 fn batch(name: &str, symbols: &[&str], from: &str, to: &str) -> Batch {
     let range = DateRange::new(from.parse().unwrap(), to.parse().unwrap()).unwrap();
-    Batch { dataset: name.into(), symbols: symbols.iter().map(ToString::to_string).collect(), range, page_rows: 1 }
+    Batch { dataset: name.into(), symbols: symbols.iter().map(ToString::to_string).collect(), range, page_rows: 1, under: Default::default() }
 }
 
 #[test]

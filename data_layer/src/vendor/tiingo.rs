@@ -138,7 +138,7 @@ mod tests {
 
     fn batch(name: &str, symbol: &str) -> Batch {
         let range = DateRange::new("2020-08-28".parse().unwrap(), "2020-09-02".parse().unwrap()).unwrap();
-        Batch { dataset: name.into(), symbols: vec![symbol.into()], range, page_rows: 100_000 }
+        Batch { dataset: name.into(), symbols: vec![symbol.into()], range, page_rows: 100_000, under: Default::default() }
     }
     const BODY: &[u8] = br#"[{"date":"2020-08-28T00:00:00.000Z","open":504.05,"high":505.77,"low":498.31,"close":499.23,"volume":46907479,"adjClose":122.1,"adjVolume":187629916,"divCash":0.0,"splitFactor":1.0},
         {"date":"2020-08-31T00:00:00.000Z","open":127.58,"high":131.0,"low":126.0,"close":129.04,"volume":223505733,"adjClose":126.2,"adjVolume":223505733,"divCash":0.0,"splitFactor":4.0}]"#;

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn tenors_come_and_go_and_null_is_missing() {
         let range = DateRange::new("2025-12-30".parse().unwrap(), "2026-01-03".parse().unwrap()).unwrap();
-        let b = Batch { dataset: dataset::TREASURY.into(), symbols: Vec::new(), range, page_rows: 400 };
+        let b = Batch { dataset: dataset::TREASURY.into(), symbols: Vec::new(), range, page_rows: 400, under: Default::default() };
         let asks = Treasury.plan(&b).unwrap();
         assert_eq!(asks.iter().map(|r| r.query[1].1.as_str()).collect::<Vec<_>>(), ["2025", "2026"]);
         let body = br#"<?xml version="1.0"?><feed xmlns="a"><entry><content type="application/xml"><m:properties>

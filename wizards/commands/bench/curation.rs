@@ -137,7 +137,7 @@ fn commit(root: &DataRoot, (dataset, table, tf): (&str, &str, &str), rows: &Rows
         vendor: "alpaca".into(),
         segments,
         requests: Vec::new(),
-        asked: Asked { symbols: Vec::new(), t0: range.start, t1: range.end },
+        asked: Asked { symbols: Vec::new(), t0: range.start, t1: range.end, under: BTreeMap::new() },
         // What is late is told beside what was told before it; a complete answer would take that back.
         complete: dataset != dataset::CORP_ACTIONS,
         // After the last day of any input: what is yet to come is not applied.

@@ -10,7 +10,7 @@ use data_layer::schema::dataset;
 use data_layer::sourcing::{Base, Vendor};
 use data_layer::store;
 use data_layer::time::{DateRange, TradingDay};
-use data_layer::vendor::{Auth, Batch, Request, connector};
+use data_layer::vendor::{Auth, Batch, Request, Under, connector};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ fn run(root: &DataRoot, pages: &[Page], files: Files, durable: bool) -> Result<(
 
 fn one(root: &DataRoot, page: &Page, files: Files, durable: bool) -> Result<()> {
     let range = DateRange::new(TradingDay(0), TradingDay(40_000))?;
-    let batch = Batch { dataset: dataset::EQUITIES_MINUTE.into(), symbols: page.symbols.clone(), range, page_rows: 10_000 };
+    let batch = Batch { dataset: dataset::EQUITIES_MINUTE.into(), symbols: page.symbols.clone(), range, page_rows: 10_000, under: Under::new() };
     let request = Request {
         vendor: Vendor::Alpaca,
         base: Base::AlpacaData,

@@ -87,6 +87,7 @@ impl Task<'_> {
                 held: held.remove(symbol).unwrap_or_default(),
                 day_bars: day_bars(&series),
                 asks: asks.get(symbol.as_str()).map_or(&[][..], Vec::as_slice),
+                of_others: found.of_others.iter().filter(|((s, _), _)| s == symbol).map(|((_, day), manifest)| (*day, *manifest)).collect(),
                 damaged: found.damaged.iter().filter(|d| d.symbols.contains(symbol)).collect(),
                 superseding: found.damaged.iter().chain(&lost).filter(|d| d.symbols.contains(symbol)).collect(),
             };
@@ -120,6 +121,8 @@ impl Task<'_> {
                     let code = verdict::newest_damage(&one.superseding, &origin, *day).unwrap_or(code);
                     verdict::present(one.name, *day, &origin, code, (timeframe::MINUTE, expected))
                 }
+                None if self.facts.tickers.on(one.name, *day).is_none() => one.without_a_bar(*day, QcCode::TickerUnknown, expected, self),
+                None if one.is_of_another_only(*day, self.minutes) => one.without_a_bar(*day, QcCode::Quarantined, expected, self),
                 None => {
                     let usual = self.config.source_order.first().map_or("", String::as_str);
                     let silence = verdict::Silence { asks: one.asks, damaged: &one.damaged, first_bar: None, listed, usual };
@@ -138,9 +141,24 @@ struct Symbol<'a> {
     held: BTreeMap<TradingDay, Vec<Held<()>>>,
     day_bars: BTreeMap<TradingDay, DayBar>,
     asks: &'a [Ask<'a>],
+    /// Sessions that another company traded, and the manifest that brought them.
+    of_others: BTreeMap<TradingDay, usize>,
     damaged: Vec<&'a Damaged>,
     /// The same, and answers that are gone.
     superseding: Vec<&'a Damaged>,
+}
+
+impl Symbol<'_> {
+    /// Whether all that is stored of a session is another company's, and its vendor was not asked about this one.
+    fn is_of_another_only(&self, day: TradingDay, minutes: &Catalogue) -> bool {
+        let vendor = self.of_others.get(&day).and_then(|m| minutes.manifests.get(*m)).map(|(_, m)| m.vendor.as_str());
+        vendor.is_some_and(|vendor| !self.asks.iter().any(|a| a.vendor == vendor && a.days.contains(day)))
+    }
+    fn without_a_bar(&self, day: TradingDay, code: QcCode, expected: u64, task: &Task<'_>) -> Row {
+        let vendor = self.of_others.get(&day).and_then(|m| task.minutes.manifests.get(*m)).map(|(_, m)| m.vendor.as_str());
+        let usual = task.config.source_order.first().map_or("", String::as_str);
+        verdict::row(self.name, day, vendor.unwrap_or(usual), code, 0, (timeframe::MINUTE, expected))
+    }
 }
 
 /// The sound day bars of a series.

@@ -1,6 +1,7 @@
 //! Which sessions of minutes must be judged again.
 
 use super::Task;
+use crate::audit::plan::told;
 use crate::audit::{AuditScope, state};
 use crate::calendar::YEARS;
 use crate::error::Result;
@@ -58,7 +59,10 @@ pub(super) fn make(task: &Task<'_>) -> Result<Plan> {
     let mut plan = Plan { dirty: Wanted::new(), afresh: Vec::new(), dropped: Vec::new(), facts: BTreeMap::new(), seen: state::Seen::default() };
     for symbol in wanted {
         let listed: Option<Vec<[Option<TradingDay>; 2]>> = task.facts.spans.spans(symbol).map(|s| s.iter().map(|(a, b)| [*a, *b]).collect());
-        let digest = store::digest_of(&listed)?;
+        let digest = match told(task.facts, symbol) {
+            None => store::digest_of(&listed)?,
+            life => store::digest_of(&(listed, life))?,
+        };
         let mut changed = spans.remove(symbol).unwrap_or_default();
         changed.extend(task.touched.get(symbol).into_iter().flatten());
         if let Some(known) = known {

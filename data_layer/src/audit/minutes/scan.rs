@@ -12,7 +12,7 @@ use crate::root::DataRoot;
 use crate::segment::Segment;
 use crate::time::{DateRange, TradingDay};
 use polars::prelude::DataFrame;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The columns that a verdict and a curated row are made from.
@@ -30,6 +30,8 @@ pub(crate) struct Held<T> {
 #[derive(Default)]
 pub(crate) struct Scanned {
     pub damaged: Vec<Damaged>,
+    /// Sessions that are stored under a symbol and are another company's, and the manifest that brought them last.
+    pub of_others: BTreeMap<(String, TradingDay), usize>,
     pub segments_read: u64,
     pub bytes_read: u64,
 }
@@ -45,8 +47,16 @@ pub(crate) fn scan(root: &DataRoot, catalogue: &Catalogue, wanted: &Wanted, visi
             root.host().check_cancelled()?;
             out.segments_read += 1;
             out.bytes_read += segment.bytes;
+            let of_others = &mut out.of_others;
+            let mut own = |symbol: &str, index: usize, session: Session| {
+                if catalogue.is_of_another(index, symbol, session.day) {
+                    of_others.insert((symbol.to_string(), session.day), index);
+                } else {
+                    visit(symbol, index, session);
+                }
+            };
             let code = match sources::read_columns(root, segment, COLUMNS)? {
-                Ok(rows) => match take(&rows, segment, index, wanted, visit) {
+                Ok(rows) => match take(&rows, segment, index, wanted, &mut own) {
                     Ok(true) => continue,
                     _ => QcCode::Schema,
                 },

@@ -12,6 +12,7 @@ mod ingest;
 mod limits;
 mod node;
 mod packing;
+mod renames;
 mod vendor_faults;
 
 use super::wire::{Call, Reply};
