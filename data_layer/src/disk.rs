@@ -89,17 +89,36 @@ const OPEN_AT_ONCE: usize = 400;
 /// [`replace`] for many files: each is whole under its final name or not there, and the drive is waited for twice for every
 /// [`OPEN_AT_ONCE`] of them. A crash in between leaves some replaced and the others as they were. Returns how often the drive was
 /// waited for.
-pub fn replace_all(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
-    files.chunks(OPEN_AT_ONCE).try_fold(0, |waits, some| Ok(waits + replace_some(host, some)?))
+///
+/// They get their first names in one folder, `beside`, on the same file system: a folder of its own for each file, or a first name in
+/// the one where it belongs, would be written to the drive twice, once with the first name and once with the second.
+pub fn replace_all(host: &Host, beside: &Path, files: &[(PathBuf, &[u8])]) -> Result<u64> {
+    if files.is_empty() {
+        return Ok(0);
+    }
+    create_folder(beside)?;
+    sweep(beside)?;
+    files.chunks(OPEN_AT_ONCE).try_fold(0, |waits, some| Ok(waits + replace_some(host, beside, some)?))
 }
 
-fn replace_some(host: &Host, files: &[(PathBuf, &[u8])]) -> Result<u64> {
+/// Remove what killed processes left in a folder of temporary files; what somebody writes now stays.
+fn sweep(beside: &Path) -> Result<()> {
+    for entry in fs::read_dir(beside)? {
+        let place = entry?.path();
+        let in_hand = IN_HAND.lock().map_err(|_| Error::bug("a thread died while it named a temporary file"))?;
+        if place.extension().is_none_or(|e| e != "tmp") || in_hand.contains(&place) {
+            continue;
+        }
+        // Held until it is gone: nobody else begins to write it meanwhile.
+        if let Some(_held) = take(&place)? {
+            fs::remove_file(&place)?;
+        }
+    }
+    Ok(())
+}
+
+fn replace_some(host: &Host, beside: &Path, files: &[(PathBuf, &[u8])]) -> Result<u64> {
     let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
-    // Written side by side: a folder of its own for each file, or a first name in the one where it belongs, would be written to the drive
-    // twice, once with the first name and once with the second.
-    let common = |place: &&Path| folders.iter().all(|folder| folder.starts_with(place));
-    let Some(beside) = folders.first().and_then(|first| first.ancestors().find(common)) else { return Ok(0) };
-    create_folder(beside)?;
     let mut temps: Vec<Temporary> = Vec::with_capacity(files.len());
     let written = stage_all(host, files, beside, &mut temps);
     if let Err(error) = written {
@@ -237,7 +256,7 @@ mod tests {
         let write = |n: usize| {
             let files: Vec<(PathBuf, Vec<u8>)> = (0..n).map(|i| (dir.path().join(format!("a/{i}/part-0")), vec![i as u8; 100 + i])).collect();
             let borrowed: Vec<(PathBuf, &[u8])> = files.iter().map(|(p, b)| (p.clone(), b.as_slice())).collect();
-            let waits = replace_all(&host, &borrowed).unwrap();
+            let waits = replace_all(&host, dir.path(), &borrowed).unwrap();
             assert!(files.iter().all(|(p, b)| fs::read(p).unwrap() == *b && fs::read_dir(p.parent().unwrap()).unwrap().count() == 1));
             waits
         };
@@ -245,19 +264,22 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert_eq!((few, write(300)), (2, 2));
         }
-        assert_eq!(replace_all(&host, &[]).unwrap(), 0);
+        assert_eq!(replace_all(&host, dir.path(), &[]).unwrap(), 0);
     }
 
     #[test]
-    fn many_files_that_a_killed_process_began_are_written_over_and_no_first_name_stays() {
+    fn what_a_killed_process_began_is_swept_away_and_what_another_writes_stays() {
         let dir = tempfile::tempdir().unwrap();
+        let beside = dir.path().join("all");
         let files: Vec<(PathBuf, &[u8])> = (0..9).map(|i| (dir.path().join(format!("all/{i}/part-0")), &b"bytes"[..])).collect();
         let killed = Host::fake(crate::host::FakeHost { crash_at: Some(("store.rename.before".into(), 4)), ..crate::host::FakeHost::default() });
-        assert!(replace_all(&killed, &files).is_err());
+        assert!(replace_all(&killed, &beside, &files).is_err());
         let names = || fs::read_dir(dir.path().join("all")).unwrap().filter(|e| e.as_ref().unwrap().path().is_file()).count();
         assert_eq!((names(), files.iter().filter(|(place, _)| place.exists()).count()), (6, 3), "side by side, until each has its own name");
-        replace_all(&Host::fake(crate::host::FakeHost::default()), &files).unwrap();
-        assert!(names() == 0 && files.iter().all(|(place, bytes)| fs::read(place).unwrap() == *bytes));
+        let held = Temporary::of(&beside, "8.part-0").unwrap();
+        // Fewer are left to write: their first names are others.
+        replace_all(&Host::fake(crate::host::FakeHost::default()), &beside, &files[3..]).unwrap();
+        assert!(names() == 1 && held.place.exists() && files.iter().all(|(place, bytes)| fs::read(place).unwrap() == *bytes));
     }
 
     #[test]

@@ -44,10 +44,14 @@ pub fn write_atomic(root: &DataRoot, path: &DataPath, bytes: &[u8]) -> Result<Fi
     Ok(FileInfo { path: path.clone(), sha256: sha256_hex(bytes), bytes: bytes.len() as u64 })
 }
 
+/// Where files that are written together have their first names.
+const UNFINISHED: &str = "control/unfinished";
+
 /// [`write_atomic`] of many files: the drive is waited for twice, not once a file.
 pub fn write_all(root: &DataRoot, files: &[(&DataPath, &[u8])]) -> Result<()> {
     let places: Vec<(std::path::PathBuf, &[u8])> = files.iter().map(|(path, bytes)| (root.locate(path), *bytes)).collect();
-    disk::replace_all(root.host(), &places).map_err(|e| e.during(&text!("writing {} files", files.len())))?;
+    let beside = root.locate(&DataPath::new(UNFINISHED)?);
+    disk::replace_all(root.host(), &beside, &places).map_err(|e| e.during(&text!("writing {} files", files.len())))?;
     files.iter().for_each(|(path, _)| root.host().ack("file", path.as_str()));
     Ok(())
 }
