@@ -7,6 +7,7 @@ use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
 use crate::schema::{APPLICATION_ID, VERSIONS};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 pub mod seal;
@@ -54,6 +55,8 @@ pub struct Db {
     root: DataRoot,
     which: Which,
     conn: Mutex<Connection>,
+    /// Waits for another process that ended in vain.
+    in_vain: AtomicU64,
 }
 
 impl Db {
@@ -67,7 +70,7 @@ impl Db {
         let mut conn = Connection::open(&place).map_err(|e| Error::from(e).during(&text!("opening {path}")))?;
         configure(root, which, &conn)?;
         migrate(root, which, &mut conn)?;
-        Ok(Self { root: root.clone(), which, conn: Mutex::new(conn) })
+        Ok(Self { root: root.clone(), which, conn: Mutex::new(conn), in_vain: AtomicU64::new(0) })
     }
 
     /// The connection, for reads. A poisoned lock is a bug of ours.
@@ -75,9 +78,22 @@ impl Db {
         self.conn.lock().map_err(|_| Error::bug("a thread died while holding a database"))
     }
 
-    /// Run `f` in one `BEGIN IMMEDIATE` transaction; committed (and on the platter) when this returns `Ok`.
+    /// Run `f` in one `BEGIN IMMEDIATE` transaction; committed (and on the platter) when this returns `Ok`. Another process that holds the
+    /// database is waited for once: whoever stood in line meanwhile has waited as long, and gives up too.
     pub fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let before = self.in_vain.load(Ordering::SeqCst);
         let mut conn = self.lock()?;
+        if self.in_vain.load(Ordering::SeqCst) != before {
+            return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None).into());
+        }
+        let written = self.write_on(&mut conn, f);
+        if matches!(&written, Err(e) if e.is(code::SSD_HELD)) {
+            self.in_vain.fetch_add(1, Ordering::SeqCst);
+        }
+        written
+    }
+
+    fn write_on<T>(&self, conn: &mut Connection, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         seal::lift(&self.root, self.which)?;
         let value = f(&tx)?;

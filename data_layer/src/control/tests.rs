@@ -75,3 +75,20 @@ fn nightly_backups_are_read_back_and_the_oldest_go() {
     let copy = Connection::open(kit.root.locate(&DataPath::new("control/backup/node.sqlite.2026-11-09").unwrap())).unwrap();
     assert_eq!(copy.query_row::<u32, _, _>("PRAGMA user_version", [], |r| r.get(0)).unwrap(), VERSIONS.node);
 }
+
+#[test]
+fn a_process_that_holds_the_database_is_waited_for_once_however_many_stand_in_line() {
+    let kit = Kit::new();
+    let other = Connection::open(kit.root.locate(&DataPath::new(Which::Node.path()).unwrap())).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    kit.db.lock().unwrap().busy_timeout(std::time::Duration::from_secs(2)).unwrap();
+    let line = std::sync::Barrier::new(8);
+    let stand = || {
+        line.wait();
+        kit.db.write(|_| Ok(())).unwrap_err().is(code::SSD_HELD)
+    };
+    let gave_up: Vec<bool> = std::thread::scope(|s| (0..8).map(|_| s.spawn(stand)).collect::<Vec<_>>().into_iter().map(|t| t.join().unwrap()).collect());
+    assert_eq!((gave_up, kit.db.in_vain.load(Ordering::SeqCst)), (vec![true; 8], 1));
+    other.execute_batch("ROLLBACK").unwrap();
+    kit.db.write(|_| Ok(())).unwrap();
+}

@@ -66,6 +66,11 @@ fn series_of(root: &DataRoot, troubled: &[&Row], sessions: &BTreeSet<TradingDay>
     Ok(collected.rows.into_iter().map(|(symbol, rows)| (symbol, bars::resolve(rows, &catalogue, &order))).collect())
 }
 
+/// A number as a person reads it.
+pub(super) fn cell(value: Option<f64>) -> String {
+    value.map_or("null".to_string(), |v| v.to_string())
+}
+
 /// The class of an anomaly and what was seen.
 fn judge(row: &Row, series: &Series) -> (&'static str, String) {
     let day = row.key.dt;
@@ -75,13 +80,12 @@ fn judge(row: &Row, series: &Series) -> (&'static str, String) {
         ("MOVE_UNEXPLAINED", Some(i)) => moved(series, i),
         ("OHLC", Some(i)) => {
             let b = &series.bars[i];
-            let text = |x: Option<f64>| x.map_or("null".to_string(), |v| v.to_string());
-            ("prices contradict each other", text!("open {} high {} low {} close {}", text(b.open), text(b.high), text(b.low), text(b.close)))
+            ("prices contradict each other", text!("open {} high {} low {} close {}", cell(b.open), cell(b.high), cell(b.low), cell(b.close)))
         }
         ("STALE_REPEAT", _) => ("the same close and volume again and again", String::new()),
         ("SOURCES_DISAGREE", Some(i)) => {
             let theirs = series.origins[i].other_close.map_or(String::new(), |c| text!(", another vendor {c}"));
-            ("two vendors' closes are far apart", format!("{:?}{theirs}", series.bars[i].close))
+            ("two vendors' closes are far apart", format!("{}{theirs}", cell(series.bars[i].close)))
         }
         ("MISSING" | "SUSPICIOUS_EMPTY" | "VENDOR_EMPTY" | "BEFORE_FIRST_BAR", _) => absent(row, series),
         (code, _) => (other(code), row.verdict.qc_code.clone()),

@@ -1,5 +1,6 @@
 //! Minute bars: how many a session has, what they add up to, and how that compares with the day's own bar.
 
+use super::bars::cell;
 use super::{Classes, Section};
 use crate::audit::AuditConfig;
 use crate::audit::bars::{self, Catalogue};
@@ -47,7 +48,7 @@ pub(super) fn section(root: &DataRoot, db: &Db) -> Result<Option<Section>> {
         let low = minutes.iter().filter_map(|m| m.low).fold(f64::MAX, f64::min);
         let volume = bar.volume.filter(|v| *v > 0.0).unwrap_or(f64::NAN);
         if bar.high.is_some_and(|h| high > h * 1.0001) || bar.low.is_some_and(|l| low < l * 0.9999) {
-            classes.add("minutes outside the day's range", || text!("{}: {low} to {high}, the day's {:?} to {:?}", name(), bar.low, bar.high));
+            classes.add("minutes outside the day's range", || text!("{}: {low} to {high}, the day's {} to {}", name(), cell(bar.low), cell(bar.high)));
         }
         if (sum / volume - 1.0).abs() > 0.02 {
             classes.add("minutes' volume is not the day's", || {
@@ -56,7 +57,7 @@ pub(super) fn section(root: &DataRoot, db: &Db) -> Result<Option<Section>> {
         }
         let last = minutes.last().and_then(|m| m.close).unwrap_or(f64::NAN);
         if bar.close.is_some_and(|c| (last / c - 1.0).abs() > 0.0005) {
-            classes.add("the last minute's close is not the day's", || text!("{}: {last} and {:?}", name(), bar.close));
+            classes.add("the last minute's close is not the day's", || text!("{}: {last} and {}", name(), cell(bar.close)));
         }
     }
     out.counts = BTreeMap::from([
