@@ -103,10 +103,8 @@ impl ClockWatch {
             let by = in_words(ahead.abs());
             return Judgement::Wrong(wrong(if *ahead > 0.0 { text!("it is {by} ahead of {vendor}'s") } else { text!("it is {by} behind {vendor}'s") }));
         }
-        if !host.clock_is_simulated()
-            && let Some(built) = host.built().filter(|built| now < *built)
-        {
-            return Judgement::Wrong(wrong(text!("it is before {built}, when this program was made")));
+        if !host.clock_is_simulated() && now < host.built() {
+            return Judgement::Wrong(wrong(text!("it is before {}, when this program was made", host.built())));
         }
         let step = now.seconds_since(state.own.at(steady));
         if step.abs() > STEP_SECONDS as f64 {

@@ -36,10 +36,11 @@ impl Host {
         self.0.wrong.store(seconds * 1_000_000, Ordering::SeqCst);
     }
 
-    /// When this program was made: no clock that is right is before it. Unknown where the source has no history.
-    pub fn built(&self) -> Option<UtcTime> {
-        let seconds: i64 = option_env!("TRADEML_BUILT_AT")?.parse().ok()?;
-        Some(UtcTime::from_micros(seconds * 1_000_000))
+    /// When this program was made: no clock that is right is before it. Source without a history is no older than the first of it.
+    pub fn built(&self) -> UtcTime {
+        const FIRST_SOURCE: i64 = 1_767_225_600; // 2026-01-01
+        let seconds = option_env!("TRADEML_BUILT_AT").and_then(|s| s.parse().ok()).unwrap_or(FIRST_SOURCE);
+        UtcTime::from_micros(seconds * 1_000_000)
     }
 
     /// Whether this clock stands still unless moved (pinned, or a world's).

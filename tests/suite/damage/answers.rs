@@ -12,7 +12,6 @@ use std::time::Duration;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// An answer about actions, as its manifest has it.
-#[derive(Clone)]
 pub struct Asked {
     pub symbols: BTreeSet<String>,
     pub from: String,

@@ -42,25 +42,8 @@ fn price(symbol: &str, on: TradingDay) -> Option<f64> {
 }
 
 fn market(actions: &str) -> (TempDir, SandboxConfig) {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("world");
-    std::fs::create_dir(&data).unwrap();
-    let sessions = crate::calendar::Calendar::xnys().sessions(DateRange::new(day("2017-11-01"), day("2017-12-09")).unwrap());
-    let rows: Vec<(String, &str, f64, i64)> = ["D", "F", "K", "M", "P", "S"]
-        .into_iter()
-        .flat_map(|s| sessions.iter().filter_map(move |d| Some((d.to_string(), s, price(s, *d)?, 1_000_000 + i64::from(d.0)))))
-        .collect();
-    let mut columns = vec![
-        Column::new("date".into(), rows.iter().map(|r| r.0.as_str()).collect::<Vec<_>>()),
-        Column::new("Name".into(), rows.iter().map(|r| r.1).collect::<Vec<_>>()),
-    ];
-    columns.extend(["open", "high", "low", "close"].map(|n| Column::new(n.into(), rows.iter().map(|r| r.2).collect::<Vec<_>>())));
-    columns.push(Column::new("volume".into(), rows.iter().map(|r| r.3).collect::<Vec<_>>()));
-    let mut prices = DataFrame::new(rows.len(), columns).unwrap();
-    std::fs::write(data.join("prices.parquet"), crate::store::parquet_bytes(&mut prices).unwrap()).unwrap();
-    std::fs::write(data.join("corp_actions.csv"), actions).unwrap();
-    let cfg = SandboxConfig { data_dir: Some(data), ..SandboxConfig::replay(dir.path().join("state")) };
-    (dir, cfg)
+    let window = DateRange::new(day("2017-11-01"), day("2017-12-09")).unwrap();
+    priced(&["D", "F", "K", "M", "P", "S"], window, price, &[("corp_actions.csv", actions)])
 }
 
 fn told(b: &Bench) -> Node {

@@ -17,8 +17,9 @@ mod vendor_faults;
 
 use super::wire::{Call, Reply};
 use super::{SandboxConfig, State, keys};
+use crate::calendar::Calendar;
 use crate::host::{FakeHost, Host};
-use crate::time::UtcTime;
+use crate::time::{DateRange, TradingDay, UtcTime};
 use polars::prelude::{Column, DataFrame};
 use serde_json::Value;
 use std::path::Path;
@@ -55,6 +56,27 @@ impl State {
     fn go(&self, to: &str) {
         self.advance(t(to)).unwrap();
     }
+}
+
+/// A folder world whose names have one price a session, or none, and files beside the prices.
+fn priced(names: &[&'static str], window: DateRange, price: fn(&str, TradingDay) -> Option<f64>, files: &[(&str, &str)]) -> (TempDir, SandboxConfig) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("world");
+    std::fs::create_dir(&data).unwrap();
+    let sessions = Calendar::xnys().sessions(window);
+    let of = |s: &'static str| sessions.iter().filter_map(move |d| Some((d.to_string(), s, price(s, *d)?, 1_000_000 + i64::from(d.0))));
+    let rows: Vec<(String, &str, f64, i64)> = names.iter().copied().flat_map(of).collect();
+    let mut columns = vec![
+        Column::new("date".into(), rows.iter().map(|r| r.0.as_str()).collect::<Vec<_>>()),
+        Column::new("Name".into(), rows.iter().map(|r| r.1).collect::<Vec<_>>()),
+    ];
+    columns.extend(["open", "high", "low", "close"].map(|n| Column::new(n.into(), rows.iter().map(|r| r.2).collect::<Vec<_>>())));
+    columns.push(Column::new("volume".into(), rows.iter().map(|r| r.3).collect::<Vec<_>>()));
+    let mut prices = DataFrame::new(rows.len(), columns).unwrap();
+    std::fs::write(data.join("prices.parquet"), crate::store::parquet_bytes(&mut prices).unwrap()).unwrap();
+    files.iter().for_each(|(name, text)| std::fs::write(data.join(name), text).unwrap());
+    let cfg = SandboxConfig { data_dir: Some(data), ..SandboxConfig::replay(dir.path().join("state")) };
+    (dir, cfg)
 }
 
 /// A folder world: A and B complete, C delisted after 2017-11-27. The 24th closes early.

@@ -4,7 +4,6 @@
 use super::ingest::{Bench, bench_with, day};
 use super::*;
 use crate::audit::AuditScope;
-use crate::calendar::Calendar;
 use crate::curate::{self, Depth};
 use crate::frame;
 use crate::ledger;
@@ -42,24 +41,8 @@ fn price(symbol: &str, on: TradingDay) -> Option<f64> {
 }
 
 fn market(actions: &str) -> (TempDir, SandboxConfig) {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("world");
-    std::fs::create_dir(&data).unwrap();
-    let sessions = Calendar::xnys().sessions(DateRange::new(day("2016-12-01"), day("2017-12-02")).unwrap());
-    let of = |s: &'static str| sessions.iter().filter_map(move |d| Some((d.to_string(), s, price(s, *d)?, 1_000_000 + i64::from(d.0))));
-    let rows: Vec<(String, &str, f64, i64)> = ["A", "N", "O"].into_iter().flat_map(of).collect();
-    let mut columns = vec![
-        Column::new("date".into(), rows.iter().map(|r| r.0.as_str()).collect::<Vec<_>>()),
-        Column::new("Name".into(), rows.iter().map(|r| r.1).collect::<Vec<_>>()),
-    ];
-    columns.extend(["open", "high", "low", "close"].map(|n| Column::new(n.into(), rows.iter().map(|r| r.2).collect::<Vec<_>>())));
-    columns.push(Column::new("volume".into(), rows.iter().map(|r| r.3).collect::<Vec<_>>()));
-    let mut prices = DataFrame::new(rows.len(), columns).unwrap();
-    std::fs::write(data.join("prices.parquet"), crate::store::parquet_bytes(&mut prices).unwrap()).unwrap();
-    std::fs::write(data.join("corp_actions.csv"), actions).unwrap();
-    std::fs::write(data.join("listings.csv"), LISTINGS).unwrap();
-    let cfg = SandboxConfig { data_dir: Some(data), ..SandboxConfig::replay(dir.path().join("state")) };
-    (dir, cfg)
+    let window = DateRange::new(day("2016-12-01"), day("2017-12-02")).unwrap();
+    priced(&["A", "N", "O"], window, price, &[("corp_actions.csv", actions), ("listings.csv", LISTINGS)])
 }
 
 fn window() -> DateRange {
