@@ -128,13 +128,7 @@ fn replace_some(host: &Host, beside: &Path, files: &[(PathBuf, &[u8])]) -> Resul
     let mut waits = written?;
     // Opened before the renames: what fails to reach the drive after that is said to this handle.
     let before = File::open(beside)?;
-    for folder in &folders {
-        if cfg!(target_os = "linux") {
-            fs::create_dir_all(folder)?;
-        } else {
-            create_folder(folder)?;
-        }
-    }
+    folders.iter().try_for_each(|folder| create_folder_together(folder))?;
     for ((target, _), temp) in files.iter().zip(&temps) {
         host.failpoint("store.rename.before")?;
         fs::rename(&temp.place, target)?;
@@ -192,16 +186,32 @@ pub fn rename(host: &Host, from: &Path, target: &Path) -> Result<()> {
 /// Another name for the same bytes, where the file system knows such a thing: replacing the first name leaves the second as
 /// it is. `false` where it does not; the caller copies.
 pub fn link(existing: &Path, target: &Path) -> Result<bool> {
-    let Some(folder) = target.parent() else { return Err(Error::bug("a file without a folder")) };
-    create_folder(folder)?;
-    match fs::hard_link(existing, target) {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(e.into()),
-        Err(_) => return Ok(false),
+    link_all(&[(existing.to_path_buf(), target.to_path_buf())])
+}
+
+/// [`link`] for many files, of which the drive is waited for once.
+pub fn link_all(pairs: &[(PathBuf, PathBuf)]) -> Result<bool> {
+    let mut folders = BTreeSet::new();
+    for (existing, target) in pairs {
+        let Some(folder) = target.parent() else { return Err(Error::bug("a file without a folder")) };
+        if folders.insert(folder) {
+            create_folder_together(folder)?;
+        }
+        match fs::hard_link(existing, target) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(e.into()),
+            Err(_) => return Ok(false),
+        }
     }
-    File::open(folder)?.sync_all()?;
+    let before = folders.first().map(File::open).transpose()?;
+    sync_together(before.as_ref(), folders.into_iter())?;
     Ok(true)
+}
+
+/// A folder for files that are waited for together: where one call waits for the whole file system, its name needs no wait of its own.
+fn create_folder_together(folder: &Path) -> Result<()> {
+    if cfg!(target_os = "linux") { Ok(fs::create_dir_all(folder)?) } else { create_folder(folder) }
 }
 
 fn write_and_verify(temp: &Temporary, bytes: &[u8]) -> Result<()> {

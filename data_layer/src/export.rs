@@ -4,7 +4,7 @@ use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::ledger;
 use crate::root::{DataPath, DataRoot};
-use crate::store::{self, FileInfo};
+use crate::store::{self, FileInfo, Twin};
 use crate::time::TradingDay;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,15 +108,12 @@ pub fn nightly(root: &DataRoot, db: &Db, day: TradingDay) -> Result<ExportReport
     };
     let folder = folder_of(night)?;
     let mut wanted = BTreeSet::from([folder.join(MANIFEST)?]);
-    for file in &files {
-        let target = folder.join(file.path.as_str())?;
-        let bytes = store::read(root, &file.path)?.unwrap_or_default();
-        if store::sha256_hex(&bytes) != file.sha256 {
-            return Err(Error::new(code::DATA_CONFLICT, text!("{} changed while it was exported", file.path)).fix("run the export again"));
-        }
-        ledger::store_if_changed(root, &target, bytes)?;
-        wanted.insert(target);
+    let twin = |file: &FileInfo| Ok(Twin { from: file.path.clone(), to: folder.join(file.path.as_str())?, sha256: file.sha256.clone() });
+    let twins = files.iter().map(twin).collect::<Result<Vec<_>>>()?;
+    if let Some(path) = store::name_again(root, &twins)? {
+        return Err(Error::new(code::DATA_CONFLICT, text!("{path} changed while it was exported")).fix("run the export again"));
     }
+    wanted.extend(twins.into_iter().map(|twin| twin.to));
     // What a process that died in the middle of this very night left behind.
     for stray in store::list(root, &folder)?.into_iter().filter(|p| !wanted.contains(p)) {
         store::remove(root, &stray)?;
@@ -328,11 +325,9 @@ fn apply_night(root: &DataRoot, dir: &Path, manifest: &ExportManifest, report: &
     for file in &manifest.files {
         read(file)?;
     }
-    for file in &manifest.files {
-        ledger::store_if_changed(root, &file.path, read(file)?)?;
-        report.files += 1;
-        report.bytes += file.bytes;
-    }
+    store::write_each(root, manifest.files.iter().map(|file| Ok((file.path.clone(), read(file)?))))?;
+    report.files += manifest.files.len() as u64;
+    report.bytes += manifest.files.iter().map(|f| f.bytes).sum::<u64>();
     for path in &manifest.removed {
         store::remove(root, path)?;
         report.removed += 1;

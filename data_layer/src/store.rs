@@ -56,6 +56,31 @@ pub fn write_all(root: &DataRoot, files: &[(&DataPath, &[u8])]) -> Result<()> {
     Ok(())
 }
 
+/// Most bytes that are held to be written together: as little as a Pi can spare, enough for the drive to be waited for seldom.
+const TOGETHER: usize = 16 << 20;
+
+/// [`write_all`] of files that are made one after another, a few megabytes at a time. One that holds its bytes already is left alone.
+pub fn write_each(root: &DataRoot, files: impl IntoIterator<Item = Result<(DataPath, Vec<u8>)>>) -> Result<()> {
+    let (mut held, mut bytes) = (Vec::new(), 0);
+    for file in files {
+        let file = file?;
+        if read(root, &file.0)?.as_ref() == Some(&file.1) {
+            continue;
+        }
+        bytes += file.1.len();
+        held.push(file);
+        if bytes >= TOGETHER {
+            write_held(root, &held)?;
+            (held, bytes) = (Vec::new(), 0);
+        }
+    }
+    write_held(root, &held)
+}
+
+fn write_held(root: &DataRoot, held: &[(DataPath, Vec<u8>)]) -> Result<()> {
+    write_all(root, &held.iter().map(|(path, bytes)| (path, bytes.as_slice())).collect::<Vec<_>>())
+}
+
 /// Read a whole file; `None` when there is none.
 pub fn read(root: &DataRoot, path: &DataPath) -> Result<Option<Vec<u8>>> {
     match fs::read(root.locate(path)) {
@@ -244,15 +269,45 @@ pub fn keep(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<()> {
     write_atomic(root, &target, &bytes).map(drop)
 }
 
-/// Give a file's bytes a second name; a copy where the file system knows no such thing.
-pub fn name_again(root: &DataRoot, from: &DataPath, to: &DataPath) -> Result<()> {
-    // A file of that name may be what a process that died wrote half of.
-    remove(root, to)?;
-    if disk::link(&root.locate(from), &root.locate(to))? {
-        return Ok(());
+/// A second name for a file, and the digest that its bytes must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twin {
+    pub from: DataPath,
+    pub to: DataPath,
+    pub sha256: String,
+}
+
+/// Give files a second name each; a copy where the file system knows no such thing. Both names show the same bytes until one of
+/// them is replaced, which leaves the other as it is (a file is never changed in place), so a second name costs no room. Returns the
+/// first file that does not hold the bytes it should.
+pub fn name_again(root: &DataRoot, twins: &[Twin]) -> Result<Option<DataPath>> {
+    let mut missing = Vec::new();
+    for twin in twins {
+        // A file of that name may be what a process that died wrote half of.
+        if !holds(root, &twin.to, &twin.sha256)? {
+            remove(root, &twin.to)?;
+            missing.push(twin);
+        }
     }
-    let bytes = read(root, from)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{from} is not on the drive")))?;
-    write_atomic(root, to, &bytes).map(drop)
+    let places: Vec<_> = missing.iter().map(|twin| (root.locate(&twin.from), root.locate(&twin.to))).collect();
+    if !disk::link_all(&places)? {
+        let copied = |twin: &&Twin| {
+            let bytes = read(root, &twin.from)?.ok_or_else(|| Error::new(code::DATA_MISSING, text!("{} is not on the drive", twin.from)))?;
+            Ok((twin.to.clone(), bytes))
+        };
+        write_each(root, missing.iter().map(copied))?;
+    }
+    // Looked at under the new name: the old one may be replaced by anybody at any time.
+    for twin in missing {
+        if !holds(root, &twin.to, &twin.sha256)? {
+            return Ok(Some(twin.from.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn holds(root: &DataRoot, path: &DataPath, sha256: &str) -> Result<bool> {
+    Ok(read(root, path)?.is_some_and(|bytes| sha256_hex(&bytes) == sha256))
 }
 
 /// Remove a folder with all that is in it.

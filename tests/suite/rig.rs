@@ -1,9 +1,10 @@
 //! A node on a small drive of the planted market, its sandbox outside the drive, driven in process by the world's clock.
 
 use data_layer::control::{Db, Which};
+use data_layer::detect;
 use data_layer::host::{FakeHost, Host};
 use data_layer::node::{Node, Round, Service, Times};
-use data_layer::root::{DataRoot, FsFacts};
+use data_layer::root::DataRoot;
 use data_layer::sandbox::{self, Sandbox, SandboxConfig, client, load};
 use data_layer::scheduler::{IngestContext, Quiet};
 use data_layer::schema::dataset;
@@ -119,9 +120,10 @@ impl Rig {
         rig
     }
 
-    /// An empty drive at the place.
+    /// An empty drive at the place, with the abilities that its file system shows, as a set-up would find them.
     pub fn create(&self) {
-        DataRoot::create(&self.host, &self.place, WORLD, FsFacts::default(), None).unwrap();
+        let found = detect::accept(&self.host, &self.place, None).unwrap();
+        DataRoot::create(&self.host, &self.place, WORLD, found.fs, found.accepted_without).unwrap();
     }
 
     pub fn root(&self) -> DataRoot {
@@ -193,11 +195,6 @@ pub fn names(window: DateRange, wanted: usize) -> Vec<String> {
 
 /// Every file of a drive with its bytes, by relative path; locks and the attachment belong to no state.
 pub fn files(place: &Path) -> BTreeMap<String, Vec<u8>> {
-    lengths(place).into_keys().map(|name| (name.clone(), std::fs::read(place.join(&name)).unwrap())).collect()
-}
-
-/// The same files with their lengths.
-pub fn lengths(place: &Path) -> BTreeMap<String, u64> {
     let mut out = BTreeMap::new();
     let mut stack = vec![place.to_path_buf()];
     while let Some(dir) = stack.pop() {
@@ -209,7 +206,7 @@ pub fn lengths(place: &Path) -> BTreeMap<String, u64> {
             }
             let name = path.strip_prefix(place).unwrap().display().to_string();
             if !name.starts_with("control/locks/") && name != "control/attach.json" {
-                out.insert(name, entry.metadata().unwrap().len());
+                out.insert(name, std::fs::read(path).unwrap());
             }
         }
     }

@@ -48,7 +48,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
     let stage = stage::load_optional(&root)?;
     let budgets = crate::steps::screens::budgets(&root, &db)?;
     let forecast = if *brief { None } else { crate::steps::screens::foretold(host, &root, &db)? };
-    let loops: Vec<LoopBeat> = node::beats(&db)?.into_iter().filter(|b| !b.name.starts_with("drain:")).collect();
+    let loops: Vec<LoopBeat> = node::beats(&db)?;
     let (next, why) = next(&root, stage.is_some())?;
     if args.json {
         let out = json!({

@@ -102,7 +102,7 @@ impl<'a> NodeScreen<'a> {
             heartbeat_at: record.map(|r| r.heartbeat_at),
             coverage,
             heat: slow.heat.clone(),
-            loops: node::beats(db)?.into_iter().filter(|b| !b.name.starts_with("drain:")).map(loop_row).collect(),
+            loops: node::beats(db)?.into_iter().map(loop_row).collect(),
             queue: queue_rows(db, &slow.oldest, now)?,
             vendors: budgets(root, db)?.iter().map(|b| vendor_row(b, now)).collect(),
             eta_seconds: left(slow.forecast.as_ref().and_then(|f| f.complete_at)),

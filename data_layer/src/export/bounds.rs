@@ -4,7 +4,7 @@ use super::{ExportManifest, MANIFEST, Night, fold, folder_of, manifest_of, night
 use crate::error::Result;
 use crate::ledger;
 use crate::root::DataRoot;
-use crate::store::{self, FileInfo};
+use crate::store::{self, FileInfo, Twin};
 use std::collections::BTreeMap;
 
 /// What is kept beside the full export that the others build on.
@@ -59,14 +59,17 @@ fn make_full(root: &DataRoot, lists: &[ExportManifest]) -> Result<()> {
         place.extend(list.files.iter().map(|f| (f.path.clone(), (list.day, f.bytes))));
     }
     let folder = folder_of(last.day)?;
-    let mut files = Vec::with_capacity(held.len());
+    let (mut files, mut twins) = (Vec::with_capacity(held.len()), Vec::new());
     for (path, sha256) in held {
         let Some((night, bytes)) = place.get(&path) else { continue };
         if *night != last.day {
-            store::name_again(root, &folder_of(*night)?.join(path.as_str())?, &folder.join(path.as_str())?)?;
+            let (from, to) = (folder_of(*night)?.join(path.as_str())?, folder.join(path.as_str())?);
+            twins.push(Twin { from, to, sha256: sha256.clone() });
         }
         files.push(FileInfo { path, sha256, bytes: *bytes });
     }
+    // A damaged file goes with its damage: the next look at the exports names it.
+    store::name_again(root, &twins)?;
     let full = ExportManifest { since: None, full: true, files, removed: Vec::new(), ..last.clone() };
     ledger::store_if_changed(root, &folder.join(MANIFEST)?, store::signed_json(&full)?)?;
     Ok(())

@@ -43,6 +43,23 @@ fn a_workstation_imports_a_full_export_and_then_the_changes() {
 }
 
 #[test]
+fn an_export_takes_no_room_until_what_it_holds_is_made_anew_and_then_stays_as_it_was() {
+    use std::os::unix::fs::MetadataExt;
+    let node = filled();
+    nightly(&node.root, &node.db, day("2017-02-01")).unwrap();
+    let (now, then) = ("reference/listings.parquet", "exports/nightly/2017-02-01/reference/listings.parquet");
+    let of = |path: &str| node.place(&DataPath::new(path).unwrap());
+    let before = std::fs::read(of(then)).unwrap();
+    assert_eq!(std::fs::metadata(of(now)).unwrap().ino(), std::fs::metadata(of(then)).unwrap().ino(), "one file, two names");
+    store::write_atomic(&node.root, &DataPath::new(now).unwrap(), b"made anew").unwrap();
+    assert_eq!(std::fs::read(of(then)).unwrap(), before);
+    // Somebody made it anew between the look and the second name.
+    let (from, to) = (DataPath::new(now).unwrap(), DataPath::new("exports/nightly/2017-02-02/reference/listings.parquet").unwrap());
+    let twin = Twin { from: from.clone(), to, sha256: store::sha256_hex(&before) };
+    assert_eq!(store::name_again(&node.root, &[twin]).unwrap(), Some(from));
+}
+
+#[test]
 fn lesson_037_an_export_of_another_world_or_with_damage_is_refused() {
     let node = filled();
     nightly(&node.root, &node.db, day("2017-02-01")).unwrap();

@@ -46,10 +46,10 @@ pub struct LoopBeat {
     pub detail: String,
 }
 
-/// The heartbeats of all loops and runners, by name.
+/// The heartbeats of all loops, by name. (Earlier versions of the program kept one for each vendor too, named `drain:`.)
 pub fn beats(db: &Db) -> Result<Vec<LoopBeat>> {
     let conn = db.lock()?;
-    let mut st = conn.prepare_cached("SELECT loop, at, detail_json FROM heartbeats ORDER BY loop")?;
+    let mut st = conn.prepare_cached("SELECT loop, at, detail_json FROM heartbeats WHERE loop NOT LIKE 'drain:%' ORDER BY loop")?;
     let rows: Vec<(String, String, String)> = st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect::<std::result::Result<_, _>>()?;
     let beat = |(name, at, detail): (String, String, String)| {
         let detail: Value = serde_json::from_str(&detail).unwrap_or_default();

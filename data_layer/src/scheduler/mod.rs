@@ -285,16 +285,7 @@ fn lease(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>) -> Resu
         }
     }
     let wanted = Wanted { vendor: vendor.as_str(), datasets: &datasets, max: &sizes };
-    ctx.db.write(|tx| {
-        let leases = queue::lease_batch(tx, now, &ctx.worker, &wanted)?;
-        if !leases.is_empty() {
-            tx.execute(
-                "INSERT OR REPLACE INTO heartbeats (loop, at, boot_id, detail_json) VALUES (?1, ?2, ?3, '{}')",
-                rusqlite::params![format!("drain:{vendor}"), now.to_string(), ctx.worker.boot_id],
-            )?;
-        }
-        Ok(leases)
-    })
+    ctx.db.write(|tx| queue::lease_batch(tx, now, &ctx.worker, &wanted))
 }
 
 enum Rest {
