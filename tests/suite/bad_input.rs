@@ -316,6 +316,8 @@ fn an_evening_in_one_command_sends_under_a_consent_alone_and_a_cancel_takes_its_
     let open = || book.ok(&["paper", "status"]).lines().filter(|l| l.starts_with("open ")).count();
     assert!(!sent.contains("no order was planned") && open() > 0, "{sent}");
     let before = open();
+    let told: serde_json::Value = serde_json::from_str(&book.ok(&["paper", "status", "--json"])).unwrap();
+    assert!(told["open_orders"].as_array().unwrap().len() == before && told["switches"]["kill_switch"]["stopped"] == false, "{told}");
     assert!(book.ok(&["paper-trade", "--once"]).contains("paper     done") && open() == before, "done once");
     assert_eq!(book.run(&["paper", "cancel", "tm1-none"]).0, 3);
     assert_eq!(book.run(&["paper", "cancel"]).0, 2, "which one?");

@@ -88,6 +88,11 @@ fn a_trained_model_a_verdict_and_orders_are_facts() {
     let home = Home::new();
     copy(&before(5), &home.root());
     let list = home.ok("trademl runs list --root ROOT");
+    let told: Vec<serde_json::Value> = serde_json::from_str(&home.ok("trademl runs list --json --root ROOT")).unwrap();
+    assert!(told.len() == list.lines().count() - 1 && told.iter().all(|run| list.contains(run["run_id"].as_str().unwrap())), "{told:?}");
+    let records: Vec<serde_json::Value> =
+        serde_json::from_str(&home.ok(&format!("trademl runs show {} --json --root ROOT", told[0]["run_id"].as_str().unwrap()))).unwrap();
+    assert!(records[0]["kind"] == "opened" && records.iter().all(|r| r["seq"].is_u64()), "{records:?}");
     for (wizard, why) in [("train", "every trial is counted"), ("evaluate", "a verdict is recorded"), ("paper-trade", "cancel or close it there")] {
         let line = list.lines().find(|l| l.contains(wizard)).unwrap();
         let id = line.split_whitespace().next().unwrap();

@@ -36,6 +36,9 @@ pub enum PaperCommand {
         /// The account of the newest order set by default
         #[arg(long, add = complete::accounts())]
         account: Option<String>,
+        /// Machine-readable output
+        #[arg(long)]
+        json: bool,
     },
     /// Let increases through again, after the words that `status` names
     Reset {

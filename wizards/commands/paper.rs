@@ -1,6 +1,6 @@
 //! `trademl paper`: the paper book's switches without its wizard. Stopping never needs more than this.
 
-use super::{open_root, say};
+use super::{emit, open_root, say};
 use crate::cli::{PaperArgs, PaperCommand};
 use crate::kit::Act;
 use crate::kit::journal::Journal;
@@ -14,7 +14,7 @@ use data_layer::host::Host;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::store;
 use engine::execution::broker::ctrader::oauth;
-use engine::execution::log::OrderLog;
+use engine::execution::log::{OrderLog, OrderRow};
 use engine::execution::positions;
 use engine::execution::quarantine;
 use engine::execution::state::name;
@@ -22,7 +22,8 @@ use engine::execution::switches::{self, ALL_ACCOUNTS, STOP_FILE, Switch};
 use engine::monitoring::alarms;
 use engine::pipelines::paper_day::AccountCheck;
 use rusqlite::OptionalExtension;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Who acts from the command line.
 const OPERATOR: &str = "command line";
@@ -49,7 +50,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
     let now = world.host.now();
     match &args.command {
         PaperCommand::Stop { .. } | PaperCommand::Authorize { .. } => {}
-        PaperCommand::Status { account } => status(&db, &traded(&db, account.as_deref())?)?,
+        PaperCommand::Status { account, json } => status(&db, &traded(&db, account.as_deref())?, *json)?,
         PaperCommand::Reset { breaker, account, confirm, reason } => {
             let switch = if *breaker { Switch::Breaker } else { Switch::Kill };
             let (account, typed) = (traded(&db, Some(account))?, confirm.as_deref().unwrap_or_default());
@@ -60,7 +61,7 @@ pub fn run(host: &Host, log: &Log, args: &PaperArgs) -> Result<u8> {
             quarantine::release(&db, symbol, OPERATOR, reason, now)?;
             say(&text!("{symbol} is out of quarantine"));
         }
-        PaperCommand::Broker { broker } => say(&serde_json::to_string_pretty(&steps::paper::view(&world.host, &root, broker)?)?),
+        PaperCommand::Broker { broker } => emit(&serde_json::to_string_pretty(&steps::paper::view(&world.host, &root, broker)?)?),
         PaperCommand::Digest { account, until } => {
             let last = until.map_or_else(|| data_layer::calendar::Calendar::xnys().last_closed(now), Ok)?;
             say(steps::paper::digest(&root, &traded(&db, account.as_deref())?, last)?.markdown().trim_end());
@@ -201,35 +202,52 @@ fn stop(root: &DataRoot, reason: &str) -> Result<u8> {
     Ok(0)
 }
 
-fn status(db: &Db, account: &str) -> Result<()> {
+fn status(db: &Db, account: &str, json: bool) -> Result<()> {
     let log = OrderLog::new(db);
     let (held, open) = (positions::ledger(&log, account)?.per_symbol().len(), log.open_orders(account)?);
     let newest = "SELECT equity, ts FROM snapshots WHERE account = ?1 ORDER BY ts DESC LIMIT 1";
     let equity: Option<(f64, String)> = db.lock()?.query_row(newest, [account], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
+    let switches = [Switch::Kill, Switch::Breaker].map(|switch| (switch, switches::read(db, switch, account)));
+    let quarantined = quarantine::quarantined(db)?;
+    if json {
+        let orders = open.iter().map(|o| {
+            let (symbol, side, qty) = (&o.intent.symbol, o.intent.side.as_str(), o.intent.qty);
+            json!({"order_id": o.id(), "symbol": symbol, "side": side, "qty": qty, "filled_qty": o.filled_qty, "state": o.state})
+        });
+        let switches =
+            switches.iter().map(|(switch, s)| (switch.name(), json!({"stopped": s.stopped, "state": s.state, "reason": s.reason, "operator": s.operator})));
+        emit(&serde_json::to_string(&json!({
+            "account": account, "equity": equity.as_ref().map(|e| e.0), "equity_at": equity.as_ref().map(|e| &e.1), "positions": held,
+            "switches": switches.collect::<BTreeMap<_, _>>(), "open_orders": orders.collect::<Vec<_>>(),
+            "quarantine": quarantined.into_iter().collect::<BTreeMap<_, _>>(),
+        }))?);
+        return Ok(());
+    }
     let worth = match equity {
         Some((equity, at)) => text!("equity {equity:.2} at the close of {}", at.get(..10).unwrap_or(&at)),
         None => text!("no session has closed on it yet"),
     };
     say(&text!("account          {account}: {worth}; {held} positions, {} open orders (all of it: trademl watch paper)", open.len()));
-    for switch in [Switch::Kill, Switch::Breaker] {
-        let s = switches::read(db, switch, account);
+    for (switch, s) in switches {
         say(&text!("{:<16} {}   {} ({})", switch.title(), s.meaning(), s.reason, s.operator));
         if s.stopped {
             say(&text!("{:<16} to let them pass again: {}", "", switches::reset_command(db, switch, account)));
         }
     }
-    for (symbol, reason) in quarantine::quarantined(db)? {
+    for (symbol, reason) in quarantined {
         say(&text!("quarantine       {symbol:<8} {reason}"));
     }
-    for o in &open {
-        let (symbol, side, qty) = (&o.intent.symbol, o.intent.side.as_str(), o.intent.qty);
-        if o.state == name::PLANNED {
-            say(&text!("not sent         {symbol:<8} {side} {qty} ({})", o.id()));
-        } else {
-            say(&text!("open             {symbol:<8} {side} {qty}, {} filled, {} ({})", o.filled_qty, o.state, o.id()));
-        }
-    }
+    open.iter().for_each(say_order);
     Ok(())
+}
+
+fn say_order(o: &OrderRow) {
+    let (symbol, side, qty) = (&o.intent.symbol, o.intent.side.as_str(), o.intent.qty);
+    if o.state == name::PLANNED {
+        say(&text!("not sent         {symbol:<8} {side} {qty} ({})", o.id()));
+    } else {
+        say(&text!("open             {symbol:<8} {side} {qty}, {} filled, {} ({})", o.filled_qty, o.state, o.id()));
+    }
 }
 
 #[cfg(test)]
@@ -239,7 +257,6 @@ mod tests {
     use crate::kit::journal::{Entry, Event};
     use data_layer::host::FakeHost;
     use data_layer::root::FsFacts;
-    use serde_json::json;
 
     #[test]
     fn nobody_names_the_broker_and_the_account_that_were_traded_with() {

@@ -7,7 +7,7 @@ use crate::kit::{Scope, paths, recover};
 use data_layer::error::{Error, Result, code};
 use data_layer::root::DataRoot;
 use data_layer::words::joined;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is left to do.
@@ -24,8 +24,8 @@ pub fn run(root: &DataRoot, command: &RunsCommand) -> Result<Then> {
     }
     let journal = Journal::open(root)?;
     Ok(Then::Say(match command {
-        RunsCommand::List => list(&journal)?,
-        RunsCommand::Show { id } => show(&journal, &find(&journal, id)?.0)?,
+        RunsCommand::List { json } => list(&journal, *json)?,
+        RunsCommand::Show { id, json } => show(&journal, &find(&journal, id)?.0, *json)?,
         RunsCommand::Export { id } => export(&journal, &find(&journal, id)?.0)?,
         RunsCommand::Undo { id, dry_run, confirm } => {
             let run = id.as_ref().map_or_else(|| newest_undoable(root, &journal), |id| find(&journal, id))?;
@@ -91,7 +91,7 @@ fn take_back(root: &DataRoot, (first, last): &(Record, Record), dry_run: bool) -
         return Err(Error::new(code::GATE_REFUSED, text!("nothing of run {} can be taken back", first.run_id)).found(found).fix("trademl runs list"));
     }
     if !dry_run && last.kind != Event::Closed {
-        let payload = serde_json::json!({"summary": "undone", "undone": true, "refused": false});
+        let payload = json!({"summary": "undone", "undone": true, "refused": false});
         let entry = Entry { step: "", visit: 0, kind: Event::Closed, scope: Scope::Drive, inputs_sha256: "", payload: &payload };
         Journal::open(root)?.append(root.host(), &first.run_id, &first.wizard, &entry)?;
     }
@@ -99,13 +99,15 @@ fn take_back(root: &DataRoot, (first, last): &(Record, Record), dry_run: bool) -
     Ok(lines.join("\n"))
 }
 
-fn list(journal: &Journal) -> Result<String> {
+fn list(journal: &Journal, json: bool) -> Result<String> {
     let mut out = format!("{:<28}{:<14}{:<10}{}\n", "run", "wizard", "state", "begun");
+    let mut all = Vec::new();
     for (first, last) in journal.runs()? {
         let state = if last.kind == Event::Closed { "finished" } else { "open" };
         out.push_str(&format!("{:<28}{:<14}{:<10}{}\n", first.run_id, first.wizard, state, minute(&first.at)));
+        all.push(json!({"run_id": first.run_id, "wizard": first.wizard, "state": state, "begun_at": first.at, "last_at": last.at}));
     }
-    Ok(out)
+    if json { Ok(serde_json::to_string(&all)?) } else { Ok(out) }
 }
 
 /// `2026-11-21 17:42Z`
@@ -122,12 +124,13 @@ fn find(journal: &Journal, id: &str) -> Result<(Record, Record)> {
     }
 }
 
-fn show(journal: &Journal, first: &Record) -> Result<String> {
-    let mut out = String::new();
+fn show(journal: &Journal, first: &Record, json: bool) -> Result<String> {
+    let (mut out, mut all) = (String::new(), Vec::new());
     for r in journal.records(&first.run_id)? {
         out.push_str(&text!("{:>6}  {}  {:<8} {:<20} {}\n", r.seq, r.at, r.kind.as_str(), r.step, r.payload_json));
+        all.push(json!({"seq": r.seq, "at": r.at, "kind": r.kind.as_str(), "step": r.step, "payload": r.payload()?}));
     }
-    Ok(out)
+    if json { Ok(serde_json::to_string(&all)?) } else { Ok(out) }
 }
 
 /// The last answer to every question; keys as references to the environment, gates left out.
@@ -144,10 +147,10 @@ fn export(journal: &Journal, first: &Record) -> Result<String> {
             answers.insert(id.to_string(), full.unwrap_or_else(|| value.clone()));
         }
         for (var, how) in payload["vars"].as_object().into_iter().flatten() {
-            let value = if how == "skipped" { Value::from("skip") } else { serde_json::json!({"from": format!("env:{var}")}) };
+            let value = if how == "skipped" { Value::from("skip") } else { json!({"from": format!("env:{var}")}) };
             answers.insert(format!("keys.{}", var.to_ascii_lowercase()), value);
         }
     }
-    let file = serde_json::json!({"version": 1, "wizard": first.wizard, "answers": answers});
+    let file = json!({"version": 1, "wizard": first.wizard, "answers": answers});
     serde_yaml::to_string(&file).map_err(|e| Error::bug(text!("an answers file could not be written: {e}")))
 }

@@ -201,9 +201,9 @@ impl Scratch {
             Ok(()) => Ok(Self(dir)),
             Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Err(forbidden(e.to_string())),
             // It is there and takes no folder: a kernel's view of itself, not a place for files.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::new(code::HOST_SYSTEM, text!("no folder can be made in {}", base.display())).cause(e.to_string()).fix("name a folder on a drive: --root DIR"))
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::new(code::HOST_SYSTEM, text!("no folder can be made in {}", base.display()))
+                .cause(e.to_string())
+                .fix("name a folder on a drive: --root DIR")),
             Err(e) => Err(Error::from(e).during(&text!("trying {}", base.display()))),
         }
     }
