@@ -347,3 +347,7 @@ fn ends_the_service(e: &Error) -> bool {
     let id = e.body().code.id;
     ["TML-SSD", "TML-USE", "TML-BUG"].iter().any(|family| id.starts_with(family))
 }
+
+#[cfg(test)]
+#[path = "cost_tests.rs"]
+mod cost_tests;

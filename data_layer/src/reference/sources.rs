@@ -5,6 +5,7 @@ use crate::qc::QcCode;
 use crate::root::{DataPath, DataRoot};
 use crate::segment::{self, Manifest, Segment};
 use crate::store;
+pub(crate) use crate::store::size;
 use polars::prelude::DataFrame;
 
 /// The manifests of a raw table, oldest first. Data of another world than the root's is refused.
@@ -35,9 +36,4 @@ fn read_with(root: &DataRoot, segment: &Segment, decode: impl Fn(Vec<u8>) -> Res
         return Ok(Err(QcCode::Schema));
     }
     Ok(Ok(frame))
-}
-
-/// The length of a file in bytes; `None` when it is not there.
-pub(crate) fn size(root: &DataRoot, path: &DataPath) -> Option<u64> {
-    std::fs::metadata(root.locate(path)).ok().map(|m| m.len())
 }
