@@ -26,6 +26,7 @@ mod clock;
 mod companies;
 mod damaged;
 mod forward;
+mod known;
 mod runs;
 mod schedule;
 mod service;
