@@ -11,7 +11,7 @@ use crate::export;
 use crate::host::Host;
 use crate::ledger;
 use crate::queue::{self, Kind, NewTask, SeedReport};
-use crate::reference::{self, ListingSpans};
+use crate::reference::{self, ListingSpans, Memory};
 use crate::root::DataRoot;
 use crate::scheduler::{self, DrainProgress, DrainReport, DrainUntil, IngestContext};
 use crate::schema::{dataset, table};
@@ -20,6 +20,7 @@ use crate::stage::{self, Stage};
 use crate::time::{DateRange, TradingDay};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 mod actions;
 mod clock;
@@ -126,11 +127,13 @@ pub struct Audited {
 /// A drive, its vendors and its database.
 pub struct Node {
     pub ctx: IngestContext,
+    /// What audits have read of the answers that every session brings anew.
+    memory: Mutex<Memory>,
 }
 
 impl Node {
     pub fn new(ctx: IngestContext) -> Self {
-        Self { ctx }
+        Self { ctx, memory: Mutex::default() }
     }
     pub fn host(&self) -> &Host {
         self.ctx.host()
@@ -316,7 +319,13 @@ impl Node {
 
     /// Judge what is stored in a window, by reading it.
     pub fn audit(&self, window: DateRange, scope: AuditScope) -> Result<AuditReport> {
-        let refreshed = reference::refresh_reference(self.root(), self.db())?;
+        let refreshed = {
+            let mut memory = self.memory.lock().map_err(|_| Error::bug("a thread died while making the reference tables"))?;
+            if scope == AuditScope::Full {
+                *memory = Memory::default();
+            }
+            reference::refresh_on(self.root(), &mut memory)?
+        };
         if scope == AuditScope::Full {
             // From all bars, so it goes with the audit that reads all bars.
             reference::refresh_liquid(self.root(), reference::MIN_ADV_USD)?;

@@ -13,6 +13,29 @@ pub(crate) fn manifests(root: &DataRoot, table: &str) -> Result<Vec<(DataPath, M
     segment::manifests_for(root, table)
 }
 
+/// What the answers of a table came to, kept so that the next reading reads only those that came since.
+#[derive(Default)]
+pub(crate) struct Merged<T> {
+    read: Vec<DataPath>,
+    pub value: T,
+    /// Segments that could not be used.
+    pub damaged: Vec<String>,
+}
+
+impl<T: Default> Merged<T> {
+    /// The position of the first answer to be read. All are read again where one of those that were read has gone, came before another that
+    /// was read already, could not be used, or has a file of another length now; of a file that was changed otherwise this knows nothing.
+    pub fn go_on(&mut self, root: &DataRoot, manifests: &[(DataPath, Manifest)]) -> usize {
+        let whole = |(path, (now, m)): (&DataPath, &(DataPath, Manifest))| path == now && m.segments.iter().all(|s| size(root, &s.path) == Some(s.bytes));
+        if self.read.len() > manifests.len() || !self.damaged.is_empty() || !self.read.iter().zip(manifests).all(whole) {
+            *self = Self::default();
+        }
+        let known = self.read.len();
+        self.read.extend(manifests.iter().skip(known).map(|(path, _)| path.clone()));
+        known
+    }
+}
+
 /// Why a segment's contents cannot be used.
 pub(crate) type Damage = QcCode;
 
