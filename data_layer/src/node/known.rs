@@ -72,10 +72,10 @@ struct Basis {
 }
 
 /// Answers that were entered and days that were judged; which lanes are open.
-const ANSWERS: &str = "SELECT name, value FROM counters WHERE name GLOB 'manifests.*' OR name GLOB 'audit.*' ORDER BY name";
+pub(super) const ANSWERS: &str = "SELECT name, value FROM counters WHERE name GLOB 'manifests.*' OR name GLOB 'audit.*' ORDER BY name";
 const LANES: &str = "SELECT vendor, dataset, lane, live_status, enable_status FROM entitlements ORDER BY vendor, dataset, lane";
 /// What the ledger counts, but for what follows from the rest of it.
-const LEDGER: &str = "SELECT table_name, partition_key, status, qc_code, partitions FROM ledger_counts
+pub(super) const LEDGER: &str = "SELECT table_name, partition_key, status, qc_code, partitions FROM ledger_counts
  WHERE table_name NOT GLOB 'curated/*' AND partitions <> 0 ORDER BY 1, 2, 3, 4";
 /// Rows of a dataset that wait or are being worked on, through the index over the state of rows: the plus keeps away the key of the table,
 /// which holds every row that ever was.
@@ -122,4 +122,63 @@ fn say(sha: &mut Sha256, conn: &rusqlite::Connection, sql: &str, params: impl Pa
         sha.update(format!("\n{:?}", text(row)?));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Db, Which};
+    use crate::queue::{self, Kind, NewTask};
+    use crate::scheduler::IngestContext;
+    use crate::sourcing::vendors_from;
+    use crate::testkit::{Kit, range};
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn row(symbol: &str, dataset: &str) -> NewTask {
+        let (dataset, symbol, vendor) = (dataset.to_string(), symbol.to_string(), "alpaca".to_string());
+        NewTask { dataset, symbol, range: range("2017-01-01", "2018-01-01"), kind: Kind::Gap, priority: 1, vendor, not_before: None, run_id: None }
+    }
+
+    #[test]
+    fn a_look_is_made_again_when_what_it_follows_from_has_changed_and_only_then() {
+        let kit = Kit::new();
+        kit.stage(&["AAA"]);
+        let (host, window) = (kit.root.host().clone(), range("2017-01-01", "2018-03-01"));
+        let db = Arc::new(Db::open(&kit.root, Which::Node).unwrap());
+        let vendors = vendors_from(&host, &kit.root, &BTreeMap::new()).unwrap();
+        let node = Node::new(IngestContext::new(&host, &kit.root, db, vendors, "node-1").unwrap());
+        let (looks, mut last) = (Cell::new(0), None);
+        let mut look = |meanwhile: &dyn Fn()| {
+            let before = looks.get();
+            look(&node, window, OF_ACTIONS, &mut last, false, || {
+                looks.set(before + 1);
+                meanwhile();
+                Ok(())
+            })
+            .unwrap();
+            looks.get() > before
+        };
+        // This database is open twice, as in two processes.
+        let other = |task: NewTask| kit.db.write(|tx| queue::seed(tx, kit.root.host().now(), &[task]).map(drop)).unwrap();
+        let nothing = || {};
+        assert!(look(&nothing) && !look(&nothing), "nothing has changed");
+        other(row("AAA", dataset::EQUITIES_EOD));
+        assert!(!look(&nothing), "bars that wait are none of its business");
+        other(row("AAA", dataset::CORP_ACTIONS));
+        assert!(look(&nothing) && !look(&nothing));
+        kit.db.write(|tx| Ok(tx.execute("UPDATE backfill_queue SET status = 'FAILED' WHERE dataset = 'corp_actions'", [])?)).unwrap();
+        assert!(look(&nothing) && !look(&nothing), "a row that waited has failed");
+        kit.db.write(|tx| crate::segment::answers_changed(tx)).unwrap();
+        assert!(look(&|| other(row("BBB", dataset::CORP_ACTIONS))), "an answer came");
+        assert!(look(&nothing), "what another process did meanwhile may have been missed");
+        kit.stage(&["AAA", "BBB"]);
+        assert!(look(&nothing) && !look(&nothing));
+        let endpoints = DataPath::new("control/configs/endpoints.yml").unwrap();
+        store::write_atomic(&kit.root, &endpoints, b"other lanes").unwrap();
+        assert!(look(&nothing) && !look(&nothing));
+        host.block_on(host.sleep(std::time::Duration::from_secs(86_400))).unwrap();
+        assert!(look(&nothing) && !look(&nothing), "another session is over");
+    }
 }

@@ -115,6 +115,9 @@ fn with_revisions(missed: DateRange) -> Result<DateRange> {
     DateRange::new(missed.start.plus_days(-back), missed.end)
 }
 
+/// Rows that wait or are being worked on, through the index over the state of rows.
+const WAITING: &str = "SELECT dataset, symbol, start_date, end_date FROM backfill_queue WHERE status IN ('PENDING', 'LEASED')";
+
 /// What an audit with healing came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audited {
@@ -262,7 +265,7 @@ impl Node {
     /// Windows of the rows that wait or are being worked on, by dataset and symbol.
     fn waiting(&self) -> Result<BTreeMap<(String, String), Vec<DateRange>>> {
         let conn = self.db().lock()?;
-        let mut st = conn.prepare_cached("SELECT dataset, symbol, start_date, end_date FROM backfill_queue WHERE status IN ('PENDING', 'LEASED')")?;
+        let mut st = conn.prepare_cached(WAITING)?;
         type Row = (String, String, String, String);
         let rows: Vec<Row> = st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?.collect::<std::result::Result<_, _>>()?;
         let mut out: BTreeMap<_, Vec<DateRange>> = BTreeMap::new();
