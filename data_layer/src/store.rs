@@ -183,23 +183,6 @@ pub fn size(root: &DataRoot, path: &DataPath) -> Option<u64> {
     fs::metadata(root.locate(path)).ok().map(|m| m.len())
 }
 
-/// How many files this thread read, met in a list or looked for: tests say of a piece of work that it does not grow with the drive.
-#[cfg(test)]
-pub(crate) mod looks {
-    use std::cell::Cell;
-
-    thread_local!(static COUNTED: Cell<u64> = const { Cell::new(0) });
-
-    pub fn count() {
-        COUNTED.set(COUNTED.get() + 1);
-    }
-    pub fn of<T>(work: impl FnOnce() -> T) -> (u64, T) {
-        let before = COUNTED.get();
-        let done = work();
-        (COUNTED.get() - before, done)
-    }
-}
-
 /// Parquet bytes of a frame: zstd at its default level (3), 131,072 rows a group, statistics on. Equal frames give equal bytes.
 pub fn parquet_bytes(frame: &mut DataFrame) -> Result<Vec<u8>> {
     frame.rechunk_mut();
@@ -294,4 +277,21 @@ pub fn remove_folder(root: &DataRoot, folder: &DataPath) -> Result<()> {
 /// Whether [`keep`] was done for a digest.
 pub fn is_kept(root: &DataRoot, sha256: &str) -> Result<bool> {
     Ok(root.locate(&kept(sha256)?).exists())
+}
+
+/// How many files this thread read, met in a list or looked for: tests say of a piece of work that it does not grow with the drive.
+#[cfg(test)]
+pub(crate) mod looks {
+    use std::cell::Cell;
+
+    thread_local!(static COUNTED: Cell<u64> = const { Cell::new(0) });
+
+    pub fn count() {
+        COUNTED.set(COUNTED.get() + 1);
+    }
+    pub fn of<T>(work: impl FnOnce() -> T) -> (u64, T) {
+        let before = COUNTED.get();
+        let done = work();
+        (COUNTED.get() - before, done)
+    }
 }

@@ -170,7 +170,7 @@ mod tests {
         assert!(look(&nothing) && !look(&nothing));
         kit.db.write(|tx| Ok(tx.execute("UPDATE backfill_queue SET status = 'FAILED' WHERE dataset = 'corp_actions'", [])?)).unwrap();
         assert!(look(&nothing) && !look(&nothing), "a row that waited has failed");
-        kit.db.write(|tx| crate::segment::answers_changed(tx)).unwrap();
+        kit.db.write(crate::segment::answers_changed).unwrap();
         assert!(look(&|| other(row("BBB", dataset::CORP_ACTIONS))), "an answer came");
         assert!(look(&nothing), "what another process did meanwhile may have been missed");
         kit.stage(&["AAA", "BBB"]);

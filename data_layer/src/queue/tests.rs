@@ -157,6 +157,7 @@ fn a_lease_reads_a_few_rows_however_long_the_queue() {
     // What is open of a lane is told without a look at what is finished.
     let (pending, leased) = (plan(&lease::pending_sql(1), 2), plan(&lease::leased_sql(1), 2));
     assert!(pending[0].contains("idx_queue_batch") && leased[0].contains("idx_queue_leased"), "{pending:?} {leased:?}");
+    assert_eq!(outlook(&db.lock().unwrap(), "alpaca", &[]).unwrap(), Outlook::default(), "no lane is open");
 }
 
 #[test]
