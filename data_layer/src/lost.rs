@@ -42,49 +42,48 @@ pub fn find(db: &Db, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<V
     find_in(&*db.lock()?, dataset, manifests)
 }
 
-/// [`find`] by the bookmarks of another copy of the database.
+/// [`find`] by the bookmarks of another copy of the database. Every question that was ever asked is gone through, one at a time: of so
+/// many only those that are lost are kept.
 pub fn find_in(conn: &Connection, dataset: Option<&str>, manifests: &[&Manifest]) -> Result<Vec<Lost>> {
     let mut answered: Answered<'_> = BTreeMap::new();
-    for m in manifests.iter().filter(|m| m.complete) {
+    for m in manifests.iter().filter(|m| m.complete && dataset.is_none_or(|name| m.dataset == name)) {
         let window = DateRange { start: m.asked.t0, end: m.asked.t1 };
         let whole = m.asked.symbols.is_empty().then_some("");
         for symbol in m.asked.symbols.iter().map(String::as_str).chain(whole) {
             answered.entry((&m.vendor, &m.dataset, symbol)).or_default().push((window, m.ingested_at));
         }
     }
+    answered.values_mut().for_each(|all| all.sort_by_key(|(window, _)| window.start));
     let mut out: BTreeSet<Lost> = BTreeSet::new();
     let exact = bookmarks::exact_since(conn)?;
-    for lost in remembered(conn, dataset)? {
-        let windows = answered.get(&(lost.vendor.as_str(), lost.dataset.as_str(), lost.symbol.as_str()));
-        if !windows.is_some_and(|all| is_answered(all, lost.range, lost.at, exact)) {
-            out.insert(lost);
+    let mut statement = conn.prepare_cached(
+        "SELECT vendor, dataset, symbol, start_date, end_date, updated_at FROM bookmarks WHERE complete = 1 AND (?1 IS NULL OR dataset = ?1)",
+    )?;
+    let mut rows = statement.query([dataset])?;
+    while let Some(r) = rows.next()? {
+        let text = |i: usize| r.get_ref(i)?.as_str().map_err(|e| rusqlite::Error::FromSqlConversionFailure(i, rusqlite::types::Type::Text, e.into()));
+        let (vendor, dataset, symbol) = (text(0)?, text(1)?, text(2)?);
+        let (range, at) = ((text(3)?.parse()?, text(4)?.parse()?), UtcTime::parse(text(5)?)?);
+        if !answered.get(&(vendor, dataset, symbol)).is_some_and(|all| is_answered(all, range, at, exact)) {
+            out.insert(Lost { vendor: vendor.into(), dataset: dataset.into(), symbol: symbol.into(), range, at });
         }
     }
     Ok(out.into_iter().collect())
 }
 
-/// Whether one of the windows is the question that was asked at `at`: it begins with it, or at the first day that the plan
-/// still reached, and ends with it, or at what existed then. Another question that happens to cover it is not its answer, nor is
+/// Whether one of the windows (in order of their first day) is the question that was asked at `at`: it begins with it, or at the first day
+/// that the plan still reached, and ends with it, or at what existed then. Another question that happens to cover it is not its answer, nor is
 /// what the vendor said to the same question before.
 /// `exact` is the moment from which bookmarks carry that of their answer: two answers to one question are told apart.
 fn is_answered(windows: &[(DateRange, UtcTime)], (start, end): (TradingDay, TradingDay), at: UtcTime, exact: Option<UtcTime>) -> bool {
     let due = end.min(at.utc_day().plus_days(-GRACE_DAYS));
     let its_end = |w: &DateRange| w.end <= end && w.end >= due;
-    let its_start = |w: &DateRange| w.start == start || w.end == end && w.start > start && w.start <= start.plus_days(DEPTH_DAYS);
+    let its_start = |w: &DateRange| w.start == start || w.end == end;
     let late = if exact.is_some_and(|since| since <= at) { 0 } else { COMMIT_SECONDS };
-    windows.iter().any(|(w, answered)| its_start(w) && its_end(w) && answered.plus_seconds(late) >= at)
-}
-
-fn remembered(conn: &Connection, dataset: Option<&str>) -> Result<Vec<Lost>> {
-    type Row = (String, String, String, String, String, String);
-    let mut statement = conn.prepare_cached(
-        "SELECT vendor, dataset, symbol, start_date, end_date, updated_at FROM bookmarks WHERE complete = 1 AND (?1 IS NULL OR dataset = ?1)",
-    )?;
-    let rows: Vec<Row> =
-        statement.query_map([dataset], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?, r.get(5)?)))?.collect::<rusqlite::Result<_>>()?;
-    let read =
-        |(vendor, dataset, symbol, start, end, at): Row| Ok(Lost { vendor, dataset, symbol, range: (start.parse()?, end.parse()?), at: UtcTime::parse(&at)? });
-    rows.into_iter().map(read).collect()
+    // A symbol has a question for every session: only those that begin where this one may have begun are looked at.
+    let from = windows.partition_point(|(w, _)| w.start < start);
+    let near = windows.iter().skip(from).take_while(|(w, _)| w.start <= start.plus_days(DEPTH_DAYS));
+    near.into_iter().any(|(w, answered)| its_start(w) && its_end(w) && answered.plus_seconds(late) >= at)
 }
 
 /// Manifests all of whose files are there with the bytes that they name.
@@ -125,5 +124,22 @@ mod tests {
         let session = (day("2017-12-01"), day("2017-12-02"));
         assert!(is_answered(&then(&[range("2017-12-01", "2017-12-02")]), session, at, None));
         assert!(!is_answered(&then(&[range("2017-01-01", "2017-12-01")]), session, at, None));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn of_many_windows_those_that_begin_elsewhere_need_no_look(
+            windows in proptest::collection::vec((0i32..120, 1i32..60, 0i64..3), 0..30), start in 0i32..120, days in 1i32..60, at in 0i64..3
+        ) {
+            let stamp = |n: i64| UtcTime::parse("2017-06-01T00:00:00Z").unwrap().plus_seconds(n * 3_000);
+            let window = |start: i32, days: i32| DateRange { start: TradingDay(17_300 + start), end: TradingDay(17_300 + start + days) };
+            let mut windows: Vec<(DateRange, UtcTime)> = windows.into_iter().map(|(start, days, at)| (window(start, days), stamp(at))).collect();
+            windows.sort_by_key(|(w, _)| w.start);
+            let (asked, at) = (window(start, days), stamp(at));
+            for exact in [None, Some(stamp(0)), Some(stamp(1))] {
+                let one_by_one = windows.iter().any(|one| is_answered(std::slice::from_ref(one), (asked.start, asked.end), at, exact));
+                proptest::prop_assert_eq!(is_answered(&windows, (asked.start, asked.end), at, exact), one_by_one);
+            }
+        }
     }
 }

@@ -153,6 +153,8 @@ pub fn adopt(root: &DataRoot, db: &Db) -> Result<Adopted> {
     out.lost = named.keys().filter(|p| !there.contains(**p)).map(ToString::to_string).collect();
     out.segments = there.len() as u64;
     out.adopted = db.write(|tx| {
+        // Whoever calls this has moved answers, or found some that nobody had entered.
+        segment::answers_changed(tx)?;
         let known: BTreeMap<String, String> =
             tx.prepare("SELECT path, manifest FROM segments")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
         let mut put = tx.prepare_cached(

@@ -135,6 +135,7 @@ pub fn write_manifest(root: &DataRoot, manifest: &Manifest) -> Result<DataPath> 
 /// Enter a manifest's segments into `segments`; the number of rows that were not known before.
 pub fn register(tx: &Transaction<'_>, path: &DataPath, manifest: &Manifest) -> Result<u64> {
     remember_newest(tx, manifest.ingested_at)?;
+    answers_changed(tx)?;
     let mut fresh = 0;
     let mut st = tx.prepare_cached(
         "INSERT OR IGNORE INTO segments (path, table_name, source_name, partition_key, t0, t1, rows, bytes, sha256, manifest)
@@ -195,6 +196,15 @@ fn newest_in(conn: &Connection) -> Result<Option<UtcTime>> {
 fn remember_newest(tx: &Transaction<'_>, stamp: UtcTime) -> Result<()> {
     let put = "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = max(value, ?2)";
     tx.prepare_cached(put)?.execute(params![NEWEST, stamp.micros()])?;
+    Ok(())
+}
+
+/// How often answers came or went: the same number is the same answers.
+const CHANGES: &str = "manifests.changes";
+
+/// Count that answers came or went, in the transaction that says so.
+pub fn answers_changed(tx: &Transaction<'_>) -> Result<()> {
+    tx.prepare_cached("INSERT INTO counters (name, value) VALUES (?1, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")?.execute([CHANGES])?;
     Ok(())
 }
 

@@ -83,6 +83,8 @@ fn write_held(root: &DataRoot, held: &[(DataPath, Vec<u8>)]) -> Result<()> {
 
 /// Read a whole file; `None` when there is none.
 pub fn read(root: &DataRoot, path: &DataPath) -> Result<Option<Vec<u8>>> {
+    #[cfg(test)]
+    looks::count();
     match fs::read(root.locate(path)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -184,6 +186,8 @@ pub fn list(root: &DataRoot, folder: &DataPath) -> Result<Vec<DataPath>> {
             Err(e) => return Err(e.into()),
         };
         for entry in entries {
+            #[cfg(test)]
+            looks::count();
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type()?.is_dir() {
@@ -195,6 +199,13 @@ pub fn list(root: &DataRoot, folder: &DataPath) -> Result<Vec<DataPath>> {
     }
     out.sort();
     Ok(out)
+}
+
+/// The length of a file in bytes; `None` when it is not there.
+pub fn size(root: &DataRoot, path: &DataPath) -> Option<u64> {
+    #[cfg(test)]
+    looks::count();
+    fs::metadata(root.locate(path)).ok().map(|m| m.len())
 }
 
 /// Parquet bytes of a frame: zstd at its default level (3), 131,072 rows a group, statistics on. Equal frames give equal bytes.
@@ -321,4 +332,21 @@ pub fn remove_folder(root: &DataRoot, folder: &DataPath) -> Result<()> {
 /// Whether [`keep`] was done for a digest.
 pub fn is_kept(root: &DataRoot, sha256: &str) -> Result<bool> {
     Ok(root.locate(&kept(sha256)?).exists())
+}
+
+/// How many files this thread read, met in a list or looked for: tests say of a piece of work that it does not grow with the drive.
+#[cfg(test)]
+pub(crate) mod looks {
+    use std::cell::Cell;
+
+    thread_local!(static COUNTED: Cell<u64> = const { Cell::new(0) });
+
+    pub fn count() {
+        COUNTED.set(COUNTED.get() + 1);
+    }
+    pub fn of<T>(work: impl FnOnce() -> T) -> (u64, T) {
+        let before = COUNTED.get();
+        let done = work();
+        (COUNTED.get() - before, done)
+    }
 }

@@ -4,6 +4,7 @@ use crate::control::Db;
 use crate::error::Result;
 use crate::root::{DataPath, DataRoot};
 use crate::schema::timeframe;
+use crate::store;
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +72,7 @@ pub(crate) fn load(db: &Db, tf: &str) -> Result<Seen> {
 /// Manifests that an audit has seen and that are not on the drive any more: what they said is not known now.
 pub(crate) fn gone(root: &DataRoot, db: &Db) -> Result<Vec<String>> {
     let mut out: Vec<String> = load(db, timeframe::DAY)?.manifests.into_iter().collect();
-    out.retain(|path| !DataPath::new(path.as_str()).is_ok_and(|p| root.locate(&p).exists()));
+    out.retain(|path| !DataPath::new(path.as_str()).is_ok_and(|p| store::size(root, &p).is_some()));
     Ok(out)
 }
 

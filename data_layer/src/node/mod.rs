@@ -11,7 +11,7 @@ use crate::export;
 use crate::host::Host;
 use crate::ledger;
 use crate::queue::{self, Kind, NewTask, SeedReport};
-use crate::reference::{self, ListingSpans};
+use crate::reference::{self, ListingSpans, Memory};
 use crate::root::DataRoot;
 use crate::scheduler::{self, DrainProgress, DrainReport, DrainUntil, IngestContext};
 use crate::schema::{dataset, table};
@@ -20,12 +20,14 @@ use crate::stage::{self, Stage};
 use crate::time::{DateRange, TradingDay};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 mod actions;
 mod clock;
 mod companies;
 mod damaged;
 mod forward;
+mod known;
 mod runs;
 mod schedule;
 mod service;
@@ -113,6 +115,9 @@ fn with_revisions(missed: DateRange) -> Result<DateRange> {
     DateRange::new(missed.start.plus_days(-back), missed.end)
 }
 
+/// Rows that wait or are being worked on, through the index over the state of rows.
+const WAITING: &str = "SELECT dataset, symbol, start_date, end_date FROM backfill_queue WHERE status IN ('PENDING', 'LEASED')";
+
 /// What an audit with healing came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audited {
@@ -125,11 +130,13 @@ pub struct Audited {
 /// A drive, its vendors and its database.
 pub struct Node {
     pub ctx: IngestContext,
+    /// What audits have read of the answers that every session brings anew.
+    memory: Mutex<Memory>,
 }
 
 impl Node {
     pub fn new(ctx: IngestContext) -> Self {
-        Self { ctx }
+        Self { ctx, memory: Mutex::default() }
     }
     pub fn host(&self) -> &Host {
         self.ctx.host()
@@ -258,7 +265,7 @@ impl Node {
     /// Windows of the rows that wait or are being worked on, by dataset and symbol.
     fn waiting(&self) -> Result<BTreeMap<(String, String), Vec<DateRange>>> {
         let conn = self.db().lock()?;
-        let mut st = conn.prepare_cached("SELECT dataset, symbol, start_date, end_date FROM backfill_queue WHERE status IN ('PENDING', 'LEASED')")?;
+        let mut st = conn.prepare_cached(WAITING)?;
         type Row = (String, String, String, String);
         let rows: Vec<Row> = st.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?.collect::<std::result::Result<_, _>>()?;
         let mut out: BTreeMap<_, Vec<DateRange>> = BTreeMap::new();
@@ -315,7 +322,13 @@ impl Node {
 
     /// Judge what is stored in a window, by reading it.
     pub fn audit(&self, window: DateRange, scope: AuditScope) -> Result<AuditReport> {
-        let refreshed = reference::refresh_reference(self.root(), self.db())?;
+        let refreshed = {
+            let mut memory = self.memory.lock().map_err(|_| Error::bug("a thread died while making the reference tables"))?;
+            if scope == AuditScope::Full {
+                *memory = Memory::default();
+            }
+            reference::refresh_on(self.root(), &mut memory)?
+        };
         if scope == AuditScope::Full {
             // From all bars, so it goes with the audit that reads all bars.
             reference::refresh_liquid(self.root(), reference::MIN_ADV_USD)?;

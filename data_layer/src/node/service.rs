@@ -4,6 +4,7 @@
 //! gives way, so a bootstrap of many days never keeps a new session from being asked for. When each loop last began is a
 //! row of `heartbeats` on the drive, so a node that was away catches up once, on whatever machine it wakes.
 
+use super::known::Known;
 use super::schedule::{Loop, Times};
 use super::stages::{self, Decision, Names, decide};
 use super::{Belief, Node, newest_due, runs};
@@ -27,6 +28,7 @@ use jiff::tz::TimeZone;
 use rusqlite::params;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Finished rows of the queue are kept for so many days.
@@ -81,6 +83,8 @@ pub struct Service {
     retry: Vec<(Loop, UtcTime)>,
     /// Whether runs of a process before this one are over in the books.
     settled: bool,
+    /// What the planner need not look for again.
+    known: Mutex<Known>,
 }
 
 impl Service {
@@ -88,7 +92,7 @@ impl Service {
     pub fn new(node: Node, machine: &Host, times: Times, zone: TimeZone) -> Result<Self> {
         node.held()?;
         space::keep_reserve(node.root(), &BackfillConfig::load(node.root())?.disk)?;
-        Ok(Self { node, machine: machine.clone(), times, zone, retry: Vec::new(), settled: false })
+        Ok(Self { node, machine: machine.clone(), times, zone, retry: Vec::new(), settled: false, known: Mutex::default() })
     }
 
     pub fn node(&self) -> &Node {
@@ -220,10 +224,10 @@ impl Service {
             _ => {}
         }
         let window = self.node.window()?;
-        let audited = self.node.audit(window, scope)?;
+        let mut known = self.known.lock().map_err(|_| Error::bug("a thread died while planning"))?;
+        let audited = known.audited(&self.node, window, scope)?;
         let seeded = self.node.seed_gaps(&audited)?;
-        self.node.seed_actions(window)?;
-        self.node.seed_companies()?;
+        known.seed(&self.node, window, scope == AuditScope::Full)?;
         let percent = |c: &ledger::Coverage| format!("{:.2} %", (c.fraction() * 1e4).floor() / 1e2);
         let minutes = if audited.minutes.expected == 0 { String::new() } else { text!(", minutes {}", percent(&audited.minutes)) };
         let doubts = if audited.doubts == 0 { String::new() } else { text!(", {} corporate actions in doubt", audited.doubts) };
@@ -347,3 +351,7 @@ fn ends_the_service(e: &Error) -> bool {
     let id = e.body().code.id;
     ["TML-SSD", "TML-USE", "TML-BUG"].iter().any(|family| id.starts_with(family))
 }
+
+#[cfg(test)]
+#[path = "cost_tests.rs"]
+mod cost_tests;

@@ -154,6 +154,10 @@ fn a_lease_reads_a_few_rows_however_long_the_queue() {
     assert!(batch[0].contains("idx_queue_batch") && batch.len() == 1, "{batch:?}");
     let windows = plan(lease::WINDOWS_SQL, 7);
     assert!(windows[0].contains("sqlite_autoindex_backfill_queue_1 (dataset=? AND symbol=?)"), "{windows:?}");
+    // What is open of a lane is told without a look at what is finished.
+    let (pending, leased) = (plan(&lease::pending_sql(1), 2), plan(&lease::leased_sql(1), 2));
+    assert!(pending[0].contains("idx_queue_batch") && leased[0].contains("idx_queue_leased"), "{pending:?} {leased:?}");
+    assert_eq!(outlook(&db.lock().unwrap(), "alpaca", &[]).unwrap(), Outlook::default(), "no lane is open");
 }
 
 #[test]

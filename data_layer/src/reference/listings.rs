@@ -1,7 +1,8 @@
 //! When each symbol was listed. Built from dated listing snapshots; the newest statement about a listing wins.
 
 use super::actions::CorpAction;
-use super::{REF_LISTINGS, ReferenceReport, read_table, sources};
+use super::sources::{self, Merged};
+use super::{REF_LISTINGS, ReferenceReport, read_table};
 use crate::error::Result;
 use crate::frame;
 use crate::root::DataRoot;
@@ -107,27 +108,30 @@ impl ListingSpans {
     }
 }
 
-/// Merge every snapshot on the drive.
-pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec<Listing>> {
-    let mut newest: BTreeMap<(String, Option<TradingDay>), Listing> = BTreeMap::new();
-    for (_, manifest) in sources::manifests(root, table::RAW_LISTINGS)? {
-        for segment in &manifest.segments {
-            let rows = match sources::read(root, segment)? {
-                Ok(rows) if frame::require(&rows, columns::LISTINGS).is_ok() => rows,
-                _ => {
-                    report.damaged.push(segment.path.to_string());
-                    continue;
-                }
-            };
-            for listing in from_frame(&rows)? {
-                let key = (listing.symbol.clone(), listing.ipo_date);
-                if newest.get(&key).is_none_or(|old| old.asof <= listing.asof) {
-                    newest.insert(key, listing);
-                }
+/// The newest statement about each listing.
+pub(super) type Newest = BTreeMap<(String, Option<TradingDay>), Listing>;
+
+/// Merge every snapshot on the drive; those that were merged before are not read again.
+pub(super) fn build(root: &DataRoot, merged: &mut Merged<Newest>, report: &mut ReferenceReport) -> Result<Vec<Listing>> {
+    let manifests = sources::manifests(root, table::RAW_LISTINGS)?;
+    let from = merged.go_on(root, &manifests);
+    for segment in manifests.iter().skip(from).flat_map(|(_, m)| &m.segments) {
+        let rows = match sources::read(root, segment)? {
+            Ok(rows) if frame::require(&rows, columns::LISTINGS).is_ok() => rows,
+            _ => {
+                merged.damaged.push(segment.path.to_string());
+                continue;
+            }
+        };
+        for listing in from_frame(&rows)? {
+            let key = (listing.symbol.clone(), listing.ipo_date);
+            if merged.value.get(&key).is_none_or(|old| old.asof <= listing.asof) {
+                merged.value.insert(key, listing);
             }
         }
     }
-    Ok(settle(newest.into_values().collect()))
+    report.damaged.extend(merged.damaged.iter().cloned());
+    Ok(settle(merged.value.values().cloned().collect()))
 }
 
 /// Only the newest snapshot says who is listed. An older "active" row is superseded by a newer active one of the symbol

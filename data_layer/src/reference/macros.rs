@@ -5,7 +5,8 @@
 //! newer answer over an older one, and neighbours with the same value are joined. Any way of cutting the questions gives
 //! the same table.
 
-use super::{ReferenceReport, read_table, sources};
+use super::sources::{self, Merged};
+use super::{ReferenceReport, read_table};
 use crate::calendar::Calendar;
 use crate::error::Result;
 use crate::frame;
@@ -92,32 +93,41 @@ fn statements(rows: &DataFrame) -> Result<Vec<Statement>> {
     Ok(out)
 }
 
-/// Merge every answer on the drive, older answers first.
-pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Macros> {
-    let mut said: BTreeMap<(String, TradingDay), Vec<(usize, Vintage)>> = BTreeMap::new();
-    for (order, (_, manifest)) in sources::manifests(root, table::RAW_MACROS)?.into_iter().enumerate() {
+/// What was said of each observation of a series, each time by the newest answer that said so.
+pub(super) type Said = BTreeMap<(String, TradingDay), Vec<(usize, Vintage)>>;
+
+/// Merge every answer on the drive, older answers first; those that were merged before are not read again.
+pub(super) fn build(root: &DataRoot, merged: &mut Merged<Said>, report: &mut ReferenceReport) -> Result<Macros> {
+    let manifests = sources::manifests(root, table::RAW_MACROS)?;
+    let from = merged.go_on(root, &manifests);
+    for (order, (_, manifest)) in manifests.iter().enumerate().skip(from) {
         for segment in &manifest.segments {
             let rows = match sources::read(root, segment)? {
                 Ok(rows) => statements(&rows),
                 Err(_) => Ok(Vec::new()),
             };
             let Ok(rows) = rows else {
-                report.damaged.push(segment.path.to_string());
+                merged.damaged.push(segment.path.to_string());
                 continue;
             };
             if rows.is_empty() && segment.rows > 0 {
-                report.damaged.push(segment.path.to_string());
+                merged.damaged.push(segment.path.to_string());
             }
-            for s in rows {
-                said.entry((s.series, s.observed)).or_default().push((order, s.vintage));
-            }
+            rows.into_iter().for_each(|s| hear(merged.value.entry((s.series, s.observed)).or_default(), order, s.vintage));
         }
     }
+    report.damaged.extend(merged.damaged.iter().cloned());
     let mut out = Macros::default();
-    for ((series, observed), all) in said {
-        out.0.entry(series).or_default().insert(observed, joined(all));
+    for ((series, observed), all) in &merged.value {
+        out.0.entry(series.clone()).or_default().insert(*observed, joined(all.clone()));
     }
     Ok(out)
+}
+
+/// Every session asks again for more than a year, and is told nearly the same: what was said before is kept once, by the newest that said it.
+pub(super) fn hear(said: &mut Vec<(usize, Vintage)>, order: usize, vintage: Vintage) {
+    said.retain(|(_, v)| *v != vintage);
+    said.push((order, vintage));
 }
 
 /// Lay statements over each other: by first day, then age of the answer; equal neighbours become one.

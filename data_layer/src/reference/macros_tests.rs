@@ -43,6 +43,19 @@ proptest! {
     }
 
     #[test]
+    fn what_is_said_again_and_again_is_kept_once_and_means_the_same(said in prop::collection::vec((0usize..6, 0i32..8, 0u8..3, prop::option::of(0i32..12)), 0..40)) {
+        let mut said: Vec<(usize, Vintage)> = said
+            .into_iter()
+            .map(|(order, from, value, days)| (order, Vintage { value: Some(f64::from(value)), from: day(from), until: days.map(|n| day(from + n)) }))
+            .collect();
+        said.sort_by_key(|(order, _)| *order);
+        let mut heard = Vec::new();
+        said.iter().for_each(|(order, v)| hear(&mut heard, *order, *v));
+        prop_assert!(heard.len() <= said.len());
+        prop_assert_eq!(joined(heard), joined(said));
+    }
+
+    #[test]
     fn asking_again_later_replaces_open_ends_and_changes_nothing_before(
         starts in prop::collection::btree_set(0i32..300, 1..20), values in prop::collection::vec(0u8..4, 20), asked in 0i32..320
     ) {

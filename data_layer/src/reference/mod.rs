@@ -85,11 +85,23 @@ pub fn path_of(table: &str) -> Result<DataPath> {
     DataPath::new(format!("{table}.parquet"))
 }
 
+/// What was read of answers that are told anew every session, and would be read again each time, however many there are.
+#[derive(Default)]
+pub struct Memory {
+    listings: sources::Merged<listings::Newest>,
+    macros: sources::Merged<macros::Said>,
+}
+
 /// Recompute the reference tables from the raw answers. What no vendor was asked for has no table, except the index
 /// membership, which is shipped.
 pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
+    refresh_on(root, &mut Memory::default())
+}
+
+/// The same, reading only what came since the tables were made with this memory.
+pub fn refresh_on(root: &DataRoot, memory: &mut Memory) -> Result<ReferenceReport> {
     let mut report = ReferenceReport::default();
-    let stated = listings::build(root, &mut report)?;
+    let stated = listings::build(root, &mut memory.listings, &mut report)?;
     let mut told = statements::read(root, None)?;
     let changes = actions::ticker_changes(&told);
     let known_tickers = tickers::of(&changes, &stated);
@@ -102,7 +114,7 @@ pub fn refresh_reference(root: &DataRoot, _db: &Db) -> Result<ReferenceReport> {
     let universe = listings::universe_frame(&listings, &staged)?;
     (report.listings, report.corp_actions, report.universe, report.memberships) = (listings.len(), actions.len(), universe.height(), members.len());
     report.delistings = listings.iter().filter(|l| l.delisting_date.is_some()).count();
-    let macros = macros::build(root, &mut report)?;
+    let macros = macros::build(root, &mut memory.macros, &mut report)?;
     report.macros = macros.len();
     let mut tables: Vec<(&str, DataFrame)> = vec![
         (REF_LISTINGS, listings::frame(&listings)?),

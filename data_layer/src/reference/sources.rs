@@ -5,11 +5,35 @@ use crate::qc::QcCode;
 use crate::root::{DataPath, DataRoot};
 use crate::segment::{self, Manifest, Segment};
 use crate::store;
+pub(crate) use crate::store::size;
 use polars::prelude::DataFrame;
 
 /// The manifests of a raw table, oldest first. Data of another world than the root's is refused.
 pub(crate) fn manifests(root: &DataRoot, table: &str) -> Result<Vec<(DataPath, Manifest)>> {
     segment::manifests_for(root, table)
+}
+
+/// What the answers of a table came to, kept so that the next reading reads only those that came since.
+#[derive(Default)]
+pub(crate) struct Merged<T> {
+    read: Vec<DataPath>,
+    pub value: T,
+    /// Segments that could not be used.
+    pub damaged: Vec<String>,
+}
+
+impl<T: Default> Merged<T> {
+    /// The position of the first answer to be read. All are read again where one of those that were read has gone, came before another that
+    /// was read already, could not be used, or has a file of another length now; of a file that was changed otherwise this knows nothing.
+    pub fn go_on(&mut self, root: &DataRoot, manifests: &[(DataPath, Manifest)]) -> usize {
+        let whole = |(path, (now, m)): (&DataPath, &(DataPath, Manifest))| path == now && m.segments.iter().all(|s| size(root, &s.path) == Some(s.bytes));
+        if self.read.len() > manifests.len() || !self.damaged.is_empty() || !self.read.iter().zip(manifests).all(whole) {
+            *self = Self::default();
+        }
+        let known = self.read.len();
+        self.read.extend(manifests.iter().skip(known).map(|(path, _)| path.clone()));
+        known
+    }
 }
 
 /// Why a segment's contents cannot be used.
@@ -35,9 +59,4 @@ fn read_with(root: &DataRoot, segment: &Segment, decode: impl Fn(Vec<u8>) -> Res
         return Ok(Err(QcCode::Schema));
     }
     Ok(Ok(frame))
-}
-
-/// The length of a file in bytes; `None` when it is not there.
-pub(crate) fn size(root: &DataRoot, path: &DataPath) -> Option<u64> {
-    std::fs::metadata(root.locate(path)).ok().map(|m| m.len())
 }

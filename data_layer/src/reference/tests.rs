@@ -170,3 +170,44 @@ fn a_delisting_has_a_reason_and_a_last_value_where_an_event_tells() {
     let of: Vec<(String, Option<f64>)> = load_delistings(&kit.root).unwrap().into_iter().map(|d| (d.reason, d.terminal_value)).collect();
     assert_eq!(of, [("worthless".to_string(), Some(0.0)), ("delisted".into(), None), ("merger".into(), Some(41.5))]);
 }
+
+#[test]
+fn tables_made_with_a_memory_are_those_made_without_and_read_what_is_new() {
+    let (kit, fresh) = (Kit::new(), |kit: &Kit| refresh_reference(&kit.root, &kit.db).unwrap());
+    let mut memory = Memory::default();
+    let mut remembered = |kit: &Kit| refresh_on(&kit.root, &mut memory).unwrap();
+    // Names come, go, and vanish; a list may also come late.
+    let lists: [(&str, &[(&str, Option<&str>, Option<&str>)]); 4] = [
+        ("2018-01-02", &[("AAA", Some("2000-01-03"), None), ("BBB", None, None), ("CCC", Some("2017-05-01"), None)]),
+        ("2018-01-03", &[("AAA", Some("2000-01-03"), None), ("CCC", Some("2017-05-02"), None)]),
+        ("2018-01-01", &[("DDD", Some("2001-01-02"), None)]),
+        ("2018-01-04", &[("AAA", Some("2000-01-03"), Some("2018-01-04")), ("CCC", Some("2017-05-02"), None)]),
+    ];
+    for (asof, rows) in lists {
+        kit.listings(asof, rows);
+        let with = remembered(&kit);
+        let table = load_listings(&kit.root).unwrap();
+        let without = fresh(&kit);
+        assert!(without.rewritten.is_empty() && with.damaged.is_empty(), "{asof}: {without:?}");
+        assert_eq!((with.listings, with.delistings, table), (without.listings, without.delistings, load_listings(&kit.root).unwrap()));
+    }
+    // One that is damaged is said to be each time, and when it is whole again nothing is left of that.
+    let path = crate::segment::manifests_for(&kit.root, table::RAW_LISTINGS).unwrap()[1].1.segments[0].path.clone();
+    let whole = std::fs::read(kit.place(&path)).unwrap();
+    std::fs::write(kit.place(&path), &whole[..whole.len() - 1]).unwrap();
+    for _ in 0..2 {
+        assert_eq!(remembered(&kit).damaged, [path.to_string()]);
+    }
+    std::fs::write(kit.place(&path), &whole).unwrap();
+    assert!(remembered(&kit).damaged.is_empty());
+    assert!(fresh(&kit).rewritten.is_empty());
+    // What was read is not read again: bytes that were changed in place are found by whoever reads all.
+    std::fs::write(kit.place(&path), vec![0; whole.len()]).unwrap();
+    assert!(remembered(&kit).damaged.is_empty() && fresh(&kit).damaged == [path.to_string()]);
+    std::fs::write(kit.place(&path), &whole).unwrap();
+    // A manifest that has gone takes what it said along.
+    let (gone, _) = crate::segment::manifests_for(&kit.root, table::RAW_LISTINGS).unwrap().swap_remove(2);
+    std::fs::remove_file(kit.place(&gone)).unwrap();
+    remembered(&kit);
+    assert!(load_listings(&kit.root).unwrap().iter().all(|l| l.symbol != "DDD") && fresh(&kit).rewritten.is_empty());
+}
