@@ -99,6 +99,9 @@ const NAMES: &[(&str, &str, &str)] = &[
     (table::RAW_FILINGS, "", "filings"),
     (table::REF_SHARES, "", "shares outstanding"),
     (table::REF_EARNINGS, "", "earnings calendar"),
+    (table::RAW_MACROS, "", "Treasury curve"),
+    (table::REF_FUNDAMENTALS, "", "fundamentals"),
+    (table::RAW_OPTIONS, "", "option chains"),
 ];
 
 /// Look at the ledger. `asof` is the last session that is due.

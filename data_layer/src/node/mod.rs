@@ -27,12 +27,14 @@ mod clock;
 mod companies;
 mod damaged;
 mod forward;
+mod lanes;
 mod runs;
 mod schedule;
 mod service;
 mod stages;
 
 pub use clock::Belief;
+pub use lanes::{LaneStanding, lanes};
 pub use runs::{Run, RunState, newest as newest_runs};
 pub use schedule::{Loop, Times};
 pub use service::{LoopBeat, Round, Service, beats};
@@ -221,6 +223,7 @@ impl Node {
             }
         }
         tasks.extend(actions::again(self.endpoints(), &stage, missed));
+        tasks.extend(self.chains(asof)?);
         tasks.extend(beside_the_prices(self.root(), self.endpoints(), &stage, with_revisions(missed)?, Kind::Forward, None)?);
         let now = self.host().now();
         self.db().write(|tx| {
@@ -333,7 +336,7 @@ impl Node {
         let mut audited = self.audit(window, scope)?;
         let mut healed = 0;
         for _ in 0..HEALING_ROUNDS {
-            let seeded = [self.seed_gaps(&audited)?, self.seed_actions(window)?, self.seed_companies()?];
+            let seeded = [self.seed_gaps(&audited)?, self.seed_actions(window)?, self.seed_companies()?, self.seed_lanes()?];
             if seeded.iter().all(|s| s.inserted + s.revived == 0) {
                 break;
             }

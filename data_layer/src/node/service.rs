@@ -224,6 +224,7 @@ impl Service {
         let seeded = self.node.seed_gaps(&audited)?;
         self.node.seed_actions(window)?;
         self.node.seed_companies()?;
+        self.node.seed_lanes()?;
         let percent = |c: &ledger::Coverage| format!("{:.2} %", (c.fraction() * 1e4).floor() / 1e2);
         let minutes = if audited.minutes.expected == 0 { String::new() } else { text!(", minutes {}", percent(&audited.minutes)) };
         let doubts = if audited.doubts == 0 { String::new() } else { text!(", {} corporate actions in doubt", audited.doubts) };

@@ -4,8 +4,9 @@ use super::actions::CorpAction;
 use super::{REF_LISTINGS, ReferenceReport, read_table, sources};
 use crate::error::Result;
 use crate::frame;
-use crate::root::DataRoot;
-use crate::schema::{columns, table};
+use crate::root::{DataPath, DataRoot};
+use crate::schema::{columns, dataset, table};
+use crate::segment::Manifest;
 use crate::time::{DateRange, TradingDay};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,10 +108,22 @@ impl ListingSpans {
     }
 }
 
-/// Merge every snapshot on the drive.
+/// Merge every snapshot on the drive. A list of delisted companies is a second opinion: it tells of names that no snapshot knows, and
+/// moves no day of one that does, because what is expected of a symbol would follow.
 pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec<Listing>> {
+    let (second, first): (Vec<_>, Vec<_>) = sources::manifests(root, table::RAW_LISTINGS)?.into_iter().partition(|(_, m)| m.dataset == dataset::DELISTINGS);
+    let mut out = settle(newest(root, &first, report)?);
+    let more = newest(root, &second, report)?;
+    let known: BTreeSet<String> = out.iter().map(|l| l.symbol.clone()).collect();
+    out.extend(settle(more.into_iter().filter(|l| !known.contains(&l.symbol)).collect()));
+    out.sort_by(|a, b| (&a.symbol, a.ipo_date, a.delisting_date).cmp(&(&b.symbol, b.ipo_date, b.delisting_date)));
+    Ok(out)
+}
+
+/// What the answers say of each listing, the newest word of each.
+fn newest(root: &DataRoot, answers: &[(DataPath, Manifest)], report: &mut ReferenceReport) -> Result<Vec<Listing>> {
     let mut newest: BTreeMap<(String, Option<TradingDay>), Listing> = BTreeMap::new();
-    for (_, manifest) in sources::manifests(root, table::RAW_LISTINGS)? {
+    for (_, manifest) in answers {
         for segment in &manifest.segments {
             let rows = match sources::read(root, segment)? {
                 Ok(rows) if frame::require(&rows, columns::LISTINGS).is_ok() => rows,
@@ -127,7 +140,7 @@ pub(super) fn build(root: &DataRoot, report: &mut ReferenceReport) -> Result<Vec
             }
         }
     }
-    Ok(settle(newest.into_values().collect()))
+    Ok(newest.into_values().collect())
 }
 
 /// Only the newest snapshot says who is listed. An older "active" row is superseded by a newer active one of the symbol

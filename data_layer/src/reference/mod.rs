@@ -18,6 +18,7 @@ mod fundamentals;
 mod listings;
 mod companies;
 mod company_partitions;
+mod beside_partitions;
 mod shares;
 mod earnings;
 mod index_coverage;

@@ -2,7 +2,7 @@
 //! completely, and the answer is still readable: by the making of the tables, which reads every answer before each audit, and by
 //! this audit where something changed or all is read.
 
-use super::{REF_LISTINGS, SP500, action_partitions, company_partitions, sources};
+use super::{REF_LISTINGS, SP500, action_partitions, beside_partitions, company_partitions, sources};
 use crate::control::Db;
 use crate::error::Result;
 use crate::ledger::{self, Change, Key, Row, Verdict};
@@ -121,7 +121,8 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
             found.say(db, table, want)?;
         }
     }
-    company_partitions::audit(&task, &mut found)?;
+    let filed = company_partitions::audit(&task, &mut found)?;
+    beside_partitions::audit(&task, &filed, &mut found)?;
     ledger::apply(db, &found.changes)?;
     if !found.seen.is_empty() {
         let put = "INSERT OR REPLACE INTO audited_answers VALUES (?1, ?2)";
