@@ -93,7 +93,8 @@ impl Look<'_> {
         if name == dataset::FUNDAMENTALS && !self.knows_companies() {
             return Err(text!("it needs the list of companies, which is not collected (SEC_CONTACT, then trademl pi-data-node)"));
         }
-        let Some(entry) = endpoints.open_routes(name, self.asof).into_iter().find(|e| self.is_here(e.vendor)) else {
+        let open = |e: &&Entry| self.is_here(e.vendor) && !self.of(e).is_some_and(Entitlement::blocked);
+        let Some(entry) = endpoints.routes(name, self.asof).into_iter().find(open) else {
             return Err(self.closed(best));
         };
         self.verified(entry).map(|()| entry)
@@ -229,7 +230,9 @@ impl Node {
         let symbols: BTreeSet<&String> = stage.universe.symbols.iter().collect();
         let known = reference::load_companies(self.root())?;
         let companies: BTreeSet<String> = known.into_iter().filter(|t| symbols.contains(&t.symbol)).map(|t| t.cik).collect();
-        let asked = reference::days_asked(self.root(), table::RAW_FUNDAMENTALS, dataset::FUNDAMENTALS)?;
+        let mut asked = reference::days_asked(self.root(), table::RAW_FUNDAMENTALS, dataset::FUNDAMENTALS)?;
+        // That the SEC has no numbers of a company is an answer too, and leaves none behind.
+        self.without_numbers()?.into_iter().for_each(|(cik, days)| drop(asked.entry(cik).or_insert(days)));
         let (reports, from, end) = (reference::report_days(self.root())?, start.plus_days(-BEFORE_DAYS), asof.plus_days(1));
         let (mut new, mut first, mut early) = (Vec::new(), Vec::new(), Vec::new());
         for cik in &companies {
@@ -246,6 +249,16 @@ impl Node {
         }
         let left = usize::from(wish.companies_a_day()).saturating_sub(self.seeded_today(dataset::FUNDAMENTALS)?);
         Ok(new.into_iter().chain(first).chain(early).take(left).collect())
+    }
+
+    /// Companies that the SEC has no file of, and the days about which it was asked last.
+    fn without_numbers(&self) -> Result<BTreeMap<String, DateRange>> {
+        let conn = self.db().lock()?;
+        let sql = "SELECT symbol, start_date, max(end_date) FROM backfill_queue WHERE dataset = ?1 AND outcome = 'UNKNOWN_SYMBOL' GROUP BY symbol";
+        let mut st = conn.prepare_cached(sql)?;
+        let rows = st.query_map([dataset::FUNDAMENTALS], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        let rows: Vec<(String, String, String)> = rows.collect::<std::result::Result<_, _>>()?;
+        rows.into_iter().map(|(cik, start, end)| Ok((cik, DateRange::new(start.parse()?, end.parse()?)?))).collect()
     }
 
     /// Rows of a dataset that were put in today (UTC), or wait since earlier, those that somebody asked for by hand left out.

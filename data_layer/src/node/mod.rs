@@ -241,9 +241,8 @@ impl Node {
             let windows = waiting.get(&(gap.dataset.clone(), gap.symbol.clone()));
             windows.is_some_and(|all| all.iter().any(|w| w.start <= gap.range.start && gap.range.end <= w.end))
         };
-        let refused = |gap: &&Gap| {
-            gap.qc_code == QcCode::NotEntitled.as_str() && self.endpoints().open_routes(&gap.dataset, gap.range.end.plus_days(-1)).is_empty()
-        };
+        let refused =
+            |gap: &&Gap| gap.qc_code == QcCode::NotEntitled.as_str() && self.endpoints().open_routes(&gap.dataset, gap.range.end.plus_days(-1)).is_empty();
         let tasks: Vec<NewTask> = audited
             .gaps
             .iter()

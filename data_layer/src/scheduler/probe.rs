@@ -12,7 +12,7 @@ use crate::queue::{self, Kind};
 use crate::schema::dataset;
 use crate::sourcing::entitlement::{self, Entitlement, LiveStatus};
 use crate::sourcing::{BESIDE, BackfillConfig, EdgeConfig, Entry, Vendor, Vendors};
-use crate::time::{DateRange, UtcTime, new_york};
+use crate::time::{DateRange, TradingDay, UtcTime, new_york};
 use crate::vendor::classify::Class;
 use crate::vendor::{Batch, Under, alpaca, alpha_vantage, connector, finnhub, fmp, fred, massive, sec_edgar, tiingo, treasury};
 use serde::{Deserialize, Serialize};
@@ -228,21 +228,20 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
     let mut symbols = symbols.to_vec();
     symbols.sort();
     symbols.dedup();
-    let batch = Batch {
-        dataset: entry.dataset.clone(),
-        symbols,
-        range: DateRange::new(session, session.plus_days(1))?,
-        page_rows: entry.page_rows,
-        under: Under::new(),
-    };
+    // The Treasury has no curve on a bank holiday that is a session; its feeds are of a calendar year.
+    let curve = entry.dataset == dataset::TREASURY;
+    let first = TradingDay::ymd(session.year(), 1, 1).filter(|_| curve).map_or(session, |year| session.plus_days(-7).max(year));
+    let batch =
+        Batch { dataset: entry.dataset.clone(), symbols, range: DateRange::new(first, session.plus_days(1))?, page_rows: entry.page_rows, under: Under::new() };
     let connector = connector(entry.vendor);
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for request in connector.plan(&batch)? {
         let name = request.unique.clone().unwrap_or_else(|| entry.lane.clone());
         match ctx.fetcher.get(&request, Kind::QcProbe).await? {
             Ok(body) => match connector.decode(&batch, &request, &body.bytes) {
-                Ok(page) if page.rows.is_empty() && page.follow.is_empty() && !connector.may_be_empty(&entry.dataset) => {
-                    return Ok(Some((LiveStatus::Unprobed, text!("answered, without rows for {}", batch.symbols.join(", ")))));
+                Ok(page) if page.rows.is_empty() && page.follow.is_empty() && (curve || !connector.may_be_empty(&entry.dataset)) => {
+                    let of = if batch.symbols.is_empty() { batch.range.to_string() } else { batch.symbols.join(", ") };
+                    return Ok(Some((LiveStatus::Unprobed, text!("answered, without rows for {of}"))));
                 }
                 Ok(_) => good.push(name),
                 Err(why) => return Ok(Some((LiveStatus::LiveFailed, why))),
