@@ -232,7 +232,9 @@ impl Node {
         let companies: BTreeSet<String> = known.into_iter().filter(|t| symbols.contains(&t.symbol)).map(|t| t.cik).collect();
         let mut asked = reference::days_asked(self.root(), table::RAW_FUNDAMENTALS, dataset::FUNDAMENTALS)?;
         // That the SEC has no numbers of a company is an answer too, and leaves none behind.
-        self.without_numbers()?.into_iter().for_each(|(cik, days)| drop(asked.entry(cik).or_insert(days)));
+        for (cik, days) in self.without_numbers()? {
+            asked.entry(cik).or_insert(days);
+        }
         let (reports, from, end) = (reference::report_days(self.root())?, start.plus_days(-BEFORE_DAYS), asof.plus_days(1));
         let (mut new, mut first, mut early) = (Vec::new(), Vec::new(), Vec::new());
         for cik in &companies {
