@@ -63,23 +63,26 @@ fn first<'a>(answers: &[Answer], sessions: &'a [TradingDay]) -> &'a [TradingDay]
     sessions.get(sessions.partition_point(|d| *d < from)..).unwrap_or_default()
 }
 
-/// A row for each session since the first chain: of as many underlyings as had been begun by then and are wanted still.
+/// A row for each session since the first chain: of as many underlyings as had been begun by then and are wanted still. An answer without a
+/// contract is an answer, and not one to be content with.
 fn chains(answers: &[Answer], names: &[String], sessions: &[TradingDay]) -> Vec<Row> {
     let of = |name: &String| answers.iter().filter(|a| a.symbols.as_ref().is_some_and(|s| s.contains(name))).collect::<Vec<_>>();
     let known: Vec<Vec<&Answer>> = names.iter().map(of).filter(|all| !all.is_empty()).collect();
     let mut out = Vec::new();
     for dt in sessions {
         let begun = || known.iter().filter(|all| all.iter().any(|a| a.from <= *dt));
-        let seen: Vec<&Answer> = begun().filter_map(|all| all.iter().find(|a| a.from <= *dt && *dt < a.to).copied()).collect();
-        let (wanted, here) = (begun().count() as u64, seen.len() as u64);
+        let seen: Vec<&Answer> = begun().filter_map(|all| all.iter().rfind(|a| a.from <= *dt && *dt < a.to).copied()).collect();
+        let (wanted, answered) = (begun().count(), seen.len());
+        let here = seen.iter().filter(|a| a.rows > 0).count();
         let code = match () {
             () if wanted == 0 => continue,
             () if here == wanted => QcCode::Ok,
+            () if answered == wanted => QcCode::SuspiciousEmpty,
             () if Some(dt) == sessions.last() => QcCode::Missing,
             () => QcCode::NotSeen,
         };
         let at = |pick: fn(_, _) -> _| seen.iter().map(|a| a.at).reduce(pick);
-        out.push(row(table::RAW_OPTIONS, Vendor::Alpaca.as_str(), *dt, code, (here, wanted), (at(std::cmp::min), at(std::cmp::max))));
+        out.push(row(table::RAW_OPTIONS, Vendor::Alpaca.as_str(), *dt, code, (here as u64, wanted as u64), (at(std::cmp::min), at(std::cmp::max))));
     }
     out
 }

@@ -71,6 +71,9 @@ fn a_chain_is_expected_from_its_first_day_on_and_cannot_be_made_up_for() {
     assert_eq!(told(&kit, &stage, table::RAW_OPTIONS), want);
     chain(&kit, "SPY", "2018-01-12");
     assert_eq!(told(&kit, &stage, table::RAW_OPTIONS)[3..], rows_of(&[("12", "MISSING", 1, 2)]));
+    let friday = range("2018-01-12", "2018-01-13");
+    kit.commit_rows(Vendor::Alpaca, dataset::OPTIONS_CHAINS, &["QQQ"], friday, &Rows::Quotes(Vec::new()), "2018-01-12T21:20:00Z");
+    assert_eq!(told(&kit, &stage, table::RAW_OPTIONS)[3..], rows_of(&[("12", "SUSPICIOUS_EMPTY", 1, 2)]), "a chain without a contract");
     // An underlying that is not wanted any more is not expected any more.
     wish(&kit, r#"{options_chains: {collect: true, symbols: ["SPY"]}}"#);
     assert_eq!(told(&kit, &stage, table::RAW_OPTIONS)[2..], rows_of(&[("11", "OK", 1, 1), ("12", "OK", 1, 1)]));

@@ -25,6 +25,8 @@ pub(super) struct Answer {
     pub from: TradingDay,
     pub to: TradingDay,
     pub at: UtcTime,
+    /// Rows that it brought.
+    pub rows: u64,
 }
 
 /// What an audit of the reference tables looks at.
@@ -152,6 +154,7 @@ fn answers(root: &DataRoot, manifests: Vec<(DataPath, Manifest)>, raw: &str, lan
             from: if whole_history { TradingDay(0) } else { manifest.asked.t0 },
             to: manifest.asked.t1,
             at: manifest.ingested_at,
+            rows: manifest.segments.iter().map(|s| s.rows).sum(),
         });
     }
     Ok(out)

@@ -132,6 +132,8 @@ fn a_lane_that_leaves_the_plan_is_off_in_the_vendors_words_and_harms_no_bar() {
     assert_eq!(queued(&node, dataset::OPTIONS_CHAINS).len(), 2, "a lane that is shut is not asked");
     assert_eq!((codes(&node, table::RAW_OPTIONS), codes(&node, table::RAW_MACROS)), (Vec::new(), Vec::new()), "a lane that is off has no rows");
     assert_eq!(bars().into_keys().collect::<Vec<_>>(), ["OK"], "and no bar is doubted for it");
+    let report = crate::findings::findings(&b.ctx.root, &b.ctx.db).unwrap().with_lanes(node.lanes().unwrap()).markdown();
+    assert!(report.contains(&format!("- {off}\n")) && report.contains("- treasury: off, switched off"), "{report}");
     b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
 }
 
