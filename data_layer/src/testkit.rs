@@ -254,6 +254,9 @@ impl Kit {
             "companies" => "raw/companies",
             "filings" => "raw/filings",
             "earnings_calendar" => "raw/earnings_calendar",
+            "delistings" => "raw/listings",
+            "treasury" => "raw/macros_fred",
+            "options_chains" => "raw/options_chains",
             _ => "raw/fundamentals",
         };
         let mut segments = Vec::new();

@@ -387,7 +387,9 @@ fn errors_checks_and_lists_are_told_too() {
     let at = place.display();
     let ids = trademl::commands::doctor::families().into_iter().flat_map(|family| family.checks).map(|check| check.id);
     let vendors = data_layer::sourcing::Vendor::ALL.iter().map(|v| v.as_str());
-    let data: Vec<&str> = DATA.iter().copied().chain(ids).chain(vendors).collect();
+    // Datasets are ids: most of them are told from words by their underscore.
+    let datasets = data_layer::sourcing::DATASETS.iter().copied();
+    let data: Vec<&str> = DATA.iter().copied().chain(ids).chain(vendors).chain(datasets).collect();
     for line in [
         "train --plain --root /nowhere/at/all".to_string(),
         format!("doctor --offline --root {at}"),

@@ -16,7 +16,7 @@ use data_layer::node::{self, LoopBeat};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{table, timeframe};
 use data_layer::time::UtcTime;
-use data_layer::{export, ledger, queue, rebuild as rebuilding, reference, stage};
+use data_layer::{env_file, export, ledger, queue, rebuild as rebuilding, reference, sourcing, stage};
 use engine::models::registry::{Registry, Stage};
 use engine::pipelines::trial_stats;
 use serde_json::{Value, json};
@@ -48,12 +48,14 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
     let stage = stage::load_optional(&root)?;
     let budgets = crate::steps::screens::budgets(&root, &db)?;
     let forecast = if *brief { None } else { crate::steps::screens::foretold(host, &root, &db)? };
+    let vendors = sourcing::vendors_from(host, &root, &env_file::load(host)?)?;
+    let lanes = if stage.is_some() { node::lanes(&root, &db, &vendors)? } else { Vec::new() };
     let loops: Vec<LoopBeat> = node::beats(&db)?;
     let (next, why) = next(&root, stage.is_some())?;
     if args.json {
         let out = json!({
             "v": 1, "ok": true, "dataset": root.drive().dataset, "stage": stage.as_ref().map(|s| s.stage), "coverage": coverage, "queue": queued,
-            "budgets": budgets, "forecast": forecast, "loops": loops, "next": {"command": next, "why": why},
+            "budgets": budgets, "lanes": lanes, "forecast": forecast, "loops": loops, "next": {"command": next, "why": why},
         });
         emit(&out.to_string());
         return Ok(0);
@@ -70,6 +72,7 @@ pub fn status(host: &Host, StatusArgs { root: args, brief }: &StatusArgs) -> Res
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_string();
         say(&text!("  queue {:<18} {:<10} {:<8} {}", text("dataset"), text("kind"), text("status"), row["tasks"]));
     }
+    lanes.iter().for_each(|lane| say(&text!("  lane  {}", lane.sentence())));
     let keyed = |b: &&Standing| b.spent + b.held_back + b.refused > 0 || b.frozen.is_some();
     budgets.iter().filter(keyed).for_each(|b| say(&budget_line(b)));
     forecast.iter().flat_map(forecast_lines).for_each(|line| say(&line));

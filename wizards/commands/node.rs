@@ -10,12 +10,12 @@ use data_layer::audit::AuditScope;
 use data_layer::control::{Db, Which};
 use data_layer::error::Result;
 use data_layer::host::Host;
-use data_layer::node::{Node, Service, Times};
+use data_layer::node::{self, Node, Service, Times};
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::scheduler::{DrainUntil, Quiet};
-use data_layer::sourcing::EdgeConfig;
+use data_layer::sourcing::{self, EdgeConfig};
 use data_layer::time::{DateRange, TradingDay};
-use data_layer::{findings, rebuild, reference, store};
+use data_layer::{env_file, findings, rebuild, reference, store};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ pub fn run(host: &Host, log: &Log, args: &NodeArgs) -> Result<u8> {
             let window = DateRange::new(from.parse()?, to.parse::<TradingDay>()?.plus_days(1))?;
             fetch(&steps::node::open(&world.host, &root)?, &report, dataset, symbols, window)?;
         }
-        NodeCommand::Report { json } => findings_of(&root, *json)?,
+        NodeCommand::Report { json } => findings_of(&world.host, &root, *json)?,
         NodeCommand::Watch => {}
     }
     drop(held);
@@ -69,9 +69,10 @@ fn fetch(node: &Node, report: &Reporter, dataset: &str, symbols: &[String], wind
 }
 
 /// The report as Markdown and JSON below `reports/data/`, and one of them on standard output.
-fn findings_of(root: &DataRoot, json: bool) -> Result<()> {
+fn findings_of(host: &Host, root: &DataRoot, json: bool) -> Result<()> {
     let db = Db::open(root, Which::Node)?;
-    let found = findings::findings(root, &db)?;
+    let vendors = sourcing::vendors_from(host, root, &env_file::load(host)?)?;
+    let found = findings::findings(root, &db)?.with_lanes(node::lanes(root, &db, &vendors)?);
     let (text, data) = (found.markdown(), store::canonical_json(&found)?);
     store::write_atomic(root, &DataPath::new("reports/data/findings.md")?, text.as_bytes())?;
     store::write_atomic(root, &DataPath::new("reports/data/findings.json")?, data.as_bytes())?;

@@ -152,12 +152,15 @@ pub fn bootstrap(host: &Host, root: &DataRoot, stage: &Stage, window: DateRange,
     node::bootstrap(root, &endpoints, stage, window, Some(run))
 }
 
-/// Seed the dated listings, the corporate actions and every symbol's years.
+/// Seed the dated listings, the corporate actions, every symbol's years and the lanes beside the prices; say how these stand.
 pub fn seed_bootstrap(act: &Act<'_>, window: DateRange) -> Result<queue::SeedReport> {
     super::preamble::believe_clock(act.host, act.root)?;
     let node = open(act.host, act.root)?;
-    let report = node.seed(&node.bootstrap(&stage::load(act.root)?, window, Some(act.run))?)?;
+    let mut report = node.seed(&node.bootstrap(&stage::load(act.root)?, window, Some(act.run))?)?;
+    let beside = node.seed_lanes()?;
+    (report.inserted, report.revived, report.kept) = (report.inserted + beside.inserted, report.revived + beside.revived, report.kept + beside.kept);
     act.note(&text!("{} tasks queued", report.inserted + report.revived));
+    node.lanes()?.iter().for_each(|lane| act.note(&lane.sentence()));
     Ok(report)
 }
 

@@ -170,6 +170,7 @@ fn promises(setup: &Setup, sessions: usize, room: String) -> (Vec<String>, Vec<S
     let asides = vec![
         "in a day: each new session asked for within 31 minutes of the close, exported at the maintenance time".into(),
         "in a week: dated listings refreshed (2 of 25 free calls a day), gaps healed or explained".into(),
+        "beside the prices: what backfill.yml collects of the Treasury's curve, delistings, fundamentals and option chains, once a vendor has answered".into(),
     ];
     (notes, asides)
 }

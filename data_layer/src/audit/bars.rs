@@ -53,6 +53,10 @@ impl Catalogue {
         let tickers = Tickers::load(root)?;
         Ok((Self { manifests: days, tickers: tickers.clone() }, Self { manifests: minutes, tickers }))
     }
+    /// Who has brought bars.
+    pub fn vendors(&self) -> BTreeSet<&str> {
+        self.manifests.iter().map(|(_, m)| m.vendor.as_str()).collect()
+    }
     /// Answers of a dataset that were had and are gone, and would serve in the place of older ones.
     pub fn lost(&self, db: &Db, dataset: &str) -> Result<Vec<Damaged>> {
         let all: Vec<&Manifest> = self.manifests.iter().map(|(_, m)| m).collect();

@@ -115,8 +115,9 @@ fn is_worth_asking(row: &Row, answers: &[&Ask<'_>], now: UtcTime) -> bool {
     let code = row.verdict.qc_code.as_str();
     match row.verdict.status {
         Status::Green => return false,
-        // Bytes that were lost are always asked for again.
-        Status::Red if matches!(code, "MISSING" | "CHECKSUM_MISMATCH") => return true,
+        // Bytes that were lost are always asked for again, and so is what nobody has answered for: whether somebody may be asked now is
+        // for the planner to know, who has the keys.
+        Status::Red if matches!(code, "MISSING" | "CHECKSUM_MISMATCH" | "NOT_ENTITLED") => return true,
         Status::Amber if !matches!(code, "SUSPICIOUS_EMPTY" | "NULL_CELLS" | "SHORT_SESSION") => return false,
         _ => {}
     }

@@ -25,6 +25,7 @@ mod config;
 mod gaps;
 pub(crate) mod minutes;
 mod plan;
+mod shut;
 pub(crate) mod state;
 mod verdict;
 
@@ -89,7 +90,15 @@ pub fn audit_scan(root: &DataRoot, db: &Db, refreshed: &ReferenceReport, scope: 
     let gone = state::gone(root, db)?;
     let scope = if gone.is_empty() { scope } else { AuditScope::Full };
     let symbols = if stage.is_active(dataset::EQUITIES_EOD) { stage.universe.symbols.clone() } else { Vec::new() };
-    let facts = Facts { spans: ListingSpans::load(root)?, tickers: catalogue.tickers.clone(), actions: effects(root)?, doubts: doubts(root)? };
+    let shut = |of: &bars::Catalogue, tf: &str| shut::Shut::load(root, db, tf, &of.vendors(), whole.asof);
+    let facts = Facts {
+        spans: ListingSpans::load(root)?,
+        tickers: catalogue.tickers.clone(),
+        actions: effects(root)?,
+        doubts: doubts(root)?,
+        shut: shut(&catalogue, timeframe::DAY)?,
+        shut_minutes: shut(&minutes, timeframe::MINUTE)?,
+    };
     let mut plan = plan::make(root, db, &catalogue, &facts, &symbols, scope, known, whole)?;
 
     judge(root, db, &catalogue, &facts, &mut plan, config, &mut report)?;
@@ -128,6 +137,9 @@ pub(crate) struct Facts {
     pub actions: BTreeMap<String, Vec<Action>>,
     /// Sessions of a symbol on which an action is in doubt.
     pub doubts: BTreeMap<String, BTreeMap<TradingDay, QcCode>>,
+    /// Days whose day bars, and whose minutes, nobody may be asked for.
+    pub shut: shut::Shut,
+    pub shut_minutes: shut::Shut,
 }
 
 /// The session on which each doubtful action shows in the prices. An action that is not applied weighs more than two that differ.
@@ -178,6 +190,7 @@ fn judge(
             series: &series,
             of_others: &of_others,
             tickers: &facts.tickers,
+            shut: &facts.shut,
         };
         let judged = verdict::judge(&input, config);
         report.symbols_judged += 1;

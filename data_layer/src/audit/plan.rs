@@ -2,7 +2,7 @@
 
 use super::bars::{self, Catalogue, Collected};
 use super::minutes::Wanted;
-use super::{Facts, state};
+use super::{Facts, shut, state};
 use crate::calendar::Calendar;
 use crate::control::Db;
 use crate::error::Result;
@@ -38,6 +38,8 @@ pub(super) struct Plan {
     /// All that the ledger answers for.
     everything: DateRange,
     facts: BTreeMap<String, String>,
+    /// What the next audit is to know of lanes that were shut or opened.
+    shut: Option<String>,
     seen: state::Seen,
 }
 
@@ -119,6 +121,7 @@ pub(super) fn make(
             }
         }
     }
+    let (mut refused, shut) = facts.shut.news(db, timeframe::DAY, everything)?;
     let mut plan = Plan {
         depth,
         dirty: BTreeMap::new(),
@@ -127,11 +130,13 @@ pub(super) fn make(
         touched,
         everything,
         facts: BTreeMap::new(),
+        shut,
         seen: state::Seen::default(),
     };
     for symbol in &wanted {
         let digest = facts_digest(facts, symbol)?;
         let mut changed = spans.remove(symbol).unwrap_or_default();
+        changed.extend(refused.remove(*symbol).unwrap_or_default());
         if let Some(known) = known {
             // Sessions that the ledger has never answered for.
             changed.push(DateRange { start: everything.start, end: known.start });
@@ -173,11 +178,12 @@ pub(super) fn told<'a>(facts: &'a Facts, symbol: &str) -> Option<Vec<(Option<Tra
 /// Remember what the ledger now reflects. Runs after its rows are committed, so that a crash in between repeats work, never skips it.
 pub(super) fn finish(db: &Db, catalogue: &Catalogue, plan: &Plan, whole: Scope) -> Result<()> {
     let news = plan.seen.news(catalogue.manifests.iter().map(|(p, _)| p.as_str()), &plan.facts, &plan.dropped);
-    if news.is_empty() && scope::in_db(&*db.lock()?)? == Some(whole) {
+    if news.is_empty() && plan.shut.is_none() && scope::in_db(&*db.lock()?)? == Some(whole) {
         return Ok(());
     }
     db.write(|tx| {
         news.save(tx, timeframe::DAY)?;
+        shut::remember(tx, timeframe::DAY, plan.shut.as_ref())?;
         scope::set_in_db(tx, whole)
     })
 }

@@ -2,6 +2,7 @@
 
 use super::AuditConfig;
 use super::bars::{Ask, Damaged, Origin, Series};
+use super::shut::Shut;
 use crate::calendar::Calendar;
 use crate::ledger::{Key, Row, Verdict};
 use crate::qc::{self, Action, QcCode};
@@ -30,6 +31,8 @@ pub(super) struct Input<'a> {
     /// Bars that are stored under the symbol and are another company's.
     pub of_others: &'a Series,
     pub tickers: &'a Tickers,
+    /// Days of which nobody may be asked.
+    pub shut: &'a Shut,
 }
 
 impl Input<'_> {
@@ -93,7 +96,7 @@ pub(super) fn judge(input: &Input<'_>, config: &AuditConfig) -> Judged {
                 let judged = if origin.rows > 1 { QcCode::Duplicates } else { judged };
                 present(input.symbol, *day, origin, newest_damage(&superseding, origin, *day).unwrap_or(judged), DAY)
             }
-            None => input.absent(*day, &Silence { asks: input.asks, damaged: &damaged, first_bar, listed, usual }),
+            None => input.absent(*day, &Silence { asks: input.asks, damaged: &damaged, first_bar, listed, usual, shut: input.shut.contains(*day) }),
         };
         out.rows.push(row);
     }
@@ -144,16 +147,19 @@ pub(super) struct Silence<'a> {
     pub listed: Listed,
     /// The vendor that would be asked.
     pub usual: &'a str,
+    /// Whether every vendor that could serve the session has refused the lane.
+    pub shut: bool,
 }
 
-/// The row of a partition without bars: damaged, never asked for, or answered with nothing.
+/// The row of a partition without bars: damaged, never asked for (and perhaps not to be asked for), or answered with nothing.
 pub(super) fn absent(symbol: &str, day: TradingDay, silence: &Silence<'_>, size: Size) -> Row {
     if let Some(d) = silence.damaged.iter().find(|d| d.days.contains(day)) {
         return row(symbol, day, &d.vendor, d.code, 0, size);
     }
     let answers: Vec<&Ask<'_>> = silence.asks.iter().filter(|a| a.days.contains(day)).collect();
     let Some(newest) = answers.last() else {
-        return row(symbol, day, silence.usual, QcCode::Missing, 0, size);
+        let code = if silence.shut { QcCode::NotEntitled } else { QcCode::Missing };
+        return row(symbol, day, silence.usual, code, 0, size);
     };
     let code = if silence.listed == Listed::Unknown && silence.first_bar.is_some_and(|first| day < first) {
         QcCode::BeforeFirstBar

@@ -99,6 +99,9 @@ const NAMES: &[(&str, &str, &str)] = &[
     (table::RAW_FILINGS, "", "filings"),
     (table::REF_SHARES, "", "shares outstanding"),
     (table::REF_EARNINGS, "", "earnings calendar"),
+    (table::RAW_MACROS, "", "Treasury curve"),
+    (table::REF_FUNDAMENTALS, "", "fundamentals"),
+    (table::RAW_OPTIONS, "", "option chains"),
 ];
 
 /// Look at the ledger. `asof` is the last session that is due.
@@ -154,7 +157,7 @@ pub fn meaning(code: &str) -> &'static str {
         "OHLC" => "a price of zero or below, or outside the bar's own high and low",
         "DUPLICATES" => "the same stamp twice, or stamps out of order",
         "QUARANTINED" => "the bar is of another company, which had the ticker on that day: asked again under the right one",
-        "NOT_ENTITLED" => "the plan of the key does not hold it",
+        "NOT_ENTITLED" => "the key's plan does not include it, in the words of every vendor that could be asked: asked again by itself when a lane opens",
         "NOT_AUDITED" => "nobody has looked at these sessions yet",
         "SHORT_SESSION" => "45 to 90 % of the session's minutes",
         "LONG_SESSION" => "more than 120 % of the minutes that the calendar expects",

@@ -6,6 +6,7 @@
 
 use crate::control::Db;
 use crate::error::Result;
+use crate::node::LaneStanding;
 use crate::root::DataRoot;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ pub struct Findings {
     pub v: u32,
     /// The drive's dataset: `real`, or a world.
     pub world: String,
+    /// Lanes beside the prices, with the keys of the host that reports.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneStanding>,
     pub sections: Vec<Section>,
     /// Anomalies without an explanation.
     pub unexplained: u64,
@@ -65,6 +69,11 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// With what is collected beside the prices, and why the rest is not.
+    #[must_use]
+    pub fn with_lanes(self, lanes: Vec<LaneStanding>) -> Self {
+        Self { lanes, ..self }
+    }
     /// For people.
     pub fn markdown(&self) -> String {
         text::markdown(self)
@@ -84,7 +93,7 @@ pub fn findings(root: &DataRoot, db: &Db) -> Result<Findings> {
     let sections: Vec<Section> = sections.into_iter().flatten().collect();
     let unexplained = sections.iter().flat_map(|s| &s.anomalies).filter(|a| a.explanation.is_empty()).map(|a| a.count).sum();
     let violations = sections.iter().flat_map(|s| &s.checks).map(|c| c.violations).sum();
-    Ok(Findings { v: 1, world: root.drive().dataset.clone(), sections, unexplained, violations })
+    Ok(Findings { v: 1, world: root.drive().dataset.clone(), lanes: Vec::new(), sections, unexplained, violations })
 }
 
 /// Collects a class: counts all, keeps the first few as examples.

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 pub(super) fn markdown(all: &Findings) -> String {
     let mut out = format!("# What is on the drive\n\nWorld: {}. Unexplained anomalies: {}. Failed checks: {}.\n", all.world, all.unexplained, all.violations);
+    if !all.lanes.is_empty() {
+        out.push_str("\n## lanes beside the prices\n\n");
+        all.lanes.iter().for_each(|lane| out.push_str(&format!("- {}\n", lane.sentence())));
+    }
     for section in &all.sections {
         out.push_str(&one(section));
     }

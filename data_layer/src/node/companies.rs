@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 /// Days after which the list of tickers is asked for again.
 const LIST_DAYS: i32 = 7;
 /// Days before the stage's first session from which counts of shares are wanted: the first session needs one.
-const BEFORE_DAYS: i32 = 400;
+pub(super) const BEFORE_DAYS: i32 = 400;
 /// How far the days on which companies report are asked for.
 pub(super) const CALENDAR_DAYS: i32 = 45;
 
@@ -69,7 +69,7 @@ impl Node {
         Ok(vec![scheduler::market_task(self.endpoints(), dataset::COMPANIES, DateRange::new(asof, asof.plus_days(1))?, kind, None)?])
     }
 
-    fn of_company(&self, name: &str, cik: &str, start: TradingDay, end: TradingDay, again: bool) -> Result<Option<NewTask>> {
+    pub(super) fn of_company(&self, name: &str, cik: &str, start: TradingDay, end: TradingDay, again: bool) -> Result<Option<NewTask>> {
         let Ok(window) = DateRange::new(start, end) else { return Ok(None) };
         let kind = if again { Kind::Forward } else { Kind::Bootstrap };
         let task = scheduler::market_task(self.endpoints(), name, window, kind, None)?;
@@ -77,7 +77,7 @@ impl Node {
     }
 
     /// What lies before the days that were asked about, where the window has grown backwards. Not before the lane's first day.
-    fn earlier(&self, name: &str, cik: &str, start: TradingDay, asked: Option<DateRange>) -> Result<Option<NewTask>> {
+    pub(super) fn earlier(&self, name: &str, cik: &str, start: TradingDay, asked: Option<DateRange>) -> Result<Option<NewTask>> {
         let Some(asked) = asked else { return Ok(None) };
         let depth = self.endpoints().entry(Vendor::SecEdgar, name).and_then(|entry| self.endpoints().depth(entry));
         self.of_company(name, cik, depth.map_or(start, |depth| depth.max(start)), asked.start, false)

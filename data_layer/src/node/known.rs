@@ -1,10 +1,10 @@
 //! What the planner found the last time, so that it does not look for it again.
 //!
-//! Three looks go through all that a drive holds: the audit, the one for actions that nobody was asked about, and the one for companies.
-//! What they find follows from the answers that were entered, the rows that wait, what the ledger counts, a few small files and the newest
-//! session that is over. While these are as a look left them it is not made again, so that a round in which nothing happened costs no more
-//! on an old drive than on a young one. All of it is in memory: a service that begins looks at everything, and so does every night's planner,
-//! which is also the one that notices what nobody told the database.
+//! Four looks go through all that a drive holds: the audit, and those for actions that nobody was asked about, for companies, and for the
+//! lanes beside the prices. What they find follows from the answers that were entered, the rows that wait, what the ledger counts, a few
+//! small files and the newest session that is over. While these are as a look left them it is not made again, so that a round in which
+//! nothing happened costs no more on an old drive than on a young one. All of it is in memory: a service that begins looks at everything,
+//! and so does every night's planner, which is also the one that notices what nobody told the database.
 
 use super::{Node, newest_due};
 use crate::audit::{AuditReport, AuditScope};
@@ -12,6 +12,7 @@ use crate::calendar::Calendar;
 use crate::error::Result;
 use crate::root::DataPath;
 use crate::schema::dataset;
+use crate::sourcing::BESIDE;
 use crate::stage;
 use crate::store;
 use crate::time::DateRange;
@@ -25,6 +26,7 @@ pub(super) struct Known {
     audit: Option<(String, AuditReport)>,
     actions: Option<String>,
     companies: Option<String>,
+    beside: Option<String>,
 }
 
 /// Rows that wait decide about what is asked for next: of these datasets.
@@ -45,10 +47,11 @@ impl Known {
         Ok(report)
     }
 
-    /// Ask for what is missing of actions and of companies; `afresh` whatever was known.
+    /// Ask for what is missing of actions, of companies and of the lanes beside the prices; `afresh` whatever was known.
     pub fn seed(&mut self, node: &Node, window: DateRange, afresh: bool) -> Result<()> {
         look(node, window, OF_ACTIONS, &mut self.actions, afresh, || node.seed_actions(window).map(drop))?;
-        look(node, window, OF_COMPANIES, &mut self.companies, afresh, || node.seed_companies().map(drop))
+        look(node, window, OF_COMPANIES, &mut self.companies, afresh, || node.seed_companies().map(drop))?;
+        look(node, window, &BESIDE, &mut self.beside, afresh, || node.seed_lanes().map(drop))
     }
 }
 
@@ -87,6 +90,10 @@ impl Basis {
         let mut sha = Sha256::new();
         let now = node.host().now();
         sha.update(format!("{window} {} {}", newest_due(node.host())?, Calendar::xnys().last_closed(now)?));
+        if lanes.is_some() {
+            // Of some questions each day has its share, sessions or not.
+            sha.update(format!(" {}", now.utc_day()));
+        }
         let mut files = store::list(node.root(), &DataPath::new("control/configs")?)?;
         files.push(DataPath::new(stage::PATH)?);
         for path in files {
@@ -95,10 +102,10 @@ impl Basis {
         let conn = node.db().lock()?;
         let version = conn.query_row("PRAGMA data_version", [], |r| r.get(0))?;
         say(&mut sha, &conn, ANSWERS, [])?;
+        say(&mut sha, &conn, LANES, [])?;
         match lanes {
             None => say(&mut sha, &conn, LEDGER, [])?,
             Some(lanes) => {
-                say(&mut sha, &conn, LANES, [])?;
                 lanes.iter().try_for_each(|lane| say(&mut sha, &conn, OPEN, [lane]))?;
             }
         }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, code};
 use crate::export;
 use crate::host::Host;
 use crate::ledger;
+use crate::qc::QcCode;
 use crate::queue::{self, Kind, NewTask, SeedReport};
 use crate::reference::{self, ListingSpans, Memory};
 use crate::root::DataRoot;
@@ -28,12 +29,14 @@ mod companies;
 mod damaged;
 mod forward;
 mod known;
+mod lanes;
 mod runs;
 mod schedule;
 mod service;
 mod stages;
 
 pub use clock::Belief;
+pub use lanes::{LaneStanding, lanes};
 pub use runs::{Run, RunState, newest as newest_runs};
 pub use schedule::{Loop, Times};
 pub use service::{LoopBeat, Round, Service, beats};
@@ -227,6 +230,7 @@ impl Node {
             }
         }
         tasks.extend(actions::again(self.endpoints(), &stage, missed));
+        tasks.extend(self.chains(asof)?);
         tasks.extend(beside_the_prices(self.root(), self.endpoints(), &stage, with_revisions(missed)?, Kind::Forward, None)?);
         let now = self.host().now();
         self.db().write(|tx| {
@@ -236,17 +240,20 @@ impl Node {
     }
 
     /// Ask again for what an audit missed, unless it is on its way: a row that waits covers the window. What a vendor has said
-    /// twice that it does not have is asked of the next one.
+    /// twice that it does not have is asked of the next one. What every vendor's plan refuses waits until a lane opens: then the ledger
+    /// says so, and it is asked for.
     pub fn seed_gaps(&self, audited: &AuditReport) -> Result<SeedReport> {
         let waiting = self.waiting()?;
         let on_its_way = |gap: &&Gap| {
             let windows = waiting.get(&(gap.dataset.clone(), gap.symbol.clone()));
             windows.is_some_and(|all| all.iter().any(|w| w.start <= gap.range.start && gap.range.end <= w.end))
         };
+        let refused =
+            |gap: &&Gap| gap.qc_code == QcCode::NotEntitled.as_str() && self.endpoints().open_routes(&gap.dataset, gap.range.end.plus_days(-1)).is_empty();
         let tasks: Vec<NewTask> = audited
             .gaps
             .iter()
-            .filter(|gap| !on_its_way(gap))
+            .filter(|gap| !on_its_way(gap) && !refused(gap))
             .flat_map(|gap| {
                 let symbol = std::slice::from_ref(&gap.symbol);
                 scheduler::bootstrap_tasks(self.endpoints(), &gap.dataset, symbol, gap.range, Kind::Gap, None).tasks
@@ -341,7 +348,7 @@ impl Node {
         let mut audited = self.audit(window, scope)?;
         let mut healed = 0;
         for _ in 0..HEALING_ROUNDS {
-            let seeded = [self.seed_gaps(&audited)?, self.seed_actions(window)?, self.seed_companies()?];
+            let seeded = [self.seed_gaps(&audited)?, self.seed_actions(window)?, self.seed_companies()?, self.seed_lanes()?];
             if seeded.iter().all(|s| s.inserted + s.revived == 0) {
                 break;
             }

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::frame;
 use crate::ledger::Row;
 use crate::qc::QcCode;
-use crate::root::DataRoot;
+use crate::root::{DataPath, DataRoot};
 use crate::schema::{dataset, table};
 use crate::segment;
 use crate::sourcing::{Endpoints, Vendor};
@@ -25,7 +25,7 @@ const LIST_STANDS_DAYS: i32 = 11;
 const REPORTS: [&str; 4] = ["10-Q", "10-K", "20-F", "40-F"];
 const SEC: &str = "sec_edgar";
 
-pub(super) fn audit(task: &Task<'_>, found: &mut Found) -> Result<()> {
+pub(super) fn audit(task: &Task<'_>, found: &mut Found) -> Result<Filed> {
     let open = |lane: &str| task.stage.lanes.contains_key(lane) && task.stage.is_active(lane);
     let known = open(dataset::COMPANIES);
     for (lane, raw, table, vendor, stands) in [
@@ -41,21 +41,45 @@ pub(super) fn audit(task: &Task<'_>, found: &mut Found) -> Result<()> {
     let tenures = companies::load_companies(task.root)?;
     let ciks: BTreeSet<String> = tenures.into_iter().filter(|t| known && staged.contains(&t.symbol)).map(|t| t.cik).collect();
     let ciks: Vec<String> = ciks.into_iter().collect();
-    let mut filed = task.news(dataset::FILINGS, table::RAW_FILINGS, &store::digest_of(&ciks)?, found)?;
+    let filed = task.news(dataset::FILINGS, table::RAW_FILINGS, &store::digest_of(&ciks)?, found)?;
     if let Some(answers) = &filed {
         found.say(task.db, table::RAW_FILINGS, of_companies(task, dataset::FILINGS, table::RAW_FILINGS, answers, &ciks)?)?;
     }
     // What is due of the shares follows from the filings.
     let filings: Vec<_> = segment::manifests_for(task.root, table::RAW_FILINGS)?.into_iter().map(|(path, _)| path).collect();
-    if let Some(counted) = task.news(dataset::SHARES, table::RAW_FUNDAMENTALS, &store::digest_of(&(&ciks, filings))?, found)? {
-        let filed = match filed.take() {
-            Some(filed) => filed,
-            None => task.answers(dataset::FILINGS, table::RAW_FILINGS)?,
-        };
-        let standing = standing(counted, &filed, &report_days(task.root)?);
-        found.say(task.db, table::REF_SHARES, of_companies(task, dataset::SHARES, table::REF_SHARES, &standing, &ciks)?)?;
+    let of = Filed { ciks, filings, answers: filed };
+    if let Some(counted) = task.news(dataset::SHARES, table::RAW_FUNDAMENTALS, &of.words()?, found)? {
+        found.say(task.db, table::REF_SHARES, companies_asked(task, dataset::SHARES, table::REF_SHARES, counted, &of)?)?;
     }
-    Ok(())
+    Ok(of)
+}
+
+/// The companies of the stage, and the answers about what they filed.
+pub(super) struct Filed {
+    ciks: Vec<String>,
+    filings: Vec<DataPath>,
+    /// Read already, where something was new of them.
+    answers: Option<Vec<Answer>>,
+}
+
+impl Filed {
+    /// The digest of what rows of companies' numbers follow from.
+    pub fn words(&self) -> Result<String> {
+        store::digest_of(&(&self.ciks, &self.filings))
+    }
+}
+
+/// Rows of a lane that is asked again when a company has filed a report.
+pub(super) fn companies_asked(task: &Task<'_>, lane: &str, table: &str, answers: Vec<Answer>, of: &Filed) -> Result<Vec<Row>> {
+    let read;
+    let filed = match &of.answers {
+        Some(filed) => filed,
+        None => {
+            read = task.answers(dataset::FILINGS, table::RAW_FILINGS)?;
+            &read
+        }
+    };
+    of_companies(task, lane, table, &standing(answers, filed, &report_days(task.root)?), &of.ciks)
 }
 
 /// One row for each session since the first list: GREEN where one that was seen at most `stands` days before says so.

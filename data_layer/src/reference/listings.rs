@@ -5,8 +5,9 @@ use super::sources::{self, Merged};
 use super::{REF_LISTINGS, ReferenceReport, read_table};
 use crate::error::Result;
 use crate::frame;
-use crate::root::DataRoot;
-use crate::schema::{columns, table};
+use crate::root::{DataPath, DataRoot};
+use crate::schema::{columns, dataset, table};
+use crate::segment::Manifest;
 use crate::time::{DateRange, TradingDay};
 use polars::prelude::DataFrame;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,11 +112,29 @@ impl ListingSpans {
 /// The newest statement about each listing.
 pub(super) type Newest = BTreeMap<(String, Option<TradingDay>), Listing>;
 
-/// Merge every snapshot on the drive; those that were merged before are not read again.
-pub(super) fn build(root: &DataRoot, merged: &mut Merged<Newest>, report: &mut ReferenceReport) -> Result<Vec<Listing>> {
-    let manifests = sources::manifests(root, table::RAW_LISTINGS)?;
-    let from = merged.go_on(root, &manifests);
-    for segment in manifests.iter().skip(from).flat_map(|(_, m)| &m.segments) {
+/// What lists of companies came to, so far as they were read.
+#[derive(Default)]
+pub(super) struct Lists {
+    snapshots: Merged<Newest>,
+    delisted: Merged<Newest>,
+}
+
+/// Merge every snapshot on the drive; those that were merged before are not read again. A list of delisted companies is a second
+/// opinion: it tells of names that no snapshot knows, and moves no day of one that does, because what is expected of a symbol would follow.
+pub(super) fn build(root: &DataRoot, lists: &mut Lists, report: &mut ReferenceReport) -> Result<Vec<Listing>> {
+    let (second, first): (Vec<_>, Vec<_>) = sources::manifests(root, table::RAW_LISTINGS)?.into_iter().partition(|(_, m)| m.dataset == dataset::DELISTINGS);
+    let mut out = settle(newest(root, &first, &mut lists.snapshots, report)?);
+    let more = newest(root, &second, &mut lists.delisted, report)?;
+    let known: BTreeSet<String> = out.iter().map(|l| l.symbol.clone()).collect();
+    out.extend(settle(more.into_iter().filter(|l| !known.contains(&l.symbol)).collect()));
+    out.sort_by(|a, b| (&a.symbol, a.ipo_date, a.delisting_date).cmp(&(&b.symbol, b.ipo_date, b.delisting_date)));
+    Ok(out)
+}
+
+/// What the answers say of each listing, the newest word of each.
+fn newest(root: &DataRoot, answers: &[(DataPath, Manifest)], merged: &mut Merged<Newest>, report: &mut ReferenceReport) -> Result<Vec<Listing>> {
+    let from = merged.go_on(root, answers);
+    for segment in answers.iter().skip(from).flat_map(|(_, m)| &m.segments) {
         let rows = match sources::read(root, segment)? {
             Ok(rows) if frame::require(&rows, columns::LISTINGS).is_ok() => rows,
             _ => {
@@ -131,7 +150,7 @@ pub(super) fn build(root: &DataRoot, merged: &mut Merged<Newest>, report: &mut R
         }
     }
     report.damaged.extend(merged.damaged.iter().cloned());
-    Ok(settle(merged.value.values().cloned().collect()))
+    Ok(merged.value.values().cloned().collect())
 }
 
 /// Only the newest snapshot says who is listed. An older "active" row is superseded by a newer active one of the symbol

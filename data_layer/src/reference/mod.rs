@@ -18,6 +18,7 @@ mod fundamentals;
 mod listings;
 mod companies;
 mod company_partitions;
+mod beside_partitions;
 mod shares;
 mod earnings;
 mod index_coverage;
@@ -88,7 +89,7 @@ pub fn path_of(table: &str) -> Result<DataPath> {
 /// What was read of answers that are told anew every session, and would be read again each time, however many there are.
 #[derive(Default)]
 pub struct Memory {
-    listings: sources::Merged<listings::Newest>,
+    listings: listings::Lists,
     macros: sources::Merged<macros::Said>,
 }
 

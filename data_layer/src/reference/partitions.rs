@@ -2,7 +2,7 @@
 //! completely, and the answer is still readable: by the making of the tables, which reads every answer before each audit, and by
 //! this audit where something changed or all is read.
 
-use super::{REF_LISTINGS, SP500, action_partitions, company_partitions, sources};
+use super::{REF_LISTINGS, SP500, action_partitions, beside_partitions, company_partitions, sources};
 use crate::control::Db;
 use crate::error::Result;
 use crate::ledger::{self, Change, Key, Row, Verdict};
@@ -25,6 +25,8 @@ pub(super) struct Answer {
     pub from: TradingDay,
     pub to: TradingDay,
     pub at: UtcTime,
+    /// Rows that it brought.
+    pub rows: u64,
 }
 
 /// What an audit of the reference tables looks at.
@@ -121,7 +123,8 @@ pub fn audit_partitions(root: &DataRoot, db: &Db, stage: &Stage, sessions: &[Tra
             found.say(db, table, want)?;
         }
     }
-    company_partitions::audit(&task, &mut found)?;
+    let filed = company_partitions::audit(&task, &mut found)?;
+    beside_partitions::audit(&task, &filed, &mut found)?;
     ledger::apply(db, &found.changes)?;
     if !found.seen.is_empty() {
         let put = "INSERT OR REPLACE INTO audited_answers VALUES (?1, ?2)";
@@ -151,6 +154,7 @@ fn answers(root: &DataRoot, manifests: Vec<(DataPath, Manifest)>, raw: &str, lan
             from: if whole_history { TradingDay(0) } else { manifest.asked.t0 },
             to: manifest.asked.t1,
             at: manifest.ingested_at,
+            rows: manifest.segments.iter().map(|s| s.rows).sum(),
         });
     }
     Ok(out)

@@ -126,6 +126,7 @@ fn due(ctx: &IngestContext, entry: &Entry, leases: Vec<Lease>, total: &mut Tally
             Clamp::Ask(range) => asked.extend(leases.into_iter().map(|l| (range, l))),
             Clamp::TooEarly(until) => total.add(put_back(ctx, &leases, &Failure::Postpone { error: "not due yet".into(), until })?),
             Clamp::BeforeDepth => total.add(finish_without_rows(ctx, &leases, "BEFORE_DEPTH")?),
+            Clamp::TooLate => total.add(finish_without_rows(ctx, &leases, "TOO_LATE")?),
         }
     }
     Ok(by_window(asked).into_iter().map(|(range, leases)| Part { leases, range }).collect())

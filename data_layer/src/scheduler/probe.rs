@@ -11,8 +11,8 @@ use crate::host::Host;
 use crate::queue::{self, Kind};
 use crate::schema::dataset;
 use crate::sourcing::entitlement::{self, Entitlement, LiveStatus};
-use crate::sourcing::{EdgeConfig, Entry, Vendor, Vendors};
-use crate::time::{DateRange, UtcTime, new_york};
+use crate::sourcing::{BESIDE, BackfillConfig, EdgeConfig, Entry, Vendor, Vendors};
+use crate::time::{DateRange, TradingDay, UtcTime, new_york};
 use crate::vendor::classify::Class;
 use crate::vendor::{Batch, Under, alpaca, alpha_vantage, connector, finnhub, fmp, fred, massive, sec_edgar, tiingo, treasury};
 use serde::{Deserialize, Serialize};
@@ -99,9 +99,10 @@ fn judge(vendor: Vendor, answer: std::result::Result<Body, Refusal>, good: &str)
 /// Ask each data lane that has a key for one session of these symbols (name a large and a mid-size one) and record what
 /// the key may do. Alpha Vantage's listing lane is left as it is: a probe would cost a twelfth of its day.
 pub async fn probe_lanes(ctx: &IngestContext, symbols: &[String]) -> Result<Vec<Entitlement>> {
+    let wish = BackfillConfig::load(&ctx.root)?;
     let entries: Vec<Entry> = ctx.vendors().endpoints.entries().iter().filter(|e| e.enabled()).cloned().collect();
-    for entry in entries.iter().filter(|e| is_probed(e) && ctx.vendors().missing_keys(e.vendor).is_empty()) {
-        if let Some((live, words)) = probe_lane(ctx, entry, symbols).await? {
+    for entry in entries.iter().filter(|e| is_probed(e, &wish) && may_be_asked(ctx, e)) {
+        if let Some((live, words)) = probe_lane(ctx, entry, &canary(entry, symbols, &wish)).await? {
             keep(ctx, entry, live, &words)?;
         }
     }
@@ -120,17 +121,25 @@ pub struct Again {
 }
 
 /// Look again at the lanes that were ever looked at or refused and are due: one that serves weekly, one that was refused daily at
-/// first. One that serves again is asked again for all that it was refused.
+/// first; and at lanes beside the prices that are wanted since and were never looked at. One that serves again is asked again for all
+/// that it was refused.
 pub async fn probe_again(ctx: &IngestContext, symbols: &[String]) -> Result<Again> {
-    let known = entitlement::all(&*ctx.db.lock()?)?;
+    let (known, wish) = (entitlement::all(&*ctx.db.lock()?)?, BackfillConfig::load(&ctx.root)?);
     let mut out = Again::default();
-    for entry in ctx.vendors().endpoints.entries().iter().filter(|e| e.enabled() && ctx.vendors().missing_keys(e.vendor).is_empty()) {
+    for entry in ctx.vendors().endpoints.entries().iter().filter(|e| e.enabled() && may_be_asked(ctx, e)) {
         let before = known.get(&(entry.vendor.as_str().to_string(), entry.dataset.clone()));
-        let Some(before) = before.filter(|b| b.lane == entry.lane && (b.blocked() || is_probed(entry)) && b.is_due(ctx.host().now())) else { continue };
+        let closed = before.is_some_and(Entitlement::blocked);
+        let due = match before {
+            Some(b) => b.lane == entry.lane && (closed || is_probed(entry, &wish)) && b.is_due(ctx.host().now()),
+            None => BESIDE.contains(&entry.dataset.as_str()) && is_probed(entry, &wish),
+        };
+        if !due {
+            continue;
+        }
         out.looked_at += 1;
         // Of a lane that is closed one name tells enough.
-        let some = if before.blocked() { &symbols[..symbols.len().min(1)] } else { symbols };
-        let (live, words) = match probe_lane(ctx, entry, some).await {
+        let some = if closed { &symbols[..symbols.len().min(1)] } else { symbols };
+        let (live, words) = match probe_lane(ctx, entry, &canary(entry, some, &wish)).await {
             Ok(Some(found)) => found,
             Ok(None) => continue,
             Err(e) if e.is(code::KEY_REJECTED) || e.is(code::NET_UNREACHABLE) => {
@@ -140,10 +149,10 @@ pub async fn probe_again(ctx: &IngestContext, symbols: &[String]) -> Result<Agai
             Err(e) => return Err(e),
         };
         // An answer that says nothing of the plan opens nothing.
-        let live = if before.blocked() && live != LiveStatus::LiveVerified { LiveStatus::EntitlementBlocked } else { live };
+        let live = if closed && live != LiveStatus::LiveVerified { LiveStatus::EntitlementBlocked } else { live };
         keep(ctx, entry, live, &words)?;
-        out.opened += u64::from(before.blocked() && live == LiveStatus::LiveVerified);
-        if !before.blocked() && live == LiveStatus::EntitlementBlocked {
+        out.opened += u64::from(closed && live == LiveStatus::LiveVerified);
+        if !closed && live == LiveStatus::EntitlementBlocked {
             out.notices.push(outside_the_plan(entry, words));
         }
     }
@@ -178,22 +187,34 @@ pub fn know_lanes(ctx: &IngestContext) -> Result<()> {
     Ok(())
 }
 
-fn is_probed(entry: &Entry) -> bool {
+/// Whether a vendor's key is here; of a vendor without one, whether the drive's world plays it.
+fn may_be_asked(ctx: &IngestContext, entry: &Entry) -> bool {
+    ctx.vendors().missing_keys(entry.vendor).is_empty() && ctx.vendors().endpoints.is_keyed(entry.vendor)
+}
+
+fn is_probed(entry: &Entry, wish: &BackfillConfig) -> bool {
+    let name = entry.dataset.as_str();
+    if BESIDE.contains(&name) {
+        // Of the SEC its list of tickers is looked at: one public service, one contact.
+        return wish.wants(name) && entry.vendor != Vendor::SecEdgar;
+    }
     match entry.vendor {
-        Vendor::Alpaca => matches!(entry.dataset.as_str(), dataset::EQUITIES_EOD | dataset::EQUITIES_MINUTE | dataset::CORP_ACTIONS),
+        Vendor::Alpaca => matches!(name, dataset::EQUITIES_EOD | dataset::EQUITIES_MINUTE | dataset::CORP_ACTIONS),
         Vendor::Fred | Vendor::Finnhub | Vendor::Tiingo | Vendor::Massive => true,
         // A public service without a plan: one list tells whether it answers this contact.
-        Vendor::SecEdgar => entry.dataset == dataset::COMPANIES,
+        Vendor::SecEdgar => name == dataset::COMPANIES,
         // A call of the day's few.
         Vendor::AlphaVantage | Vendor::Fmp | Vendor::Treasury => false,
     }
 }
 
-/// What a canary asks for: the symbols given, a series of the vendor's own, or the whole market.
-fn canary(entry: &Entry, symbols: &[String]) -> Vec<String> {
+/// What a canary asks for: the symbols given, a series of the vendor's own, one of the wanted underlyings, or the whole market.
+fn canary(entry: &Entry, symbols: &[String], wish: &BackfillConfig) -> Vec<String> {
     match entry.dataset.as_str() {
         dataset::MACROS_FRED => vec!["VIXCLS".into()],
+        dataset::OPTIONS_CHAINS => wish.underlyings().first().cloned().into_iter().collect(),
         dataset::INDEX_MEMBERSHIP | dataset::EARNINGS_CALENDAR | dataset::LISTINGS | dataset::COMPANIES => Vec::new(),
+        dataset::TREASURY | dataset::DELISTINGS => Vec::new(),
         _ => symbols.to_vec(),
     }
 }
@@ -204,24 +225,23 @@ async fn probe_lane(ctx: &IngestContext, entry: &Entry, symbols: &[String]) -> R
     let cal = Calendar::xnys();
     // The session before the newest one: certainly complete.
     let session = cal.previous(cal.last_closed(now.plus_seconds(-entry.min_age_minutes * 60))?)?;
-    let mut symbols = canary(entry, symbols);
+    let mut symbols = symbols.to_vec();
     symbols.sort();
     symbols.dedup();
-    let batch = Batch {
-        dataset: entry.dataset.clone(),
-        symbols,
-        range: DateRange::new(session, session.plus_days(1))?,
-        page_rows: entry.page_rows,
-        under: Under::new(),
-    };
+    // The Treasury has no curve on a bank holiday that is a session; its feeds are of a calendar year.
+    let curve = entry.dataset == dataset::TREASURY;
+    let first = TradingDay::ymd(session.year(), 1, 1).filter(|_| curve).map_or(session, |year| session.plus_days(-7).max(year));
+    let batch =
+        Batch { dataset: entry.dataset.clone(), symbols, range: DateRange::new(first, session.plus_days(1))?, page_rows: entry.page_rows, under: Under::new() };
     let connector = connector(entry.vendor);
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for request in connector.plan(&batch)? {
         let name = request.unique.clone().unwrap_or_else(|| entry.lane.clone());
         match ctx.fetcher.get(&request, Kind::QcProbe).await? {
             Ok(body) => match connector.decode(&batch, &request, &body.bytes) {
-                Ok(page) if page.rows.is_empty() && page.follow.is_empty() && !connector.may_be_empty(&entry.dataset) => {
-                    return Ok(Some((LiveStatus::Unprobed, text!("answered, without rows for {}", batch.symbols.join(", ")))));
+                Ok(page) if page.rows.is_empty() && page.follow.is_empty() && (curve || !connector.may_be_empty(&entry.dataset)) => {
+                    let of = if batch.symbols.is_empty() { batch.range.to_string() } else { batch.symbols.join(", ") };
+                    return Ok(Some((LiveStatus::Unprobed, text!("answered, without rows for {of}"))));
                 }
                 Ok(_) => good.push(name),
                 Err(why) => return Ok(Some((LiveStatus::LiveFailed, why))),

@@ -124,6 +124,8 @@ pub enum Clamp {
     TooEarly(UtcTime),
     /// All of it lies before the plan's first day.
     BeforeDepth,
+    /// The lane tells what stands now, and a later session has opened since.
+    TooLate,
 }
 
 /// Cut a window to the contract before a call is spent: not before the lane's first day, not beyond the last session
@@ -133,6 +135,9 @@ pub fn clamp(endpoints: &Endpoints, entry: &Entry, range: DateRange, now: UtcTim
     let start = endpoints.depth_on(entry, now.utc_day()).map_or(range.start, |d| d.max(range.start));
     if start >= range.end {
         return Ok(Clamp::BeforeDepth);
+    }
+    if entry.snapshot && now >= cal.open(cal.next(range.end.plus_days(-1))?) {
+        return Ok(Clamp::TooLate);
     }
     let due = cal.last_closed(now.plus_seconds(-entry.min_age_minutes * 60))?;
     // Up to the next session everything is known, holidays and weekends included.

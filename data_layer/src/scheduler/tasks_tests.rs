@@ -59,3 +59,18 @@ fn lesson_007_a_session_is_due_sixteen_minutes_after_its_close_on_every_kind_of_
         }
     }
 }
+
+#[test]
+fn what_stands_now_is_never_taken_for_what_stood_on_an_earlier_session() {
+    let e = Endpoints::built_in().unwrap();
+    let entry = e.entry(Vendor::Alpaca, "options_chains").unwrap();
+    let ask = |now: &str| clamp(&e, entry, range("2026-11-25", "2026-11-26"), UtcTime::parse(now).unwrap()).unwrap();
+    assert_eq!(ask("2026-11-25T21:15:59Z"), Clamp::TooEarly(UtcTime::parse("2026-11-25T21:16:00Z").unwrap()));
+    for now in ["2026-11-25T21:16:00Z", "2026-11-26T15:00:00Z", "2026-11-27T14:29:59Z"] {
+        assert_eq!(ask(now), Clamp::Ask(range("2026-11-25", "2026-11-26")), "{now}: Thursday is a holiday");
+    }
+    assert_eq!(ask("2026-11-27T14:30:00Z"), Clamp::TooLate);
+    // The curve is asked for when it is published, not at the close.
+    let curve = e.entry(Vendor::Treasury, "treasury").unwrap();
+    assert_eq!(due_at(curve, day("2026-11-25")).to_string(), "2026-11-25T23:30:00.000000Z");
+}

@@ -14,9 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub mod beside;
 pub mod entitlement;
 pub mod settings;
 pub mod vendors;
+pub use beside::BESIDE;
 pub use entitlement::Entitlement;
 pub use settings::{BackfillConfig, EdgeConfig};
 pub use vendors::{Base, Secret, Vendors, vendors_from};
@@ -138,6 +140,9 @@ pub struct Entry {
     /// Days beyond the newest session that may be asked for: a calendar of what is to come.
     #[serde(default)]
     pub ahead_days: i32,
+    /// Whether the lane tells what stands at the moment of asking: a session may be asked about only until the next one opens.
+    #[serde(default)]
+    pub snapshot: bool,
     /// How long after the close a session's data may be asked for.
     #[serde(default)]
     pub min_age_minutes: i64,
@@ -259,6 +264,11 @@ impl Endpoints {
 
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Whether this host has what a vendor wants of it, and the drive's world plays the vendor.
+    pub fn is_keyed(&self, vendor: Vendor) -> bool {
+        self.keyed.contains(&vendor)
     }
 
     /// The registry as it applies to a host that holds these vendors' keys.

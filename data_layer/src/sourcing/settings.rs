@@ -31,6 +31,18 @@ pub struct DatasetWish {
     pub years: Option<Years>,
     #[serde(default)]
     pub series: Vec<String>,
+    /// Whether a lane of [`super::beside::BESIDE`] is collected.
+    #[serde(default)]
+    pub collect: Option<bool>,
+    /// Underlyings whose option chains are wanted.
+    #[serde(default)]
+    pub symbols: Vec<String>,
+    /// Days between two looks at a list.
+    #[serde(default)]
+    pub every_days: Option<u16>,
+    /// Companies that are asked about in a day, at most.
+    #[serde(default)]
+    pub companies_a_day: Option<u16>,
 }
 
 /// Thresholds of the quality checks.
@@ -102,6 +114,7 @@ impl BackfillConfig {
         if let Some(unknown) = out.datasets.keys().find(|d| !super::DATASETS.contains(&d.as_str())) {
             return Err(Error::new(code::CFG_UNKNOWN_KEY, text!("{name}: '{unknown}' is not a dataset")));
         }
+        out.check_beside(name)?;
         Ok(out)
     }
 }

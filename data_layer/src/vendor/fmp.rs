@@ -1,7 +1,8 @@
-//! FMP's stable interface: delisted companies of the whole market, page by page until one is empty; the earnings calendar in
-//! one answer.
+//! FMP's stable interface: delisted companies of the whole market, page by page; the earnings calendar in one answer.
 //!
-//! A page may be shorter than was asked for and still not be the last: nothing in it says so. Calls for single symbols answer for 87 of them on the free plan and are not asked.
+//! The list of delisted companies has no filter of dates. It comes newest first, so its pages are read until one is empty, or until
+//! one that is in that order ends before the window. A page may be shorter than was asked for and still not be the last: nothing
+//! in it says so. Calls for single symbols answer for 87 of them on the free plan and are not asked.
 
 use super::{Auth, Batch, Connector, Earnings, Listing, Page, Request, Rows};
 use crate::error::{Error, Result};
@@ -41,12 +42,16 @@ impl Connector for Fmp {
             delisted_date: Option<String>,
         }
         let list: Vec<Row> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-        let last = list.is_empty();
+        let empty = list.is_empty();
         let mut rows = Vec::with_capacity(list.len());
+        let mut days = Vec::with_capacity(list.len());
         for r in list {
-            let delisting_date = day(r.delisted_date.as_deref())?;
-            if r.symbol.is_empty() || delisting_date.is_none() {
+            let Some(gone) = day(r.delisted_date.as_deref())?.filter(|_| !r.symbol.is_empty()) else {
                 return Err(text!("a delisting of '{}' without a symbol or a date", r.symbol));
+            };
+            days.push(gone);
+            if gone < batch.range.start {
+                continue;
             }
             rows.push(Listing {
                 symbol: r.symbol,
@@ -54,22 +59,25 @@ impl Connector for Fmp {
                 exchange: r.exchange.unwrap_or_default(),
                 asset_type: "Stock".into(),
                 ipo_date: day(r.ipo_date.as_deref())?,
-                delisting_date,
+                delisting_date: Some(gone),
                 status: "Delisted".into(),
-                asof: batch.range.start,
+                asof: batch.range.end.plus_days(-1),
                 source_uri: request.question(),
             });
         }
         let here: usize = request.query_value("page").and_then(|p| p.parse().ok()).unwrap_or(0);
-        if last && here == 0 {
+        if empty && here == 0 {
             return Err("a market without a single delisted company".into());
         }
-        let next = (!last).then(|| delisted(here + 1));
+        // A page out of order promises nothing about those after it.
+        let beyond = days.is_sorted_by(|a, b| a >= b) && days.last().is_some_and(|oldest| *oldest < batch.range.start);
+        let next = (!empty && !beyond).then(|| delisted(here + 1));
         Ok(Page { rows: Rows::Listings(rows), next, follow: Vec::new() })
     }
 
-    fn may_be_empty(&self, _dataset: &str) -> bool {
-        false
+    fn may_be_empty(&self, name: &str) -> bool {
+        // Nobody need have left within a window; a list without anybody is refused where it is read.
+        name == dataset::DELISTINGS
     }
 }
 
@@ -128,7 +136,7 @@ mod tests {
     use crate::time::DateRange;
 
     #[test]
-    fn pages_follow_until_one_is_empty() {
+    fn pages_follow_until_one_is_empty_or_older_than_the_window() {
         let range = DateRange::new("2026-06-01".parse().unwrap(), "2026-06-02".parse().unwrap()).unwrap();
         let b = Batch { dataset: dataset::DELISTINGS.into(), symbols: Vec::new(), range, page_rows: 100, under: Default::default() };
         let first = Fmp.plan(&b).unwrap().remove(0);
@@ -139,6 +147,14 @@ mod tests {
         let short = Fmp.decode(&b, &page.next.unwrap(), format!("[{row}]").as_bytes()).unwrap();
         let last = Fmp.decode(&b, &short.next.unwrap(), b"[]").unwrap();
         assert!(last.next.is_none() && last.rows.is_empty() && short.rows.len() == 1);
+        assert_eq!(short.rows.len(), 1);
+        // Pages in order end with the window; one that is not in order promises nothing.
+        let older = row.replace("2026-06-01", "2026-05-29");
+        let read = |rows: &[&str]| Fmp.decode(&b, &first, format!("[{}]", rows.join(",")).as_bytes()).unwrap();
+        let (over, odd) = (read(&[row, &older]), read(&[&older, row]));
+        assert_eq!((over.rows.len(), over.next.is_none(), odd.rows.len(), odd.next.is_some()), (1, true, 1, true));
+        let Rows::Listings(listed) = over.rows else { panic!("listings") };
+        assert_eq!(listed[0].asof.to_string(), "2026-06-01", "the day on which it was said");
         assert!(Fmp.decode(&b, &first, b"[]").is_err(), "an empty first page is no answer");
         assert!(Fmp.decode(&b, &first, br#"[{"symbol":"X","delistedDate":null}]"#).is_err());
         assert!(Fmp.decode(&b, &first, br#"{"Error Message":"x"}"#).is_err());

@@ -125,7 +125,8 @@ impl Task<'_> {
                 None if one.is_of_another_only(*day, self.minutes) => one.without_a_bar(*day, QcCode::Quarantined, expected, self),
                 None => {
                     let usual = self.config.source_order.first().map_or("", String::as_str);
-                    let silence = verdict::Silence { asks: one.asks, damaged: &one.damaged, first_bar: None, listed, usual };
+                    let shut = self.facts.shut_minutes.contains(*day);
+                    let silence = verdict::Silence { asks: one.asks, damaged: &one.damaged, first_bar: None, listed, usual, shut };
                     verdict::absent(one.name, *day, &silence, (timeframe::MINUTE, expected))
                 }
             };

@@ -2,7 +2,7 @@
 
 use super::Task;
 use crate::audit::plan::told;
-use crate::audit::{AuditScope, state};
+use crate::audit::{AuditScope, shut, state};
 use crate::calendar::YEARS;
 use crate::error::Result;
 use crate::ledger::scope::{self, Scope};
@@ -32,6 +32,8 @@ pub(super) struct Plan {
     /// Symbols that are no longer expected at all.
     pub dropped: Vec<String>,
     facts: BTreeMap<String, String>,
+    /// What the next audit is to know of lanes that were shut or opened.
+    shut: Option<String>,
     seen: state::Seen,
 }
 
@@ -56,7 +58,8 @@ pub(super) fn make(task: &Task<'_>) -> Result<Plan> {
             }
         }
     }
-    let mut plan = Plan { dirty: Wanted::new(), afresh: Vec::new(), dropped: Vec::new(), facts: BTreeMap::new(), seen: state::Seen::default() };
+    let (mut refused, shut) = task.facts.shut_minutes.news(task.db, timeframe::MINUTE, task.window)?;
+    let mut plan = Plan { dirty: Wanted::new(), afresh: Vec::new(), dropped: Vec::new(), facts: BTreeMap::new(), shut, seen: state::Seen::default() };
     for symbol in wanted {
         let listed: Option<Vec<[Option<TradingDay>; 2]>> = task.facts.spans.spans(symbol).map(|s| s.iter().map(|(a, b)| [*a, *b]).collect());
         let digest = match told(task.facts, symbol) {
@@ -65,6 +68,7 @@ pub(super) fn make(task: &Task<'_>) -> Result<Plan> {
         };
         let mut changed = spans.remove(symbol).unwrap_or_default();
         changed.extend(task.touched.get(symbol).into_iter().flatten());
+        changed.extend(refused.remove(symbol).unwrap_or_default());
         if let Some(known) = known {
             changed.push(DateRange { start: task.window.start, end: known.start });
             changed.push(DateRange { start: known.asof.plus_days(1), end: task.window.end });
@@ -90,11 +94,12 @@ pub(super) fn finish(task: &Task<'_>, plan: &Plan) -> Result<()> {
     let news = plan.seen.news(task.minutes.manifests.iter().map(|(p, _)| p.as_str()), &plan.facts, &plan.dropped);
     let answered = Scope { start: task.window.start, asof: task.window.end.plus_days(-1) };
     let answered = (!task.symbols.is_empty()).then_some(answered);
-    if news.is_empty() && scope::of_minutes(&*task.db.lock()?)? == answered {
+    if news.is_empty() && plan.shut.is_none() && scope::of_minutes(&*task.db.lock()?)? == answered {
         return Ok(());
     }
     task.db.write(|tx| {
         news.save(tx, timeframe::MINUTE)?;
+        shut::remember(tx, timeframe::MINUTE, plan.shut.as_ref())?;
         scope::set_of_minutes(tx, answered)
     })
 }

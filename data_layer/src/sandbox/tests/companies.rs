@@ -13,7 +13,7 @@ use crate::time::TradingDay;
 use std::collections::BTreeMap;
 
 /// A folder with two companies, their cover pages, and a report that was moved by two days.
-fn world() -> (TempDir, SandboxConfig) {
+pub(super) fn world() -> (TempDir, SandboxConfig) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("world");
     std::fs::create_dir_all(data.join("companyfacts")).unwrap();
@@ -42,7 +42,7 @@ fn world() -> (TempDir, SandboxConfig) {
     (dir, cfg)
 }
 
-fn staged(b: &Bench) {
+pub(super) fn staged(b: &Bench) {
     let active = |name: &str| (name.to_string(), Lane::Plain(LaneState::Active));
     let lanes = BTreeMap::from([active(dataset::COMPANIES), active(dataset::EARNINGS_CALENDAR)]);
     stage::write(&b.ctx.root, &Stage::initial(day("2017-11-24"), Universe::new("test", vec!["A".into(), "B".into()]), lanes)).unwrap();

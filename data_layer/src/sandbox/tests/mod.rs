@@ -9,6 +9,7 @@ mod dialects;
 mod faults;
 mod http;
 mod ingest;
+mod lanes;
 mod limits;
 mod node;
 mod packing;

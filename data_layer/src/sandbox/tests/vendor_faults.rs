@@ -22,7 +22,7 @@ fn in_the_market() -> [Question; 3] {
     [
         question("tiingo", "equities_eod", "AAPL", range("2018-01-29", "2018-02-07")),
         question("massive", "equities_eod", "AAPL", range("2018-01-29", "2018-02-07")),
-        question("fmp", "delistings", "", range("2018-02-06", "2018-02-07")),
+        question("fmp", "delistings", "", range("2010-01-04", "2018-02-07")),
     ]
 }
 
