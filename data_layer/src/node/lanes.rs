@@ -77,7 +77,7 @@ impl Look<'_> {
             let of_nobody = name == dataset::OPTIONS_CHAINS && self.wish.datasets.get(name).and_then(|w| w.collect) == Some(true);
             return Err(match of_nobody {
                 true => text!("no underlying is named: datasets.{name}.symbols in backfill.yml"),
-                false => text!("switched off: datasets.{name}.collect in backfill.yml"),
+                false => text!("as datasets.{name}.collect in backfill.yml says"),
             });
         }
         match self.stage.as_ref().and_then(|s| s.lanes.get(name)) {

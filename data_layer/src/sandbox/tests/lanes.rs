@@ -70,8 +70,8 @@ fn lanes_that_are_wanted_and_answer_are_asked_as_often_as_their_data_changes_and
     let node = Node::new(b.ctx.clone());
     let first = said(&node);
     assert_eq!(first[dataset::TREASURY], "treasury: off, treasury has not been tried yet: at the next maintenance, or by trademl pi-data-node");
-    assert_eq!(first[dataset::FUNDAMENTALS], "fundamentals: off, switched off: datasets.fundamentals.collect in backfill.yml");
-    assert!(first[dataset::OPTIONS_CHAINS].ends_with("switched off: datasets.options_chains.collect in backfill.yml"));
+    assert_eq!(first[dataset::FUNDAMENTALS], "fundamentals: off, as datasets.fundamentals.collect in backfill.yml says");
+    assert!(first[dataset::OPTIONS_CHAINS].ends_with("off, as datasets.options_chains.collect in backfill.yml says"));
     assert_eq!(node.seed_lanes().unwrap(), SeedReport::default(), "what was never tried is never asked");
 
     wish(&b, "{fundamentals: {collect: true, companies_a_day: 1}, options_chains: {collect: true, symbols: [\"A\"]}}");
@@ -133,7 +133,7 @@ fn a_lane_that_leaves_the_plan_is_off_in_the_vendors_words_and_harms_no_bar() {
     assert_eq!((codes(&node, table::RAW_OPTIONS), codes(&node, table::RAW_MACROS)), (Vec::new(), Vec::new()), "a lane that is off has no rows");
     assert_eq!(bars().into_keys().collect::<Vec<_>>(), ["OK"], "and no bar is doubted for it");
     let report = crate::findings::findings(&b.ctx.root, &b.ctx.db).unwrap().with_lanes(node.lanes().unwrap()).markdown();
-    assert!(report.contains(&format!("- {off}\n")) && report.contains("- treasury: off, switched off"), "{report}");
+    assert!(report.contains(&format!("- {off}\n")) && report.contains("- treasury: off, as datasets.treasury.collect"), "{report}");
     b.host.block_on(b.sandbox.stop()).unwrap().unwrap();
 }
 
