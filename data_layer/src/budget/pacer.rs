@@ -59,6 +59,27 @@ pub struct Ticket {
     weight: u64,
 }
 
+impl Ticket {
+    /// Where other processes on the drive have used the windows up, wait for them. Whether it waited: then what was known before is to be
+    /// looked at again, else nothing may be, for the call leaves when the windows say that it left.
+    pub async fn pass(&self, host: &Host, vendor: &str, specs: &[WindowSpec], drive: Option<&DataRoot>) -> Result<bool> {
+        match drive {
+            Some(drive) => turnstile::pass(host, drive, vendor, specs, self.weight, turnstile::PATIENCE).await,
+            None => Ok(false),
+        }
+    }
+
+    /// The call leaves now, and the vendor counts from here. Until then its place was taken in every window, however long the writing of
+    /// the budget and the looks before it took.
+    pub fn left(self, host: &Host) {
+        let mut calls = self.lane.calls();
+        if let Some(call) = calls.iter_mut().find(|c| c.number == self.number) {
+            (call.at, call.sent) = (host.steady(), true);
+        }
+        calls.make_contiguous().sort_by_key(|c| c.at);
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.lane.calls().retain(|c| c.sent || c.number != self.number);
@@ -96,19 +117,10 @@ impl Pacer {
         }
     }
 
-    /// The call leaves now: between its admission and this moment the budget was written, and the vendor counts from here.
-    /// Where other processes on the drive have used the windows up, it waits for them first. Whether it waited: if not, nothing may be
-    /// looked at before it is sent, for it leaves when the windows say that it left.
+    /// [`Ticket::pass`], and the call leaves.
     pub async fn leaves(&self, host: &Host, vendor: &str, specs: &[WindowSpec], ticket: Ticket, drive: Option<&DataRoot>) -> Result<bool> {
-        let waited = match drive {
-            Some(drive) => turnstile::pass(host, drive, vendor, specs, ticket.weight, turnstile::PATIENCE).await?,
-            None => false,
-        };
-        let mut calls = ticket.lane.calls();
-        if let Some(call) = calls.iter_mut().find(|c| c.number == ticket.number) {
-            (call.at, call.sent) = (host.steady(), true);
-        }
-        calls.make_contiguous().sort_by_key(|c| c.at);
+        let waited = ticket.pass(host, vendor, specs, drive).await?;
+        ticket.left(host);
         Ok(waited)
     }
 

@@ -186,9 +186,8 @@ impl Fetcher {
         let short = self.short_windows(vendor)?;
         let ticket = self.pacer.admit(&self.host, vendor.as_str(), &short, request.weight).await?;
         let drive = self.db.as_ref().map(|db| db.root());
-        let leaves = |ticket| self.pacer.leaves(&self.host, vendor.as_str(), &short, ticket, drive);
         let (Some(db), Some(limits)) = (&self.db, self.vendors.endpoints.limits(vendor, self.slices)) else {
-            leaves(ticket).await?;
+            self.pacer.leaves(&self.host, vendor.as_str(), &short, ticket, drive).await?;
             return Ok(None);
         };
         let now = self.host.now();
@@ -205,11 +204,14 @@ impl Fetcher {
             }
             Ok(grant)
         })?;
-        Ok(match grant {
-            Grant::Granted if leaves(ticket).await? => refused(self.after_the_wait(db, &limits, (request, kind), now)?),
-            Grant::Granted => None,
-            no => refused(no),
-        })
+        let grant = match grant {
+            Grant::Granted if ticket.pass(&self.host, vendor.as_str(), &short, drive).await? => self.after_the_wait(db, &limits, (request, kind), now)?,
+            said => said,
+        };
+        if grant == Grant::Granted {
+            ticket.left(&self.host);
+        }
+        Ok(refused(grant))
     }
 
     /// Whether a call that was booked at `booked` may still leave: it may have waited for other processes since then, up to a

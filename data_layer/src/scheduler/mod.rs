@@ -34,6 +34,9 @@ pub use tasks::{Planned, bootstrap_tasks, forward_tasks, listing_tasks, macro_ta
 /// Longest wait that `DrainUntil::Empty` sits through (a minute's freeze, a back-off); longer ones are reported.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
+/// What a second of a simulated clock takes while others are waited for: a lease of 300 of them lasts three seconds.
+const A_BLINK: Duration = Duration::from_millis(10);
+
 /// Everything a drain needs. Cheap to clone; while a clone lives, the leases taken through it are respected.
 #[derive(Clone)]
 pub struct IngestContext {
@@ -259,6 +262,13 @@ async fn run_vendor(ctx: IngestContext, vendor: Vendor, stop: DrainUntil, before
         }
         match rest(&ctx, vendor, &halted, stop)? {
             Rest::Wait(d) => ctx.host().sleep(d).await,
+            Rest::Others => {
+                ctx.host().sleep(Duration::from_secs(1)).await;
+                if ctx.host().clock_is_simulated() {
+                    // This clock has moved on at once, and the others work in real time: their leases must not run out in a blink.
+                    ctx.host().wait_for_others(A_BLINK).await;
+                }
+            }
             Rest::Leave(until) => {
                 out.waiting_until = until;
                 return Ok(out);
@@ -290,6 +300,8 @@ fn lease(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>) -> Resu
 
 enum Rest {
     Wait(Duration),
+    /// Other workers hold rows: they end as done, or come back to us.
+    Others,
     Leave(Option<UtcTime>),
 }
 
@@ -313,8 +325,7 @@ fn rest(ctx: &IngestContext, vendor: Vendor, halted: &BTreeSet<String>, stop: Dr
         });
     }
     if open.leased > 0 {
-        // Another worker's rows: they end as done, or come back to us.
-        return Ok(Rest::Wait(Duration::from_secs(1)));
+        return Ok(Rest::Others);
     }
     let Some(due) = open.next_due else { return Ok(Rest::Leave(None)) };
     let next = frozen.map_or(due, |f| f.max(due));
