@@ -6,9 +6,10 @@
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
 use crate::schema::{APPLICATION_ID, VERSIONS};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 pub mod seal;
 
@@ -50,6 +51,9 @@ impl Which {
 /// Statements that stay compiled: more than a drain, an audit or a trading day goes through in turn.
 const STATEMENTS_KEPT: usize = 64;
 
+/// How long another process that holds the database is waited for.
+const WAIT: Duration = Duration::from_secs(30);
+
 /// An open database. Calls are short; one connection behind a mutex serves a process.
 pub struct Db {
     root: DataRoot,
@@ -81,12 +85,33 @@ impl Db {
     /// Run `f` in one `BEGIN IMMEDIATE` transaction; committed (and on the platter) when this returns `Ok`. Another process that holds the
     /// database is waited for once: whoever stood in line meanwhile has waited as long, and gives up too.
     pub fn write<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.in_line(|conn| self.write_on(conn, f))
+    }
+
+    /// [`Self::write`] for a change that adds thousands of rows. In a write-ahead log every new page goes to the drive twice, to the log
+    /// and from there to the database; with a rollback journal it goes to its place at once, and as durably. Where anybody else has the
+    /// database open the log stays: that is not waited for.
+    pub fn write_much<T>(&self, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.in_line(|conn| {
+            seal::lift(&self.root, self.which)?;
+            let apart = keeps_journal(conn, "WAL")? && changes_journal(conn, "TRUNCATE")?;
+            let written = self.write_on(conn, f);
+            if apart {
+                // Who came in meanwhile may be reading: then the next who opens the database brings the log back.
+                changes_journal(conn, "WAL")?;
+            }
+            written
+        })
+    }
+
+    /// Wait for the connection, and give up with whoever waited in vain meanwhile.
+    fn in_line<T>(&self, f: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let before = self.in_vain.load(Ordering::SeqCst);
         let mut conn = self.lock()?;
         if self.in_vain.load(Ordering::SeqCst) != before {
             return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None).into());
         }
-        let written = self.write_on(&mut conn, f);
+        let written = f(&mut conn);
         if matches!(&written, Err(e) if e.is(code::SSD_HELD)) {
             self.in_vain.fetch_add(1, Ordering::SeqCst);
         }
@@ -195,17 +220,33 @@ fn backup_connection(root: &DataRoot, which: Which, conn: &Connection, suffix: &
         crate::store::create_folder(folder)?;
     }
     let mut target = Connection::open(place)?;
-    rusqlite::backup::Backup::new(conn, &mut target)?.run_to_completion(512, std::time::Duration::ZERO, None)?;
+    rusqlite::backup::Backup::new(conn, &mut target)?.run_to_completion(512, Duration::ZERO, None)?;
     Ok(path)
+}
+
+fn keeps_journal(conn: &Connection, mode: &str) -> Result<bool> {
+    let is: String = conn.query_row("PRAGMA journal_mode", [], |r| r.get(0))?;
+    Ok(is.eq_ignore_ascii_case(mode))
+}
+
+/// Ask for a journal mode that only a database nobody else has open can change to. Whether it has it now: not waited for.
+fn changes_journal(conn: &Connection, mode: &str) -> Result<bool> {
+    conn.busy_timeout(Duration::ZERO)?;
+    let asked = conn.query_row(&format!("PRAGMA journal_mode={mode}"), [], |r| r.get::<_, String>(0));
+    conn.busy_timeout(WAIT)?;
+    match asked {
+        Ok(now) => Ok(now.eq_ignore_ascii_case(mode)),
+        Err(e) if matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
 }
 
 fn configure(root: &DataRoot, which: Which, conn: &Connection) -> Result<()> {
     let wal = root.drive().fs.probe.wal;
-    conn.busy_timeout(std::time::Duration::from_secs(30))?;
+    conn.busy_timeout(WAIT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     let wanted = if wal { "WAL" } else { "TRUNCATE" };
-    let is: String = conn.query_row("PRAGMA journal_mode", [], |r| r.get(0))?;
-    if wal && !is.eq_ignore_ascii_case(wanted) && seal::is_laid(root, which)? {
+    if wal && !keeps_journal(conn, wanted)? && seal::is_laid(root, which)? {
         // The change below is written into the file: what the seal says is looked at now or never.
         seal::check(root, which)?;
         seal::lift(root, which)?;

@@ -1,5 +1,7 @@
 use super::*;
+use crate::host::{FakeHost, Host};
 use crate::ledger::{self, Change, Key, Row, Status, Verdict};
+use crate::root::{FsFacts, FsProbe};
 use crate::schema::table;
 use crate::testkit::{Kit, day};
 
@@ -91,4 +93,38 @@ fn a_process_that_holds_the_database_is_waited_for_once_however_many_stand_in_li
     assert_eq!((gave_up, kit.db.in_vain.load(Ordering::SeqCst)), (vec![true; 8], 1));
     other.execute_batch("ROLLBACK").unwrap();
     kit.db.write(|_| Ok(())).unwrap();
+}
+
+#[test]
+fn a_change_that_adds_much_goes_past_the_log_where_nobody_else_has_the_database_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let facts = FsFacts { probe: FsProbe { wal: true, ..FsProbe::default() }, ..FsFacts::default() };
+    let root = DataRoot::create(&Host::fake(FakeHost::default()), dir.path(), "replay@1", facts, None).unwrap();
+    let (place, log) = (root.locate(&DataPath::new(Which::Node.path()).unwrap()), root.locate(&DataPath::new("control/node.sqlite-wal").unwrap()));
+    let db = Db::open(&root, Which::Node).unwrap();
+    let journal = |db: &Db| db.lock().unwrap().query_row::<String, _, _>("PRAGMA journal_mode", [], |r| r.get(0)).unwrap();
+    let put = |tx: &Transaction<'_>, name: &str| {
+        let many = "INSERT INTO counters SELECT ?1 || value, 1 FROM (WITH RECURSIVE n(value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM n LIMIT 5000) SELECT * FROM n)";
+        Ok(tx.execute(many, [name])?)
+    };
+    let logged = || std::fs::metadata(&log).map_or(0, |m| m.len());
+
+    // A seal of a drive that was left in order goes before the first byte changes.
+    drop(db);
+    assert!(seal::lay(&root, Which::Node).unwrap());
+    let db = Db::open(&root, Which::Node).unwrap();
+    db.write_much(|tx| put(tx, "alone")).unwrap();
+    assert_eq!((journal(&db).as_str(), logged()), ("wal", 0));
+    db.integrity_check().unwrap();
+
+    // Taken back: the log is there again, and nothing of the change.
+    db.write_much(|tx| put(tx, "never").and_then(|_| Err::<(), _>(Error::bug("no")))).unwrap_err();
+    assert_eq!((journal(&db).as_str(), logged()), ("wal", 0));
+
+    let other = Connection::open(&place).unwrap();
+    let counted = |name: &str| other.query_row::<i64, _, _>("SELECT count(*) FROM counters WHERE name LIKE ?1 || '%'", [name], |r| r.get(0)).unwrap();
+    assert_eq!([counted("alone"), counted("never")], [5_000, 0]);
+    db.write_much(|tx| put(tx, "beside")).unwrap();
+    assert_eq!((journal(&db).as_str(), counted("beside")), ("wal", 5_000));
+    assert!(logged() > 100_000, "somebody else has the database open, and reads on");
 }

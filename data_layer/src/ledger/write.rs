@@ -7,7 +7,7 @@ use crate::control::Db;
 use crate::error::Result;
 use crate::time::{DateRange, TradingDay};
 use rayon::prelude::*;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that is to be said of a series in its window: lines in order of (day, source).
@@ -51,8 +51,8 @@ pub fn bring(db: &Db, sheets: &[Sheet<'_>], trust: Trust) -> Result<u64> {
     if some.is_empty() {
         return Ok(0);
     }
-    begin(db, some.iter().map(|(n, _)| n.sheet.lines.len()).sum())?;
-    db.write(|tx| {
+    let days = some.iter().map(|(n, _)| n.sheet.lines.len()).sum();
+    put(db, days, |tx| {
         let mut edits = Edits::new();
         for (news, wanted) in &some {
             if edited_by(tx, &news.sheet.series, wanted, &mut edits)? {
@@ -189,7 +189,6 @@ type Days<'a> = BTreeMap<TradingDay, Option<&'a Verdict>>;
 
 /// Apply differences, [`ROWS_PER_COMMIT`] to a transaction. Applying the same changes twice is harmless.
 pub fn apply(db: &Db, changes: &[Change]) -> Result<()> {
-    begin(db, changes.len())?;
     for chunk in changes.chunks(ROWS_PER_COMMIT) {
         let mut by_block: BTreeMap<Place, Days<'_>> = BTreeMap::new();
         for change in chunk {
@@ -199,7 +198,7 @@ pub fn apply(db: &Db, changes: &[Change]) -> Result<()> {
             };
             by_block.entry(Place::of(change.key())).or_default().insert(change.key().dt, verdict);
         }
-        db.write(|tx| {
+        put(db, chunk.len(), |tx| {
             let series: BTreeSet<_> = chunk.iter().map(|c| c.key().series()).collect();
             series.iter().try_for_each(|(table, symbol, key)| digests::forget(tx, table, symbol, key))?;
             let edits = by_block.into_iter().map(|(place, days)| edited(tx, place, days)).collect::<Result<Edits>>()?;
@@ -229,12 +228,16 @@ fn edited(tx: &Connection, place: Place, days: Days<'_>) -> Result<(Place, Edit)
     Ok((place, Edit { old, new }))
 }
 
-/// Bulk loads touch most pages: 64 MiB of cache keep them from being written twice.
-fn begin(db: &Db, rows: usize) -> Result<()> {
-    if rows > 10_000 {
-        db.lock()?.execute_batch("PRAGMA cache_size=-65536")?;
+/// From how many days on a change is a bulk load.
+const MANY_DAYS: usize = 10_000;
+
+/// One transaction for so many days. A bulk load touches most pages: 64 MiB of cache and no log keep them from being written twice.
+fn put<T>(db: &Db, days: usize, f: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+    if days < MANY_DAYS {
+        return db.write(f);
     }
-    Ok(())
+    db.lock()?.execute_batch("PRAGMA cache_size=-65536")?;
+    db.write_much(f)
 }
 
 #[cfg(test)]
