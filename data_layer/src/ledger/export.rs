@@ -150,7 +150,7 @@ fn counter(conn: &Connection, name: &str) -> Result<Option<i64>> {
 fn encode(db: &Db) -> Result<(Vec<u8>, i64)> {
     let mut bytes = Vec::new();
     let schema = Piece::default().frame()?.schema().clone();
-    let writer = ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Zstd(None)).set_parallel(false);
+    let writer = ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Zstd(None));
     let mut writer = writer.with_row_group_size(Some(ROWS_AT_ONCE)).batched(&schema)?;
     let mut conn = db.lock()?;
     let moment = conn.transaction()?;

@@ -203,8 +203,10 @@ fn is_probed(entry: &Entry, wish: &BackfillConfig) -> bool {
         Vendor::Fred | Vendor::Finnhub | Vendor::Tiingo | Vendor::Massive => true,
         // A public service without a plan: one list tells whether it answers this contact.
         Vendor::SecEdgar => name == dataset::COMPANIES,
+        // One of the day's 250 calls; the list of delisted companies is one of those beside prices.
+        Vendor::Fmp => name == dataset::EARNINGS_CALENDAR,
         // A call of the day's few.
-        Vendor::AlphaVantage | Vendor::Fmp | Vendor::Treasury => false,
+        Vendor::AlphaVantage | Vendor::Treasury => false,
     }
 }
 
