@@ -171,6 +171,9 @@ fn unsigned(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
             b'"' if depth == 1 && bytes[at..].starts_with(KEY) => {
                 let said = bytes.get(at + KEY.len()..at + KEY.len() + 64)?;
                 let (mut from, mut to) = (at, at + KEY.len() + 65);
+                if bytes.get(to - 1) != Some(&b'"') {
+                    return None;
+                }
                 if bytes.get(to) == Some(&b',') {
                     to += 1;
                 } else if bytes.get(from - 1) == Some(&b',') {
