@@ -98,14 +98,11 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// An empty data root in the work folder, on the file system that is there. What was there is moved out of the way, and goes with
-    /// the folder: a file system that has just lost thousands of files is slow to make new ones, for reasons that are not ours.
+    /// An empty data root in the work folder, on the file system that is there.
     fn fresh_root(&self, name: &str) -> Result<DataRoot> {
         let place = self.work.join(name);
         if place.exists() {
-            let aside = |n: &usize| self.work.join(format!("{name}.{n}"));
-            let n = (0..).find(|n| !aside(n).exists()).unwrap_or_default();
-            std::fs::rename(&place, aside(&n))?;
+            std::fs::remove_dir_all(&place)?;
         }
         std::fs::create_dir_all(&place)?;
         let probe = FsProbe { wal: true, ..FsProbe::default() };
