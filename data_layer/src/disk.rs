@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result, code};
 use crate::host::Host;
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
@@ -83,22 +84,38 @@ pub fn replace(host: &Host, target: &Path, bytes: &[u8]) -> Result<()> {
     host.failpoint("store.rename.after")
 }
 
-/// Files that are open at once: every temporary file is held by a lock, and a process may have 1,024 files.
-const OPEN_AT_ONCE: usize = 400;
+/// Files that are waited for together: enough for the drive to be waited for seldom.
+const AT_ONCE: usize = 2_000;
+
+/// Files of one folder of first names: a folder lets one thread in at a time, so each thread fills one of its own.
+const A_FOLDER: usize = 100;
 
 /// [`replace`] for many files: each is whole under its final name or not there, and the drive is waited for twice for every
-/// [`OPEN_AT_ONCE`] of them. A crash in between leaves some replaced and the others as they were. Returns how often the drive was
+/// [`AT_ONCE`] of them. A crash in between leaves some replaced and the others as they were. Returns how often the drive was
 /// waited for.
 ///
-/// They get their first names in one folder, `beside`, on the same file system: a folder of its own for each file, or a first name in
-/// the one where it belongs, would be written to the drive twice, once with the first name and once with the second.
+/// They get their first names in a few folders within `beside`, on the same file system: a folder of its own for each file, or a
+/// first name in the one where it belongs, would be written to the drive twice, once with the first name and once with the second.
 pub fn replace_all(host: &Host, beside: &Path, files: &[(PathBuf, &[u8])]) -> Result<u64> {
     if files.is_empty() {
         return Ok(0);
     }
     create_folder(beside)?;
     sweep(beside)?;
-    files.chunks(OPEN_AT_ONCE).try_fold(0, |waits, some| Ok(waits + replace_some(host, beside, some)?))
+    // Held while the folder beside it is in use: the lock of one file stands for all in the folder.
+    let lock = Temporary::of(beside, "files")?;
+    let first_names = folder_of(&lock.place);
+    let waits = files.chunks(AT_ONCE).try_fold(0, |waits, some| Ok(waits + replace_some(host, &first_names, some)?));
+    if waits.is_ok() {
+        fs::remove_dir_all(&first_names)?;
+        fs::remove_file(&lock.place)?;
+    }
+    waits
+}
+
+/// The folder of first names that a lock stands for.
+fn folder_of(lock: &Path) -> PathBuf {
+    lock.with_extension("folder")
 }
 
 /// Remove what killed processes left in a folder of temporary files; what somebody writes now stays.
@@ -111,48 +128,45 @@ fn sweep(beside: &Path) -> Result<()> {
         }
         // Held until it is gone: nobody else begins to write it meanwhile.
         if let Some(_held) = take(&place)? {
-            fs::remove_file(&place)?;
+            match fs::remove_dir_all(folder_of(&place)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => fs::remove_file(&place)?,
+            }
         }
     }
     Ok(())
 }
 
-fn replace_some(host: &Host, beside: &Path, files: &[(PathBuf, &[u8])]) -> Result<u64> {
+fn replace_some(host: &Host, first_names: &Path, files: &[(PathBuf, &[u8])]) -> Result<u64> {
+    fs::create_dir_all(first_names)?;
+    // Opened before the writing: what fails to reach the drive after that is said to this handle.
+    let before = File::open(first_names)?;
+    let named = |n: usize| first_names.join((n / A_FOLDER).to_string()).join(n.to_string());
+    let staged: Vec<(PathBuf, &PathBuf, &[u8])> = files.iter().enumerate().map(|(n, (target, bytes))| (named(n), target, *bytes)).collect();
+    let mut waits = stage_all(host, &before, &staged).inspect_err(|_| drop(fs::remove_dir_all(first_names)))?;
     let folders: BTreeSet<&Path> = files.iter().filter_map(|(target, _)| target.parent()).collect();
-    let mut temps: Vec<Temporary> = Vec::with_capacity(files.len());
-    let written = stage_all(host, files, beside, &mut temps);
-    if let Err(error) = written {
-        temps.iter().for_each(|temp| drop(fs::remove_file(&temp.place)));
-        return Err(error);
-    }
-    let mut waits = written?;
-    // Opened before the renames: what fails to reach the drive after that is said to this handle.
-    let before = File::open(beside)?;
-    folders.iter().try_for_each(|folder| create_folder_together(folder))?;
-    for ((target, _), temp) in files.iter().zip(&temps) {
+    folders.par_iter().try_for_each(|folder| create_folder_together(folder))?;
+    for (first, target, _) in &staged {
         host.failpoint("store.rename.before")?;
-        fs::rename(&temp.place, target)?;
+        fs::rename(first, target)?;
     }
     waits += sync_together(Some(&before), folders.into_iter())?;
     files.iter().try_for_each(|_| host.failpoint("store.rename.after"))?;
     Ok(waits)
 }
 
-/// Write all temporary files into one folder, wait for them together, read each back.
-fn stage_all(host: &Host, files: &[(PathBuf, &[u8])], beside: &Path, temps: &mut Vec<Temporary>) -> Result<u64> {
-    for (n, (target, bytes)) in files.iter().enumerate() {
-        host.failpoint("store.write.before")?;
-        let Some(name) = target.file_name() else { return Err(Error::bug("a file without a name")) };
-        // Files of many folders have the same name.
-        let temp = Temporary::of(beside, &format!("{n}.{}", name.to_string_lossy()))?;
-        temp.file.set_len(0)?;
-        (&temp.file).write_all(bytes)?;
-        temps.push(temp);
-    }
-    let waits = sync_together(temps.first().map(|temp| &temp.file), temps.iter().map(|temp| temp.place.as_path()))?;
-    for ((_, bytes), temp) in files.iter().zip(temps) {
-        verify(&temp.place, bytes)?;
-    }
+/// Write all files under their first names, wait for them together, read each back.
+fn stage_all(host: &Host, before: &File, staged: &[(PathBuf, &PathBuf, &[u8])]) -> Result<u64> {
+    staged.par_chunks(A_FOLDER).try_for_each(|some| {
+        some.first().and_then(|(first, ..)| first.parent()).map_or(Ok(()), fs::create_dir_all)?;
+        for (first, _, bytes) in some {
+            host.failpoint("store.write.before")?;
+            File::create(first)?.write_all(bytes)?;
+        }
+        Ok::<(), Error>(())
+    })?;
+    let waits = sync_together(Some(before), staged.iter().map(|(first, ..)| first.as_path()))?;
+    staged.par_iter().try_for_each(|(first, _, bytes)| verify(first, bytes))?;
     Ok(waits)
 }
 
@@ -284,12 +298,20 @@ mod tests {
         let files: Vec<(PathBuf, &[u8])> = (0..9).map(|i| (dir.path().join(format!("all/{i}/part-0")), &b"bytes"[..])).collect();
         let killed = Host::fake(crate::host::FakeHost { crash_at: Some(("store.rename.before".into(), 4)), ..crate::host::FakeHost::default() });
         assert!(replace_all(&killed, &beside, &files).is_err());
-        let names = || fs::read_dir(dir.path().join("all")).unwrap().filter(|e| e.as_ref().unwrap().path().is_file()).count();
-        assert_eq!((names(), files.iter().filter(|(place, _)| place.exists()).count()), (6, 3), "side by side, until each has its own name");
-        let held = Temporary::of(&beside, "8.part-0").unwrap();
-        // Fewer are left to write: their first names are others.
+        let first_names = |lock: &str| fs::read_dir(folder_of(&beside.join(lock)).join("0")).map_or(0, Iterator::count);
+        let done = files.iter().filter(|(place, _)| place.exists()).count();
+        assert_eq!((first_names(".files.0.tmp"), done), (6, 3), "side by side, until each has its own name");
+        // Another process is at work under the next lock; the one that died holds none.
+        let other = beside.join(".files.1.tmp");
+        let held = take(&other).unwrap().unwrap();
+        fs::create_dir_all(folder_of(&other).join("0")).unwrap();
+        fs::write(folder_of(&other).join("0/0"), b"of the other").unwrap();
         replace_all(&Host::fake(crate::host::FakeHost::default()), &beside, &files[3..]).unwrap();
-        assert!(names() == 1 && held.place.exists() && files.iter().all(|(place, bytes)| fs::read(place).unwrap() == *bytes));
+        assert!(!beside.join(".files.0.tmp").exists() && !beside.join(".files.0.folder").exists() && first_names(".files.1.tmp") == 1);
+        assert!(files.iter().all(|(place, bytes)| fs::read(place).unwrap() == *bytes));
+        drop(held);
+        replace_all(&Host::fake(crate::host::FakeHost::default()), &beside, &files[..1]).unwrap();
+        assert!(!other.exists() && !folder_of(&other).exists());
     }
 
     #[test]

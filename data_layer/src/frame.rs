@@ -53,6 +53,37 @@ pub fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
     Ok(values.cont_slice().map_or_else(|_| values.iter().map(|v| v.unwrap_or(f64::NAN)).collect(), <[f64]>::to_vec))
 }
 
+/// A numeric column as it stands, without a copy where it is one of `f64` in one piece without gaps.
+pub enum Floats<'a> {
+    Missing,
+    Whole(&'a [f64]),
+    /// The same of numbers of another type.
+    Made(Vec<f64>),
+    Gaps(Vec<Option<f64>>),
+}
+
+impl<'a> Floats<'a> {
+    pub fn of(frame: &'a DataFrame, name: &str) -> Result<Self> {
+        let column = column(frame, name)?;
+        if column.null_count() == column.len() {
+            return Ok(Self::Missing);
+        }
+        match column.f64().ok().and_then(|values| values.cont_slice().ok()) {
+            Some(values) => Ok(Self::Whole(values)),
+            None if column.null_count() == 0 => numbers(frame, name).map(Self::Made),
+            None => floats(frame, name).map(Self::Gaps),
+        }
+    }
+    pub fn get(&self, row: usize) -> Option<f64> {
+        match self {
+            Self::Missing => None,
+            Self::Whole(values) => values.get(row).copied(),
+            Self::Made(values) => values.get(row).copied(),
+            Self::Gaps(values) => values.get(row).copied().flatten(),
+        }
+    }
+}
+
 /// A date column; text of the form `YYYY-MM-DD` is accepted too.
 pub fn days(frame: &DataFrame, name: &str) -> Result<Vec<Option<TradingDay>>> {
     let column = column(frame, name)?;
@@ -183,4 +214,24 @@ pub fn assemble(columns: Vec<Column>) -> Result<DataFrame> {
 /// Whether every named column is there; the error names the first that is not.
 pub fn require(frame: &DataFrame, names: &[&str]) -> Result<()> {
     names.iter().try_for_each(|name| column(frame, name).map(|_| ()))
+}
+
+/// Whether every named column can be read as numbers ([`floats`]); the error names the first that cannot.
+pub fn require_numbers(frame: &DataFrame, names: &[&str]) -> Result<()> {
+    require_kind(frame, names, "a number", DataType::is_primitive_numeric)
+}
+
+/// Whether every named column can be read as texts ([`texts`]); the error names the first that cannot.
+pub fn require_texts(frame: &DataFrame, names: &[&str]) -> Result<()> {
+    require_kind(frame, names, "text", DataType::is_string)
+}
+
+fn require_kind(frame: &DataFrame, names: &[&str], kind: &str, is: impl Fn(&DataType) -> bool) -> Result<()> {
+    for name in names {
+        let column = column(frame, name)?;
+        if column.null_count() < column.len() && !is(column.dtype()) {
+            return Err(wrong(name, column.dtype(), kind));
+        }
+    }
+    Ok(())
 }

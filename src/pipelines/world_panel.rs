@@ -8,7 +8,7 @@ use crate::types::Panel;
 use data_layer::calendar::Calendar;
 use data_layer::curate;
 use data_layer::error::Result;
-use data_layer::qc::{self, Action};
+use data_layer::qc::Action;
 use data_layer::sandbox::world::{Series, World};
 use data_layer::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
@@ -39,8 +39,8 @@ fn terminal(world: &World, symbol: &str, to: TradingDay) -> Option<f64> {
 /// A ticker's bars, restated for every later split and dividend.
 fn adjusted(s: &Series, world: &World) -> Vec<Bar> {
     let actions: Vec<Action> = world.actions.iter().filter(|a| a.symbol == s.symbol).filter_map(effect).collect();
-    let raw: Vec<qc::Bar> = (0..s.days.len()).map(|i| raw_bar(s, i)).collect();
-    let factors = curate::factors(&s.days, &curate::steps(&raw, &actions).0);
+    let close = |i: usize| Some(s.close[i]).filter(|c| c.is_finite());
+    let factors = curate::factors(&s.days, &curate::steps(&s.days, close, &actions).0);
     let bar = |(i, (price, split)): (usize, (f64, f64))| Bar {
         day: s.days[i],
         values: [s.open[i] * price, s.high[i] * price, s.low[i] * price, s.close[i] * price, f64::NAN, s.volume[i] * split, s.close[i], s.volume[i]],
@@ -53,21 +53,6 @@ fn effect(a: &data_layer::sandbox::world::Action) -> Option<Action> {
         "split" => a.ratio.map(|factor| Action::split(a.ex_date, factor)),
         "dividend" => a.cash.map(|cash| Action::dividend(a.ex_date, cash)),
         _ => None,
-    }
-}
-
-fn raw_bar(s: &Series, i: usize) -> qc::Bar {
-    let known = |v: f64| Some(v).filter(|v| v.is_finite());
-    qc::Bar {
-        day: s.days[i],
-        open: known(s.open[i]),
-        high: known(s.high[i]),
-        low: known(s.low[i]),
-        close: known(s.close[i]),
-        vwap: None,
-        volume: known(s.volume[i]),
-        session_id: None,
-        feed: None,
     }
 }
 

@@ -90,7 +90,7 @@ impl Catalogue {
         out
     }
     /// Symbols that were not always their own tickers, or were asked for as if they had not been.
-    fn renamed(&self) -> BTreeSet<&str> {
+    pub(crate) fn renamed(&self) -> BTreeSet<&str> {
         let asked = self.manifests.iter().flat_map(|(_, m)| m.asked.under.keys().map(String::as_str));
         self.tickers.symbols().chain(asked).collect()
     }
@@ -199,9 +199,29 @@ pub fn collect(root: &DataRoot, catalogue: &Catalogue, wanted: &BTreeMap<String,
     Ok(out)
 }
 
-fn concerns(segment: &Segment, wanted: &BTreeMap<String, DateRange>) -> bool {
+pub(super) fn concerns(segment: &Segment, wanted: &BTreeMap<String, DateRange>) -> bool {
     let days = DateRange { start: segment.t0, end: segment.t1 };
     segment.symbols.iter().any(|s| wanted.get(s).is_some_and(|w| w.intersect(&days).is_some()))
+}
+
+/// The symbols of a segment's rows, each with its first row and the one after its last; `None`: they are not what the manifest
+/// describes. First the whole segment is checked, then rows are taken: a bad segment contributes nothing.
+pub(super) fn runs<'a>(rows: &'a DataFrame, day: &[Option<TradingDay>], segment: &Segment) -> Result<Option<Vec<(&'a str, usize, usize)>>> {
+    let symbol = frame::texts(rows, "symbol")?;
+    let declared: BTreeSet<&str> = segment.symbols.iter().map(String::as_str).collect();
+    let mut runs: Vec<(&str, usize, usize)> = Vec::new();
+    for (i, (s, d)) in symbol.iter().zip(day).enumerate() {
+        let (Some(s), Some(d)) = (s, d) else { return Ok(None) };
+        let same = runs.last_mut().filter(|(last, ..)| last == s);
+        if *d < segment.t0 || *d >= segment.t1 || (same.is_none() && !declared.contains(s)) {
+            return Ok(None);
+        }
+        match same {
+            Some((.., end)) => *end = i + 1,
+            None => runs.push((s, i, i + 1)),
+        }
+    }
+    Ok(Some(runs))
 }
 
 /// Add a segment's rows. `Ok(false)`, or an error: the contents are not what the manifest describes.
@@ -213,23 +233,10 @@ fn take(
     names: &mut HashMap<String, Arc<str>>,
     out: &mut BTreeMap<String, Vec<Candidate>>,
 ) -> Result<bool> {
-    let (symbol, day) = (frame::texts(rows, "symbol")?, frame::days(rows, "date")?);
-    let declared: BTreeSet<&str> = segment.symbols.iter().map(String::as_str).collect();
-    // First the whole segment is checked, then rows are taken: a bad segment contributes nothing.
-    let mut runs: Vec<(&str, usize)> = Vec::new();
-    for (i, (s, d)) in symbol.iter().zip(&day).enumerate() {
-        let (Some(s), Some(d)) = (s, d) else { return Ok(false) };
-        let new = runs.last().is_none_or(|(last, _)| last != s);
-        if *d < segment.t0 || *d >= segment.t1 || (new && !declared.contains(s)) {
-            return Ok(false);
-        }
-        if new {
-            runs.push((s, i));
-        }
-    }
+    let day = frame::days(rows, "date")?;
+    let Some(runs) = runs(rows, &day, segment)? else { return Ok(false) };
     frame::require(rows, COLUMNS)?;
-    let ends = runs.iter().skip(1).map(|(_, from)| *from).chain([symbol.len()]);
-    let wanted = runs.iter().zip(ends).filter_map(|((s, from), to)| Some((*s, *from, to, *wanted.get(*s)?)));
+    let wanted = runs.into_iter().filter_map(|(s, from, to)| Some((s, from, to, *wanted.get(s)?)));
     // Runs that follow each other are one piece of the table; of what is not wanted nothing is made.
     let mut pieces: Vec<Vec<Run<'_>>> = Vec::new();
     for run in wanted {
@@ -243,9 +250,9 @@ fn take(
 }
 
 /// A symbol, its first row, the one after its last, and the days wanted of it.
-type Run<'a> = (&'a str, usize, usize, DateRange);
+pub type Run<'a> = (&'a str, usize, usize, DateRange);
 
-fn take_piece(
+pub(super) fn take_piece(
     rows: &DataFrame,
     piece: &[Run<'_>],
     day: &[Option<TradingDay>],

@@ -20,6 +20,7 @@ use crate::time::{DateRange, TradingDay};
 use std::collections::BTreeMap;
 
 pub mod bars;
+pub(crate) mod sheets;
 mod compare;
 mod config;
 mod gaps;

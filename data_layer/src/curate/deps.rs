@@ -16,11 +16,11 @@ pub const PATH: &str = "qc/curated_deps.json";
 /// One curated file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
+    pub bytes: u64,
     /// Digest of the segments and actions it was made from.
     pub inputs: String,
     /// Digest of its bytes; null while it is being made; empty when its inputs hold no usable row, so that there is no file.
     pub sha256: Option<String>,
-    pub bytes: u64,
 }
 
 /// The record of all curated files.
@@ -66,7 +66,13 @@ impl Deps {
         }
     }
     pub(super) fn store(&self, root: &DataRoot) -> Result<()> {
-        store_if_changed(root, &DataPath::new(PATH)?, store::signed_json(self)?).map(drop)
+        store_if_changed(root, &DataPath::new(PATH)?, self.signed()?).map(drop)
+    }
+    /// What [`store::signed_json`] makes of it. The fields of an output and of a step stand in order, so that thousands of them need
+    /// not be sorted.
+    fn signed(&self) -> Result<Vec<u8>> {
+        let (files, steps) = (serde_json::to_string(&self.files)?, serde_json::to_string(&self.steps)?);
+        store::signed(BTreeMap::from([("files", files), ("steps", steps), ("unsure", serde_json::to_string(&self.unsure)?), ("v", self.v.to_string())]))
     }
     pub(super) fn mark_pending(&mut self, planned: &Planned) {
         self.files.insert(planned.path.clone(), Output { inputs: String::new(), sha256: None, bytes: 0 });
@@ -88,5 +94,30 @@ impl Deps {
     /// Files that should be there, with their digests.
     pub fn made(&self) -> impl Iterator<Item = (&DataPath, &str)> {
         self.files.iter().filter_map(|(p, o)| o.sha256.as_deref().filter(|s| !s.is_empty()).map(|s| (p, s)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_signed_as_any_other_and_damage_to_it_is_found() {
+        let mut deps = Deps::default();
+        for (n, sha256) in [(1, None), (12, Some(String::new())), (3, Some("ab\"\\,{".to_string()))] {
+            let path = DataPath::new(format!("curated/equities_ohlcv_adj/sym=A{n}/dt=2017/part-0.parquet")).unwrap();
+            deps.files.insert(path, Output { bytes: n, inputs: "\"sha256\":\"".into(), sha256 });
+        }
+        deps.steps.insert("AAA".into(), vec![Step { ex_date: TradingDay(17_000), price: 1.0 / 3.0, split: 1e21 }]);
+        let bytes = deps.signed().unwrap();
+        assert_eq!(bytes, store::signed_json(&deps).unwrap());
+        assert_eq!(store::parse_signed::<Deps>(&bytes).unwrap(), deps);
+        let spaced = String::from_utf8(bytes.clone()).unwrap().replacen(':', ": ", 1);
+        assert_eq!(store::parse_signed::<Deps>(spaced.as_bytes()).unwrap(), deps);
+        for at in 0..bytes.len() {
+            let mut hurt = bytes.clone();
+            hurt[at] ^= 1;
+            assert!(store::parse_signed::<Deps>(&hurt).is_err(), "a flipped bit at {at}");
+        }
     }
 }

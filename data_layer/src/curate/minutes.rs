@@ -43,7 +43,7 @@ pub(super) fn curate(
     let (held, rest): (Vec<_>, Vec<_>) = planned.iter().partition(|((_, symbol), _)| doubtful.contains(symbol));
     let stale: BTreeMap<&Key, &Planned> = rest.into_iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
     report.unchanged += (planned.len() - held.len() - stale.len()) as u64;
-    let mut gone = vanished(root, table::CURATED_MINUTES, planned.values(), deps)?;
+    let mut gone = vanished(root, table::CURATED_MINUTES, planned.values(), depth, deps)?;
     let mut skipped: Skipped = held.into_iter().map(|((month, symbol), _)| (symbol.clone(), month_of(*month))).collect();
     for symbol in doubtful {
         // A month whose only manifest is lost is planned by nobody, and stays all the same.

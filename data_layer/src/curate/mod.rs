@@ -3,11 +3,10 @@
 //! bytes change are written.
 
 use crate::audit::AuditConfig;
-use crate::audit::bars::{self, Catalogue};
+use crate::audit::bars::Catalogue;
 use crate::control::Db;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lost;
-use crate::qc::Action;
 use crate::reference::{self, CorpAction};
 use crate::root::{DataPath, DataRoot, encode_symbol};
 use crate::schema::{dataset, table, timeframe};
@@ -15,24 +14,26 @@ use crate::segment;
 use crate::store;
 use crate::time::{DateRange, TradingDay};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 mod adjust;
 mod deps;
+mod make;
 mod minutes;
+mod parquet;
 mod partitions;
 mod price;
+mod rows;
 mod table_file;
+mod thrift;
 
 pub use crate::schema::table::CURATED_EQUITIES as FOLDER;
 pub use adjust::{Step, factors, steps};
 pub use deps::{Deps, Output, PATH as DEPS};
+use make::{Sources, reach};
 pub use minutes::path_of as minutes_path_of;
 pub use minutes::{RawMinute, session as raw_minutes};
 pub use price::{AdjPrice, PriceFactor, RawPrice};
-
-/// Symbols whose rows are in memory at once.
-const SYMBOLS_AT_ONCE: usize = 200;
 
 /// Whether the digests of existing files are taken again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +93,9 @@ fn curate_days(
     let lost = not_to_be_made(root, db, catalogue, &actions)?;
     let (held, rest): (Vec<_>, Vec<_>) = planned.iter().partition(|((symbol, _), _)| lost.contains(symbol));
     report.skipped.extend(held.iter().map(|(key, _)| (*key).clone()));
-    let stale: BTreeMap<&(String, i16), &Planned> = rest.into_iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
+    let stale: BTreeMap<&(String, i16), &Planned> = rest.into_par_iter().filter(|(_, p)| !deps.is_current(root, p, depth)).collect();
     report.unchanged = (planned.len() - held.len() - stale.len()) as u64;
-    let mut gone = vanished(root, table::CURATED_EQUITIES, planned.values(), deps)?;
+    let mut gone = vanished(root, table::CURATED_EQUITIES, planned.values(), depth, deps)?;
     for symbol in &lost {
         // A year whose only manifest is lost is planned by nobody, and stays all the same.
         let folder = format!("{}/sym={}/dt=", table::CURATED_EQUITIES, encode_symbol(symbol)?);
@@ -107,7 +108,7 @@ fn curate_days(
     let unsure: BTreeSet<String> = deps.unsure.difference(&lost).cloned().collect();
     if !stale.is_empty() || !gone.is_empty() || !unsure.is_empty() {
         begin(root, stale.values().copied(), &gone, deps, report)?;
-        rebuild(&Sources { root, catalogue, actions: &actions, config }, &stale, &unsure, deps, report)?;
+        make::rebuild(&Sources { root, catalogue, actions: &actions, config }, &stale, &unsure, deps, report)?;
         deps.store(root)?;
     }
     let years = report.skipped.iter().map(|(symbol, year)| Ok((symbol.as_str(), reach(&[*year], false)?))).collect::<Result<Vec<_>>>()?;
@@ -168,8 +169,8 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
         }
     }
     let line = |at: &usize| lines.get(*at).map_or("", String::as_str);
-    let mut out = BTreeMap::new();
-    for (symbol, years) in sources {
+    let of_symbol = |(symbol, years): (&str, BTreeMap<i16, Vec<(TradingDay, usize)>>)| {
+        let mut out = Vec::with_capacity(years.len());
         let events: Vec<_> = actions.get(symbol).into_iter().flatten().filter_map(CorpAction::effect).map(|a| (a.ex_date, a.factor, a.cash)).collect();
         for (year, own) in &years {
             // A dividend's factor needs the close before it, so the other years' segments that begin before the last one are
@@ -183,130 +184,27 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
             let others: Vec<_> = years.iter().filter_map(closes).collect();
             let own: Vec<&str> = own.iter().map(|(_, at)| line(at)).collect();
             // Lists have no keys to sort: they are canonical as they are written.
-            let parts = serde_json::to_string(&("equities_ohlcv_adj 1", own, &due, &others))?;
+            let parts = serde_json::to_string(&("equities_ohlcv_adj 2", own, &due, &others))?;
             let inputs = store::sha256_hex((parts + &catalogue.tickers.words(symbol)).as_bytes());
-            out.insert((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs });
+            out.push(((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs }));
         }
+        Ok(out)
+    };
+    let planned: Vec<Vec<_>> = sources.into_par_iter().map(of_symbol).collect::<Result<_>>()?;
+    Ok(planned.into_iter().flatten().collect())
+}
+
+/// Files of a table, and records of files, that nothing asks for any more. A file that no record knows is looked for where every file
+/// is read anyway, and where there are no records.
+fn vanished<'a>(root: &DataRoot, table: &str, planned: impl Iterator<Item = &'a Planned>, depth: Depth, deps: &Deps) -> Result<Vec<DataPath>> {
+    let wanted: HashSet<&DataPath> = planned.map(|p| &p.path).collect();
+    let recorded: Vec<&DataPath> = deps.files.keys().filter(|p| p.as_str().starts_with(table)).collect();
+    let mut out: BTreeSet<DataPath> = BTreeSet::new();
+    if depth == Depth::Full || recorded.is_empty() {
+        out.extend(store::list(root, &DataPath::new(table)?)?.into_iter().filter(|p| !wanted.contains(p)));
     }
-    Ok(out)
-}
-
-/// Files of a table, and records of files, that nothing asks for any more.
-fn vanished<'a>(root: &DataRoot, table: &str, planned: impl Iterator<Item = &'a Planned>, deps: &Deps) -> Result<Vec<DataPath>> {
-    let wanted: BTreeSet<&DataPath> = planned.map(|p| &p.path).collect();
-    let folder = DataPath::new(table)?;
-    let mut out: BTreeSet<DataPath> = store::list(root, &folder)?.into_iter().collect();
-    out.extend(deps.files.keys().filter(|p| p.as_str().starts_with(folder.as_str())).cloned());
-    Ok(out.into_iter().filter(|p| !wanted.contains(p)).collect())
-}
-
-/// What curated days are made from.
-struct Sources<'a> {
-    root: &'a DataRoot,
-    catalogue: &'a Catalogue,
-    actions: &'a BTreeMap<String, Vec<CorpAction>>,
-    config: &'a AuditConfig,
-}
-
-/// Make the stale files, and tell the steps of the `unsure` symbols, also where no file of theirs has to be made.
-fn rebuild(
-    from: &Sources<'_>,
-    stale: &BTreeMap<&(String, i16), &Planned>,
-    unsure: &BTreeSet<String>,
-    deps: &mut Deps,
-    report: &mut CurateReport,
-) -> Result<()> {
-    let Sources { root, catalogue, actions, config } = *from;
-    let mut by_symbol: BTreeMap<&str, Vec<i16>> = BTreeMap::new();
-    stale.keys().for_each(|(symbol, year)| by_symbol.entry(symbol).or_default().push(*year));
-    for symbol in unsure {
-        by_symbol.entry(symbol).or_default();
-    }
-    let symbols: Vec<(&str, Vec<i16>)> = by_symbol.into_iter().collect();
-    for batch in symbols.chunks(SYMBOLS_AT_ONCE) {
-        root.host().check_cancelled()?;
-        // Of a symbol whose steps were never told everything is read.
-        let all = DateRange { start: TradingDay(0), end: TradingDay(40_000) };
-        let reach_of = |s: &str, years: &[i16]| if unsure.contains(s) { Ok(all) } else { reach(years, actions.contains_key(s)) };
-        let wanted = batch.iter().map(|(s, years)| Ok(((*s).to_string(), reach_of(s, years)?))).collect::<Result<BTreeMap<_, _>>>()?;
-        let mut collected = bars::collect(root, catalogue, &wanted)?;
-        report.segments_read += collected.segments_read;
-        let mut raw = Vec::new();
-        for (symbol, years) in batch {
-            let first = if wanted.get(*symbol) == Some(&all) { all.start } else { reach(&years[..1], false)?.start };
-            let mut rows = collected.rows.remove(*symbol).unwrap_or_default();
-            if actions.contains_key(*symbol) && !rows.iter().any(|c| c.bar.day < first) {
-                // The close before the year is further away than a year, or there is none.
-                let ever = BTreeMap::from([((*symbol).to_string(), DateRange { start: TradingDay(0), end: first })]);
-                let mut before = bars::collect(root, catalogue, &ever)?;
-                report.segments_read += before.segments_read;
-                rows.extend(before.rows.remove(*symbol).unwrap_or_default());
-                collected.damaged.extend(before.damaged);
-            }
-            let events: Vec<_> = actions.get(*symbol).into_iter().flatten().filter_map(CorpAction::effect).collect();
-            // The factors of a year's prices come from the closes of later ones, and the first bar of a year has the dividends since
-            // the last bar of the year before.
-            let reaches = |d: &bars::Damaged, year: i16| {
-                let (first, last) = (d.days.start.year(), d.days.end.plus_days(-1).year());
-                if events.is_empty() { first <= year && year <= last } else { year <= last + 1 }
-            };
-            let damaged: Vec<&bars::Damaged> = collected.damaged.iter().filter(|d| d.symbols.contains(*symbol)).collect();
-            let (hurt, years): (Vec<i16>, Vec<i16>) = years.iter().partition(|year| damaged.iter().any(|d| reaches(d, **year)));
-            report.skipped.extend(hurt.into_iter().map(|year| ((*symbol).to_string(), year)));
-            let unknown = !damaged.is_empty() && !events.is_empty();
-            raw.push((*symbol, first, unknown, Raw { symbol, years, rows, events }));
-        }
-        let jobs = raw.into_par_iter().map(|(symbol, first, unknown, raw)| Ok((symbol, first, unknown, raw.made(catalogue, config)?)));
-        let mut files = Vec::new();
-        for (symbol, first, unknown, made) in jobs.collect::<Result<Vec<_>>>()? {
-            report.unapplied.extend(made.unapplied.iter().map(|why| format!("{symbol} {why}")));
-            deps.keep_steps(symbol, first, &made.steps, unknown);
-            for (year, bytes) in made.years {
-                let planned = stale.get(&(symbol.to_string(), year)).ok_or_else(|| Error::bug("a curated file that was not planned"))?;
-                files.push((*planned, bytes));
-            }
-        }
-        for (planned, output, written) in write_all(root, files)? {
-            deps.files.insert(planned.path.clone(), output);
-            if written {
-                report.rewritten += 1;
-            } else {
-                report.unchanged += 1;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What the years of a symbol are made from.
-struct Raw<'a> {
-    symbol: &'a str,
-    years: Vec<i16>,
-    rows: Vec<bars::Candidate>,
-    events: Vec<Action>,
-}
-
-/// Files of a symbol by year (`None`: there is no row), and what was learnt of its actions.
-struct Made {
-    years: Vec<(i16, Option<Vec<u8>>)>,
-    steps: Vec<Step>,
-    unapplied: Vec<String>,
-}
-
-impl Raw<'_> {
-    fn made(self, catalogue: &Catalogue, config: &AuditConfig) -> Result<Made> {
-        let series = adjust::Adjusted::of(bars::resolve(self.rows, catalogue, &config.source_order), &self.events);
-        let years = self.years.iter().map(|year| Ok((*year, table_file::bytes(self.symbol, *year, &series)?))).collect::<Result<_>>()?;
-        Ok(Made { years, steps: series.steps, unapplied: series.unapplied })
-    }
-}
-
-/// The days to read so that these years of a symbol (in order) can be made. With actions the later years are read as well,
-/// and the year before: a dividend's factor needs the close before its ex-date. What is older has no say.
-fn reach(years: &[i16], has_actions: bool) -> Result<DateRange> {
-    let january = |year: i16| TradingDay::ymd(year, 1, 1).ok_or_else(|| Error::bug("a year outside the calendar"));
-    let (first, last) = (years.iter().min().copied().unwrap_or(1970), years.iter().max().copied().unwrap_or(1970));
-    if has_actions { DateRange::new(january(first - 1)?, TradingDay(40_000)) } else { DateRange::new(january(first)?, january(last + 1)?) }
+    out.extend(recorded.into_iter().filter(|p| !wanted.contains(p)).cloned());
+    Ok(out.into_iter().collect())
 }
 
 type Job<'a> = (&'a Planned, Option<Vec<u8>>);

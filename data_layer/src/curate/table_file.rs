@@ -1,32 +1,50 @@
 //! The Parquet file of one symbol's year.
 
-use super::adjust::{Adjusted, AdjustedBar};
+use super::adjust::Adjusted;
+use super::parquet::File;
 use crate::error::Result;
 use crate::frame;
+use crate::schema::columns::CURATED_EQUITIES;
 use crate::store;
+use polars::prelude::Column;
+
+/// What Arrow's readers are told of the columns beside their Parquet types: the same for every file.
+pub struct Words(Vec<(String, String)>);
+
+impl Words {
+    /// As the frame library says it of such a table.
+    pub fn new() -> Result<Self> {
+        let empty = |name: &&str| -> Result<Column> {
+            Ok(match *name {
+                "date" => frame::day_column(name, &[])?,
+                "symbol" | "session_id" | "source_name" => frame::text_column::<&str>(name, &[]),
+                _ => frame::float_column(name, &[]),
+            })
+        };
+        let mut table = frame::assemble(CURATED_EQUITIES.iter().map(empty).collect::<Result<_>>()?)?;
+        store::parquet_words(&mut table).map(Self)
+    }
+}
 
 /// The file's bytes, or `None` when the year has no rows. Equal series give equal bytes.
-pub fn bytes(symbol: &str, year: i16, series: &Adjusted) -> Result<Option<Vec<u8>>> {
-    let rows: Vec<&AdjustedBar> = series.bars.iter().filter(|b| b.raw.day.year() == year).collect();
-    if rows.is_empty() {
-        return Ok(None);
+pub fn bytes(symbol: &str, year: i16, series: &Adjusted<'_>, words: &Words) -> Option<Vec<u8>> {
+    let rows = series.rows_of(year);
+    let raw = &series.raw[rows.clone()];
+    if raw.is_empty() {
+        return None;
     }
-    let number = |f: &dyn Fn(&AdjustedBar) -> Option<f64>| rows.iter().map(|b| f(b)).collect::<Vec<_>>();
-    let mut table = frame::assemble(vec![
-        frame::day_column("date", &rows.iter().map(|b| Some(b.raw.day)).collect::<Vec<_>>())?,
-        frame::text_column("symbol", &rows.iter().map(|_| Some(symbol)).collect::<Vec<_>>()),
-        frame::float_column("open", &number(&|b| b.price(b.raw.open))),
-        frame::float_column("high", &number(&|b| b.price(b.raw.high))),
-        frame::float_column("low", &number(&|b| b.price(b.raw.low))),
-        frame::float_column("close", &number(&|b| b.price(b.raw.close))),
-        frame::float_column("vwap", &number(&|b| b.price(b.raw.vwap))),
-        frame::float_column("volume", &number(&AdjustedBar::volume)),
-        frame::float_column("price_factor", &number(&|b| Some(b.price_factor))),
-        frame::float_column("split_factor", &number(&|b| Some(b.split_factor))),
-        frame::float_column("div_cash", &number(&|b| Some(b.div_cash))),
-        frame::float_column("close_raw", &number(&|b| b.raw.close)),
-        frame::text_column("session_id", &rows.iter().map(|b| b.raw.session_id.as_deref()).collect::<Vec<_>>()),
-        frame::text_column("source_name", &rows.iter().map(|b| Some(b.vendor.as_str())).collect::<Vec<_>>()),
-    ])?;
-    store::parquet_bytes(&mut table).map(Some)
+    let mut file = File::new(raw.len());
+    file.days("date", raw.iter().map(|r| r.day));
+    file.text_runs("symbol", std::iter::repeat_n(Some(symbol), raw.len()));
+    for (which, name) in ["open", "high", "low", "close", "vwap"].into_iter().enumerate() {
+        file.floats(name, rows.clone().map(|i| series.price(i, which)));
+    }
+    file.floats("volume", rows.clone().map(|i| series.volume(i)));
+    file.float_runs("price_factor", series.factors[rows.clone()].iter().map(|f| Some(f.0)));
+    file.float_runs("split_factor", series.factors[rows.clone()].iter().map(|f| Some(f.1)));
+    file.float_runs("div_cash", series.div_cash[rows].iter().map(|cash| Some(*cash)));
+    file.floats("close_raw", raw.iter().map(|r| r.close()));
+    file.texts("session_id", raw.iter().map(|r| r.session_id));
+    file.text_runs("source_name", raw.iter().map(|r| Some(r.vendor)));
+    Some(file.finish(&words.0))
 }

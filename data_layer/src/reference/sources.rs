@@ -49,11 +49,17 @@ pub(crate) fn read_columns(root: &DataRoot, segment: &Segment, names: &[&str]) -
     read_with(root, segment, |bytes| store::parquet_columns(bytes, names))
 }
 
-fn read_with(root: &DataRoot, segment: &Segment, decode: impl Fn(Vec<u8>) -> Result<DataFrame>) -> Result<std::result::Result<DataFrame, Damage>> {
+/// The bytes of a segment, which are those that its manifest vouches for.
+pub(crate) fn verified(root: &DataRoot, segment: &Segment) -> Result<std::result::Result<Vec<u8>, Damage>> {
     let Some(bytes) = store::read(root, &segment.path)? else { return Ok(Err(QcCode::Missing)) };
-    if store::sha256_hex(&bytes) != segment.sha256 {
-        return Ok(Err(QcCode::ChecksumMismatch));
-    }
+    Ok(if store::sha256_hex(&bytes) == segment.sha256 { Ok(bytes) } else { Err(QcCode::ChecksumMismatch) })
+}
+
+fn read_with(root: &DataRoot, segment: &Segment, decode: impl Fn(Vec<u8>) -> Result<DataFrame>) -> Result<std::result::Result<DataFrame, Damage>> {
+    let bytes = match verified(root, segment)? {
+        Ok(bytes) => bytes,
+        Err(damage) => return Ok(Err(damage)),
+    };
     let Ok(frame) = decode(bytes) else { return Ok(Err(QcCode::Schema)) };
     if frame.height() as u64 != segment.rows {
         return Ok(Err(QcCode::Schema));

@@ -1,13 +1,13 @@
 //! Curation: the adjustment alone, a whole table written, and a late action. `daily.parquet`, `corp_actions.parquet` and
 //! `corp_actions_late.parquet`.
 
-use super::inputs::Inputs;
+use super::inputs::{Daily, Inputs};
 use super::measure::{Job, checksum, significant};
 use super::{Bench, Scale};
 use data_layer::control::{Db, Which};
 use data_layer::curate::{self, CurateReport, Depth, PriceFactor, RawPrice};
 use data_layer::error::Result;
-use data_layer::qc::{Action, Bar};
+use data_layer::qc::Action;
 use data_layer::reference;
 use data_layer::root::{DataPath, DataRoot};
 use data_layer::schema::{dataset, table, timeframe};
@@ -16,8 +16,11 @@ use data_layer::sourcing::Vendor;
 use data_layer::time::{DateRange, TradingDay, UtcTime};
 use data_layer::vendor::{self, Rows};
 use data_layer::{frame, store};
+use rayon::prelude::*;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Symbols of one raw segment, as the connector packs them.
 const SYMBOLS: usize = 100;
@@ -27,10 +30,14 @@ const SYMBOLS: usize = 100;
 pub fn curate(bench: &mut Bench<'_>) -> Result<()> {
     let read = || Market::read(&bench.inputs, bench.scale);
     let market = read()?;
-    let rows = market.days.values().map(Vec::len).sum();
-    let compute = bench.clock.measure(Job::new("curate_compute", rows, "rows"), || Ok(()), |()| Ok(read()?.adjusted()), |closes| Ok(checksum(&closes)))?;
+    let rows = market.daily.days.len();
+    let compute = bench.clock.measure(Job::new("curate_compute", rows, "rows"), || Ok(()), |()| read()?.adjusted(), |closes| Ok(checksum(&closes)))?;
+    // Every repeat has a root of its own, and all go in the end: a file system that has just lost thousands of files is slow to make
+    // new ones, for reasons that are not ours.
+    let made = Cell::new(0);
     let fresh = || {
-        let root = bench.fresh_root("curate")?;
+        made.set(made.get() + 1);
+        let root = bench.fresh_root(&format!("curate.{}", made.get()))?;
         let db = Db::open(&root, Which::Node)?;
         market.store(&root)?;
         market.announce(&root, &db, &market.actions, 1)?;
@@ -55,9 +62,9 @@ pub fn curate(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Day bars and actions by symbol.
+/// Day bars, and actions by symbol.
 struct Market {
-    days: BTreeMap<String, Vec<Bar>>,
+    daily: Daily,
     actions: BTreeMap<String, Vec<Action>>,
     late: BTreeMap<String, Vec<Action>>,
 }
@@ -65,42 +72,48 @@ struct Market {
 impl Market {
     fn read(inputs: &Inputs, scale: Scale) -> Result<Self> {
         let (actions, late) = (inputs.events("corp_actions.parquet")?, inputs.events("corp_actions_late.parquet")?);
-        Ok(Self { days: inputs.daily(scale)?, actions, late })
+        Ok(Self { daily: inputs.daily(scale)?, actions, late })
     }
 
-    /// Adjusted closes, by symbol and date.
-    fn adjusted(&self) -> Vec<f64> {
-        let mut out = Vec::new();
-        for (symbol, bars) in &self.days {
-            let (steps, _) = curate::steps(bars, self.actions.get(symbol).map_or(&[][..], Vec::as_slice));
-            let days: Vec<TradingDay> = bars.iter().map(|b| b.day).collect();
-            for (bar, (price, split)) in bars.iter().zip(curate::factors(&days, &steps)) {
-                let adjusted = [bar.open, bar.high, bar.low, bar.close, bar.vwap].map(|p| p.map(|p| RawPrice(p).adjust(PriceFactor(price)).dollars()));
-                std::hint::black_box((adjusted, bar.volume.map(|v| v * split)));
-                out.push(adjusted[3].unwrap_or(f64::NAN));
-            }
-        }
-        out
+    /// Adjusted closes, by symbol and date; the other columns are made as well.
+    fn adjusted(&self) -> Result<Vec<f64>> {
+        let columns = self.daily.columns()?;
+        let one = |(symbol, rows): &(String, Range<usize>)| {
+            let days = &self.daily.days[rows.clone()];
+            let close = |i: usize| columns[3].get(rows.start + i).filter(|c| c.is_finite());
+            let (steps, _) = curate::steps(days, close, self.actions.get(symbol).map_or(&[][..], Vec::as_slice));
+            let factors = curate::factors(days, &steps);
+            let column = |c: usize, of: &dyn Fn(f64, (f64, f64)) -> f64| -> Vec<f64> {
+                rows.clone().zip(&factors).map(|(row, factor)| columns[c].get(row).map_or(f64::NAN, |v| of(v, *factor))).collect()
+            };
+            let mut prices = [0, 1, 2, 3, 4].map(|c| column(c, &|v, (price, _)| RawPrice(v).adjust(PriceFactor(price)).dollars()));
+            std::hint::black_box((&prices, column(5, &|v, (_, split)| v * split)));
+            std::mem::take(&mut prices[3])
+        };
+        Ok(self.daily.symbols.par_iter().map(one).collect::<Vec<_>>().concat())
     }
 
     /// The bars as raw segments with their manifests.
     fn store(&self, root: &DataRoot) -> Result<()> {
-        let names: Vec<&String> = self.days.keys().collect();
-        for group in names.chunks(SYMBOLS) {
-            let bar = |symbol: &String, b: &Bar| vendor::Bar {
-                date: b.day,
-                ts: UtcTime::from_micros(i64::from(b.day.0) * 86_400_000_000),
-                symbol: symbol.as_str().into(),
-                ohlc: [b.open, b.high, b.low, b.close],
-                vwap: b.vwap,
-                volume: b.volume,
-                trades: None,
-                source_uri: "alpaca:/bars".into(),
-                vendor_ts: vendor::Stamp::Words(b.day.to_string().into()),
-                feed: "sip".into(),
-                asked_symbol: symbol.as_str().into(),
+        let columns = self.daily.columns()?;
+        for group in self.daily.symbols.chunks(SYMBOLS) {
+            let bar = |symbol: &String, row: usize| {
+                let (date, cell) = (self.daily.days[row], |c: usize| columns[c].get(row).filter(|v| v.is_finite()));
+                vendor::Bar {
+                    date,
+                    ts: UtcTime::from_micros(i64::from(date.0) * 86_400_000_000),
+                    symbol: symbol.as_str().into(),
+                    ohlc: [cell(0), cell(1), cell(2), cell(3)],
+                    vwap: cell(4),
+                    volume: cell(5),
+                    trades: None,
+                    source_uri: "alpaca:/bars".into(),
+                    vendor_ts: vendor::Stamp::Words(date.to_string().into()),
+                    feed: "sip".into(),
+                    asked_symbol: symbol.as_str().into(),
+                }
             };
-            let bars = group.iter().flat_map(|s| self.days[*s].iter().map(|b| bar(s, b))).collect();
+            let bars = group.iter().flat_map(|(symbol, rows)| rows.clone().map(move |row| bar(symbol, row))).collect();
             commit(root, (dataset::EQUITIES_EOD, table::RAW_EQUITIES_BARS, timeframe::DAY), &Rows::Bars(bars), 0)?;
         }
         Ok(())

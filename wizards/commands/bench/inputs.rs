@@ -2,7 +2,8 @@
 
 use super::{Scale, made};
 use data_layer::error::{Error, Result, code};
-use data_layer::qc::{Action, Bar};
+use data_layer::frame::Floats;
+use data_layer::qc::Action;
 use data_layer::time::TradingDay;
 use data_layer::{frame, store};
 use engine::types::Matrix;
@@ -10,6 +11,7 @@ use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The folder that holds the inputs; without one they are made ([`super::made`]).
@@ -111,26 +113,20 @@ impl Inputs {
         names.iter().map(|n| Page::of(n.trim_end_matches(".json"), self.bytes(&format!("json/{n}"))?)).collect()
     }
 
-    /// Day bars by symbol, in order of the day: `daily.parquet`.
-    pub fn daily(&self, scale: Scale) -> Result<BTreeMap<String, Vec<Bar>>> {
+    /// Day bars, sorted by symbol and day: `daily.parquet`.
+    pub fn daily(&self, scale: Scale) -> Result<Daily> {
         let file = "daily.parquet";
         if self.are_made() {
             return made::daily(scale);
         }
-        const PRICES: [&str; 6] = ["open", "high", "low", "close", "vwap", "volume"];
-        let table = self.table(file, &[&["symbol", "date"], &PRICES[..]].concat())?;
-        let days = frame::days(&table, "date")?;
-        let columns = PRICES.iter().map(|c| frame::floats(&table, c)).collect::<Result<Vec<_>>>()?;
-        let (mut out, mut from): (BTreeMap<String, Vec<Bar>>, usize) = (BTreeMap::new(), 0);
-        for (symbol, n) in frame::runs(&table, "symbol")? {
-            let rows = out.entry(symbol).or_default();
-            rows.reserve(n);
-            for i in from..from + n {
-                rows.push(bar(days[i].ok_or_else(|| damaged(file, "a date is missing"))?, |c| columns[c][i].unwrap_or(f64::NAN)));
-            }
+        let table = self.table(file, &[&["symbol", "date"], &Daily::COLUMNS[..]].concat())?;
+        let mut from = 0;
+        let mut range = |(symbol, n): (String, usize)| {
             from += n;
-        }
-        Ok(out)
+            (symbol, from - n..from)
+        };
+        let symbols = frame::runs(&table, "symbol")?.into_iter().map(&mut range).collect();
+        Ok(Daily { symbols, days: days(file, &table, "date")?, table })
     }
 
     /// Corporate actions by symbol: `event_type` is `split` (`ratio` new for old) or `div` (`ratio` dollars).
@@ -178,10 +174,24 @@ impl Page {
     }
 }
 
-/// A day bar out of columns in the order open, high, low, close, vwap, volume.
-pub fn bar(day: TradingDay, column: impl Fn(usize) -> f64) -> Bar {
-    let cell = |i: usize| Some(column(i)).filter(|v| v.is_finite());
-    Bar { day, open: cell(0), high: cell(1), low: cell(2), close: cell(3), vwap: cell(4), volume: cell(5), session_id: None, feed: None }
+/// Day bars in columns.
+pub struct Daily {
+    /// Symbols and their rows.
+    pub symbols: Vec<(String, Range<usize>)>,
+    /// Of every row.
+    pub days: Vec<TradingDay>,
+    /// [`Self::COLUMNS`].
+    pub table: frame::DataFrame,
+}
+
+impl Daily {
+    pub const COLUMNS: [&'static str; 6] = ["open", "high", "low", "close", "vwap", "volume"];
+
+    /// [`Self::COLUMNS`] without a copy.
+    pub fn columns(&self) -> Result<[Floats<'_>; 6]> {
+        let [open, high, low, close, vwap, volume] = Self::COLUMNS.map(|name| Floats::of(&self.table, name));
+        Ok([open?, high?, low?, close?, vwap?, volume?])
+    }
 }
 
 fn damaged(file: &str, why: &str) -> Error {

@@ -3,10 +3,11 @@
 //! A comparison with another program reads the other's inputs from a folder instead; ratios between the two kinds mean nothing.
 
 use super::Scale;
-use super::inputs::{self, Array, Page};
+use super::inputs::{Array, Daily, Page};
 use data_layer::calendar::Calendar;
 use data_layer::error::Result;
-use data_layer::qc::{Action, Bar};
+use data_layer::frame;
+use data_layer::qc::Action;
 use data_layer::time::{DateRange, TradingDay};
 use engine::types::Matrix;
 use rand::{RngExt, SeedableRng};
@@ -57,12 +58,19 @@ pub fn closes(scale: Scale) -> Result<Matrix> {
     Matrix::from_vec(symbols, days, values)
 }
 
-/// Day bars by symbol, with the closes of [`closes`].
-pub fn daily(scale: Scale) -> Result<BTreeMap<String, Vec<Bar>>> {
+/// Day bars with the closes of [`closes`].
+pub fn daily(scale: Scale) -> Result<Daily> {
     let closes = closes(scale)?;
-    let days = sessions(closes.cols())?;
-    let of = |s: usize| days.iter().enumerate().map(|(d, day)| inputs::bar(*day, |c| [1.0, 1.01, 0.99, 1.0, 1.0, 20_000.0][c] * closes.row(s)[d])).collect();
-    Ok((0..closes.rows()).map(|s| (format!("S{s:04}"), of(s))).collect())
+    let (names, n) = (closes.rows(), closes.cols());
+    let one = sessions(n)?;
+    let times = [1.0, 1.01, 0.99, 1.0, 1.0, 20_000.0];
+    let column = |(name, times): (&str, f64)| {
+        let values: Vec<Option<f64>> = (0..names).flat_map(|s| closes.row(s).iter().map(move |close| Some(times * close))).collect();
+        frame::float_column(name, &values)
+    };
+    let table = frame::assemble(Daily::COLUMNS.into_iter().zip(times).map(column).collect())?;
+    let symbols = (0..names).map(|s| (format!("S{s:04}"), s * n..(s + 1) * n)).collect();
+    Ok(Daily { symbols, days: one.repeat(names), table })
 }
 
 /// A split of every tenth symbol and a dividend of every third; late: one more split.
