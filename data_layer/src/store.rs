@@ -260,14 +260,6 @@ pub fn parquet_bytes(frame: &mut DataFrame) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The key and value pairs that [`parquet_bytes`] writes of such a frame as a whole.
-pub fn parquet_words(frame: &mut DataFrame) -> Result<Vec<(String, String)>> {
-    let bytes = parquet_bytes(frame)?;
-    let mut reader = ParquetReader::new(std::io::Cursor::new(bytes));
-    let words = reader.get_metadata()?.key_value_metadata().iter().flatten();
-    Ok(words.map(|pair| (pair.key.clone(), pair.value.clone().unwrap_or_default())).collect())
-}
-
 /// [`parquet_bytes`], then [`write_atomic`].
 pub fn write_parquet(root: &DataRoot, path: &DataPath, frame: &mut DataFrame) -> Result<FileInfo> {
     let bytes = parquet_bytes(frame)?;

@@ -2,7 +2,7 @@
 
 use super::adjust::{Adjusted, Step};
 use super::rows::{self, Columns, Piece};
-use super::table_file::{self, Words};
+use super::table_file;
 use super::{CurateReport, Deps, Planned, write_all};
 use crate::audit::AuditConfig;
 use crate::audit::bars::{Catalogue, Damaged};
@@ -41,13 +41,12 @@ pub(super) fn rebuild(
         by_symbol.entry(symbol).or_default();
     }
     let symbols: Vec<(&str, Vec<i16>)> = by_symbol.into_iter().collect();
-    let words = Words::new()?;
     for batch in symbols.chunks(SYMBOLS_AT_ONCE) {
         from.root.host().check_cancelled()?;
         let held = from.read(batch, unsure)?;
         report.segments_read += held.together.segments_read + held.before.values().map(|s| s.segments_read).sum::<u64>();
         let raw = batch.iter().map(|(symbol, years)| held.of(symbol, years, from, report)).collect::<Vec<_>>();
-        let jobs = raw.into_par_iter().map(|raw| raw.made(from.catalogue, from.config, &words));
+        let jobs = raw.into_par_iter().map(|raw| raw.made(from.catalogue, from.config));
         let mut files = Vec::new();
         for made in jobs.collect::<Result<Vec<_>>>()? {
             report.unapplied.extend(made.unapplied.iter().map(|why| format!("{} {why}", made.symbol)));
@@ -150,7 +149,7 @@ struct Made<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn made(self, catalogue: &Catalogue, config: &AuditConfig, words: &Words) -> Result<Made<'a>> {
+    fn made(self, catalogue: &Catalogue, config: &AuditConfig) -> Result<Made<'a>> {
         let tables: Vec<DataFrame> = self.pieces.iter().map(|p| frame::rows(p.sheet.table(), p.from, p.to - p.from)).collect();
         let columns = self.pieces.iter().zip(&tables).map(|(piece, table)| Ok((*piece, Columns::of(table)?))).collect::<Result<Vec<_>>>()?;
         let plain = if catalogue.renamed().contains(self.symbol) { None } else { rows::plain(&columns, catalogue) };
@@ -163,7 +162,8 @@ impl<'a> Raw<'a> {
             }
         };
         let adjusted = Adjusted::of(rows, &self.events);
-        let years = self.years.iter().map(|year| (*year, table_file::bytes(self.symbol, *year, &adjusted, words))).collect();
+        let bytes = |year: &i16| Ok((*year, table_file::bytes(self.symbol, *year, &adjusted)?));
+        let years = self.years.iter().map(bytes).collect::<Result<_>>()?;
         Ok(Made { symbol: self.symbol, first: self.first, unknown: self.unknown, years, steps: adjusted.steps, unapplied: adjusted.unapplied })
     }
 }

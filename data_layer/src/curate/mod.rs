@@ -20,12 +20,10 @@ mod adjust;
 mod deps;
 mod make;
 mod minutes;
-mod parquet;
 mod partitions;
 mod price;
 mod rows;
 mod table_file;
-mod thrift;
 
 pub use crate::schema::table::CURATED_EQUITIES as FOLDER;
 pub use adjust::{Step, factors, steps};
@@ -184,7 +182,7 @@ fn plan(catalogue: &Catalogue, actions: &BTreeMap<String, Vec<CorpAction>>) -> R
             let others: Vec<_> = years.iter().filter_map(closes).collect();
             let own: Vec<&str> = own.iter().map(|(_, at)| line(at)).collect();
             // Lists have no keys to sort: they are canonical as they are written.
-            let parts = serde_json::to_string(&("equities_ohlcv_adj 2", own, &due, &others))?;
+            let parts = serde_json::to_string(&("equities_ohlcv_adj 1", own, &due, &others))?;
             let inputs = store::sha256_hex((parts + &catalogue.tickers.words(symbol)).as_bytes());
             out.push(((symbol.to_string(), *year), Planned { path: path_of(symbol, *year)?, inputs }));
         }
