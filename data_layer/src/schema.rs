@@ -7,7 +7,7 @@ pub struct Versions {
     pub registry: u32,
 }
 
-pub const VERSIONS: Versions = Versions { node: 5, journal: 2, registry: 3 };
+pub const VERSIONS: Versions = Versions { node: 6, journal: 2, registry: 3 };
 
 /// Version of the columns of the Parquet tables; part of every snapshot's identity.
 pub const TABLES_VERSION: u32 = 1;

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 
+mod small;
+
 /// Where a written file is, how long and what it hashes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileInfo {
@@ -255,6 +257,13 @@ pub fn size(root: &DataRoot, path: &DataPath) -> Option<u64> {
 /// Parquet bytes of a frame: zstd at its default level (3), 131,072 rows a group, statistics on. Equal frames give equal bytes.
 pub fn parquet_bytes(frame: &mut DataFrame) -> Result<Vec<u8>> {
     frame.rechunk_mut();
+    if (1..=small::MOST_ROWS).contains(&frame.height()) {
+        return small::encode(frame);
+    }
+    large(frame)
+}
+
+fn large(frame: &mut DataFrame) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Zstd(None)).with_row_group_size(Some(131_072)).set_parallel(false).finish(frame)?;
     Ok(bytes)

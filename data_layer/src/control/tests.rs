@@ -32,7 +32,7 @@ fn an_older_drive_is_backed_up_and_migrated_and_its_counts_are_right() {
     .unwrap();
     drop(old);
     let db = Db::open(&kit.root, Which::Node).unwrap();
-    assert!(kit.root.locate(&DataPath::new("control/backup/node.sqlite.before-v5").unwrap()).exists());
+    assert!(kit.root.locate(&DataPath::new("control/backup/node.sqlite.before-v6").unwrap()).exists());
     assert_eq!(crate::queue::counts(&db).unwrap().values().sum::<u64>(), 1);
     let (_, c) = ledger::coverage_held(&db, table::RAW_EQUITIES_BARS, "1Day").unwrap().unwrap();
     assert_eq!((c.expected, c.green, c.red), (3, 1, 2));

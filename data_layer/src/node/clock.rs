@@ -5,6 +5,7 @@ use super::{Node, damaged, forward, newest_due};
 use crate::bookmarks;
 use crate::clock::{self, Judgement, STEP_SECONDS};
 use crate::error::{Error, Result};
+use crate::queue;
 use crate::segment;
 use crate::time::UtcTime;
 
@@ -102,6 +103,7 @@ impl Node {
             let (latest, last, now) = (latest.to_string(), due.to_string(), now.to_string());
             OF_THE_FUTURE.iter().try_for_each(|sql| tx.execute(sql, [&latest, &last]).map(drop))?;
             OUT_OF_TIME.iter().try_for_each(|sql| tx.execute(sql, [&latest, &now]).map(drop))?;
+            queue::recount(tx)?;
             tx.execute("DELETE FROM budget_spend WHERE window_start > ?1", [&latest])?;
             forward::not_beyond(tx, due.plus_days(1))
         })?;

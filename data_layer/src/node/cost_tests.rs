@@ -61,7 +61,8 @@ fn drive(symbols: &[&str], others: usize, years: i16, step: i32) -> Kit {
     kit.db
         .write(|tx| {
             queue::seed(tx, kit.root.host().now(), &rows)?;
-            Ok(tx.execute("UPDATE backfill_queue SET status = 'DONE', outcome = 'OK'", [])?)
+            tx.execute("UPDATE backfill_queue SET status = 'DONE', outcome = 'OK'", [])?;
+            queue::recount(tx)
         })
         .unwrap();
     kit

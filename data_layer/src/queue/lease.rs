@@ -1,6 +1,6 @@
 //! Taking, keeping, finishing and giving back rows of the queue.
 
-use super::{Kind, MAX_ATTEMPTS, NOT_ENTITLED, count};
+use super::{Kind, MAX_ATTEMPTS, NOT_ENTITLED, count, counts};
 use crate::error::Result;
 use crate::time::{DateRange, TradingDay, UtcTime};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, params_from_iter};
@@ -66,6 +66,13 @@ pub struct Lease {
     pub run_id: Option<String>,
 }
 
+impl Lease {
+    /// What the row is counted under.
+    fn counted(&self) -> (&str, &str) {
+        (&self.dataset, self.kind.as_str())
+    }
+}
+
 /// Return to `PENDING` every lease that ran out, belongs to another boot, or whose holder is gone. Costs a step through an index for
 /// each holder, however many rows it holds.
 pub fn expire(tx: &Transaction<'_>, now: UtcTime, worker: &Worker) -> Result<u64> {
@@ -76,15 +83,12 @@ pub fn expire(tx: &Transaction<'_>, now: UtcTime, worker: &Worker) -> Result<u64
         if alive && first_end.as_ref().is_some_and(|end| *end > now) {
             continue;
         }
-        freed += tx
-            .prepare_cached(
-                "UPDATE backfill_queue INDEXED BY idx_queue_leased SET status = 'PENDING', lease_owner = NULL, updated_at = ?1
-                 WHERE status = 'LEASED' AND lease_boot IS ?2 AND lease_owner IS ?3 AND lease_pid IS ?4
-                   AND (?5 OR lease_expires_at IS NULL OR lease_expires_at <= ?1)",
-            )?
-            .execute(params![now, boot, owner, pid, !alive])?;
+        let sql = "UPDATE backfill_queue INDEXED BY idx_queue_leased SET status = 'PENDING', lease_owner = NULL, updated_at = ?1
+             WHERE status = 'LEASED' AND lease_boot IS ?2 AND lease_owner IS ?3 AND lease_pid IS ?4
+               AND (?5 OR lease_expires_at IS NULL OR lease_expires_at <= ?1) RETURNING dataset, kind";
+        freed += counts::move_all(tx, "LEASED", "PENDING", sql, params![now, boot, owner, pid, !alive])?;
     }
-    Ok(freed as u64)
+    Ok(freed)
 }
 
 /// Whoever holds rows, and when the first of these leases ends.
@@ -149,56 +153,77 @@ impl BatchSize for usize {
 /// that share its dataset, kind and window, in the same order; where windows are packed, those that share its dataset, kind and symbol.
 /// Empty when nothing is due.
 pub fn lease_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>) -> Result<Vec<Lease>> {
-    expire(tx, now, worker)?;
-    next_batch(tx, now, worker, wanted, usize::MAX)
+    let mut taking = Taking::begin(tx, now, worker, wanted)?;
+    taking.batch(usize::MAX)?;
+    taking.end()
 }
 
 /// Lease batch after batch, as [`lease_batch`] would one at a time, until `rows` are taken or nothing is due.
 pub fn lease_batches(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>, rows: usize) -> Result<Vec<Lease>> {
-    expire(tx, now, worker)?;
-    let mut out = Vec::new();
-    while out.len() < rows {
-        let more = next_batch(tx, now, worker, wanted, rows - out.len())?;
-        if more.is_empty() {
-            break;
-        }
-        out.extend(more);
-    }
-    Ok(out)
+    let mut taking = Taking::begin(tx, now, worker, wanted)?;
+    while taking.taken.len() < rows && taking.batch(rows - taking.taken.len())? {}
+    taking.end()
 }
 
-fn next_batch(tx: &Transaction<'_>, now: UtcTime, worker: &Worker, wanted: &Wanted<'_>, room: usize) -> Result<Vec<Lease>> {
-    if wanted.datasets.is_empty() {
-        return Ok(Vec::new());
+/// The leases of one transaction, and what its statements have in common.
+struct Taking<'a> {
+    tx: &'a Transaction<'a>,
+    worker: &'a Worker,
+    wanted: &'a Wanted<'a>,
+    now: String,
+    expires: String,
+    head: String,
+    taken: Vec<Lease>,
+}
+
+impl<'a> Taking<'a> {
+    fn begin(tx: &'a Transaction<'_>, now: UtcTime, worker: &'a Worker, wanted: &'a Wanted<'a>) -> Result<Self> {
+        expire(tx, now, worker)?;
+        let (head, expires) = (head_sql(wanted.datasets.len()), now.plus(worker.ttl).to_string());
+        Ok(Self { tx, worker, wanted, now: now.to_string(), expires, head, taken: Vec::new() })
     }
-    let at = now.to_string();
-    let head = tx.prepare_cached(&head_sql(wanted.datasets.len()))?.query_row(params_from_iter(due_params(wanted, &at)), Raw::read).optional()?;
-    let Some(head) = head else { return Ok(Vec::new()) };
-    let [dataset, symbol, start, end, kind, _] = &head.text;
-    let fits = |most: usize| i64::try_from(most.clamp(1, room.max(1))).unwrap_or(1);
-    let (limit, windows) = (fits(wanted.max.rows(dataset)), fits(wanted.max.windows(dataset)));
-    let rows: Vec<Raw> = if windows > 1 && head.attempts < LAST_ATTEMPT {
-        tx.prepare_cached(WINDOWS_SQL)?
-            .query_map(params![wanted.vendor, at, dataset, kind, symbol, LAST_ATTEMPT, windows], Raw::read)?
-            .collect::<std::result::Result<_, _>>()?
-    } else if limit == 1 {
-        vec![head]
-    } else {
-        tx.prepare_cached(BATCH_SQL)?
-            .query_map(params![wanted.vendor, at, dataset, kind, start, end, limit], Raw::read)?
-            .collect::<std::result::Result<_, _>>()?
-    };
-    let expires = now.plus(worker.ttl).to_string();
-    let mut take = tx.prepare_cached(
-        "UPDATE backfill_queue SET status = 'LEASED', lease_owner = ?2, lease_boot = ?3, lease_pid = ?4, lease_token = lease_token + 1,
-           lease_expires_at = ?5, updated_at = ?6 WHERE id = ?1",
-    )?;
-    let mut out = Vec::with_capacity(rows.len());
-    for raw in rows {
-        take.execute(params![raw.id, worker.owner, worker.boot_id, worker.pid, expires, at])?;
-        out.push(raw.lease()?);
+
+    /// Take the next batch, of `room` rows at most; `false` when nothing is due.
+    fn batch(&mut self, room: usize) -> Result<bool> {
+        if self.wanted.datasets.is_empty() {
+            return Ok(false);
+        }
+        let due = due_params(self.wanted, &self.now);
+        let head = self.tx.prepare_cached(&self.head)?.query_row(params_from_iter(due), Raw::read).optional()?;
+        let Some(head) = head else { return Ok(false) };
+        let mut take = self.tx.prepare_cached(
+            "UPDATE backfill_queue SET status = 'LEASED', lease_owner = ?2, lease_boot = ?3, lease_pid = ?4, lease_token = lease_token + 1,
+               lease_expires_at = ?5, updated_at = ?6 WHERE id = ?1",
+        )?;
+        for raw in self.companions(head, room)? {
+            take.execute(params![raw.id, self.worker.owner, self.worker.boot_id, self.worker.pid, self.expires, self.now])?;
+            self.taken.push(raw.lease()?);
+        }
+        Ok(true)
     }
-    Ok(out)
+
+    /// The first due row and those that go with it.
+    fn companions(&self, head: Raw, room: usize) -> Result<Vec<Raw>> {
+        let (vendor, [dataset, symbol, start, end, kind, _]) = (self.wanted.vendor, &head.text);
+        let fits = |most: usize| i64::try_from(most.clamp(1, room.max(1))).unwrap_or(1);
+        let (limit, windows) = (fits(self.wanted.max.rows(dataset)), fits(self.wanted.max.windows(dataset)));
+        let (mut st, rows);
+        if windows > 1 && head.attempts < LAST_ATTEMPT {
+            st = self.tx.prepare_cached(WINDOWS_SQL)?;
+            rows = st.query_map(params![vendor, self.now, dataset, kind, symbol, LAST_ATTEMPT, windows], Raw::read)?;
+        } else if limit > 1 {
+            st = self.tx.prepare_cached(BATCH_SQL)?;
+            rows = st.query_map(params![vendor, self.now, dataset, kind, start, end, limit], Raw::read)?;
+        } else {
+            return Ok(vec![head]);
+        }
+        Ok(rows.collect::<std::result::Result<_, _>>()?)
+    }
+
+    fn end(self) -> Result<Vec<Lease>> {
+        counts::moved(self.tx, "PENDING", "LEASED", self.taken.iter().map(Lease::counted))?;
+        Ok(self.taken)
+    }
 }
 
 /// The first due row: FORWARD before all else, then priority, age, id; the order of an index over waiting rows.
@@ -293,14 +318,23 @@ pub fn complete(tx: &Transaction<'_>, now: UtcTime, lease: &Lease, outcome: &str
     Ok(complete_all(tx, now, std::slice::from_ref(lease), outcome)? == 1)
 }
 
-/// Finish the rows whose leases are still ours; how many these are.
+/// Finish the rows whose leases are still ours; how many these are. A row that is done is as short as it was before it was leased, which
+/// leaves room for the next lease beside it.
 pub fn complete_all(tx: &Transaction<'_>, now: UtcTime, leases: &[Lease], outcome: &str) -> Result<u64> {
     let now = now.to_string();
     let mut done = tx.prepare_cached(
-        "UPDATE backfill_queue SET status = 'DONE', outcome = ?3, lease_owner = NULL, last_error = NULL, updated_at = ?4
+        "UPDATE backfill_queue SET status = 'DONE', outcome = ?3, lease_owner = NULL, lease_boot = NULL, lease_pid = NULL, lease_expires_at = NULL,
+           last_error = NULL, updated_at = ?4
          WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'",
     )?;
-    let n = leases.iter().try_fold(0, |n, lease| Ok::<_, crate::error::Error>(n + done.execute(params![lease.id, lease.token, outcome, now])? as u64))?;
+    let mut ours = Vec::with_capacity(leases.len());
+    for lease in leases {
+        if done.execute(params![lease.id, lease.token, outcome, now])? == 1 {
+            ours.push(lease.counted());
+        }
+    }
+    let n = ours.len() as u64;
+    counts::moved(tx, "LEASED", "DONE", ours)?;
     count(tx, "tasks.done", n)?;
     Ok(n)
 }
@@ -334,6 +368,9 @@ pub fn fail(tx: &Transaction<'_>, now: UtcTime, lease: &Lease, failure: &Failure
              WHERE id = ?1 AND lease_token = ?2 AND status = 'LEASED'",
         )?
         .execute(params![lease.id, lease.token, status, attempts, not_before.map(|t| t.to_string()), error, now.to_string()])?;
+    if n == 1 {
+        counts::moved(tx, "LEASED", status, [lease.counted()])?;
+    }
     let failed = n == 1 && status == "FAILED";
     count(tx, "tasks.failed", u64::from(failed))?;
     Ok(failed)
@@ -341,23 +378,20 @@ pub fn fail(tx: &Transaction<'_>, now: UtcTime, lease: &Lease, failure: &Failure
 
 /// Close every waiting row of a lane that the key's plan does not include.
 pub fn close_lane(tx: &Transaction<'_>, now: UtcTime, vendor: &str, dataset: &str, words: &str) -> Result<u64> {
-    let n = tx.execute(
-        "UPDATE backfill_queue SET status = 'DONE', outcome = ?4, last_error = ?5, updated_at = ?3 WHERE vendor = ?1 AND dataset = ?2 AND status = 'PENDING'",
-        params![vendor, dataset, now.to_string(), NOT_ENTITLED, words],
-    )?;
-    count(tx, "tasks.done", n as u64)?;
-    Ok(n as u64)
+    let sql = "UPDATE backfill_queue SET status = 'DONE', outcome = ?4, last_error = ?5, updated_at = ?3
+         WHERE vendor = ?1 AND dataset = ?2 AND status = 'PENDING' RETURNING dataset, kind";
+    let n = counts::move_all(tx, "PENDING", "DONE", sql, params![vendor, dataset, now.to_string(), NOT_ENTITLED, words])?;
+    count(tx, "tasks.done", n)?;
+    Ok(n)
 }
 
 /// Rows that [`close_lane`] closed wait again: the plan holds the lane after all.
 pub fn reopen_lane(tx: &Transaction<'_>, now: UtcTime, vendor: &str, dataset: &str) -> Result<u64> {
-    let n = tx.execute(
-        "UPDATE backfill_queue SET status = 'PENDING', outcome = NULL, last_error = NULL, attempts = 0, next_not_before = NULL, updated_at = ?3
-         WHERE vendor = ?1 AND dataset = ?2 AND status = 'DONE' AND outcome = ?4",
-        params![vendor, dataset, now.to_string(), NOT_ENTITLED],
-    )?;
-    count(tx, "queue.revived", n as u64)?;
-    Ok(n as u64)
+    let sql = "UPDATE backfill_queue SET status = 'PENDING', outcome = NULL, last_error = NULL, attempts = 0, next_not_before = NULL, updated_at = ?3
+         WHERE vendor = ?1 AND dataset = ?2 AND status = 'DONE' AND outcome = ?4 RETURNING dataset, kind";
+    let n = counts::move_all(tx, "DONE", "PENDING", sql, params![vendor, dataset, now.to_string(), NOT_ENTITLED])?;
+    count(tx, "queue.revived", n)?;
+    Ok(n)
 }
 
 /// What a vendor's rows are waiting for.

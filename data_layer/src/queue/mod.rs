@@ -7,11 +7,13 @@
 use crate::control::Db;
 use crate::error::{Error, Result, code};
 use crate::time::{DateRange, UtcTime};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod counts;
 mod lease;
+pub use counts::{counts, open, recount};
 pub use lease::*;
 
 /// Attempts with a `Transient` or `Malformed` outcome after which a row is `FAILED`.
@@ -98,25 +100,22 @@ pub fn seed(tx: &Transaction<'_>, now: UtcTime, tasks: &[NewTask]) -> Result<See
         "INSERT INTO backfill_queue (dataset, symbol, start_date, end_date, kind, priority, vendor, next_not_before, run_id, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10) ON CONFLICT (dataset, symbol, start_date, end_date, kind) DO NOTHING",
     )?;
-    let mut fresh: BTreeMap<(&str, Kind), u64> = BTreeMap::new();
+    let mut fresh = Vec::new();
     for task in tasks {
         let (start, end) = (task.range.start.to_string(), task.range.end.to_string());
         let not_before = task.not_before.map(|t| t.to_string());
         let inserted =
             insert.execute(params![task.dataset, task.symbol, start, end, task.kind.as_str(), task.priority, task.vendor, not_before, task.run_id, now])?;
         if inserted == 1 {
-            report.inserted += 1;
-            *fresh.entry((&task.dataset, task.kind)).or_default() += 1;
+            fresh.push((task.dataset.as_str(), task.kind.as_str()));
         } else if revive(tx, &now, task, [&start, &end], not_before)? {
             report.revived += 1;
         } else {
             report.kept += 1;
         }
     }
-    let mut counted = tx.prepare_cached("INSERT INTO queue_counts VALUES (?1, ?2, 'PENDING', ?3) ON CONFLICT DO UPDATE SET tasks = tasks + ?3")?;
-    for ((dataset, kind), n) in fresh {
-        counted.execute(params![dataset, kind.as_str(), i64::try_from(n).unwrap_or(i64::MAX)])?;
-    }
+    report.inserted = fresh.len() as u64;
+    counts::entered(tx, fresh)?;
     count(tx, "queue.inserted", report.inserted)?;
     count(tx, "queue.revived", report.revived)?;
     Ok(report)
@@ -124,37 +123,26 @@ pub fn seed(tx: &Transaction<'_>, now: UtcTime, tasks: &[NewTask]) -> Result<See
 
 /// Bring a row back that is there already, if it is one to come back.
 fn revive(tx: &Transaction<'_>, now: &str, task: &NewTask, [start, end]: [&str; 2], not_before: Option<String>) -> Result<bool> {
-    let again = matches!(task.kind, Kind::Gap | Kind::QcProbe);
-    let revived = tx
+    let kind = task.kind.as_str();
+    let (id, status, outcome, vendor): (i64, String, Option<String>, String) = tx
         .prepare_cached(
-            "UPDATE backfill_queue SET status = 'PENDING', attempts = 0, next_not_before = ?6, last_error = NULL, outcome = NULL, vendor = ?7,
-               priority = ?8, run_id = coalesce(?9, run_id), updated_at = ?10
-             WHERE dataset = ?1 AND symbol = ?2 AND start_date = ?3 AND end_date = ?4 AND kind = ?5
-               AND (status = 'FAILED' OR (status = 'DONE' AND (?11 OR outcome = 'NOT_ENTITLED')))",
+            "SELECT id, status, outcome, vendor FROM backfill_queue WHERE dataset = ?1 AND symbol = ?2 AND start_date = ?3 AND end_date = ?4 AND kind = ?5",
         )?
-        .execute(params![task.dataset, task.symbol, start, end, task.kind.as_str(), not_before, task.vendor, task.priority, task.run_id, now, again])?;
-    if revived == 0 {
+        .query_row(params![task.dataset, task.symbol, start, end, kind], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
+    let again = matches!(task.kind, Kind::Gap | Kind::QcProbe) || outcome.as_deref() == Some(NOT_ENTITLED);
+    if status == "FAILED" || status == "DONE" && again {
         tx.prepare_cached(
-            "UPDATE backfill_queue SET vendor = ?6, updated_at = ?7
-             WHERE dataset = ?1 AND symbol = ?2 AND start_date = ?3 AND end_date = ?4 AND kind = ?5 AND status = 'PENDING' AND vendor <> ?6",
+            "UPDATE backfill_queue SET status = 'PENDING', attempts = 0, next_not_before = ?2, last_error = NULL, outcome = NULL, vendor = ?3,
+               priority = ?4, run_id = coalesce(?5, run_id), updated_at = ?6 WHERE id = ?1",
         )?
-        .execute(params![task.dataset, task.symbol, start, end, task.kind.as_str(), task.vendor, now])?;
+        .execute(params![id, not_before, task.vendor, task.priority, task.run_id, now])?;
+        counts::moved(tx, &status, "PENDING", [(task.dataset.as_str(), kind)])?;
+        return Ok(true);
     }
-    Ok(revived == 1)
-}
-
-/// Rows by (dataset, kind, status).
-pub fn counts(db: &Db) -> Result<BTreeMap<(String, String, String), u64>> {
-    let conn = db.lock()?;
-    let mut st = conn.prepare_cached("SELECT dataset, kind, status, tasks FROM queue_counts WHERE tasks > 0")?;
-    let rows = st.query_map([], |r| Ok(((r.get(0)?, r.get(1)?, r.get(2)?), r.get::<_, i64>(3)?.unsigned_abs())))?;
-    Ok(rows.collect::<std::result::Result<_, _>>()?)
-}
-
-/// Rows of a dataset that wait or are being worked on.
-pub fn open(conn: &Connection, dataset: &str) -> Result<u64> {
-    let sql = "SELECT coalesce(sum(tasks), 0) FROM queue_counts WHERE dataset = ?1 AND status IN ('PENDING', 'LEASED')";
-    Ok(conn.prepare_cached(sql)?.query_row([dataset], |r| r.get::<_, i64>(0))?.unsigned_abs())
+    if status == "PENDING" && vendor != task.vendor {
+        tx.prepare_cached("UPDATE backfill_queue SET vendor = ?2, updated_at = ?3 WHERE id = ?1")?.execute(params![id, task.vendor, now])?;
+    }
+    Ok(false)
 }
 
 /// When the oldest waiting row of each (dataset, kind) was put in.

@@ -299,3 +299,20 @@ proptest::proptest! {
         proptest::prop_assert_eq!(counts(&db).unwrap(), want);
     }
 }
+
+#[test]
+fn no_statement_of_a_lease_is_compiled_anew() {
+    let (_dir, db, host) = db();
+    let worker = Worker::new(&host, "n", TTL);
+    db.write(|tx| seed(tx, at(0), &(0..20).map(|i| task(&format!("S{i:02}"), Kind::Bootstrap)).collect::<Vec<_>>())).unwrap();
+    for _ in 0..9 {
+        let taken = lease(&db, at(1), &worker, 2);
+        assert_eq!(db.write(|tx| complete_all(tx, at(1), &taken, "OK")).unwrap(), 2);
+    }
+    let conn = db.lock().unwrap();
+    for sql in [lease::head_sql(2), lease::BATCH_SQL.to_string()] {
+        let st = conn.prepare_cached(&sql).unwrap();
+        let (runs, compiled) = (st.get_status(rusqlite::StatementStatus::Run), st.get_status(rusqlite::StatementStatus::RePrepare));
+        assert!(runs >= 8 && compiled == 0, "{runs} runs, compiled {compiled} times more: {sql}");
+    }
+}

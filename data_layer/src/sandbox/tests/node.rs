@@ -95,7 +95,8 @@ fn finished_rows_are_removed_by_the_clock_of_their_own_world() {
             queue::NewTask { dataset: dataset::EQUITIES_EOD.into(), symbol: symbol.into(), range, kind, priority, vendor, not_before: None, run_id: None };
         node.db().write(|tx| {
             queue::seed(tx, at, &[task])?;
-            Ok(tx.execute("UPDATE backfill_queue SET status = 'DONE', outcome = 'OK' WHERE symbol = ?1 AND kind = 'FORWARD'", [symbol])?)
+            tx.execute("UPDATE backfill_queue SET status = 'DONE', outcome = 'OK' WHERE symbol = ?1 AND kind = 'FORWARD'", [symbol])?;
+            queue::recount(tx)
         })
     };
     for (symbol, days) in [("OLD", 31), ("YOUNG", 29)] {
