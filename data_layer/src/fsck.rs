@@ -151,6 +151,11 @@ fn curated(root: &DataRoot, out: &mut Vec<Finding>) -> Result<()> {
         let found = text!("{path} and others were being made");
         out.push(Finding::warn("curated.pending", "no curation is under way", found, "trademl node audit (it finishes the curation)"));
     }
+    // Whoever reads the folder as one table would read it too.
+    if let Some(path) = store::list(root, &DataPath::new("curated")?)?.into_iter().find(|path| !deps.files.contains_key(path)) {
+        let found = text!("{path}, of which no curation knows");
+        out.push(Finding::warn("curated.unknown", "every curated file is on record", found, "trademl node audit --full (it removes it)"));
+    }
     if !out.iter().any(|f| f.id == "curated") {
         out.push(Finding::pass("curated", text!("{files} curated files match their digests")));
     }

@@ -41,6 +41,18 @@ fn flip(kit: &Kit, path: &str) {
 }
 
 #[test]
+fn a_curated_file_that_no_curation_knows_is_told_and_goes_with_the_next_full_one() {
+    let kit = filled();
+    let (known, stray) = [2017, 1999].map(|year| kit.place(&curate::path_of("AAA", year).unwrap())).into();
+    std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    std::fs::copy(&known, &stray).unwrap();
+    let told = |findings: &[Finding]| findings.iter().any(|f| f.id == "curated.unknown" && f.status == Level::Warn);
+    assert!(told(&run(&kit.root).unwrap()));
+    curate::curate(&kit.root, &kit.db, curate::Depth::Full).unwrap();
+    assert!(!told(&run(&kit.root).unwrap()) && known.exists() && !stray.exists());
+}
+
+#[test]
 fn every_kind_of_damage_is_found() {
     let kit = filled();
     let segment = segment::all_manifests(&kit.root).unwrap()[0].1.segments[0].path.to_string();

@@ -187,7 +187,7 @@ fn files(exam: &Exam) -> Result<Vec<Finding>> {
 
 /// Every byte against its digest: what `fsck` proves.
 fn deep(exam: &Exam, root: &DataRoot) -> Result<Vec<Finding>> {
-    let ours = ["segment", "curated", "curated.pending", "snapshot", "dataset", "manifests", "ledger"];
+    let ours = ["segment", "curated", "curated.pending", "curated.unknown", "snapshot", "dataset", "manifests", "ledger"];
     let found = fsck::run(root)?;
     let mut out = Vec::new();
     for f in found.iter().filter(|f| f.status != Level::Pass && ours.contains(&f.id)) {
