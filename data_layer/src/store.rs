@@ -7,7 +7,7 @@ pub use crate::disk::create_folder;
 use crate::disk;
 use crate::error::{Error, Result, code};
 use crate::root::{DataPath, DataRoot};
-use polars::prelude::{DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
+use polars::prelude::{DataFrame, ParallelStrategy, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -286,10 +286,13 @@ pub fn parquet_columns(bytes: Vec<u8>, names: &[&str]) -> Result<DataFrame> {
     Ok(ParquetReader::new(std::io::Cursor::new(bytes)).with_columns(Some(names)).finish()?)
 }
 
-/// Some rows, from `start` on, of some columns of Parquet bytes.
-pub fn parquet_rows(bytes: Vec<u8>, names: &[&str], start: usize, n: usize) -> Result<DataFrame> {
+/// Some rows (from the first on, so many) of some columns of Parquet bytes, by the calling thread alone: for whoever reads several files
+/// side by side. A thread that waits for the frame library's own threads takes up the next file meanwhile, on top of the one that it
+/// is at, and hundreds of files do not fit its stack.
+pub fn parquet_rows(bytes: &[u8], names: &[&str], (first, n): (usize, usize)) -> Result<DataFrame> {
     let names = names.iter().map(|n| (*n).to_string()).collect();
-    Ok(ParquetReader::new(std::io::Cursor::new(bytes)).with_columns(Some(names)).with_slice(Some((start, n))).finish()?)
+    let reader = ParquetReader::new(std::io::Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
+    Ok(reader.with_columns(Some(names)).with_slice(Some((first, n))).finish()?)
 }
 
 /// [`parquet_columns`] of an open file, of which only those columns are read.

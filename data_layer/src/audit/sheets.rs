@@ -46,7 +46,7 @@ impl Sheets {
         let read = |(manifest, segment): &(usize, &Segment)| {
             root.host().check_cancelled()?;
             let bytes = sources::verified(root, segment)?;
-            Ok(bytes.and_then(|bytes| Sheet::of(bytes, segment, *manifest, wanted).unwrap_or(Err(QcCode::Schema))))
+            Ok(bytes.and_then(|bytes| Sheet::of(&bytes, segment, *manifest, wanted).unwrap_or(Err(QcCode::Schema))))
         };
         let found: Vec<std::result::Result<Sheet, QcCode>> = all.par_iter().map(read).collect::<Result<_>>()?;
         let mut out = Self { segments_read: all.len() as u64, ..Self::default() };
@@ -67,8 +67,8 @@ impl Sheets {
 
 impl Sheet {
     /// `Err` of the inner result: the contents are not what the manifest describes.
-    fn of(bytes: Vec<u8>, segment: &Segment, manifest: usize, wanted: &BTreeMap<String, DateRange>) -> Result<std::result::Result<Self, QcCode>> {
-        let index = store::parquet_columns(bytes.clone(), &["date", "symbol"])?;
+    fn of(bytes: &[u8], segment: &Segment, manifest: usize, wanted: &BTreeMap<String, DateRange>) -> Result<std::result::Result<Self, QcCode>> {
+        let index = store::parquet_rows(bytes, &["date", "symbol"], (0, usize::MAX))?;
         let mut days = frame::days(&index, "date")?;
         if index.height() as u64 != segment.rows {
             return Ok(Err(QcCode::Schema));
@@ -78,7 +78,7 @@ impl Sheet {
         runs.retain(|(symbol, ..)| wanted.contains_key(*symbol));
         let start = runs.iter().map(|(_, from, _)| *from).min().unwrap_or(0);
         let end = runs.iter().map(|(.., to)| *to).max().unwrap_or(0);
-        let table = store::parquet_rows(bytes, &[NUMBERS, TEXTS].concat(), start, end - start)?;
+        let table = store::parquet_rows(bytes, &[NUMBERS, TEXTS].concat(), (start, end - start))?;
         frame::require_numbers(&table, NUMBERS)?;
         frame::require_texts(&table, TEXTS)?;
         days.truncate(end);
@@ -97,5 +97,28 @@ impl Sheet {
         let mut out = BTreeMap::new();
         take_piece(&self.table, &[(symbol, from, to, days)], &self.days, self.manifest, names, &mut out)?;
         Ok(out.remove(symbol).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Calendar;
+    use crate::schema::{table, timeframe};
+    use crate::testkit::{Kit, good_bars, range};
+
+    /// A drive that is a year old has a segment a night. A thread that waits while it reads one must not begin with the next on top of it.
+    #[test]
+    fn a_year_of_nights_is_read_side_by_side_on_little_stack() {
+        let (kit, year) = (Kit::new(), range("2017-01-01", "2018-01-01"));
+        for day in Calendar::xnys().sessions(year) {
+            let night = DateRange { start: *day, end: day.plus_days(1) };
+            kit.commit("alpaca", &["AAA", "BBB"], night, &good_bars(&["AAA", "BBB"], night));
+        }
+        let catalogue = Catalogue::load(&kit.root, table::RAW_EQUITIES_BARS, timeframe::DAY).unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).stack_size(512 * 1_024).build().unwrap();
+        let read = pool.install(|| Sheets::read(&kit.root, &catalogue, &BTreeMap::from([("BBB".to_string(), year)]))).unwrap();
+        let days: Vec<TradingDay> = read.of("BBB").flat_map(|(sheet, from, to)| sheet.days(from, to)).collect();
+        assert_eq!((read.segments_read, days.as_slice(), read.damaged.len()), (251, Calendar::xnys().sessions(year), 0));
     }
 }

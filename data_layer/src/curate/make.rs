@@ -41,12 +41,16 @@ pub(super) fn rebuild(
         by_symbol.entry(symbol).or_default();
     }
     let symbols: Vec<(&str, Vec<i16>)> = by_symbol.into_iter().collect();
+    let renamed = from.catalogue.renamed();
     for batch in symbols.chunks(SYMBOLS_AT_ONCE) {
         from.root.host().check_cancelled()?;
         let held = from.read(batch, unsure)?;
         report.segments_read += held.together.segments_read + held.before.values().map(|s| s.segments_read).sum::<u64>();
         let raw = batch.iter().map(|(symbol, years)| held.of(symbol, years, from, report)).collect::<Vec<_>>();
-        let jobs = raw.into_par_iter().map(|raw| raw.made(from.catalogue, from.config));
+        let jobs = raw.into_par_iter().map(|raw| {
+            let renamed = renamed.contains(raw.symbol);
+            raw.made(from.catalogue, renamed, from.config)
+        });
         let mut files = Vec::new();
         for made in jobs.collect::<Result<Vec<_>>>()? {
             report.unapplied.extend(made.unapplied.iter().map(|why| format!("{} {why}", made.symbol)));
@@ -149,10 +153,11 @@ struct Made<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn made(self, catalogue: &Catalogue, config: &AuditConfig) -> Result<Made<'a>> {
+    /// `renamed`: rows under the symbol may be another company's, so that somebody has to choose.
+    fn made(self, catalogue: &Catalogue, renamed: bool, config: &AuditConfig) -> Result<Made<'a>> {
         let tables: Vec<DataFrame> = self.pieces.iter().map(|p| frame::rows(p.sheet.table(), p.from, p.to - p.from)).collect();
         let columns = self.pieces.iter().zip(&tables).map(|(piece, table)| Ok((*piece, Columns::of(table)?))).collect::<Result<Vec<_>>>()?;
-        let plain = if catalogue.renamed().contains(self.symbol) { None } else { rows::plain(&columns, catalogue) };
+        let plain = if renamed { None } else { rows::plain(&columns, catalogue) };
         let series;
         let rows = match plain {
             Some(rows) => rows,

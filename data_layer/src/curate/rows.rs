@@ -97,9 +97,7 @@ pub fn chosen(symbol: &str, pieces: &[Piece<'_>], catalogue: &Catalogue, order: 
     for piece in pieces {
         all.extend(piece.sheet.candidates((symbol, piece.from, piece.to, piece.days), &mut names)?);
     }
-    if catalogue.renamed().contains(symbol) {
-        all.retain(|c| !catalogue.is_of_another(c.manifest, symbol, c.bar.day));
-    }
+    all.retain(|c| !catalogue.is_of_another(c.manifest, symbol, c.bar.day));
     Ok(bars::resolve(all, catalogue, order))
 }
 

@@ -51,8 +51,8 @@ impl Raw {
     }
     /// Whether their days stand between each other in the export, which is sorted by the day before the key.
     fn is_beside(&self, other: &Self) -> bool {
-        let of = |p: &Place| (p.quarter, p.symbol.clone(), p.table.clone(), p.source.clone());
-        of(&self.place) == of(&other.place)
+        let (ours, theirs) = (&self.place, &other.place);
+        (ours.quarter, &ours.symbol, &ours.table, &ours.source) == (theirs.quarter, &theirs.symbol, &theirs.table, &theirs.source)
     }
 }
 
